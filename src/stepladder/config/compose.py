@@ -1,0 +1,195 @@
+"""From a command line's overrides to one resolved configuration. Hydra composes here and leaves.
+
+Knows Hydra and where conf/ is; loads no torch. What the values mean is bound in `build`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stepladder.config import overrides as judged
+from stepladder.errors import ConfigError, Fault, did_you_mean
+
+PARTS = ("model", "prompt", "demonstrations", "retrieval", "adapter", "training")
+"""Groups that reach an id only where the chosen method refers to them."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One configuration, every value resolved but for references to whole nodes (`prompt: ${prompt}`), which `expanded`
+    follows; the option chosen of each group; and what a person should be told."""
+
+    config: Mapping[str, Any]
+    choices: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    notices: tuple[str, ...] = field(default=(), compare=False)
+
+
+def conf_folder() -> Path:
+    """The packaged conf/: beside the modules in a wheel, at the checkout's top in an editable install."""
+    installed = Path(__file__).parents[1] / "conf"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
+
+
+def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
+    """Raises ConfigError with every fault of the overrides."""
+    folders = _folders(config_dir)
+    overrides = judged.parse(texts)
+    several = judged.lists(overrides)
+    if several:
+        raise ConfigError(
+            [
+                Fault(f"{key}={','.join(values)}", "one experiment takes one value", "use 'stepladder compare' or 'sweep'")
+                for key, values in several.items()
+            ]
+        )
+    suites = _suites(overrides)
+    lines = [str(o.input_line) for o in overrides if o.key_or_group != "evaluation"]
+    lines.append(f"evaluation=[{','.join(suites)}]")
+    with _hydra(config_dir):
+        try:
+            composed = _compose(lines)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(_diagnose(overrides, folders, error)) from error
+    config, choices = composed
+    known = [*judged.groups(folders), "seed"]
+    beside = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
+    if beside:
+        raise ConfigError(beside)
+    notices = [*_shadowed(folders), *_reaching_nothing(overrides, config)]
+    return Composed(config, {**choices, "evaluation": suites}, tuple(texts), tuple(notices))
+
+
+def _folders(config_dir: Path | None) -> list[Path]:
+    if config_dir is None:
+        return [conf_folder()]
+    if not config_dir.is_dir():
+        raise ConfigError(Fault("--config-dir", f"there is no folder {config_dir}", "name a folder laid out like conf/"))
+    return [config_dir.resolve(), conf_folder()]
+
+
+class _UsersConf(SearchPathPlugin):  # type: ignore[misc]
+    """Puts the user's own conf before the packaged one, so that a file of the same name wins."""
+
+    folder: ClassVar[Path | None] = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            search_path.prepend("user", f"file://{self.folder}", "main")
+
+
+@contextmanager
+def _hydra(config_dir: Path | None) -> Iterator[None]:
+    Plugins.instance().register(_UsersConf)
+    _UsersConf.folder = config_dir.resolve() if config_dir else None
+    with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"):
+        yield
+
+
+def _compose(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    whole: DictConfig = hydra_compose("config", overrides=list(lines), return_hydra_config=True)
+    choices = {k: v for k, v in whole.hydra.runtime.choices.items() if "/" not in k and "@" not in k}
+    own = OmegaConf.masked_copy(whole, [str(k) for k in whole if k != "hydra"])
+    raw, resolved = OmegaConf.to_container(own, resolve=False), OmegaConf.to_container(own, resolve=True)
+    config = _with_references(raw, resolved)
+    return {str(k): v for k, v in config.items()}, choices
+
+
+def reference(value: object) -> str | None:
+    """The name of the node that `value` stands for, where it is a reference to a whole node."""
+    found = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
+    return found[1] if found else None
+
+
+def _with_references(raw: Any, resolved: Any) -> Any:
+    if reference(raw) and isinstance(resolved, dict):
+        return raw
+    if isinstance(raw, dict):
+        return {k: _with_references(v, resolved[k]) for k, v in raw.items()}
+    return resolved
+
+
+def expanded(config: Mapping[str, Any], node: Any = None) -> Any:
+    """`node` (the whole configuration when none is given) with every reference followed."""
+    node = config if node is None else node
+    if isinstance(node, Mapping):
+        return {k: None if v is None else expanded(config, v) for k, v in node.items()}
+    name = reference(node)
+    return expanded(config, config[name]) if name else node
+
+
+def _suites(overrides: Sequence[Override]) -> list[str]:
+    """`evaluation=[a,b]` adds suites to the task's own, which `auto` brings."""
+    names = ["auto"]
+    for override in overrides:
+        if override.key_or_group == "evaluation" and not override.is_delete():
+            chosen = override.value()
+            names += [str(c) for c in (chosen if isinstance(chosen, list) else [chosen])]
+    return list(dict.fromkeys(names))
+
+
+def _diagnose(overrides: Sequence[Override], folders: Sequence[Path], error: Exception) -> list[Fault]:
+    """Every fault behind a composition that failed; Hydra itself stops at the first."""
+    by_text = judged.faults_of_groups(overrides, folders)
+    faults = [fault for found in by_text.values() for fault in found]
+    sound = [text for text, found in by_text.items() if not found]
+    try:
+        config, _ = _compose(sound)
+    except (HydraException, OmegaConfBaseException):
+        return faults or [_as_hydra_says(error)]
+    for override in overrides:
+        if str(override.input_line) not in by_text:
+            fault = judged.fault_of_value(override, config, judged.groups(folders))
+            faults += [fault] if fault else []
+    return faults or [_as_hydra_says(error)]
+
+
+def _as_hydra_says(error: Exception) -> Fault:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    where = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "conf")
+    return Fault(where, lines[0] if lines else type(error).__name__, "see 'stepladder show' for the keys there are")
+
+
+def _shadowed(folders: Sequence[Path]) -> list[str]:
+    """Files of the user's conf that stand in for packaged ones."""
+    if len(folders) == 1:
+        return []
+    own, packaged = folders
+    return [
+        f"{file.relative_to(own)} in {own} stands in for the packaged file of that name"
+        for file in sorted(own.rglob("*.yaml"))
+        if (packaged / file.relative_to(own)).exists()
+    ]
+
+
+def _reaching_nothing(overrides: Sequence[Override], config: Mapping[str, Any]) -> list[str]:
+    """Overrides of parts that the chosen method does not use."""
+    used = references(config["method"], config)
+    return [
+        f"{override.input_line} changes nothing: the chosen method does not use {top}"
+        for override in overrides
+        if (top := override.key_or_group.split(".")[0]) in PARTS and top not in used
+    ]
+
+
+def references(node: Any, config: Mapping[str, Any]) -> set[str]:
+    """The names of all nodes that `node` refers to, directly or through others."""
+    if isinstance(node, Mapping):
+        return {name for child in node.values() for name in references(child, config)}
+    name = reference(node)
+    return {name} | references(config[name], config) if name else set()

@@ -1,0 +1,80 @@
+"""What a built component is, as plain data that can be hashed.
+
+The short form leaves out arguments that equal the constructor's default and names keys; the full form has everything,
+lies in the folder, and is compared on every hit, so that a changed default is caught. A component that can tell its own
+`fingerprint` (weights: content, not path) is that fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stepladder.config.build import Component
+
+
+def digest(value: Any) -> str:
+    """A short name for plain data: 128 bits of SHA-256 over its canonical JSON, as hexadecimal text."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def identity(component: Component, full: bool = False) -> Any:
+    """Plain data: two components of equal identity do the same."""
+    if component.target is None:
+        if component.items:
+            return [identity(item, full) for item in component.items]
+        if component.arguments:
+            return {name: identity(argument, full) for name, argument in component.arguments.items()}
+        return component.object
+    named: dict[str, Any] = {"is": f"{component.target.__module__}.{component.target.__qualname__}"}
+    version = getattr(component.target, "version", None)
+    if isinstance(version, int):
+        named["version"] = version
+    fingerprint = getattr(component.object, "fingerprint", None)
+    if callable(fingerprint):
+        return {**named, **fingerprint()}
+    return {**named, **_arguments(component, full)}
+
+
+def _arguments(component: Component, full: bool) -> dict[str, Any]:
+    found = {}
+    for name, parameter in inspect.signature(component.target).parameters.items():
+        given = component.arguments.get(name)
+        if given is None:
+            if full and parameter.default is not parameter.empty:
+                found[name] = _plain(parameter.default)
+        elif full or not _is_default(given, parameter):
+            found[name] = identity(given, full)
+    extra = {name: identity(a, full) for name, a in component.arguments.items() if name not in found}
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(component.target).parameters.values()):
+        found.update(extra)
+    return found
+
+
+def _is_default(given: Component, parameter: inspect.Parameter) -> bool:
+    default = parameter.default
+    if default is parameter.empty:
+        return False
+    return bool(_plain(given.object) == _plain(default))
+
+
+def _plain(value: Any) -> Any:
+    """Plain data for a default that is an object; a factory's is told by its class."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted(str(v) for v in value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if type(value).__module__ == "dataclasses":
+        return "made anew"
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is not None:
+        return {"is": f"{type(value).__module__}.{type(value).__qualname__}"} | {f: _plain(getattr(value, f)) for f in fields}
+    return f"{type(value).__module__}.{type(value).__qualname__}"

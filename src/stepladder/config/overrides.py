@@ -1,0 +1,100 @@
+"""The overrides of a command line: parsed by Hydra's grammar, judged one by one, so that all faults are told at once.
+
+Knows Hydra's grammar and the names of groups and options; knows nothing of what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from stepladder.errors import ConfigError, Fault, did_you_mean
+
+
+def parse(texts: Sequence[str]) -> list[Override]:
+    """Raises ConfigError with every text that is no override, or that is not ours to take."""
+    parser, faults, parsed = OverridesParser.create(), [], []
+    for text in texts:
+        try:
+            override = parser.parse_override(text)
+        except HydraException as error:
+            faults.append(_not_an_override(text, str(error)))
+            continue
+        if override.key_or_group.split(".")[0].split("/")[0] == "hydra":
+            faults.append(Fault(text, "Hydra's own settings are not used", "use --outputs DIR for where results go"))
+        parsed.append(override)
+    if faults:
+        raise ConfigError(faults)
+    return parsed
+
+
+def _not_an_override(text: str, error: str) -> Fault:
+    key, equals, value = text.partition("=")
+    if not equals:
+        return Fault(text, "not an override", "write KEY=VALUE; 'stepladder --help' lists verbs and flags")
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    first_line = error.strip().splitlines()[0] if error.strip() else "not understood"
+    return Fault(text, f"Hydra's grammar does not take it: {first_line}", f"quote the value: \"{key}='{quoted}'\"")
+
+
+def lists(overrides: Sequence[Override]) -> dict[str, list[str]]:
+    """The values of every override that names several (`a=1,2`, `a=choice(1,2)`, `a=range(1,3)`), by key."""
+    found = {}
+    for override in overrides:
+        if override.is_sweep_override():
+            if override.is_interval_sweep():
+                raise ConfigError(
+                    Fault(str(override.input_line), "an interval has no list of values", "use 'stepladder sweep'")
+                )
+            key = override.get_key_element().lstrip("+")
+            found[key] = [str(value) for value in override.sweep_string_iterator()]
+    return found
+
+
+def options(folders: Sequence[Path], group: str) -> list[str]:
+    """The options of a group in any of the conf folders."""
+    return sorted({f.stem for folder in folders for f in (folder / group).glob("*.yaml")})
+
+
+def groups(folders: Sequence[Path]) -> list[str]:
+    return sorted({d.name for folder in folders for d in folder.iterdir() if d.is_dir()})
+
+
+def faults_of_groups(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str, list[Fault]]:
+    """Of every override that chooses an option: what is wrong with the choice, by its text."""
+    known, found = groups(folders), {}
+    for override in overrides:
+        if override.key_or_group in known and not override.is_delete():
+            chosen = override.value()
+            names = [str(c) for c in chosen] if isinstance(chosen, list) else [str(chosen)]
+            there = options(folders, override.key_or_group)
+            faults = [
+                Fault(str(override.input_line), f"{override.key_or_group} has no option '{name}'", did_you_mean(name, there))
+                for name in names
+                if name not in there and chosen is not None
+            ]
+            found[str(override.input_line)] = faults
+    return found
+
+
+def fault_of_value(override: Override, config: Mapping[str, Any], known_groups: Sequence[str]) -> Fault | None:
+    """What is wrong with an override that sets a value in `config`; None when its key is there (or is to be added)."""
+    text, key = str(override.input_line), override.key_or_group
+    parts = key.split(".")
+    if override.is_add():
+        parts = parts[:-1]
+    node: Any = config
+    for done, part in enumerate(parts):
+        if not isinstance(node, Mapping) or part not in node:
+            above = ".".join(parts[:done]) or "the configuration"
+            if not isinstance(node, Mapping):
+                return Fault(text, f"{above} holds a value, not keys", f"set {above} itself")
+            names = [str(n) for n in node] + (list(known_groups) if done == 0 else [])
+            return Fault(text, f"{above} has no key '{part}'", did_you_mean(part, names))
+        node = node[part]
+    return None

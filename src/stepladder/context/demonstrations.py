@@ -1,0 +1,126 @@
+"""Shows solved examples from the training rows beside the question.
+
+Knows training rows and an embedder; knows no prompt and no model, and never reads validation rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from stepladder.context.context import folded, sought
+from stepladder.context.index import VectorIndex
+from stepladder.context.rows import read_examples, write_examples
+from stepladder.errors import ConfigError, DataError, Fault
+from stepladder.records import Embedder, Example, Question, Shown, TrainingData
+from stepladder.resources import Resources
+
+SELECTIONS = ("nearest", "fixed", "random")
+
+
+@dataclass
+class Demonstrations:
+    """`k` training examples with their answers.
+
+    nearest: those whose questions are most similar to this one (cosine of `embedder`), the most similar last, where it
+    stands next to the question. fixed: the same for every question, as many of each label as of any other, chosen by
+    the hash of their content. random: drawn anew for every question, from the seed and the question's id.
+    """
+
+    k: int = 8
+    selection: Literal["nearest", "fixed", "random"] = "nearest"
+    embedder: Embedder | None = None
+    version: ClassVar[int] = 1
+
+    _pool: tuple[Example, ...] = field(default=(), init=False, repr=False, compare=False)
+    _places: dict[str, list[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _index: VectorIndex | None = field(default=None, init=False, repr=False, compare=False)
+    _seed: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.k < 1:
+            faults.append(Fault("k", f"k is {self.k}", "show at least one, or use a method that shows nothing"))
+        if self.selection not in SELECTIONS:
+            faults.append(Fault("selection", f"'{self.selection}' is unknown", f"use one of {', '.join(SELECTIONS)}"))
+        if self.selection == "nearest" and self.embedder is None:
+            faults.append(
+                Fault("embedder", "nearest demonstrations need an embedder", "name one, or use selection=fixed")
+            )
+        if faults:
+            raise ConfigError(faults)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"train", "seed"} if self.selection == "random" else {"train"})
+
+    def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
+        if not data.train:
+            raise DataError(
+                "There are no training rows to demonstrate", "dataset.train", "name a file of training rows"
+            )
+        by_label = data.task.kind == "choice"
+        self._stand(_balanced(data.train, by_label) if self.selection == "fixed" else data.train, resources, seed)
+
+    def _stand(self, pool: Iterable[Example], resources: Resources, seed: int) -> None:
+        """Be ready to show. The pool's order counts for `fixed` alone; else it is by id, whatever the file's order."""
+        self._pool = tuple(pool if self.selection == "fixed" else sorted(pool, key=lambda row: row.question.id))
+        self._seed = seed
+        places = defaultdict(list)
+        for place, example in enumerate(self._pool):
+            places[folded(example.question.text)].append(place)
+        self._places = dict(places)
+        if self.selection == "nearest" and self.embedder is not None:
+            self._index = VectorIndex([sought(row.question) for row in self._pool], self.embedder, resources)
+
+    def show(self, questions: Sequence[Question], training: bool = False) -> list[Shown]:
+        if not self._pool:
+            raise RuntimeError("show comes after fit or load")
+        without = [self._places.get(folded(question.text), []) if training else [] for question in questions]
+        if self._index is not None:
+            found = self._index.search([sought(question) for question in questions], self.k, without)
+            chosen = [places[::-1] for places in found]
+        else:
+            orders = (self._order(question) for question in questions)
+            pairs = zip(orders, without, strict=True)
+            chosen = [list(islice((place for place in order if place not in own), self.k)) for order, own in pairs]
+        return [Shown(demonstrations=tuple(self._pool[place] for place in places)) for places in chosen]
+
+    def _order(self, question: Question) -> Iterable[int]:
+        if self.selection == "fixed":
+            return range(len(self._pool))
+        words = hashlib.sha256(json.dumps([self._seed, question.id]).encode()).digest()
+        order = np.random.default_rng(list(words)).permutation(len(self._pool))
+        return (int(place) for place in order)
+
+    def save(self, folder: Path) -> None:
+        write_examples(folder / "demonstrations.jsonl", self._pool)
+        (folder / "seed.json").write_text(json.dumps(self._seed), encoding="utf-8")
+
+    def load(self, folder: Path, resources: Resources) -> None:
+        seed = json.loads((folder / "seed.json").read_text(encoding="utf-8"))
+        self._stand(read_examples(folder / "demonstrations.jsonl"), resources, int(seed))
+
+
+def _balanced(rows: Iterable[Example], by_label: bool) -> Iterator[Example]:
+    """All rows, ordered by content: first one of every label, then a second of every label, and so on."""
+    seen: defaultdict[str, int] = defaultdict(int)
+    rounds = []
+    for content, row in sorted(((_content(row), row) for row in rows), key=lambda pair: pair[0]):
+        label = row.answers[0] if by_label else ""
+        rounds.append((seen[label], content, row))
+        seen[label] += 1
+    return (row for _, _, row in sorted(rounds, key=lambda entry: entry[:2]))
+
+
+def _content(row: Example) -> tuple[str, str]:
+    text = json.dumps([row.question.text, row.answers[0]])
+    return hashlib.sha256(text.encode()).hexdigest(), row.question.id

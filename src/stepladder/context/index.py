@@ -1,0 +1,227 @@
+"""Finds, for each query, the texts nearest to it: by shared words (BM25) or by vectors.
+
+Knows texts by their position and nothing else of them. An index is made once for its texts and settings, and kept
+under the hash of both; it can always be made again. Results are best first, equal ones by position.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from stepladder.records import Embedder
+from stepladder.resources import Resources
+
+T = TypeVar("T")
+Positions = Collection[int]
+
+WORD = re.compile(r"\w+")
+BLOCK = 2048  # texts embedded, and queries compared, at a time
+
+# Of each language: its Snowball stemmer, and its stop words in bm25s.
+LANGUAGES = {
+    "da": ("danish", "STOPWORDS_DANISH"),
+    "de": ("german", "STOPWORDS_GERMAN"),
+    "en": ("english", "STOPWORDS_EN"),
+    "es": ("spanish", "STOPWORDS_SPANISH"),
+    "fr": ("french", "STOPWORDS_FRENCH"),
+    "it": ("italian", "STOPWORDS_ITALIAN"),
+    "nl": ("dutch", "STOPWORDS_DUTCH"),
+    "no": ("norwegian", "STOPWORDS_NORWEGIAN"),
+    "pt": ("portuguese", "STOPWORDS_PORTUGUESE"),
+    "ru": ("russian", "STOPWORDS_RUSSIAN"),
+    "sv": ("swedish", "STOPWORDS_SWEDISH"),
+    "tr": ("turkish", "STOPWORDS_TURKISH"),
+}
+
+
+class Index(Protocol):
+    """Some texts, ready to be searched."""
+
+    def search(self, queries: Sequence[str], k: int, without: Sequence[Positions]) -> list[list[int]]:
+        """Of each query the positions of at most `k` texts, best first; none of its `without`."""
+        ...
+
+
+class WordIndex:
+    """BM25 over stemmed words, as Lucene scores them. A text that shares no word with the query is never found.
+
+    k1, b: how soon a repeated word counts no more, and how much a long text is held back (Robertson and Zaragoza 2009).
+    language: whose endings are folded and whose stop words are left out; None folds and leaves out nothing.
+    """
+
+    def __init__(self, texts: Sequence[str], language: str | None, k1: float, b: float, resources: Resources) -> None:
+        self._words = _Words(language)
+        settings = {"language": language, "k1": k1, "b": b, "bm25s": _bm25s().__version__}
+        self._scores = _kept(
+            resources.shared,
+            f"bm25-{_digest(texts, settings)}",
+            lambda: self._make(texts, k1, b, resources),
+            lambda made, folder: made.save(folder, show_progress=False),
+            lambda folder: _bm25s().BM25.load(folder, mmap=True, show_progress=False),
+        )
+
+    def _make(self, texts: Sequence[str], k1: float, b: float, resources: Resources) -> Any:
+        vocabulary = {"": 0}  # never empty, also where the texts hold no word
+        rows = []
+        for text in resources.progress.track(texts, len(texts), "indexing words"):
+            rows.append([vocabulary.setdefault(word, len(vocabulary)) for word in self._words(text)] or [0])
+        made = _bm25s().BM25(k1=k1, b=b)
+        made.index((rows, vocabulary), show_progress=False)
+        return made
+
+    def search(self, queries: Sequence[str], k: int, without: Sequence[Positions]) -> list[list[int]]:
+        known = self._scores.vocab_dict
+        found = []
+        for query, left_out in zip(queries, without, strict=True):
+            ids = [known[word] for word in self._words(query) if word in known]
+            scores = self._scores.get_scores_from_ids(ids)
+            scores[list(left_out)] = 0.0
+            found.append([place for place in _best(scores, k) if scores[place] > 0])
+        return found
+
+
+class VectorIndex:
+    """Nearest by the cosine of unit vectors, compared with every text."""
+
+    def __init__(self, texts: Sequence[str], embedder: Embedder, resources: Resources) -> None:
+        self._embedder = embedder
+        self._row = {text: row for row, text in enumerate(texts)}
+        self._vectors = _kept(
+            resources.shared,
+            f"vectors-{_digest(texts, embedder.fingerprint())}",
+            lambda: self._embed(texts, resources),
+            lambda made, folder: np.save(folder / "vectors.npy", made, allow_pickle=False),
+            lambda folder: np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False),
+        )
+
+    def _embed(self, texts: Sequence[str], resources: Resources) -> NDArray[np.float32]:
+        blocks = resources.progress.track(list(_blocks(len(texts))), -(-len(texts) // BLOCK), "embedding")
+        return np.concatenate([self._embedder.embed(texts[block]) for block in blocks])
+
+    def search(self, queries: Sequence[str], k: int, without: Sequence[Positions]) -> list[list[int]]:
+        vectors = self._of(queries)
+        found = []
+        for block in _blocks(len(queries), max(1, 20_000_000 // len(self._vectors))):  # at most 80 MB of scores
+            cosines = np.round(vectors[block] @ self._vectors.T, 5)  # beyond, they depend on the batch
+            for scores, places in zip(cosines, without[block], strict=True):
+                scores[list(places)] = -np.inf
+                found.append([place for place in _best(scores, k) if np.isfinite(scores[place])])
+        return found
+
+    def _of(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """The queries' vectors; those of the indexed texts themselves are there already."""
+        vectors = np.empty((len(queries), self._vectors.shape[1]), np.float32)
+        rows = [self._row.get(query) for query in queries]
+        new = [place for place, row in enumerate(rows) if row is None]
+        if new:
+            vectors[new] = self._embedder.embed([queries[place] for place in new])
+        for place, row in enumerate(rows):
+            if row is not None:
+                vectors[place] = self._vectors[row]
+        return vectors
+
+
+class FusedIndex:
+    """Reciprocal rank fusion of several indexes (Cormack, Clarke and Buettcher 2009, with their constant of 60)."""
+
+    constant = 60
+    depth = 100
+
+    def __init__(self, *indexes: Index) -> None:
+        self._indexes = indexes
+
+    def search(self, queries: Sequence[str], k: int, without: Sequence[Positions]) -> list[list[int]]:
+        rankings = zip(*(index.search(queries, max(k, self.depth), without) for index in self._indexes), strict=True)
+        return [self._fused(ranking)[:k] for ranking in rankings]
+
+    def _fused(self, rankings: Sequence[Sequence[int]]) -> list[int]:
+        score: dict[int, float] = {}
+        for ranking in rankings:
+            for rank, place in enumerate(ranking, start=1):
+                score[place] = score.get(place, 0.0) + 1 / (self.constant + rank)
+        return sorted(score, key=lambda place: (-score[place], place))
+
+
+class _Words:
+    """A text as its words, in lower case and stemmed, stop words left out."""
+
+    def __init__(self, language: str | None) -> None:
+        self._stem: Callable[[str], str] = str
+        self._stems: dict[str, str] = {}
+        if language is not None:
+            import Stemmer
+
+            stemmer, stop_words = LANGUAGES[language]
+            self._stem = Stemmer.Stemmer(stemmer).stemWord
+            self._stems = dict.fromkeys(getattr(_bm25s().stopwords, stop_words), "")
+
+    def __call__(self, text: str) -> list[str]:
+        words = []
+        for word in WORD.findall(text.lower()):
+            if word not in self._stems:
+                self._stems[word] = self._stem(word)
+            words.append(self._stems[word])
+        return [word for word in words if word]
+
+
+def _bm25s() -> Any:
+    import bm25s
+
+    return bm25s
+
+
+def _best(scores: NDArray[np.float32], k: int) -> list[int]:
+    """Positions of the `k` highest scores, highest first, equal ones by position."""
+    starts = np.arange(0, len(scores), 128)
+    places = np.arange(len(scores))
+    if k < len(starts):  # the k-th highest of the blocks' peaks is never above the k-th highest score
+        peaks = np.maximum.reduceat(scores, starts)
+        places = np.flatnonzero(scores >= np.partition(peaks, -k)[-k])
+    order = np.argsort(-scores[places], kind="stable")[:k]
+    return [int(place) for place in places[order]]
+
+
+def _blocks(length: int, size: int = BLOCK) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, length, size))
+
+
+def _digest(texts: Sequence[str], settings: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for text in texts:
+        digest.update(json.dumps(text).encode() + b"\n")
+    return digest.hexdigest()[:32]
+
+
+def _kept(
+    shared: Path | None,
+    name: str,
+    make: Callable[[], T],
+    save: Callable[[T, Path], None],
+    load: Callable[[Path], T],
+) -> T:
+    """What stands under `name` in `shared`, made and kept when it is not there. Whole or not at all; one makes it."""
+    if shared is None:
+        return make()
+    folder = shared / name
+    if not folder.is_dir():
+        shared.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                made = make()
+                with tempfile.TemporaryDirectory(dir=shared) as work:
+                    whole = Path(work) / "whole"
+                    whole.mkdir()
+                    save(made, whole)
+                    whole.replace(folder)
+                return made
+    return load(folder)

@@ -1,0 +1,151 @@
+"""Puts a question, and what is shown beside it, into messages.
+
+Knows tasks, questions and what a context shows; knows no token, no chat template and no window.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from stepladder.errors import ConfigError, Fault
+from stepladder.records import Choice, Json, Message, Question, Shown, Task
+
+OnOverflow = Literal["stop", "drop_context", "skip"]
+
+
+@runtime_checkable
+class Prompt(Protocol):
+    """Writes prompts. `on_overflow` says what to do with one that does not fit the window: `stop` tells how many are
+    too long, `drop_context` shows less beside the question, `skip` leaves the question unanswered, as a failure."""
+
+    @property
+    def on_overflow(self) -> OnOverflow: ...
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Which of labels, train, validation, corpus, seed the wording depends on."""
+        ...
+
+    def messages(self, task: Task, question: Question, shown: Shown) -> tuple[Message, ...]:
+        """What the model reads, up to where its answer begins."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainPrompt:
+    """The instruction as system text, then the demonstrations as turns that were answered, then the question.
+
+    A demonstration reads exactly as the question does, so that a small model needs only to go on. The passages stand
+    before the question in its own turn. Labels are not listed.
+    question_template holds {question}; context_template holds {passages}, which are set apart by an empty line.
+    """
+
+    on_overflow: OnOverflow = "stop"
+    question_template: str = "{question}"
+    context_template: str = "Context:\n{passages}\n\n"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.on_overflow not in ("stop", "drop_context", "skip"):
+            faults.append(Fault("on_overflow", f"'{self.on_overflow}' is unknown", "use stop, drop_context or skip"))
+        for key, place in (("question_template", "{question}"), ("context_template", "{passages}")):
+            if getattr(self, key).count(place) != 1:
+                faults.append(
+                    Fault(key, f"'{getattr(self, key)}' has not one place for {place}", f"write {place} once")
+                )
+        if faults:
+            raise ConfigError(faults)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset()
+
+    def messages(self, task: Task, question: Question, shown: Shown) -> tuple[Message, ...]:
+        return tuple(self._turns(task, question, shown))
+
+    def _turns(self, task: Task, question: Question, shown: Shown) -> Iterator[Message]:
+        system = "\n\n".join(text for text in (question.system, self.guidance(task)) if text)
+        if system:
+            yield Message("system", system)
+        for example in shown.demonstrations:
+            yield from example.question.history
+            yield Message("user", self.asked(task, example.question))
+            yield Message("assistant", example.answers[0])
+        yield from question.history
+        passages = "\n\n".join(passage.text for passage in shown.passages)
+        context = self.context_template.replace("{passages}", passages) if passages else ""
+        yield Message("user", context + self.asked(task, question))
+
+    def guidance(self, task: Task) -> str:
+        """What stands before all questions."""
+        return task.instruction
+
+    def asked(self, task: Task, question: Question) -> str:
+        """The question as a turn, without passages."""
+        return self.question_template.replace("{question}", question.text)
+
+
+@dataclass(frozen=True)
+class StructuredPrompt(PlainPrompt):
+    """The plain prompt, with the labels listed (and defined where definitions are known) and the form of the answer
+    spelled out. `output_format` says the form in your words instead; a question's own choices stand in its turn."""
+
+    output_format: str | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"labels"})
+
+    def guidance(self, task: Task) -> str:
+        parts = [task.instruction, *_listed(task), self.output_format or _form(task)]
+        return "\n\n".join(part for part in parts if part)
+
+    def asked(self, task: Task, question: Question) -> str:
+        asked = super().asked(task, question)
+        return (
+            "\n".join([asked, "Choices:", *(f"- {choice}" for choice in question.choices)])
+            if question.choices
+            else asked
+        )
+
+
+def _listed(task: Task) -> Iterator[str]:
+    answer = task.answer
+    if isinstance(answer, Choice) and answer.labels:
+        meaning = answer.definitions
+        yield "\n".join(
+            ["Labels:", *(f"- {name}: {meaning[name]}" if meaning.get(name) else f"- {name}" for name in answer.labels)]
+        )
+    if isinstance(answer, Json):
+        fields = list(_fields(answer.schema))
+        yield "\n".join(["Fields:", *fields]) if fields else "Schema: " + json.dumps(answer.schema, ensure_ascii=False)
+
+
+def _form(task: Task) -> str:
+    answer = task.answer
+    if isinstance(answer, Choice):
+        kind = "labels above" if answer.labels else "choices"
+        return f"Answer with exactly one of the {kind}, written exactly as it is there, and with nothing else."
+    if isinstance(answer, Json):
+        return (
+            "Answer with one JSON value and nothing else: no explanation, no code fence. Leave an optional field out "
+            "where the text does not say it."
+        )
+    return "Answer the question itself, directly and in plain text. Do not repeat the question."
+
+
+def _fields(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """A line for each field of an object, those of objects within it too, as `- path (type, required): what it is`."""
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        kind = field.get("type", "any")
+        facts = [kind if isinstance(kind, str) else " or ".join(kind), "required" if name in required else "optional"]
+        if "enum" in field:
+            facts.append("one of " + ", ".join(json.dumps(value, ensure_ascii=False) for value in field["enum"]))
+        meaning = f": {field['description']}" if field.get("description") else ""
+        yield f"- {path}{name} ({', '.join(facts)}){meaning}"
+        yield from _fields(field, f"{path}{name}.")

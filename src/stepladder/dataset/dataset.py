@@ -1,0 +1,255 @@
+"""A dataset as a value: which rows, what of them is asked, what counts as an answer, what is held out.
+
+Knows the keys of a `dataset` node and in which order a dataset is read; every step stands in a module of its own.
+Constructing one reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from stepladder.dataset import settings
+from stepladder.dataset.accounts import Accounts, Ledger, OnBadRow
+from stepladder.dataset.corpus import check_gold, of_table, of_training
+from stepladder.dataset.formats import Dialect, Table
+from stepladder.dataset.layouts import Layout, LayoutName, flattened, layout_of
+from stepladder.dataset.rows import Kind, Row, RowReader, check_ids
+from stepladder.dataset.sources import Files, Source
+from stepladder.dataset.splits import OnOverlap, Side, Split, divide, limited, surplus, without_overlap
+from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, fitting, task_of
+from stepladder.errors import ConfigError, DataError, Fault
+from stepladder.records import Choice, Example, Passage, Question, Task, TrainingData
+
+Parts = dict[Side, list[Row]]
+SIDES: tuple[Side, ...] = ("train", "validation", "test")
+TASK, SPLIT, FILES = TaskSpec(), Split(), Files()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A dataset that was read. `origins` tells for each named file what pins its content."""
+
+    task: Task
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+    corpus: tuple[Passage, ...]
+    out_of_scope: tuple[Question, ...]
+    accounts: Accounts
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def training(self) -> TrainingData:
+        """All that a method may learn from."""
+        return TrainingData(self.task, self.train, self.validation, self.corpus)
+
+    def held_out(self, split: Literal["validation", "test"]) -> tuple[Example, ...]:
+        """The rows of a held-out split. Raises DataError where there are none."""
+        rows = self.test if split == "test" else self.validation
+        if not rows:
+            to_do = f"give dataset.{split}=FILE, or a share by dataset.split.{split}"
+            raise DataError(f"The dataset has no {split} rows", f"dataset.{split}", to_do)
+        return rows
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The keys of a `dataset` node.
+
+    train, validation, test: names that `source` knows (files, splits); what is not given is split off `train`.
+    layout: null is columns. input: a column or a template ('{text} ({topic})').
+    target, id, choices, group, gold: columns; tags: columns kept as slices.
+    task: kind (choice, text, json), instruction, schema. labels: a list, or definitions by name.
+    corpus: what retrieval reads; by default the training rows, for squad its paragraphs.
+    out_of_scope: rows that belong to no label. header, quote: what a csv file does not say of itself.
+    limit: at most so many training rows (of each label).
+    """
+
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    layout: LayoutName | None = None
+    input: str | None = None
+    target: str | None = None
+    id: str | None = None
+    task: TaskSpec | Mapping[str, Any] = TASK
+    labels: Sequence[str] | Mapping[str, str] | None = None
+    choices: str | None = None
+    group: str | None = None
+    tags: Sequence[str] = ()
+    gold: str | None = None
+    corpus: str | None = None
+    out_of_scope: str | None = None
+    header: Sequence[str] | None = None
+    quote: str | None = None
+    split: Split | Mapping[str, Any] = SPLIT
+    on_bad_row: OnBadRow = "stop"
+    on_overlap: OnOverlap = "drop"
+    limit: int | None = None
+    source: Source = FILES
+
+    def __post_init__(self) -> None:
+        faults = settings.of_words(vars(self)) + settings.of_names(self.header, self.quote, self.tags)
+        if self.train is None and self.test is None:
+            faults.append(Fault("train", "no rows are named", "give dataset.train=FILE, or dataset.test=FILE alone"))
+        if self.limit is not None and self.limit < 1:
+            faults.append(
+                Fault("limit", f"{self.limit} leaves no training rows", "give a whole number from 1, or null")
+            )
+        faults += settings.of_columns(self.layout or "columns", self.input, self.target)
+        for read in (lambda: self._task, lambda: self._split):
+            try:
+                read()
+            except ConfigError as error:
+                faults += error.faults
+        if not any(fault.key.startswith("task") for fault in faults):
+            faults += settings.of_labels(self.kind, self.labels, self.choices)
+        if faults:
+            raise ConfigError(faults)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the task, known without reading a row."""
+        return self._task.kind or ("choice" if (self.layout or "columns") == "columns" else "text")
+
+    def read(self) -> Loaded:
+        """Read every file. Raises DataError, with the place, for what can not be used."""
+        ledger = Ledger(self.on_bad_row)
+        given, paragraphs = self._given(ledger)
+        corpus = of_table(self._table(self.corpus), ledger) if self.corpus else paragraphs
+        beyond = self._asked(self._table(self.out_of_scope), ledger) if self.out_of_scope else []
+        if corpus:
+            given = {side: check_gold(rows, corpus, ledger) for side, rows in given.items()}
+        ledger.settle()
+        if self.id:
+            check_ids(*given.values(), beyond)
+        parts, overlap = without_overlap(self._divided(given), self.on_overlap, ledger)
+        self._demand_training(parts, ledger)
+        parts, task = self._with_task(parts, ledger)
+        ledger.settle()
+        self._demand_training(parts, ledger)
+        used = {**parts, "train": limited(parts["train"], self.limit, self._labelled)}
+        train, validation, test = (tuple(row.example for row in used[side]) for side in SIDES)
+        return Loaded(
+            task=task,
+            train=train,
+            validation=validation,
+            test=test,
+            corpus=corpus or of_training(train),
+            out_of_scope=tuple(row.question for row in beyond),
+            accounts=self._accounts(ledger, parts, used, overlap),
+            origins=self._origins(),
+        )
+
+    def questions(self, file: str) -> tuple[tuple[Question, ...], Accounts]:
+        """New questions from a file of the same columns, answers not needed; and what became of its rows."""
+        ledger = Ledger(self.on_bad_row)
+        rows = self._asked(Files().table(file, self._dialect), ledger)
+        ledger.settle()
+        check_ids(rows)
+        accounts = Accounts(
+            dict(ledger.read), tuple(ledger.rejections), duplicates=surplus(rows), notes=tuple(ledger.notes)
+        )
+        return tuple(row.question for row in rows), accounts
+
+    @cached_property
+    def _task(self) -> TaskSpec:
+        return settings.node_of(TaskSpec, self.task, "task")
+
+    @cached_property
+    def _split(self) -> Split:
+        return settings.node_of(Split, self.split, "split")
+
+    @property
+    def _layout(self) -> Layout:
+        return layout_of(self.layout or "columns", self.input, self.target)
+
+    @property
+    def _dialect(self) -> Dialect:
+        return Dialect(tuple(self.header) if self.header is not None else None, self.quote)
+
+    @property
+    def _rows(self) -> RowReader:
+        return RowReader(self.kind, self._layout, self.id, self.choices, self.group, tuple(self.tags), self.gold)
+
+    @property
+    def _labelled(self) -> bool:
+        return self.kind == "choice" and self.choices is None
+
+    def _table(self, name: str) -> Table:
+        return self.source.table(name, self._dialect)
+
+    def _origins(self) -> dict[str, str]:
+        named = {key: getattr(self, key) for key in (*SIDES, "corpus", "out_of_scope")}
+        return {key: self.source.origin(name) for key, name in named.items() if name is not None}
+
+    def _asked(self, table: Table, ledger: Ledger) -> list[Row]:
+        return self._rows.questions(flattened(table)[0] if self.layout == "squad" else table, ledger)
+
+    def _given(self, ledger: Ledger) -> tuple[Parts, tuple[Passage, ...]]:
+        """The rows of every named file, and the paragraphs that a squad layout brings."""
+        parts: Parts = {"train": [], "validation": [], "test": []}
+        paragraphs: dict[str, Passage] = {}
+        for side in SIDES:
+            name: str | None = getattr(self, side)
+            if name is not None:
+                table = self._table(name)
+                if self.layout == "squad":
+                    table, found = flattened(table)
+                    paragraphs.update((passage.id, passage) for passage in found)
+                parts[side] = self._rows.examples(table, ledger)
+        return parts, tuple(paragraphs.values())
+
+    def _divided(self, given: Parts) -> Parts:
+        """Split off the training rows what no file is named for."""
+        if not given["train"]:
+            return given
+        split = Split(
+            test=0 if self.test is not None else self._split.test,
+            validation=0 if self.validation is not None else self._split.validation,
+        )
+        divided = divide(given["train"], split, self._labelled)
+        return {
+            side: divided[side] if side == "train" or getattr(self, side) is None else given[side] for side in SIDES
+        }
+
+    def _with_task(self, parts: Parts, ledger: Ledger) -> tuple[Parts, Task]:
+        """The task, and the parts without the rows whose answers it does not allow."""
+        told_by = parts["train"] or parts["validation"] + parts["test"]
+        if self.train is None and self.kind != "text" and not (self.labels or self.choices or self._task.schema):
+            ledger.notes.append("there are no training rows: what may be answered was read off the held-out rows")
+        instruction = self._task.instruction
+        if instruction is None:
+            instruction = self._layout.instruction if self._layout.instruction is not None else INSTRUCTIONS[self.kind]
+        labels = None
+        if self.labels is not None or self.choices is not None:
+            definitions = dict(self.labels) if isinstance(self.labels, Mapping) else {}
+            labels = Choice(tuple(self.labels or ()), definitions)
+        task = task_of(self.kind, instruction, told_by, labels, self._task.schema)
+        given = labels is not None
+        return {side: fitting(rows, task, given, ledger) for side, rows in parts.items()}, task
+
+    def _accounts(self, ledger: Ledger, parts: Parts, used: Parts, overlap: int) -> Accounts:
+        return Accounts(
+            read=dict(ledger.read),
+            rejections=tuple(ledger.rejections),
+            overlap=overlap,
+            duplicates=sum(surplus(rows) for rows in parts.values()),
+            limited=len(parts["train"]) - len(used["train"]),
+            train=len(used["train"]),
+            validation=len(used["validation"]),
+            test=len(used["test"]),
+            notes=tuple(ledger.notes),
+        )
+
+    def _demand_training(self, parts: Parts, ledger: Ledger) -> None:
+        if self.train is None or parts["train"]:
+            return
+        to_do = "lower dataset.split.test and dataset.split.validation"
+        if ledger.rejections:
+            first = ledger.rejections[0]
+            to_do = f"{len(ledger.rejections)} rows were rejected, the first ({first.place}): {first.reason}"
+        raise DataError("No training row is left", f"dataset.train={self.train}", to_do)

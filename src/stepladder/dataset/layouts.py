@@ -1,0 +1,198 @@
+"""What the columns of a record mean: named columns or templates, alpaca, sharegpt, messages, squad.
+
+Knows where each layout keeps question, answer, history and system text; knows nothing of files, ids or kinds of answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any, Literal, cast
+
+from stepladder.dataset.accounts import Place, RowError
+from stepladder.dataset.formats import Record, Table
+from stepladder.dataset.values import list_of, text_of
+from stepladder.records import Message, Passage, Role
+
+LayoutName = Literal["columns", "alpaca", "sharegpt", "messages", "squad"]
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a layout finds in a record; `target` is as the file has it, None where there is none."""
+
+    text: str
+    target: Any = None
+    history: tuple[Message, ...] = ()
+    system: str = ""
+    passage: Passage | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`asks` and `answers` are the columns that question and answer need; `read` makes the draft of one record."""
+
+    asks: tuple[str, ...]
+    answers: tuple[str, ...]
+    read: Callable[[Mapping[str, Any]], Draft]
+    instruction: str | None = None
+
+
+def layout_of(name: LayoutName, source: str | None, target: str | None) -> Layout:
+    """The layout; `source` (a column or a template) and `target` count for `columns` alone."""
+    if name == "columns":
+        return _columns(source or "", target or "")
+    return _LAYOUTS[name]
+
+
+def columns_of(source: str) -> tuple[str, ...]:
+    """The columns that an input reads: itself, or those of a template. Raises ValueError for a broken template."""
+    if "{" not in source:
+        return (source,)
+    parts = [part for _, part, form, cast_ in Formatter().parse(source) if part is not None and not (form or cast_)]
+    if not parts or any(not part for part in parts):
+        raise ValueError("a template names its columns in braces, '{text} ({topic})'")
+    return tuple(dict.fromkeys(parts))
+
+
+def _columns(source: str, target: str) -> Layout:
+    names = columns_of(source)
+    pieces = [(lead, part) for lead, part, _, _ in Formatter().parse(source)] if "{" in source else [("", source)]
+
+    def read(values: Mapping[str, Any]) -> Draft:
+        filled = {name: text_of(values.get(name)) for name in names}
+        if not any(text.strip() for text in filled.values()):
+            raise RowError(f"the input is empty ({', '.join(names)})")
+        text = "".join(lead + (filled[part] if part is not None else "") for lead, part in pieces)
+        return Draft(text, values.get(target))
+
+    return Layout(names, (target,), read)
+
+
+def _alpaca(values: Mapping[str, Any]) -> Draft:
+    parts = [text_of(values.get("instruction")), text_of(values.get("input"))]
+    turns = []
+    for pair in list_of(values.get("history"), "history"):
+        asked, answered = [text_of(turn) for turn in list_of(pair, "history")]
+        turns += [Message("user", asked), Message("assistant", answered)]
+    text = "\n\n".join(part for part in parts if part.strip())
+    return Draft(text, values.get("output"), tuple(turns), text_of(values.get("system")))
+
+
+def _sharegpt(values: Mapping[str, Any]) -> Draft:
+    return _conversation(_turns(values, "conversations", "from", "value"), text_of(values.get("system")))
+
+
+def _messages(values: Mapping[str, Any]) -> Draft:
+    return _conversation(_turns(values, "messages", "role", "content"), "")
+
+
+def _turns(values: Mapping[str, Any], column: str, role: str, content: str) -> list[Message]:
+    turns = []
+    for number, turn in enumerate(list_of(values.get(column), column), 1):
+        if not isinstance(turn, Mapping) or role not in turn or content not in turn:
+            raise RowError(f"turn {number} of {column} has no '{role}' and '{content}'")
+        name = ROLES.get(text_of(turn[role]).casefold())
+        if name is None:
+            raise RowError(f"turn {number} of {column} has the role '{turn[role]}'; known: {', '.join(ROLES)}")
+        turns.append(Message(name, _content(turn[content])))
+    return turns
+
+
+def _content(value: Any) -> str:
+    """The text of a turn; a list of parts must be all text."""
+    if not isinstance(value, list):
+        return text_of(value)
+    if any(not isinstance(part, Mapping) or part.get("type") != "text" for part in value):
+        raise RowError("a turn has parts that are not text")
+    return "".join(text_of(part.get("text")) for part in value)
+
+
+def _conversation(turns: Sequence[Message], system: str) -> Draft:
+    """The last assistant turn is the answer, the user turn before it the question, what comes first the history."""
+    rest = list(turns)
+    while rest and rest[0].role == "system":
+        system = "\n".join(part for part in (system, rest.pop(0).content) if part)
+    if any(turn.role == "system" for turn in rest):
+        raise RowError("a system turn stands in the middle of the conversation")
+    target = rest.pop().content if rest and rest[-1].role == "assistant" else None
+    if not rest or rest[-1].role != "user":
+        raise RowError("the conversation has no user turn that is to be answered")
+    return Draft(rest[-1].content, target, tuple(rest[:-1]), system)
+
+
+def _squad(values: Mapping[str, Any]) -> Draft:
+    found = values.get("answers")
+    texts = found.get("text") if isinstance(found, Mapping) else [_answer(a) for a in list_of(found, "answers")]
+    context = text_of(values.get("context"))
+    passage = paragraph(context) if context.strip() else None
+    return Draft(
+        text_of(values.get("question")), list(texts or []), passage=passage, group=text_of(values.get("title")) or None
+    )
+
+
+def _answer(answer: Any) -> Any:
+    if not isinstance(answer, Mapping) or "text" not in answer:
+        raise RowError("an answer has no 'text'")
+    return answer["text"]
+
+
+def paragraph(text: str) -> Passage:
+    """A passage whose id is its content's hash: the same paragraph in two files is one passage."""
+    return Passage(hashlib.sha256(text.encode()).hexdigest()[:16], text)
+
+
+def flattened(table: Table) -> tuple[Table, tuple[Passage, ...]]:
+    """A table of squad articles as one record a question, and the paragraphs of all of them.
+
+    A table that has one question a record already comes back as it is.
+    """
+    records: list[Record] = []
+    found: dict[str, Passage] = {}
+    for record in table.records:
+        articles = "paragraphs" in record.values
+        for context, questions in _paragraphs(record) if articles else [(record.values.get("context"), None)]:
+            if isinstance(context, str) and context.strip():
+                found.setdefault(paragraph(context).id, paragraph(context))
+            if questions is None:
+                records.append(record)
+                continue
+            for question in questions:
+                place = Place(table.name, len(records) + 1, "question")
+                if isinstance(question, Mapping):
+                    title = record.values.get("title")
+                    records.append(Record(place, {"title": title, **question, "context": context}))
+                else:
+                    records.append(Record(place, fault="a question is not an object"))
+    columns = tuple(dict.fromkeys(key for record in records for key in record.values))
+    return Table(table.name, columns, tuple(records)), tuple(found.values())
+
+
+def _paragraphs(record: Record) -> list[tuple[Any, Sequence[Any] | None]]:
+    """Context and questions of each paragraph of an article; a malformed one stands for itself and fails as a row."""
+    paragraphs = record.values["paragraphs"]
+    if not isinstance(paragraphs, list) or any(
+        not isinstance(p, Mapping) or not isinstance(p.get("qas", []), list) for p in paragraphs
+    ):
+        return [(None, None)]
+    return [(p.get("context"), cast(Sequence[Any], p.get("qas", []))) for p in paragraphs]
+
+
+_LAYOUTS: dict[str, Layout] = {
+    "alpaca": Layout(("instruction",), ("output",), _alpaca, instruction=""),
+    "sharegpt": Layout(("conversations",), (), _sharegpt, instruction=""),
+    "messages": Layout(("messages",), (), _messages, instruction=""),
+    "squad": Layout(("question",), ("answers", "context"), _squad, instruction="Answer the question."),
+}

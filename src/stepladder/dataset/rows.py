@@ -1,0 +1,165 @@
+"""From records to rows: the question, the answers that count, an id.
+
+Knows which column is what and what each kind of answer may be; knows nothing of files, splits or the task's labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from stepladder.dataset.accounts import Ledger, Place, RowError
+from stepladder.dataset.formats import Record, Table
+from stepladder.dataset.layouts import Draft, Layout
+from stepladder.dataset.values import json_of, list_of, text_of
+from stepladder.errors import DataError, did_you_mean
+from stepladder.records import Example, Question
+
+Kind = Literal["choice", "text", "json"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An example and where it stands."""
+
+    place: Place
+    example: Example
+
+    @property
+    def question(self) -> Question:
+        return self.example.question
+
+    @cached_property
+    def asked(self) -> str:
+        """What is asked, in Unicode NFC with white space folded, case kept: rows that ask the same have the same."""
+        question = self.question
+        turns = [f"{turn.role}: {turn.content}" for turn in question.history]
+        parts = [question.text, question.system, *question.choices, *turns]
+        folded = [" ".join(unicodedata.normalize("NFC", part).split()) for part in parts]
+        return json.dumps([len(question.choices), *folded])
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Which column is what."""
+
+    kind: Kind
+    layout: Layout
+    id: str | None = None
+    choices: str | None = None
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    gold: str | None = None
+
+    def examples(self, table: Table, ledger: Ledger) -> list[Row]:
+        """Every sound row of the table, in its order; the others go to the ledger."""
+        named = [self.id, self.choices, self.group, self.gold, *self.tags]
+        require([*self.layout.asks, *self.layout.answers, *(n for n in named if n)], table)
+        return self._rows(table, ledger, self._example)
+
+    def questions(self, table: Table, ledger: Ledger) -> list[Row]:
+        """Rows that need no answer (their examples have none); columns beside the question's own may be missing."""
+        require([*self.layout.asks, *([self.choices] if self.choices else [])], table)
+        return self._rows(table, ledger, lambda record: Example(self._question(record.values, self._draft(record)), ()))
+
+    def _rows(self, table: Table, ledger: Ledger, read: Callable[[Record], Example]) -> list[Row]:
+        ledger.saw(table.name, len(table.records))
+        rows = []
+        for record in table.records:
+            try:
+                if record.fault:
+                    raise RowError(record.fault)
+                rows.append(Row(record.place, read(record)))
+            except RowError as error:
+                ledger.bad_row(record.place, str(error))
+        return rows if self.id and self.id in table.columns else _with_ids(rows)
+
+    def _draft(self, record: Record) -> Draft:
+        draft = self.layout.read(record.values)
+        if not draft.text.strip():
+            raise RowError("the question is empty")
+        return draft
+
+    def _example(self, record: Record) -> Example:
+        draft = self._draft(record)
+        question = self._question(record.values, draft)
+        gold = [draft.passage.id] if draft.passage else []
+        if self.gold:
+            named = record.values.get(self.gold)
+            one = isinstance(named, str) and not named.lstrip().startswith("[")
+            gold = [text_of(g) for g in ([named] if one and named else list_of(named, self.gold))]
+        return Example(question, self._answers(draft.target, question.choices), tuple(gold))
+
+    def _question(self, values: Mapping[str, Any], draft: Draft) -> Question:
+        own_id = text_of(values.get(self.id)) if self.id else ""
+        if self.id and self.id in values and not own_id.strip():
+            raise RowError(f"the id is empty ({self.id})")
+        choices: tuple[str, ...] = ()
+        if self.choices:
+            choices = tuple(text_of(choice) for choice in list_of(values.get(self.choices), self.choices))
+            if len(set(choices)) < 2 or len(set(choices)) < len(choices):
+                raise RowError(f"{self.choices} has not two or more different choices")
+        group = text_of(values.get(self.group)) or None if self.group else draft.group
+        tags = {tag: text_of(values.get(tag)) for tag in self.tags}
+        return Question(own_id, draft.text, draft.history, draft.system, choices, group, tags)
+
+    def _answers(self, target: Any, choices: tuple[str, ...]) -> tuple[str, ...]:
+        column = self.layout.answers[0] if self.layout.answers else "the answer"
+        if self.kind == "json" and not (target is None or target == ""):
+            return (json_of(target, column),)
+        found = target if isinstance(target, list | tuple) else [target]
+        answers = tuple(dict.fromkeys(text for text in (text_of(t) for t in found) if text.strip()))
+        if not answers:
+            raise RowError(f"the target is empty ({column})")
+        if self.kind == "choice" and len(answers) > 1:
+            raise RowError(f"{column} has several labels ({', '.join(answers)}); a choice task has one a row")
+        if choices and answers[0] not in choices:
+            raise RowError(f"the target '{answers[0]}' is not among the row's own choices ({', '.join(choices)})")
+        return answers
+
+
+def require(columns: Sequence[str], table: Table) -> None:
+    """Raises DataError for the first of `columns` that the table has not."""
+    for column in columns:
+        if column not in table.columns:
+            hint = did_you_mean(column, table.columns) if table.columns else "no record of it could be read"
+            there = f" (columns there: {', '.join(table.columns)})" if "did you" in hint else ""
+            raise DataError(f"There is no column '{column}' in {table.name}", table.name, hint + there)
+
+
+def _with_ids(rows: list[Row]) -> list[Row]:
+    """A row without an id is named by what it asks and, from the second time on, by how often that was asked before.
+
+    The answer is no part of it: an id may stand in what a method sees.
+    """
+    seen: Counter[str] = Counter()
+    named = []
+    for row in rows:
+        question = row.question
+        turns = [[turn.role, turn.content] for turn in question.history]
+        content = json.dumps([question.text, turns, question.system, question.choices], ensure_ascii=False)
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+        seen[digest] += 1
+        own_id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        named.append(replace(row, example=replace(row.example, question=replace(question, id=own_id))))
+    return named
+
+
+def check_ids(*parts: list[Row]) -> None:
+    """Raises DataError where two rows have the same id; names both."""
+    first: dict[str, Place] = {}
+    for rows in parts:
+        for row in rows:
+            before = first.setdefault(row.question.id, row.place)
+            if before is not row.place:
+                raise DataError(
+                    f"Two rows have the id '{row.question.id}'",
+                    f"{before} and {row.place}",
+                    "make the ids unique, or say dataset.id=null to name rows by their content",
+                )

@@ -1,0 +1,72 @@
+"""JSON schemas: the tightest plain one that given values fit, and whether a value fits.
+
+Knows JSON values alone. What is inferred bounds every text and list, so that writing under it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stepladder.errors import ConfigError, Fault
+
+LEAST_LENGTH = 64
+LEAST_ITEMS = 8
+
+
+def inferred(values: Sequence[Any]) -> dict[str, Any]:
+    """A schema that all `values` fit.
+
+    Properties stand in the order first seen, are required where every object has them, and there are no others; texts
+    and lists may be twice as long as the longest seen (at least 64 characters, 8 items).
+    """
+    types = list(dict.fromkeys(_type(value) for value in values))
+    if "number" in types:
+        types = [t for t in types if t != "integer"]
+    schema: dict[str, Any] = {"type": types[0] if len(types) == 1 else types} if types else {}
+    if "string" in types:
+        schema["maxLength"] = max([LEAST_LENGTH, *(2 * len(v) for v in values if isinstance(v, str))])
+    if "array" in types:
+        lists = [v for v in values if isinstance(v, list)]
+        schema["maxItems"] = max([LEAST_ITEMS, *(2 * len(v) for v in lists)])
+        items = [item for v in lists for item in v]
+        if items:
+            schema["items"] = inferred(items)
+    if "object" in types:
+        objects = [v for v in values if isinstance(v, dict)]
+        names = list(dict.fromkeys(name for v in objects for name in v))
+        schema["properties"] = {name: inferred([v[name] for v in objects if name in v]) for name in names}
+        schema["required"] = [name for name in names if all(name in v for v in objects)]
+        schema["additionalProperties"] = False
+    return schema
+
+
+def _type(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    names = {int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names[type(value)]
+
+
+def validator(schema: Mapping[str, Any]) -> Any:
+    """Judges values by the schema. Raises ConfigError where the schema is none."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ConfigError(
+            Fault(
+                "dataset.task.schema", f"this is no JSON schema: {error.message}", "see json-schema.org, draft 2020-12"
+            )
+        ) from None
+    return Draft202012Validator(schema)
+
+
+def fault_of(value: Any, judge: Any) -> str:
+    """What keeps the value from fitting; empty where it fits."""
+    for error in judge.iter_errors(value):
+        return f"the answer does not meet the schema at {error.json_path}: {error.message}"
+    return ""

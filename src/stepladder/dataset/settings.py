@@ -1,0 +1,86 @@
+"""Whether the keys of a `dataset` node make sense together, before anything is read.
+
+Knows keys and their values; reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar, get_args
+
+from stepladder.dataset.accounts import OnBadRow
+from stepladder.dataset.layouts import LayoutName, columns_of
+from stepladder.dataset.splits import OnOverlap, Split
+from stepladder.dataset.task import TaskSpec
+from stepladder.errors import ConfigError, Fault, did_you_mean
+
+Node = TypeVar("Node", TaskSpec, Split)
+
+CHOICES = {"layout": (None, *get_args(LayoutName)), "on_bad_row": get_args(OnBadRow), "on_overlap": get_args(OnOverlap)}
+"""What a key may say where it may only say a few things."""
+
+
+def node_of(kind: type[Node], given: Node | Mapping[str, Any], key: str) -> Node:
+    """A node of plain keys as the value it stands for. Raises ConfigError with every fault, under `key`."""
+    if not isinstance(given, Mapping):
+        return given
+    known = [f.name for f in fields(kind)]
+    faults = [Fault(f"{key}.{n}", f"{key} has no '{n}'", did_you_mean(n, known)) for n in given if n not in known]
+    if faults:
+        raise ConfigError(faults)
+    try:
+        return kind(**given)
+    except ConfigError as error:
+        raise ConfigError([Fault(f"{key}.{f.key}".rstrip("."), f.what, f.to_do) for f in error.faults]) from None
+
+
+def of_words(values: Mapping[str, Any]) -> list[Fault]:
+    """Keys that have only a few words to say."""
+    wrong = [(key, values[key], words) for key, words in CHOICES.items() if values[key] not in words]
+    return [Fault(key, f"'{v}' is not known", did_you_mean(str(v), [w for w in words if w])) for key, v, words in wrong]
+
+
+def of_columns(layout: str, source: str | None, target: str | None) -> list[Fault]:
+    """Which columns hold question and answer."""
+    named = [(key, value) for key, value in (("input", source), ("target", target)) if value is not None]
+    if layout != "columns":
+        to_do = "take it off, or say dataset.layout=null"
+        return [Fault(key, f"the layout {layout} has columns of its own", to_do) for key, _ in named]
+    missing = [key for key in ("input", "target") if key not in dict(named)]
+    faults = [Fault(key, "no column is named", f"give dataset.{key}=COLUMN, or name a layout") for key in missing]
+    if source is not None:
+        try:
+            columns_of(source)
+        except ValueError as error:
+            faults.append(Fault("input", f"'{source}' is no template: {error}", "write '{column} and {column}'"))
+    return faults
+
+
+def of_labels(kind: str, labels: Any, choices: str | None) -> list[Fault]:
+    """What a choice is made from."""
+    faults = []
+    for key, value in (("labels", labels), ("choices", choices)):
+        if value is not None and kind != "choice":
+            faults.append(Fault(key, f"a {kind} task has none", "say dataset.task.kind=choice, or take it off"))
+    if labels is not None and choices is not None:
+        faults.append(Fault("choices", "labels are given too", "give one of the two"))
+    if labels is not None:
+        names = [] if isinstance(labels, str) else list(labels)
+        if not all(isinstance(name, str) for name in names):
+            faults.append(Fault("labels", "a label is no text", "quote labels that look like numbers or yes and no"))
+        elif len(set(names)) < 2 or len(set(names)) < len(names):
+            faults.append(Fault("labels", "these are not two or more different labels", "write [first,second]"))
+    return faults
+
+
+def of_names(header: Sequence[str] | None, quote: str | None, tags: Sequence[str]) -> list[Fault]:
+    """Lists of columns, and the quote character."""
+    faults = []
+    if isinstance(tags, str):
+        faults.append(Fault("tags", f"'{tags}' is no list of columns", f"write [{tags}]"))
+    if header is not None and (isinstance(header, str) or len(set(header)) < len(header) or not header):
+        faults.append(Fault("header", f"{header!r} is no list of different names", "write [first,second]"))
+    if quote not in (None, "none") and len(quote or "") != 1:
+        faults.append(Fault("quote", f"'{quote}' is no quote character", "give one character, or none"))
+    return faults

@@ -1,0 +1,195 @@
+"""Which row is learnt from and which is held out: by content, never by place or chance.
+
+A row's side hangs on a hash of what it asks (of its group, where it has one), so that a new row moves no other. Rows
+that ask the same, and rows of one group, stay together. Knows rows and labels; knows no file and no column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stepladder.dataset.accounts import Ledger
+from stepladder.dataset.rows import Row
+from stepladder.errors import ConfigError, DataError, Fault
+
+Side = Literal["train", "validation", "test"]
+OnOverlap = Literal["drop", "stop", "keep"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shares of the training file's rows that are held out where no file is given for them."""
+
+    test: float = 0.3
+    validation: float = 0.1
+
+    def __post_init__(self) -> None:
+        faults = [
+            Fault(name, f"{share} is no share", "give a number from 0 to below 1")
+            for name, share in (("test", self.test), ("validation", self.validation))
+            if not 0 <= share < 1
+        ]
+        if not faults and self.test + self.validation >= 1:
+            faults = [
+                Fault("", f"{self.test} and {self.validation} leave no training rows", "let them sum to less than 1")
+            ]
+        if faults:
+            raise ConfigError(faults)
+
+
+def _position(text: str) -> float:
+    """Where a text falls in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(f"split:{text}".encode()).digest()[:8]) / 2**64
+
+
+@dataclass
+class _Unit:
+    """Rows that must stay together: `members` their places in the file."""
+
+    members: list[int]
+    position: float
+    labels: set[str]
+    side: Side = "train"
+
+
+def divide(rows: Sequence[Row], split: Split, labelled: bool) -> dict[Side, list[Row]]:
+    """Share the rows out. With `labelled`, every label keeps a training row, and a test row where it has rows enough.
+
+    Raises DataError where test rows are wanted and none can be held out.
+    """
+    units = sorted(_units(rows, labelled), key=lambda unit: unit.position)
+    for unit in units:
+        if unit.position < split.test:
+            unit.side = "test"
+        elif unit.position < split.test + split.validation:
+            unit.side = "validation"
+    _guard(units, split)
+    side_of = {member: unit.side for unit in units for member in unit.members}
+    parts: dict[Side, list[Row]] = {"train": [], "validation": [], "test": []}
+    for number, row in enumerate(rows):
+        parts[side_of[number]].append(row)
+    if split.test and not parts["test"]:
+        raise DataError(
+            "No row can be held out for testing: too few rows (or groups) that ask different things",
+            "dataset.split.test",
+            "give dataset.test=FILE, or more rows (two of a label at the least)",
+        )
+    return parts
+
+
+def _units(rows: Sequence[Row], labelled: bool) -> list[_Unit]:
+    """Rows tied by an equal question or an equal group, over any number of steps."""
+    parent = list(range(len(rows)))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = number = parent[parent[number]]
+        return number
+
+    first: dict[tuple[str, str], int] = {}
+    asked = [row.asked for row in rows]
+    for number, row in enumerate(rows):
+        ties = [("asks", asked[number])] + ([("group", row.question.group)] if row.question.group is not None else [])
+        for tie in ties:
+            parent[root(number)] = root(first.setdefault(tie, number))
+    gathered: defaultdict[int, list[int]] = defaultdict(list)
+    for number in range(len(rows)):
+        gathered[root(number)].append(number)
+    units = []
+    for members in gathered.values():
+        groups = [g for g in (rows[m].question.group for m in members) if g is not None]
+        name = f"group:{min(groups)}" if groups else f"asks:{asked[members[0]]}"
+        labels = {rows[m].example.answers[0] for m in members} if labelled else {""}
+        units.append(_Unit(members, _position(name), labels))
+    return units
+
+
+def _guard(units: Sequence[_Unit], split: Split) -> None:
+    """Move the fewest units so that no label is left out; units come in the order of their position."""
+    by_label: defaultdict[str, list[_Unit]] = defaultdict(list)
+    for unit in units:
+        for label in unit.labels:
+            by_label[label].append(unit)
+    for _, having in sorted(by_label.items()):
+        if split.test and len(having) > 1 and not any(u.side == "test" for u in having):
+            having[0].side = "test"
+    for _, having in sorted(by_label.items()):
+        if not any(u.side == "train" for u in having):
+            having[-1].side = "train"
+    if split.validation and not any(u.side == "validation" for u in units):
+        left = Counter(label for u in units if u.side == "train" for label in u.labels)
+        spare = [u for u in units if u.side == "train" and all(left[label] > 1 for label in u.labels)]
+        if spare:
+            spare[0].side = "validation"
+
+
+def without_overlap(
+    parts: Mapping[Side, list[Row]], policy: OnOverlap, ledger: Ledger
+) -> tuple[dict[Side, list[Row]], int]:
+    """The parts with no training or validation row that asks what a held-out row asks, and how many there were.
+
+    The test rows never change; against validation rows it is the training row that goes.
+    """
+    taken: dict[str, tuple[Side, Row]] = {}
+    kept: dict[Side, list[Row]] = {"test": [], "validation": [], "train": []}
+    found: list[tuple[Side, Row, Side, Row]] = []
+    sides: tuple[Side, ...] = ("test", "validation", "train")
+    for side in sides:
+        asked = [(row.asked, row) for row in parts[side]]
+        for text, row in asked:
+            if text in taken:
+                found.append((side, row, *taken[text]))
+            if text not in taken or policy == "keep":
+                kept[side].append(row)
+        for text, row in asked:
+            taken.setdefault(text, (side, row))
+    if found and policy == "stop":
+        raise _overlap_error(found)
+    if policy == "drop":
+        for side, row, other, twin in found:
+            ledger.take_out(row.place, f"overlap: this {_named(side)} row asks what a {other} row asks ({twin.place})")
+    if found:
+        done = "taken out of training" if policy == "drop" else "kept"
+        ledger.notes.append(f"{len(found)} rows ask what a held-out row asks: {done} (dataset.on_overlap={policy})")
+    return kept, len(found)
+
+
+def _named(side: Side) -> str:
+    return "training" if side == "train" else side
+
+
+def _overlap_error(found: Sequence[tuple[Side, Row, Side, Row]]) -> DataError:
+    examples = [f"{row.place} and {twin.place}: '{row.question.text[:60]}'" for _, row, _, twin in found[:3]]
+    return DataError(
+        f"{len(found)} training or validation rows ask what a held-out row asks",
+        "; ".join(examples),
+        "take them out, or say dataset.on_overlap=drop (takes the training row out) or keep",
+    )
+
+
+def surplus(rows: Iterable[Row]) -> int:
+    """How many rows ask what an earlier one asks."""
+    asked = Counter(row.asked for row in rows)
+    return sum(asked.values()) - len(asked)
+
+
+def limited(rows: Sequence[Row], limit: int | None, labelled: bool) -> list[Row]:
+    """At most `limit` rows (of each label), by a hash of content: a smaller limit takes a part of a larger one."""
+
+    def order(row: Row) -> str:
+        return hashlib.sha256(f"limit:{row.asked}{row.example.answers}".encode()).hexdigest()
+
+    if limit is None:
+        return list(rows)
+    room: Counter[str] = Counter()
+    chosen = set()
+    for row in sorted(rows, key=order):
+        label = row.example.answers[0] if labelled else ""
+        room[label] += 1
+        if room[label] <= limit:
+            chosen.add(id(row))
+    return [row for row in rows if id(row) in chosen]

@@ -1,0 +1,105 @@
+"""What is asked of every question: what the user says of it, and what the training rows add.
+
+Knows answers, labels and schemas; knows no file and no column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepladder.dataset.accounts import Ledger
+from stepladder.dataset.rows import Kind, Row
+from stepladder.dataset.schema import fault_of, inferred, validator
+from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
+from stepladder.records import Answer, Choice, Json, Task, Text
+
+INSTRUCTIONS: Mapping[Kind, str] = {
+    "choice": "Name the category that the text belongs to.",
+    "text": "Answer the question.",
+    "json": "Read the fields off the text and write them as JSON.",
+}
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What the user says of the task; what is null is taken from the layout and the training rows."""
+
+    kind: Kind | None = None
+    instruction: str | None = None
+    schema: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in (None, "choice", "text", "json"):
+            raise ConfigError(Fault("kind", f"'{self.kind}' is no kind of task", "say choice, text or json"))
+        if self.schema is not None and self.kind != "json":
+            raise ConfigError(Fault("schema", "a schema is for json tasks", "say kind=json, or take the schema off"))
+
+
+def task_of(
+    kind: Kind, instruction: str, rows: Sequence[Row], labels: Choice | None, schema: Mapping[str, Any] | None
+) -> Task:
+    """The task; labels and schema are read off `rows` where none are given. Raises DataError where that can not be."""
+    answer: Answer = Text()
+    if kind == "choice":
+        answer = labels or Choice(_labels(rows))
+    elif kind == "json":
+        values = [json.loads(row.example.answers[0]) for row in rows]
+        answer = Json(inferred(values) if schema is None else schema)
+    return Task(instruction, answer)
+
+
+def _labels(rows: Sequence[Row]) -> tuple[str, ...]:
+    if any(row.question.choices for row in rows):
+        return ()
+    labels = tuple(sorted({row.example.answers[0] for row in rows}))
+    if len(labels) < 2:
+        found = f"only one label, '{labels[0]}'" if labels else "no label"
+        raise DataError(
+            f"The rows have {found}; there is nothing to choose from",
+            "dataset.target",
+            "check that the target column is the right one, or name all labels by dataset.labels=[...]",
+        )
+    return labels
+
+
+def fitting(rows: Sequence[Row], task: Task, given: bool, ledger: Ledger) -> list[Row]:
+    """The rows whose answers the task allows; the others are bad rows.
+
+    A label that no training row has, where labels were not `given`, is no fault of one row: raises DataError.
+    """
+    misfits = {id(row): fault for row, fault in _misfits(rows, task) if fault}
+    if not misfits:
+        return list(rows)
+    if isinstance(task.answer, Choice) and not given:
+        strange = [row for row in rows if id(row) in misfits]
+        first = strange[0].example.answers[0]
+        count = len({row.example.answers[0] for row in strange})
+        raise DataError(
+            f"{count} held-out {'label' if count == 1 else 'labels'} never seen in training, the first: '{first}' "
+            f"({_hint(first, task.answer.labels)})",
+            str(strange[0].place),
+            "give training rows of that label, mend it, or name all labels by dataset.labels=[...]",
+        )
+    for row in rows:
+        if id(row) in misfits:
+            ledger.bad_row(row.place, misfits[id(row)])
+    return [row for row in rows if id(row) not in misfits]
+
+
+def _hint(label: str, labels: Sequence[str]) -> str:
+    hint = did_you_mean(label, labels)
+    return hint if hint.startswith("did you") or len(labels) <= 20 else f"there are {len(labels)} labels, none like it"
+
+
+def _misfits(rows: Sequence[Row], task: Task) -> list[tuple[Row, str]]:
+    if isinstance(task.answer, Choice) and task.answer.labels:
+        labels, known = task.answer.labels, set(task.answer.labels)
+        strange = [(row, row.example.answers[0]) for row in rows if row.example.answers[0] not in known]
+        return [(row, f"'{label}' is not among the labels; {_hint(label, labels)}") for row, label in strange]
+    if isinstance(task.answer, Json):
+        judge = validator(task.answer.schema)
+        return [(row, fault_of(json.loads(row.example.answers[0]), judge)) for row in rows]
+    return []

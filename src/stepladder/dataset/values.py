@@ -1,0 +1,71 @@
+"""From one value of a row to text, lists and compact JSON.
+
+Knows values as csv, JSON and parquet bring them; knows nothing of columns or rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from stepladder.dataset.accounts import RowError
+
+
+def text_of(value: Any) -> str:
+    """A value as text: nothing at all is "", a list is joined by ", ", true and numbers are as in JSON."""
+    if isinstance(value, str):
+        return _sound(value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return compact(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(text_of(item) for item in value)
+    if isinstance(value, bytes):
+        raise RowError("a value is bytes, not text")
+    return str(value)
+
+
+def list_of(value: Any, column: str) -> list[Any]:
+    """A list, or the text of a JSON list; nothing is the empty list."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            raise RowError(f"{column} is neither a list nor the JSON text of one") from None
+    if value is None or value == "":
+        return []
+    if not isinstance(value, list | tuple):
+        raise RowError(f"{column} is neither a list nor the JSON text of one")
+    return list(value)
+
+
+def json_of(value: Any, column: str) -> str:
+    """A JSON value, or its text, as compact text in its own key order."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise RowError(f"{column} is not JSON: {error.msg} at character {error.pos + 1}") from None
+    return compact(value)
+
+
+def compact(value: Any) -> str:
+    """JSON without needless white space, keys in their own order, everything readable as it is."""
+    try:
+        return _sound(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise RowError(f"a value can not be written as JSON: {error}") from None
+
+
+def _sound(text: str) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise RowError("a text holds half of a surrogate pair, which is no character") from None
+    return text

@@ -1,0 +1,95 @@
+"""What can go wrong, in two kinds.
+
+    StepladderError
+    ├── UserError            something the user can mend: what, where, what to do; exit 2, no traceback
+    │   ├── ConfigError      one or more faults in a configuration, told all at once
+    │   ├── DataError        a file, a row or a column
+    │   ├── ModelError       weights, tokenizer, window, adapter
+    │   └── StoreError       a folder of the store
+    └── VerificationError    a check that the user asked for did not hold; exit 3
+
+Everything else that is raised is a bug and shows its traceback. To add an error, give it the parent whose exit code it
+shares, and say in its message what was found, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class StepladderError(Exception):
+    """Any error that Stepladder raises on purpose."""
+
+
+class UserError(StepladderError):
+    """Something the user can mend.
+
+    `what` was found, `where` it stands (a config key, a file and row, a folder), what `to_do` about it.
+    """
+
+    def __init__(self, what: str, where: str = "", to_do: str = "") -> None:
+        self.what, self.where, self.to_do = what, where, to_do
+        super().__init__(what, where, to_do)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where:      {self.where}")
+        if self.to_do:
+            lines.append(f"  what to do: {self.to_do}")
+        return "\n".join(lines)
+
+
+class DataError(UserError):
+    """A file, a row or a column that can not be read as the configuration says."""
+
+
+class ModelError(UserError):
+    """Weights, tokenizer, window or adapter that do not fit."""
+
+
+class StoreError(UserError):
+    """A folder of the store that can not be used."""
+
+
+class VerificationError(StepladderError):
+    """A check that the user asked for did not hold."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong in a configuration: `what`, at which `key`, what `to_do`."""
+
+    key: str
+    what: str
+    to_do: str = ""
+
+
+class ConfigError(UserError):
+    """One or more faults in a configuration; all are told at once."""
+
+    def __init__(self, faults: Sequence[Fault] | Fault) -> None:
+        self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
+        if len(self.faults) == 1:
+            (fault,) = self.faults
+            super().__init__(fault.what, fault.key, fault.to_do)
+        else:
+            super().__init__(f"{len(self.faults)} faults in the configuration")
+
+    def __str__(self) -> str:
+        if len(self.faults) == 1:
+            return super().__str__()
+        lines = [f"{self.what}:"]
+        for fault in self.faults:
+            lines.append(f"  - {fault.key}: {fault.what}" + (f" ({fault.to_do})" if fault.to_do else ""))
+        return "\n".join(lines)
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A hint that names the nearest of `known`, else lists them."""
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return "known here: " + ", ".join(sorted(known)) if known else "nothing is known here"

@@ -1,0 +1,1 @@
+"""What predictions are worth: sees predictions and the examples they are judged by, never a model."""

@@ -1,0 +1,97 @@
+"""Predictions beside the examples they are judged by, and whether two runs may be compared at all.
+
+Knows ids, groups and order; knows no metric and no statistics.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepladder.errors import DataError
+from stepladder.records import Example, Prediction, Probe
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a probe was answered: one prediction an example, in the order of the examples.
+
+    The predictions may be handed over in any order. Raises DataError unless the probe, its predictions and its examples
+    have the very same ids, each once.
+    """
+
+    probe: Probe
+    predictions: tuple[Prediction, ...]
+    examples: tuple[Example, ...]
+
+    def __post_init__(self) -> None:
+        wanted = [example.question.id for example in self.examples]
+        where = f"probe '{self.probe.name}'"
+        _same_ids([question.id for question in self.probe.questions], wanted, "questions", "examples", where)
+        _same_ids([prediction.id for prediction in self.predictions], wanted, "predictions", "examples", where)
+        found = {prediction.id: prediction for prediction in self.predictions}
+        object.__setattr__(self, "predictions", tuple(found[id_] for id_ in wanted))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(example.question.id for example in self.examples)
+
+    def clusters(self) -> NDArray[np.intp] | None:
+        """The number of each question's group, shape (n,), or None where every question stands alone.
+
+        A question without a group is a group of one.
+        """
+        groups = [example.question.group for example in self.examples]
+        named = {group for group in groups if group is not None}
+        if not named or (None not in groups and len(named) == len(groups)):
+            return None
+        number = {group: index for index, group in enumerate(dict.fromkeys(g for g in groups if g is not None))}
+        alone = iter(range(len(number), len(number) + len(groups)))
+        return np.array([next(alone) if group is None else number[group] for group in groups], dtype=np.intp)
+
+
+def check_same_questions(ours: Answered, theirs: Answered) -> None:
+    """Raise DataError, naming the difference, unless both answered the same questions with the same right answers."""
+    where = f"probes '{ours.probe.name}' and '{theirs.probe.name}'"
+    _same_ids(ours.ids, theirs.ids, "one run", "the other", where)
+    other = {example.question.id: example for example in theirs.examples}
+    for example in ours.examples:
+        twin = other[example.question.id]
+        for what, one, two in (
+            ("text", example.question.text, twin.question.text),
+            ("history", example.question.history, twin.question.history),
+            ("group", example.question.group, twin.question.group),
+            ("answers", example.answers, twin.answers),
+        ):
+            if one != two:
+                raise DataError(
+                    f"Two runs do not share their questions: '{example.question.id}' has another {what} in each",
+                    where,
+                    "run both on the same data, then compare again",
+                )
+
+
+def _same_ids(found: Sequence[str], wanted: Sequence[str], one: str, other: str, where: str) -> None:
+    for name, ids in ((one, found), (other, wanted)):
+        twice = [id_ for id_, count in Counter(ids).items() if count > 1]
+        if twice:
+            raise DataError(f"Ids stand more than once in {name}: {_some(twice)}", where, "give every row its own id")
+    known_here, known_there = frozenset(found), frozenset(wanted)
+    only_one = [id_ for id_ in found if id_ not in known_there]
+    only_other = [id_ for id_ in wanted if id_ not in known_here]
+    if only_one or only_other:
+        parts = [f"only in {name}: {_some(ids)}" for name, ids in ((one, only_one), (other, only_other)) if ids]
+        raise DataError(
+            f"{one} and {other} do not have the same ids; {'; '.join(parts)}",
+            where,
+            "make all of them from the same rows",
+        )
+
+
+def _some(ids: Sequence[str]) -> str:
+    shown = ", ".join(f"'{id_}'" for id_ in ids[:3])
+    return shown if len(ids) <= 3 else f"{shown} and {len(ids) - 3} more"

@@ -1,0 +1,74 @@
+"""Tests and intervals in closed form: numbers in, numbers out.
+
+Knows counts and p-values; knows no prediction and no metric (`estimates.py` applies these). All confidence is 95 %
+unless it is given. scipy and statsmodels are loaded at first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+Interval = tuple[float, float]
+
+
+def mcnemar(wins: int, losses: int, mid_p: bool = False) -> float:
+    """Two-sided p-value of McNemar's exact test from the two discordant counts.
+
+    Under the null each discordant question falls to either side with 1/2. With `mid_p` half of the probability of what
+    was seen is taken off each tail (Fagerland, Lydersen, Laake 2013): less conservative, no longer exact.
+    """
+    from scipy.stats import binom
+
+    discordant, fewer = wins + losses, min(wins, losses)
+    if not mid_p:
+        return min(1.0, 2 * float(binom.cdf(fewer, discordant, 0.5)))
+    seen = float(binom.pmf(fewer, discordant, 0.5))
+    if wins == losses:
+        return 1 - seen / 2
+    return 2 * float(binom.cdf(fewer, discordant, 0.5)) - seen
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted so that the chance of any false find stays below the level, in the order given."""
+    return _adjusted(p_values, "holm")
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted so that the expected share of false finds stays below the level, in the order given."""
+    return _adjusted(p_values, "fdr_bh")
+
+
+def wilson(right: float, n: float, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a share: covers well even where the share is near 0 or 1."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(right, n, alpha=1 - confidence, method="wilson")
+    return float(low), float(high)
+
+
+def clopper_pearson(right: int, n: int, confidence: float = 0.95) -> Interval:
+    """The exact interval of a share: never covers less than it says, so it is wide."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(right, n, alpha=1 - confidence, method="beta")
+    return float(low), float(high)
+
+
+def paired_share_interval(wins: int, losses: int, n: int, confidence: float = 0.95) -> Interval:
+    """Interval of the difference of two shares right on the same `n` questions.
+
+    Wald's interval after half a question is added to each of the four cells (Agresti and Min 2005): unlike a bootstrap
+    it does not shrink to a point where the two sides agree on every question.
+    """
+    from scipy.stats import norm
+
+    total, net = n + 2, wins - losses
+    reach = float(norm.ppf(0.5 + confidence / 2)) * sqrt(wins + losses + 1 - net**2 / total) / total
+    return max(-1.0, net / total - reach), min(1.0, net / total + reach)
+
+
+def _adjusted(p_values: Sequence[float], method: str) -> list[float]:
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method=method)[1]] if p_values else []

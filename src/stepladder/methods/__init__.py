@@ -1,0 +1,1 @@
+"""What can be compared: everything that is fitted once and then answers questions."""

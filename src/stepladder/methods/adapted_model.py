@@ -1,0 +1,213 @@
+"""A language model with what it reads (prompt, context) and what it learns (tuning): every rung that has a model.
+
+Joins the axes and knows how an answer is read off the model; knows no file format and no score. Training rows and
+questions go through the same rendering, so that training sees the very prompt that prediction uses.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stepladder.context.context import Context
+from stepladder.context.prompt import Prompt
+from stepladder.errors import ModelError
+from stepladder.methods.rendering import Rendered, render
+from stepladder.model.language_model import Checkpoint, Completion, LanguageModel, Scores
+from stepladder.records import Choice, Decoding, Json, Prediction, Probe, Question, Shown, Task, TrainingData
+from stepladder.resources import Resources
+from stepladder.tuning.tuning import TrainingRow, Tuning
+
+
+@dataclass
+class AdaptedModel:
+    """`model` x `prompt` x `context` x `tuning`: a rung of the ladder."""
+
+    model: Checkpoint
+    prompt: Prompt
+    context: Context
+    tuning: Tuning
+    _fitted: LanguageModel | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        own: frozenset[str] = frozenset({"labels"}) if self.tuning.reads else frozenset()
+        return self.context.reads | self.tuning.reads | own
+
+    def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
+        """Fit the context, then the weights; a frozen model is not even loaded."""
+        self.context.fit(data, resources, seed)
+        if not self.tuning.reads:
+            return
+        if not data.train:
+            raise ModelError("There are no training rows to tune on", "dataset.train", "name training rows")
+        base = _take_base(self.model, resources)
+        rows = self._rows(base, data, resources)
+        self._fitted = self.tuning.tune(base, rows[0], rows[1], resources, seed)
+
+    def _rows(
+        self, base: LanguageModel, data: TrainingData, resources: Resources
+    ) -> tuple[list[TrainingRow], list[TrainingRow]]:
+        """Training and validation rows as token ids. A training row never shows itself; a validation row is no part of
+        what is shown, so it is asked as a test row is."""
+        made = []
+        for examples, training in ((data.train, True), (data.validation, False)):
+            questions = [example.question for example in examples]
+            answers = [base.encode_answer(example.answers[0]) for example in examples]
+            shown = self.context.show(questions, training=training)
+            rendered = render(base, self.prompt, data.task, questions, shown, [len(a) for a in answers])
+            rows = [TrainingRow(r.id, r.ids, a) for r, a in zip(rendered, answers, strict=True) if not r.failure]
+            if len(rows) < len(examples):
+                left_out = len(examples) - len(rows)
+                resources.progress.note(f"{left_out} rows do not fit the model's window and are left out of training")
+                resources.facts["rows_too_long"] = resources.facts.get("rows_too_long", 0) + left_out
+            made.append(rows)
+        return made[0], made[1]
+
+    def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
+        model = self._fitted if self._fitted is not None and probe.tuned else _base(self.model, resources)
+        prompt = self.prompt if probe.reading is None or probe.reading.prompt is None else probe.reading.prompt
+        rendered = self._render(model, prompt, probe)
+        sound = [r for r in rendered if not r.failure]
+        answered = _choose if probe.decoding.mode == "choose" else _write
+        by_id = {p.id: p for p in answered(model, prompt, probe, sound, resources)}
+        for r in rendered:
+            yield by_id.get(r.id) or Prediction(r.id, "", shown=r.shown, prompt_tokens=len(r.ids), failure=r.failure)
+
+    def _render(self, model: LanguageModel, prompt: Prompt, probe: Probe) -> list[Rendered]:
+        shown = self.context.show(probe.questions, training=False)
+        passages = probe.reading.passages if probe.reading else None
+        if passages is not None:
+            shown = [replace(s, passages=passages[q.id]) for q, s in zip(probe.questions, shown, strict=True)]
+        if probe.decoding.mode == "choose":
+            longest: dict[tuple[str, ...], int] = {}
+            for labels in {_labels(probe.task, q) for q in probe.questions}:
+                longest[labels] = max(len(model.encode_answer(label)) for label in labels)
+            room = [longest[_labels(probe.task, q)] for q in probe.questions]
+        else:
+            room = [probe.decoding.max_new_tokens] * len(probe.questions)
+        return render(model, prompt, probe.task, probe.questions, shown, room)
+
+    def save(self, folder: Path) -> None:
+        self.context.save(folder)
+        if self._fitted is not None:
+            self.tuning.save(folder, self._fitted)
+
+    def load(self, folder: Path, resources: Resources) -> None:
+        self.context.load(folder, resources)
+        if self.tuning.reads:
+            self._fitted = self.tuning.load(folder, _take_base(self.model, resources), resources)
+
+
+def _key(model: Checkpoint) -> str:
+    return json.dumps(model.fingerprint(), sort_keys=True)
+
+
+def _base(model: Checkpoint, resources: Resources) -> LanguageModel:
+    """The untuned model; loaded once for all who only read it."""
+    key = _key(model)
+    if key not in resources.models:
+        resources.models[key] = model.load(resources.devices.torch_device())
+    loaded: LanguageModel = resources.models[key]
+    return loaded
+
+
+def _take_base(model: Checkpoint, resources: Resources) -> LanguageModel:
+    """The untuned model for one who changes it: nobody else keeps a hold of it."""
+    loaded = _base(model, resources)
+    del resources.models[_key(model)]
+    return loaded
+
+
+def _labels(task: Task, question: Question) -> tuple[str, ...]:
+    assert isinstance(task.answer, Choice)
+    return question.choices or task.answer.labels
+
+
+def _choose(
+    model: LanguageModel, prompt: Prompt, probe: Probe, rendered: Sequence[Rendered], resources: Resources
+) -> Iterator[Prediction]:
+    """The likeliest label of each question."""
+    candidates = [_labels(probe.task, r.question) for r in rendered]
+    prior = _priors(model, prompt, probe, candidates) if probe.decoding.normalise == "prior" else {}
+    scored = model.score([r.ids for r in rendered], candidates, resources.micro_batch)
+    for index, scores in resources.progress.track(scored, len(rendered), "choosing"):
+        r, labels = rendered[index], candidates[index]
+        weights = _normalised(scores, probe.decoding, prior.get(labels))
+        best = max(range(len(labels)), key=weights.__getitem__)
+        total = math.log(sum(math.exp(w - weights[best]) for w in weights)) + weights[best]
+        kept = range(len(labels)) if probe.decoding.probabilities == "all" else [best]
+        yield Prediction(
+            id=r.id,
+            text=labels[best],
+            probabilities={labels[i]: math.exp(weights[i] - total) for i in kept},
+            shown=r.shown,
+            prompt_tokens=len(r.ids),
+            new_tokens=scores.lengths[best],
+            seconds=scores.seconds,
+        )
+
+
+def _priors(
+    model: LanguageModel, prompt: Prompt, probe: Probe, candidates: Sequence[tuple[str, ...]]
+) -> Mapping[tuple[str, ...], tuple[float, ...]]:
+    """Of each set of labels: their log-probabilities after a question without content.
+
+    Source: Zhao et al. 2021, Calibrate Before Use (arXiv 2102.09690), with "N/A" as the content-free input.
+    """
+    sets = sorted(set(candidates))
+    messages = [prompt.messages(probe.task, Question("", "N/A", choices=s), Shown()) for s in sets]
+    scored = dict(model.score([model.encode(m) for m in messages], sets))
+    return {s: scored[i].log_probabilities for i, s in enumerate(sets)}
+
+
+def _normalised(scores: Scores, decoding: Decoding, prior: Sequence[float] | None) -> list[float]:
+    if decoding.normalise == "length":
+        return [p / n for p, n in zip(scores.log_probabilities, scores.lengths, strict=True)]
+    if prior is not None:
+        return [p - q for p, q in zip(scores.log_probabilities, prior, strict=True)]
+    return list(scores.log_probabilities)
+
+
+def _write(
+    model: LanguageModel, prompt: Prompt, probe: Probe, rendered: Sequence[Rendered], resources: Resources
+) -> Iterator[Prediction]:
+    """The written answer to each question; for a choice it must be one of the labels."""
+    decoding, answer = probe.decoding, probe.task.answer
+    written = model.generate(
+        [r.ids for r in rendered],
+        decoding.max_new_tokens,
+        temperature=decoding.temperature if decoding.mode == "sampled" else None,
+        seed=decoding.seed,
+        schema=answer.schema if decoding.mode == "json" and isinstance(answer, Json) else None,
+        micro_batch=resources.micro_batch,
+    )
+    for index, completion in resources.progress.track(written, len(rendered), "writing"):
+        r = rendered[index]
+        text, failure = _read_off(completion, probe, r.question)
+        yield Prediction(
+            id=r.id,
+            text=text,
+            shown=r.shown,
+            prompt_tokens=len(r.ids),
+            new_tokens=completion.new_tokens,
+            seconds=completion.seconds,
+            failure=failure,
+        )
+
+
+def _read_off(completion: Completion, probe: Probe, question: Question) -> tuple[str, str | None]:
+    """The answer in what was written, and why there is none."""
+    text = completion.text.strip()
+    if isinstance(probe.task.answer, Choice):
+        folded = {label.strip().casefold(): label for label in _labels(probe.task, question)}
+        if text.casefold() not in folded:
+            return text, "what was written is none of the labels"
+        return folded[text.casefold()], None
+    if probe.decoding.mode == "json" and not completion.finished:
+        return text, f"the json was not finished within {probe.decoding.max_new_tokens} tokens"
+    return text, None

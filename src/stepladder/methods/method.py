@@ -1,0 +1,38 @@
+"""The one interface of everything that can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from stepladder.records import Prediction, Probe, TrainingData
+from stepladder.resources import Resources
+
+
+@runtime_checkable
+class Method(Protocol):
+    """Fit once, then predict any number of probes.
+
+    In time: construct (light: loads nothing), then either `fit` or `load`, then `predict` as often as wanted. `save`
+    after `fit`. A method is fitted at most once.
+    """
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Which of labels, train, validation, corpus, seed the fit depends on; nothing else enters its key."""
+        ...
+
+    def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None: ...
+
+    def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
+        """One prediction a question, in the order of the questions."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what `fit` made into an empty `folder`."""
+        ...
+
+    def load(self, folder: Path, resources: Resources) -> None:
+        """Come back to the state that `save` wrote."""
+        ...

@@ -1,0 +1,1 @@
+"""Language models and embedders: weights in, scores, texts and vectors out."""

@@ -1,0 +1,132 @@
+"""A causal model with its tokenizer: encodes, scores, writes, and hands out logits for training.
+
+Joins `chat`, `network`, `scoring` and `generation`; knows no dataset and no label. `LanguageModel` has the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from stepladder.errors import ModelError
+from stepladder.model import generation, scoring
+from stepladder.model.chat import Chat
+from stepladder.model.grammar import JsonGrammar
+from stepladder.model.language_model import Completion, Scores, VirtualTokens
+from stepladder.model.network import Network
+from stepladder.records import Message
+
+_TOKENS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class CausalModel:
+    """A transformers causal model (`module`, perhaps wrapped by PEFT), its `chat`, and virtual tokens by batch size."""
+
+    module: nn.Module
+    chat: Chat
+    virtual: Callable[[int], VirtualTokens] | None = None
+
+    @cached_property
+    def network(self) -> Network:
+        return Network(self.module, self.virtual)
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.chat.tokenizer
+
+    @cached_property
+    def window(self) -> int:
+        """How many tokens fit, prompt and answer together; virtual tokens are taken off."""
+        whole = int(self.network.config.max_position_embeddings)
+        if self.virtual is None:
+            return whole
+        with self.network.predicting():
+            return whole - self.virtual(1).length
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        return self.chat.encode(messages)
+
+    def encode_answer(self, text: str) -> list[int]:
+        return self.chat.encode_answer(text)
+
+    def score(
+        self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
+    ) -> Iterator[tuple[int, Scores]]:
+        known: dict[tuple[str, ...], list[list[int]]] = {}
+        encoded = []
+        for texts in candidates:
+            key = tuple(texts)
+            if key not in known:
+                known[key] = [self.encode_answer(text) for text in key]
+            encoded.append(known[key])
+        longest = [max(map(len, row)) for row in encoded]
+        whole = [sum(map(len, row)) for row in encoded]
+        self._fits(prompts, longest)
+        batches = batched(
+            [len(p) for p in prompts], [len(p) + n for p, n in zip(prompts, whole, strict=True)], micro_batch
+        )
+        return scoring.score(self.network, prompts, encoded, batches)
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        temperature: float | None = None,
+        seed: int = 0,
+        schema: Mapping[str, Any] | None = None,
+        micro_batch: int | None = None,
+    ) -> Iterator[tuple[int, Completion]]:
+        self._fits(prompts, [1] * len(prompts))
+        lengths = [len(prompt) for prompt in prompts]
+        budgets = [min(max_new_tokens, self.window - length) for length in lengths]
+        costs = [length + budget for length, budget in zip(lengths, budgets, strict=True)]
+        grammar = None
+        if schema is not None:
+            grammar = JsonGrammar(self.tokenizer, self.chat.end, self.network.vocabulary, schema)
+        draw = generation.Draw(temperature, seed)
+        batches = batched(lengths, costs, micro_batch)
+        return generation.generate(self.network, self.chat, prompts, batches, budgets, draw, grammar)
+
+    def answer_logits(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
+        if bool(answer[:, 0].any()):
+            raise ValueError("an answer can not begin at the first token: nothing stands before it")
+        hidden = self.network.hidden(ids)
+        return self.network.logits(hidden[:, :-1][answer[:, 1:]])
+
+    def adapted(self, module: nn.Module, virtual: Callable[[int], VirtualTokens] | None = None) -> CausalModel:
+        return replace(self, module=module, virtual=virtual)
+
+    def _fits(self, prompts: Sequence[Sequence[int]], more: Sequence[int]) -> None:
+        for index, (prompt, extra) in enumerate(zip(prompts, more, strict=True)):
+            if not prompt:
+                raise ValueError(f"prompt {index} has no token")
+            if len(prompt) + extra > self.window:
+                raise ModelError(
+                    f"Prompt {index}: {len(prompt)} tokens and {extra} of an answer, in a window of {self.window}",
+                    "model",
+                    "shorten the prompt: show less, or let prompt.on_overflow drop it",
+                )
+
+
+def batched(lengths: Sequence[int], costs: Sequence[int], micro_batch: int | None) -> list[list[int]]:
+    """Row indices in batches of like length, longest first: what is too big for the machine shows at once.
+
+    Without `micro_batch`, as many rows as stay below some thousand tokens when each counts as much as the dearest.
+    """
+    batches: list[list[int]] = []
+    dearest = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        dearest = max(dearest, costs[index])
+        full = not batches or (
+            len(batches[-1]) >= micro_batch if micro_batch else dearest * (len(batches[-1]) + 1) > _TOKENS_AT_ONCE
+        )
+        if full:
+            batches.append([])
+            dearest = costs[index]
+        batches[-1].append(index)
+    return batches

@@ -1,0 +1,117 @@
+"""What the house asks of a language model. Knows tokens and messages; knows no dataset, no label, no training.
+
+Importing this module loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from stepladder.records import Message
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of each candidate answer: its log-probability (natural, end token included) and its number of tokens."""
+
+    log_probabilities: tuple[float, ...]
+    lengths: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A written answer. `finished`: it ended by itself (end token, or a complete json value), not by its length."""
+
+    text: str
+    new_tokens: int
+    seconds: float
+    finished: bool
+
+
+@dataclass(frozen=True)
+class VirtualTokens:
+    """Learnt tokens that stand before every prompt: `embeddings` (batch, length, width), or a transformers `cache` of
+    keys and values. One of the two."""
+
+    length: int
+    embeddings: Tensor | None = None
+    cache: Any = None
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A causal model with its tokenizer and chat template.
+
+    Prompts go in as token ids. `score` and `generate` may answer in any order: each result comes with the index of its
+    prompt. A batch of one gives what a batch of many gives.
+    """
+
+    @property
+    def window(self) -> int:
+        """How many tokens fit, prompt and answer together."""
+        ...
+
+    @property
+    def module(self) -> nn.Module:
+        """The network itself, for those who train it."""
+        ...
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt's token ids, up to where the answer begins."""
+        ...
+
+    def encode_answer(self, text: str) -> list[int]:
+        """The answer's token ids, the end token last: what training teaches and `score` scores."""
+        ...
+
+    def score(
+        self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
+    ) -> Iterator[tuple[int, Scores]]:
+        """Log-probability of every one of `candidates[i]` after `prompts[i]`."""
+        ...
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        temperature: float | None = None,
+        seed: int = 0,
+        schema: Mapping[str, Any] | None = None,
+        micro_batch: int | None = None,
+    ) -> Iterator[tuple[int, Completion]]:
+        """Write after each prompt: the likeliest token, or drawn at `temperature` (row by row from `seed` and the
+        prompt's index, so that batching changes nothing); under `schema` only what leads to valid JSON."""
+        ...
+
+    def answer_logits(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
+        """Logits that predict the tokens at the positions where `answer` is true.
+
+        ids, mask, answer: (batch, length), padded on the right; `mask` true at real tokens. Returns (answer.sum(),
+        vocabulary), in row-major order of the positions. Gradients flow to whatever asks for them.
+        """
+        ...
+
+    def adapted(self, module: nn.Module, virtual: Callable[[int], VirtualTokens] | None = None) -> LanguageModel:
+        """The same model with another network (wrapped or trained) and, for prompt learning, virtual tokens by batch
+        size."""
+        ...
+
+
+@runtime_checkable
+class Checkpoint(Protocol):
+    """Where weights come from. Constructing one is light and touches no file."""
+
+    dtype: str
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the loaded model depends on (content of weights and tokenizer, dtype), never a path. May fetch."""
+        ...
+
+    def load(self, device: torch.device | str | None = None) -> LanguageModel: ...

@@ -1,0 +1,78 @@
+"""From a folder of safetensors, configuration and tokenizer to a model in memory.
+
+Knows files, not where they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from stepladder.errors import ModelError
+from stepladder.model.causal import CausalModel
+from stepladder.model.chat import Chat
+
+_DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
+
+
+def load_causal(folder: Path, dtype: str, device: torch.device | str | None = None) -> CausalModel:
+    """A causal model, ready to predict, on `device` (none: the first GPU, else the processor)."""
+    module, tokenizer = load_parts(AutoModelForCausalLM, folder, dtype, device)
+    model = CausalModel(module, Chat(tokenizer))
+    model.network.check()
+    return model
+
+
+def load_encoder(folder: Path, dtype: str, device: torch.device | str | None = None) -> tuple[Any, Any]:
+    """A model without a head, and its tokenizer."""
+    return load_parts(AutoModel, folder, dtype, device)
+
+
+def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str | None) -> tuple[Any, Any]:
+    """A transformers model and its tokenizer; every weight must be in the files."""
+    if not any(folder.glob("*.safetensors")):
+        pickled = sorted(file.name for file in folder.glob("*.bin"))
+        found = f"only pickled weights ({', '.join(pickled)}), which could run code" if pickled else "no weights"
+        raise ModelError(f"The model has {found}", str(folder), "save it again as safetensors")
+    own = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, **own)
+            module, found = kind.from_pretrained(
+                folder, dtype=_DTYPES[dtype], use_safetensors=True, output_loading_info=True, **own
+            )
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"The model can not be loaded: {said}", str(folder), "check that its files are whole"
+        ) from error
+    absent = sorted(found["missing_keys"]) + [str(key) for key in found["mismatched_keys"]]
+    absent = [key for key in absent if "pooler" not in key]
+    if absent:
+        raise ModelError(
+            f"{len(absent)} weights are not in the model's files or have another shape: {', '.join(absent[:3])}",
+            str(folder),
+            "fetch or save the model again",
+        )
+    return module.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), tokenizer
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No chatter from transformers; afterwards as before."""
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,187 @@
+"""The words of the house: plain values that every room may use.
+
+Knows no file, no model and no configuration. Nothing here can reach a test answer by accident: a method learns from
+`TrainingData`, which has no test split, and is asked a `Question`, which has no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The answer is one of `labels`; with no labels, every question brings its own `choices`."""
+
+    labels: tuple[str, ...] = ()
+    definitions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Text:
+    """The answer is free text."""
+
+
+@dataclass(frozen=True)
+class Json:
+    """The answer is one JSON value that a JSON schema describes."""
+
+    schema: Mapping[str, Any]
+
+
+Answer: TypeAlias = Choice | Text | Json
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of every question, and what kind of answer counts."""
+
+    instruction: str
+    answer: Answer
+
+    @property
+    def kind(self) -> Literal["choice", "text", "json"]:
+        if isinstance(self.answer, Choice):
+            return "choice"
+        return "text" if isinstance(self.answer, Text) else "json"
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that a method may see when it is asked."""
+
+    id: str
+    text: str
+    history: tuple[Message, ...] = ()
+    system: str = ""
+    choices: tuple[str, ...] = ()
+    group: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question with the `answers` that count, and the ids of the passages that hold them (`gold`) where known.
+
+    The first answer is the one that training teaches. The answer of a json task is its text in the dataset's own key
+    order, without needless white space.
+    """
+
+    question: Question
+    answers: tuple[str, ...]
+    gold: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of the corpus that retrieval may show."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that a method may learn from."""
+
+    task: Task
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...] = ()
+    corpus: tuple[Passage, ...] = ()
+
+
+DecodingMode = Literal["choose", "greedy", "sampled", "json"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is read off the model.
+
+    `choose` scores the labels; `greedy` and `sampled` write freely; `json` writes under the task's schema. `normalise`
+    divides a label's log-probability by its tokens (`length`) or takes off what it has without a question (`prior`).
+    `probabilities`: keep the `best` label's alone, or `all`. `seed` counts only where something is drawn.
+    """
+
+    mode: DecodingMode
+    max_new_tokens: int = 128
+    temperature: float = 1.0
+    normalise: Literal["none", "length", "prior"] = "none"
+    probabilities: Literal["all", "best"] = "all"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a context shows beside a question: demonstrations (examples with answers) and passages, best first."""
+
+    demonstrations: tuple[Example, ...] = ()
+    passages: tuple[Passage, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(e.question.id for e in self.demonstrations) + tuple(p.id for p in self.passages)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a probe changes in what the model reads: another prompt (`stepladder.context.prompt.Prompt`), or fixed
+    passages by question id."""
+
+    prompt: Any = None
+    passages: Mapping[str, tuple[Passage, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What an evaluation suite asks of a fitted method. Every experiment has the probe `main`."""
+
+    name: str
+    task: Task
+    questions: tuple[Question, ...]
+    decoding: Decoding
+    reading: Reading | None = None
+    tuned: bool = True
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. `probabilities` by label, summing to one over all labels; `shown` the ids of what was read beside the
+    question; `seconds` this question's share of its batch; `failure` why there is no usable answer (then `text` is what
+    was written)."""
+
+    id: str
+    text: str
+    probabilities: Mapping[str, float] | None = None
+    shown: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    seconds: float = 0.0
+    failure: str | None = None
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into unit vectors."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Shape (len(texts), width), float32, each row of length one."""
+        ...
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the vectors depend on: the content of the weights, never a path."""
+        ...

@@ -1,0 +1,81 @@
+"""The circumstances of a run: where, on what, watched by whom. Never part of an experiment, never in an id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Tracker(Protocol):
+    """Where curves and scores are shown while they come."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None: ...
+
+
+class Progress(Protocol):
+    """Tells a person how far a long thing is."""
+
+    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        """Pass `items` on and show how many of `total` have passed."""
+        ...
+
+    def note(self, text: str) -> None:
+        """One line for people, kept on the screen."""
+        ...
+
+
+class Silent:
+    """A tracker and a progress that say nothing."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        return
+
+    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        yield from items
+
+    def note(self, text: str) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class Devices:
+    """`accelerator` as Lightning names it; how many `devices` on each of how many `nodes`."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+
+    def torch_device(self) -> str:
+        """The device that predictions are made on, as torch names it."""
+        import torch
+
+        if self.accelerator == "cpu" or not torch.cuda.is_available():
+            return "cpu"
+        return "cuda"
+
+
+@dataclass
+class Resources:
+    """What a method is handed when it works.
+
+    folder: where this stage may write while it works (metrics.jsonl, checkpoints/); None writes nothing.
+    shared: where content-keyed things that outlive a run are kept (indexes); None keeps nothing.
+    micro_batch: rows that are in the machine at once; None chooses.
+    models: base models already loaded, by the hash of their fingerprint.
+    facts: figures about the work that belong beside its result (trained_parameters, best_step, ...).
+    on_validation: told each validation's step and values; a true answer stops the fit.
+    """
+
+    folder: Path | None = None
+    shared: Path | None = None
+    devices: Devices = field(default_factory=Devices)
+    micro_batch: int | None = None
+    models: dict[str, Any] = field(default_factory=dict)
+    tracker: Tracker = field(default_factory=Silent)
+    progress: Progress = field(default_factory=Silent)
+    facts: dict[str, Any] = field(default_factory=dict)
+    on_validation: Callable[[int, Mapping[str, float]], bool] | None = None

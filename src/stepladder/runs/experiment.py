@@ -1,0 +1,73 @@
+"""An experiment is a value: what is asked, by which method, read off how, scored how, and a seed.
+
+Knows plain configuration nodes and nothing of circumstances: where it runs, on what, and who watches are not here. An
+experiment has no name; a study may give it one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from stepladder.config.compose import expanded
+from stepladder.errors import StoreError
+
+Rows = Literal["test", "validation"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Four resolved nodes and a seed. `rows` are those that questions are asked of; `label` is what a person reads in a
+    folder's name, and no part of the value."""
+
+    dataset: Mapping[str, Any]
+    method: Mapping[str, Any]
+    decoding: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    seed: int = 0
+    rows: Rows = "test"
+    label: str = field(default="", compare=False)
+
+    def on(self, rows: Rows) -> Experiment:
+        """The same experiment, asked of other rows."""
+        return replace(self, rows=rows)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Experiment:
+        """From a settled configuration; `choices` (the option of each group) only give it a readable label."""
+        nodes = {name: expanded(config, config[name]) for name in ("dataset", "method", "decoding", "evaluation")}
+        return cls(**nodes, seed=config["seed"], label=_label(choices or {}))
+
+    def as_config(self) -> dict[str, Any]:
+        """Plain data that `from_stored` takes back."""
+        return {
+            "dataset": dict(self.dataset),
+            "method": dict(self.method),
+            "decoding": dict(self.decoding),
+            "evaluation": dict(self.evaluation),
+            "seed": self.seed,
+            "rows": self.rows,
+            "label": self.label,
+        }
+
+    @classmethod
+    def from_stored(cls, config: Mapping[str, Any], where: str) -> Experiment:
+        try:
+            return cls(**config)
+        except TypeError as error:
+            raise StoreError(
+                f"This is no stored experiment: {error}", where, "name a folder that a run wrote"
+            ) from error
+
+
+def _label(choices: Mapping[str, Any]) -> str:
+    method = str(choices.get("method", ""))
+    parts = [method]
+    if method.startswith("finetune"):
+        parts.append(str(choices.get("adapter", "")))
+    if method not in ("majority", "linear"):
+        parts.append(str(choices.get("model", "")))
+    parts.append(str(choices.get("dataset", "")))
+    kept = ["".join(c if c.isalnum() or c == "_" else "_" for c in part) for part in parts if part]
+    return "-".join(kept)[:80]

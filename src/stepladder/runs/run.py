@@ -1,0 +1,188 @@
+"""Fit, predict, score: take each from the store or make it.
+
+Knows the chain of the three stages; what each does stands in `stages`, where it lies in `store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stepladder.config.schema import Compute
+from stepladder.dataset.dataset import Loaded
+from stepladder.methods.method import Method
+from stepladder.records import Probe
+from stepladder.resources import Devices, Progress, Resources, Silent
+from stepladder.runs import stages
+from stepladder.runs.experiment import Experiment
+from stepladder.runs.stages import Prepared
+from stepladder.runs.store import Entry, Store, read_json
+from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
+
+
+@dataclass
+class Circumstances:
+    """Where and how runs are made, and what they share: loaded models and data already read."""
+
+    store: Store
+    compute: Compute = field(default_factory=Compute)
+    tracking: Tracking = field(default_factory=NoTracking)
+    progress: Progress = field(default_factory=Silent)
+    trust: Sequence[str] = ()
+    study: str | None = None
+    models: dict[str, Any] = field(default_factory=dict)
+    read: dict[str, Loaded] = field(default_factory=dict)
+    on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
+
+    def resources(self, tracker: RunTracker) -> Resources:
+        return Resources(
+            shared=self.store.shared(),
+            devices=Devices(self.compute.accelerator, self.compute.devices, self.compute.nodes),
+            micro_batch=self.compute.micro_batch,
+            models=self.models,
+            tracker=tracker,
+            progress=self.progress,
+            on_validation=self.on_validation,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its three kinds of folders and what they say."""
+
+    prepared: Prepared
+    fit: Entry
+    predictions: Mapping[str, Entry]
+    score: Entry
+
+    @property
+    def reused(self) -> dict[str, bool]:
+        return {
+            "fit": self.fit.reused,
+            "predict": all(entry.reused for entry in self.predictions.values()),
+            "score": self.score.reused,
+        }
+
+    @property
+    def costs(self) -> dict[str, Any]:
+        """What making the folders cost, whenever that was."""
+        trained = {"trained_parameters": 0, "training_tokens": 0, "training_seconds": 0.0}
+        fitted = {k: v for k, v in self.fit.facts.items() if k != "seconds"}
+        return {**trained, **fitted, "fit_seconds": self.fit.facts.get("seconds"), **self.predictions["main"].facts}
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.score.facts["scores"]
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object that `run --json` prints."""
+        return {
+            "keys": {"fit": self.fit.key, "predict": self.predictions["main"].key, "score": self.score.key},
+            "folders": {
+                "fit": str(self.fit.folder),
+                "predict": str(self.predictions["main"].folder),
+                "score": str(self.score.folder),
+                "probes": {name: str(entry.folder) for name, entry in self.predictions.items()},
+            },
+            "reused": self.reused,
+            "scores": self.scores,
+            "costs": self.costs,
+            "rows": (read_json(self.score.folder / "scores.json") or {}).get("rows", {}),
+        }
+
+
+def run(experiment: Experiment, around: Circumstances) -> Run:
+    """The sentence of the house. Raises UserError before the first folder for whatever the user can mend."""
+    return run_prepared(stages.prepare(experiment, around.trust, around.read), around)
+
+
+def run_prepared(prepared: Prepared, around: Circumstances) -> Run:
+    stored = _stored(prepared, around.store)
+    if stored is not None and _shown_before(prepared, around):
+        return stored
+    with _tracker(prepared, around) as tracker:
+        made = _make(prepared, around, tracker)
+        _show(made, tracker)
+    return made
+
+
+def _stored(prepared: Prepared, store: Store) -> Run | None:
+    """The run as the store has it, where all of it is there."""
+    fit = store.find("fits", prepared.fit_form.key)
+    predictions = {name: store.find("predictions", prepared.predict_form(p).key) for name, p in prepared.probes.items()}
+    score = store.find("scores", prepared.score_form.key)
+    whole = {name: entry for name, entry in predictions.items() if entry is not None}
+    if fit is None or score is None or len(whole) < len(predictions):
+        return None
+    for form, entry in ((prepared.fit_form, fit), (prepared.score_form, score)):
+        store.verify(entry, form)
+    return Run(prepared, fit, whole, score)
+
+
+def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run:
+    resources = around.resources(tracker)
+    method: Method = prepared.method.object
+    fit = around.store.take("fits", prepared.fit_form, lambda folder: stages.fit(prepared, folder, resources))
+    ready = not fit.reused
+
+    def ask(probe: Probe, folder: Path) -> dict[str, Any]:
+        nonlocal ready
+        if not ready:
+            method.load(fit.folder / "artefact", resources)
+            ready = True
+        return stages.predict(prepared, probe, folder, resources)
+
+    predictions = {
+        name: around.store.take("predictions", prepared.predict_form(probe), lambda folder, p=probe: ask(p, folder))  # type: ignore[misc]
+        for name, probe in prepared.probes.items()
+    }
+    form = prepared.score_form
+    folders = {name: entry.folder for name, entry in predictions.items()}
+    seed = int(form.key[:8], 16)
+    score = around.store.take("scores", form, lambda folder: stages.score(prepared, folders, folder, seed))
+    return Run(prepared, fit, predictions, score)
+
+
+def _run_id(prepared: Prepared, around: Circumstances) -> str:
+    return f"{prepared.score_form.key[:16]}-{around.study}" if around.study else prepared.score_form.key[:16]
+
+
+def _shown_before(prepared: Prepared, around: Circumstances) -> bool:
+    if isinstance(around.tracking, NoTracking):
+        return True
+    return any((around.store.root / "wandb").glob(f"*run-*-{_run_id(prepared, around)}*"))
+
+
+def _tracker(prepared: Prepared, around: Circumstances) -> Any:
+    experiment = prepared.experiment
+    config = experiment.as_config()
+    keys = {"fit": prepared.fit_form.key, "score": prepared.score_form.key}
+    return open_tracker(
+        around.tracking,
+        around.store.root,
+        _run_id(prepared, around),
+        group=around.study,
+        job_type=experiment.label.split("-")[0] or None,
+        config={**config, "keys": keys},
+        name=experiment.label or None,
+    )
+
+
+def _show(made: Run, tracker: RunTracker) -> None:
+    metrics = made.fit.folder / "metrics.jsonl"
+    if made.fit.reused and metrics.exists():
+        replay(metrics, tracker)
+    tracker.log_scores(made.scores, made.costs)
+    examples = {e.question.id: e for e in made.prepared.examples}
+    rows = [
+        {"id": p.id, "question": examples[p.id].question.text, "answer": examples[p.id].answers[0], "text": p.text}
+        | {"failure": p.failure}
+        for p in stages.read_predictions(made.predictions["main"].folder)
+    ]
+    tracker.log_predictions(rows)
+    artefact = made.fit.folder / "artefact"
+    if made.costs["trained_parameters"] and not made.fit.reused:
+        tracker.log_artifact(artefact, f"adapter-{made.fit.key[:16]}", "adapter")

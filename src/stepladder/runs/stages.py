@@ -1,0 +1,252 @@
+"""What each stage does and writes: fit, predict, score. The only file that builds all the parts of an experiment.
+
+Knows parts, data and files of a folder; knows no lock and no study.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stepladder.config.build import Component, build
+from stepladder.config.identity import digest, identity
+from stepladder.config.schema import UNTARGETED
+from stepladder.dataset.dataset import Loaded
+from stepladder.errors import ConfigError, Fault
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.suite import Suite, SuiteScores
+from stepladder.methods.method import Method
+from stepladder.records import Decoding, Example, Passage, Prediction, Probe, Question, Task
+from stepladder.resources import Resources
+from stepladder.runs.experiment import Experiment
+from stepladder.runs.provenance import provenance
+from stepladder.runs.store import Form, read_lines, write_lines, write_text
+
+CODE_VERSION = 1
+"""Raised when a stage does something else with the same parts."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment with its parts built and its data read. Light: no model is loaded, nothing is computed."""
+
+    experiment: Experiment
+    method: Component
+    decoding: Decoding
+    suites: Mapping[str, Component]
+    data: Loaded
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        return self.data.held_out(self.experiment.rows)
+
+    @cached_property
+    def main(self) -> Probe:
+        questions = tuple(example.question for example in self.examples)
+        return Probe("main", self.data.task, questions, self.decoding)
+
+    @cached_property
+    def probes(self) -> dict[str, Probe]:
+        """What all suites ask, shared by key: two suites that ask the same ask once."""
+        found = {"main": self.main}
+        for component in self.suites.values():
+            suite: Suite = component.object
+            found.update({probe.name: probe for probe in suite.probes(self.main)})
+        return found
+
+    @cached_property
+    def fit_form(self) -> Form:
+        method: Method = self.method.object
+        data = self.data
+        hashes = {
+            "labels": lambda: digest(_task(data.task)),
+            "train": lambda: digest([_learnt(e) for e in data.train]),
+            "validation": lambda: digest([_learnt(e) for e in data.validation]),
+            "corpus": lambda: digest([_passage(p) for p in data.corpus]),
+            "seed": lambda: self.experiment.seed,
+        }
+        read = {name: hashes[name]() for name in sorted(method.reads)}
+        short = {"stage": "fit", "version": CODE_VERSION, "method": identity(self.method), "reads": read}
+        return self._form(short, {**short, "method": identity(self.method, full=True)})
+
+    def predict_form(self, probe: Probe) -> Form:
+        asked = {
+            "task": _task(probe.task),
+            "questions": digest([_asked(q) for q in probe.questions]),
+            "decoding": _decoding(probe.decoding),
+            "reading": None if probe.reading is None else repr(probe.reading),
+            "tuned": probe.tuned,
+        }
+        form = {"stage": "predict", "version": CODE_VERSION, "fit": self.fit_form.key, "probe": asked}
+        return self._form(form, form)
+
+    @cached_property
+    def score_form(self) -> Form:
+        judged = [
+            {"id": e.question.id, "answers": e.answers, "gold": e.gold, "group": e.question.group, "tags": e.question.tags}
+            for e in self.examples
+        ]
+        short = {
+            "stage": "score",
+            "version": CODE_VERSION,
+            "predictions": {name: self.predict_form(probe).key for name, probe in self.probes.items()},
+            "examples": digest(judged),
+            "suites": {name: identity(suite) for name, suite in self.suites.items()},
+        }
+        full = {**short, "suites": {name: identity(suite, full=True) for name, suite in self.suites.items()}}
+        return self._form(short, full)
+
+    def _form(self, short: Mapping[str, Any], full: Mapping[str, Any]) -> Form:
+        return Form(digest(short), self.experiment.label, self.experiment.as_config(), full)
+
+
+def prepare(
+    experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str, Loaded] | None = None
+) -> Prepared:
+    """Build the parts, all faults at once, then read the data. `read` holds data read before, by the node's digest.
+
+    Raises ConfigError, or DataError for what the files hold.
+    """
+    nodes = {
+        "dataset": experiment.dataset,
+        "method": experiment.method,
+        "decoding": {"_target_": UNTARGETED["decoding"], **experiment.decoding},
+        **{f"evaluation.{name}": node for name, node in experiment.evaluation.items()},
+    }
+    wanted: dict[str, type] = {"method": Method} | {name: Suite for name in nodes if name.startswith("evaluation.")}
+    built = build(nodes, wanted=wanted, trust=trust)
+    key = digest(experiment.dataset)
+    data = read[key] if read is not None and key in read else built["dataset"].object.read()
+    if isinstance(read, dict):
+        read[key] = data
+    decoding: Decoding = built["decoding"].object
+    _decodable(decoding, data.task)
+    decoding = replace(decoding, seed=experiment.seed if decoding.mode == "sampled" else 0)
+    suites = {name: built[f"evaluation.{name}"] for name in experiment.evaluation}
+    data.held_out(experiment.rows)
+    return Prepared(experiment, built["method"], decoding, suites, data)
+
+
+def _decodable(decoding: Decoding, task: Task) -> None:
+    if (decoding.mode == "choose" and task.kind != "choice") or (decoding.mode == "json" and task.kind != "json"):
+        raise ConfigError(
+            Fault("decoding.mode", f"'{decoding.mode}' can not answer a {task.kind} task", "say decoding=auto or greedy")
+        )
+
+
+def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any]:
+    """Fit the method and save it under `folder`/artefact. Returns the facts of the fit."""
+    (folder / "metrics.jsonl").unlink(missing_ok=True)
+    _record(prepared, folder)
+    method: Method = prepared.method.object
+    resources = replace(resources, folder=folder, facts={})
+    started = time.perf_counter()
+    method.fit(prepared.data.training, resources, prepared.experiment.seed)
+    artefact = folder / "artefact"
+    _empty(artefact)
+    method.save(artefact)
+    return {**resources.facts, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _empty(folder: Path) -> None:
+    """An empty folder, whatever an unfinished run left in it."""
+    for path in sorted(folder.rglob("*"), reverse=True) if folder.exists() else ():
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.mkdir(exist_ok=True)
+
+
+def predict(prepared: Prepared, probe: Probe, folder: Path, resources: Resources) -> dict[str, Any]:
+    """Ask a fitted method and write predictions.jsonl. Returns what the answers cost."""
+    method: Method = prepared.method.object
+    resources = replace(resources, folder=folder, facts={})
+    predictions = list(method.predict(probe, resources))
+    _record(prepared, folder)
+    write_lines(folder / "predictions.jsonl", (asdict(prediction) for prediction in predictions))
+    return _cost(predictions)
+
+
+def _cost(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    count = len(predictions)
+    totals = {
+        "prompt_tokens": sum(p.prompt_tokens for p in predictions),
+        "new_tokens": sum(p.new_tokens for p in predictions),
+    }
+    return {
+        "questions": count,
+        **totals,
+        **{f"{name}_per_question": round(total / count, 3) for name, total in totals.items()},
+        "seconds_per_question": sum(p.seconds for p in predictions) / count,
+        "failures": sum(p.failure is not None for p in predictions),
+    }
+
+
+def read_predictions(folder: Path) -> list[Prediction]:
+    return [Prediction(**{**row, "shown": tuple(row["shown"])}) for row in read_lines(folder / "predictions.jsonl")]
+
+
+def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: int) -> dict[str, Any]:
+    """Judge the predictions in `folders` (by probe) and write scores.json and per_question.jsonl."""
+    answered = {
+        name: Answered(probe, tuple(read_predictions(folders[name])), prepared.examples)
+        for name, probe in prepared.probes.items()
+    }
+    scored: dict[str, SuiteScores] = {
+        name: suite.object.score(answered, seed) for name, suite in prepared.suites.items()
+    }
+    _record(prepared, folder)
+    write_lines(folder / "per_question.jsonl", _per_question(scored))
+    scores = {name: {metric: asdict(m) for metric, m in s.metrics.items()} for name, s in scored.items()}
+    details = {name: s.details for name, s in scored.items()}
+    whole = {"scores": scores, "details": details, "rows": prepared.data.accounts.as_dict()}
+    write_text(folder / "scores.json", json.dumps(whole, indent=1, ensure_ascii=False))
+    return {"scores": scores}
+
+
+def _per_question(scored: Mapping[str, SuiteScores]) -> Iterable[Mapping[str, Any]]:
+    for name, scores in scored.items():
+        for row in scores.per_question:
+            yield {**row, "suite": name}
+
+
+def _record(prepared: Prepared, folder: Path) -> None:
+    data = prepared.data
+    hashes = {
+        "train": digest([_learnt(e) for e in data.train]),
+        "validation": digest([_learnt(e) for e in data.validation]),
+        "test": digest([_learnt(e) for e in data.test]),
+    }
+    write_text(folder / "provenance.json", json.dumps(provenance(data=hashes), indent=1, ensure_ascii=False))
+
+
+def _task(task: Task) -> dict[str, Any]:
+    return {"instruction": task.instruction, "kind": task.kind, **asdict(task.answer)}
+
+
+def _asked(question: Question) -> list[Any]:
+    """What of a question reaches a method's answer: not its group, not its tags."""
+    turns = [[m.role, m.content] for m in question.history]
+    return [question.id, question.text, turns, question.system, question.choices]
+
+
+def _learnt(example: Example) -> list[Any]:
+    return [*_asked(example.question), example.answers]
+
+
+def _passage(passage: Passage) -> list[str]:
+    return [passage.id, passage.text]
+
+
+def _decoding(decoding: Decoding) -> dict[str, Any]:
+    """Only what the mode reads: a limit of new tokens changes no choice of a label."""
+    used = {
+        "choose": ("mode", "normalise", "probabilities"),
+        "greedy": ("mode", "max_new_tokens"),
+        "json": ("mode", "max_new_tokens"),
+        "sampled": ("mode", "max_new_tokens", "temperature", "seed"),
+    }[decoding.mode]
+    return {name: getattr(decoding, name) for name in used}

@@ -1,0 +1,140 @@
+"""A comparison: vary -> runs -> one table, paired differences, a verdict. Refuses unequal questions.
+
+Knows runs and evaluation; what varies is planned in `variants`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from stepladder.config.identity import digest
+from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.estimates import paired_difference
+from stepladder.evaluation.ladder import compared
+from stepladder.evaluation.metrics import NotDefinedError
+from stepladder.evaluation.report import markdown
+from stepladder.evaluation.suite import MetricSuite
+from stepladder.evaluation.verdict import verdict
+from stepladder.runs.run import Circumstances, Run, run_prepared
+from stepladder.runs.stages import Prepared, prepare, read_predictions
+from stepladder.runs.store import write_text
+from stepladder.studies.variants import Plan, Variant
+
+
+def compare(planned: Plan, around: Circumstances) -> dict[str, Any]:
+    """Run every variant and judge them on the same questions. Returns the object that `compare --json` prints, and
+    leaves it in the study's folder as comparison.json, with report.md for people.
+
+    Raises UserError before the first run where a variant can not run, or where questions differ.
+    """
+    prepared = [prepare(variant.experiment, around.trust, around.read) for variant in planned.variants]
+    _same_questions(planned.variants, prepared)
+    baseline = _baseline(planned)
+    study = f"{planned.comparison.name}-{digest([p.score_form.key for p in prepared])[:12]}"
+    around.study = study
+    runs = []
+    for number, (variant, ready) in enumerate(zip(planned.variants, prepared, strict=True), start=1):
+        around.progress.note(f"[{number}/{len(prepared)}] {variant.name}, seed {variant.seed}")
+        runs.append(run_prepared(ready, around))
+    variants, runs = _distinct(planned.variants, runs)
+    judged = _judged(planned, variants, runs, baseline, seed=int(digest(study)[:8], 16))
+    folder = around.store.study(study)
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {"study": study, "report": str(folder / "report.md"), "baseline": baseline, **judged}
+    write_text(folder / "report.md", markdown(whole))
+    write_text(folder / "comparison.json", json.dumps(whole, indent=1, ensure_ascii=False))
+    return whole
+
+
+def _baseline(planned: Plan) -> str:
+    names = list(dict.fromkeys(variant.name for variant in planned.variants))
+    wanted = planned.comparison.baseline
+    if wanted is None:
+        return names[0]
+    matching = [name for name in names if name == wanted] or [name for name in names if name.split(" ")[0] == wanted]
+    if matching:
+        return matching[0]
+    raise ConfigError(
+        Fault("comparison.baseline", f"'{wanted}' is none of the cells compared", did_you_mean(wanted, names))
+    )
+
+
+def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -> None:
+    first = {e.question.id: e.answers for e in prepared[0].examples}
+    for variant, other in zip(variants, prepared, strict=True):
+        found = {e.question.id: e.answers for e in other.examples}
+        if found != first:
+            only = [sorted(first.keys() - found.keys())[:3], sorted(found.keys() - first.keys())[:3]]
+            raise DataError(
+                f"Not the same questions: {len(first)} against {len(found)}; only in the first {only[0]}, "
+                f"only in the second {only[1]}",
+                f"{variants[0].name} (seed {variants[0].seed}) and {variant.name} (seed {variant.seed})",
+                "compare on one dataset with one split; what varies must not change the held-out rows",
+            )
+
+
+def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Variant], list[Run]]:
+    """Equal keys are one run: a method that draws nothing has one row for all seeds."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for variant, run in zip(variants, runs, strict=True):
+        if (variant.name, run.score.key) not in seen:
+            seen.add((variant.name, run.score.key))
+            kept.append((variant, run))
+    return [variant for variant, _ in kept], [run for _, run in kept]
+
+
+def _judged(
+    planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], baseline: str, seed: int
+) -> dict[str, Any]:
+    suite = _main_suite(runs[0])
+    answered = [_answered(run) for run in runs]
+    rungs: dict[str, list[Answered]] = {}
+    seeds: dict[str, list[int]] = {}
+    for variant, answers in zip(variants, answered, strict=True):
+        rungs.setdefault(variant.name, []).append(answers)
+        seeds.setdefault(variant.name, []).append(variant.seed)
+    metrics = {name: m for name, m in suite.metrics.items() if all(name in _own(run) for run in runs)}
+    main = suite.main or next(iter(metrics))
+    cells = compared(metrics, rungs, baseline, main, seed)
+    for cell in cells:
+        cell["seeds"] = seeds[cell["name"]]
+    rows = []
+    for variant, run, answers in zip(variants, runs, answered, strict=True):
+        told = {"name": variant.name, "overrides": list(variant.overrides), "seed": variant.seed, **run.as_dict()}
+        if variant.name != baseline:
+            same_seed = seeds[baseline].index(variant.seed) if variant.seed in seeds[baseline] else 0
+            told["difference"] = _difference(metrics, answers, rungs[baseline][same_seed], seed)
+        rows.append(told)
+    order = list(rungs)
+    chosen = verdict(cells, order, main, planned.comparison.margin, planned.comparison.target)
+    return {"rows": rows, "cells": cells, "verdict": chosen}
+
+
+def _difference(metrics: Any, ours: Answered, theirs: Answered, seed: int) -> dict[str, Any]:
+    found = {}
+    for name, metric in metrics.items():
+        try:
+            found[name] = paired_difference(metric, ours, theirs, seed).as_dict()
+        except NotDefinedError:
+            continue
+    return found
+
+
+def _main_suite(run: Run) -> MetricSuite:
+    suite = next(iter(run.prepared.suites.values())).object
+    assert isinstance(suite, MetricSuite)
+    return suite
+
+
+def _own(run: Run) -> Any:
+    return run.scores[next(iter(run.prepared.suites))]
+
+
+def _answered(run: Run) -> Answered:
+    main = run.prepared.main
+    return Answered(main, tuple(read_predictions(run.predictions["main"].folder)), run.prepared.examples)
+

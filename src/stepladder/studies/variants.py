@@ -1,0 +1,94 @@
+"""From one command line to the experiments of a comparison: every combination of what varies.
+
+Knows overrides and configurations; runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from stepladder.config.compose import PARTS, Composed, compose, references
+from stepladder.config.overrides import lists, parse
+from stepladder.config.schema import Comparison
+from stepladder.config.settle import settle, validate
+from stepladder.errors import ConfigError, Fault
+from stepladder.runs.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One experiment of a comparison: its cell's `name`, the overrides that make it, its seed."""
+
+    name: str
+    overrides: tuple[str, ...]
+    seed: int
+    experiment: Experiment
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All variants of a comparison, simplest cell first, with how they are judged."""
+
+    comparison: Comparison
+    variants: tuple[Variant, ...]
+    config: Mapping[str, Any]
+    notices: tuple[str, ...]
+
+
+def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[str] = ()) -> Plan:
+    """Compose and bind every combination. Raises ConfigError with the faults of the first combination that has any."""
+    parsed = parse(texts)
+    listed = lists(parsed)
+    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    base = compose(fixed, config_dir)
+    settled = settle(base, trust)
+    comparison: Comparison = validate(settled, trust, heavy=False)["comparison"].object
+    said = {o.key_or_group for o in parsed if not o.is_sweep_override()}
+    vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in said} | listed
+    empty = [key for key, values in vary.items() if not values]
+    if empty:
+        raise ConfigError([Fault(f"comparison.vary.{key}", "there are no values to compare", "name some") for key in empty])
+    variants, notices = [], []
+    for values in product(*vary.values()):
+        own = tuple(f"{key}={value}" for key, value in zip(vary, values, strict=True))
+        composed = compose([*fixed, *own], config_dir)
+        config = settle(composed, trust)
+        validate(config, trust)
+        experiment = Experiment.from_config(config, composed.choices)
+        variants.append(Variant(_name(composed, vary), own, config["seed"], experiment))
+        notices.append(set(composed.notices))
+    if "comparison.baseline" not in said and comparison.baseline not in {v.name.split(" ")[0] for v in variants}:
+        comparison = replace(comparison, baseline=None)  # the file's own baseline is left out of this comparison
+    # an override that one of the methods uses is not worth a word
+    return Plan(comparison, tuple(_collapsed(variants)), settled, tuple(sorted(set.intersection(*notices))))
+
+
+def _text(value: object) -> str:
+    """A value of conf/comparison as an override says it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def _name(composed: Composed, vary: Mapping[str, Sequence[str]]) -> str:
+    """The method's option, then the other varying overrides that reach it."""
+    used = references(composed.config["method"], composed.config)
+    own = dict(text.split("=", 1) for text in composed.overrides if text.split("=", 1)[0] in vary)
+    others = [
+        f"{key}={value}"
+        for key, value in own.items()
+        if key not in ("method", "seed") and ((top := key.split(".")[0]) not in PARTS or top in used)
+    ]
+    return " ".join([str(composed.choices["method"]), *others])
+
+
+def _collapsed(variants: Sequence[Variant]) -> list[Variant]:
+    """Each cell and seed once, cells kept together."""
+    first: dict[tuple[str, int], Variant] = {}
+    for variant in variants:
+        first.setdefault((variant.name, variant.seed), variant)
+    order = list(dict.fromkeys(name for name, _ in first))
+    return sorted(first.values(), key=lambda v: order.index(v.name))

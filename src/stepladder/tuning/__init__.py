@@ -1,0 +1,1 @@
+"""What the model learns: nothing, an adapter, or its own weights."""

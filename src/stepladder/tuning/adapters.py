@@ -1,0 +1,249 @@
+"""What is trained of a model: an adapter of PEFT, its biases, or all of it. The one door to PEFT.
+
+Knows networks and their parameters; knows no data and no training loop. Importing this module loads neither torch nor
+PEFT. The given model is never changed: what is trained sits on a copy that shares the frozen weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from stepladder.errors import ConfigError, Fault, ModelError, StoreError, did_you_mean
+from stepladder.model.language_model import LanguageModel, VirtualTokens
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Full:
+    """All weights are trained."""
+
+    version: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class BitFit:
+    """The bias terms are trained and nothing else (Ben Zaken, Goldberg and Ravfogel, 2022)."""
+
+    version: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class QLora:
+    """LoRA on a base in four bits (Dettmers et al., 2023), with PEFT's names. Needs the extra `quantized`."""
+
+    version: ClassVar[int] = 1
+
+    r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.0
+    target_modules: str | Sequence[str] = "all-linear"
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+
+
+LEARNING_RATES = {"full": 5e-5, "bitfit": 1e-3, "IA3": 5e-3, "PROMPT_TUNING": 1e-2, "PREFIX_TUNING": 1e-2}
+"""Peak rates that suit small models and some hundreds of rows, by what is trained; all others: `USUAL_RATE`."""
+
+USUAL_RATE = 1e-3
+
+REFUSED = {
+    "ADALORA": "its ranks follow a schedule of their own",
+    "CPT": "it needs the ids of the prompt's own tokens",
+    "MULTITASK_PROMPT_TUNING": "it needs a task id with every row",
+    "POLY": "it needs a task id with every row",
+    "XLORA": "it mixes adapters that are trained already",
+}
+
+
+def learning_rate(adapter: object) -> float:
+    """The peak rate that suits what is trained."""
+    if isinstance(adapter, Full | BitFit):
+        return LEARNING_RATES["full" if isinstance(adapter, Full) else "bitfit"]
+    return LEARNING_RATES.get(_peft(adapter).peft_type, USUAL_RATE)
+
+
+def attach(model: LanguageModel, adapter: object) -> LanguageModel:
+    """The model with something on it to train: exactly its trained parameters ask for gradients.
+
+    New weights are drawn from torch's global generator. Raises ModelError when the adapter does not fit the network.
+    """
+    module = shared_copy(model.module)
+    if isinstance(adapter, Full | BitFit):
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(isinstance(adapter, Full) or name.endswith("bias"))
+        if trained(module) == 0:
+            raise ModelError(
+                f"BitFit trains biases, and this model ({type(module).__name__}) has none",
+                "adapter",
+                "choose adapter=lora or another that brings its own weights",
+            )
+        return model.adapted(module)
+    config = copy.deepcopy(_peft(adapter))
+    module = _prepared(module, adapter)
+    config.task_type, config.inference_mode, config.base_model_name_or_path = "CAUSAL_LM", False, None
+    _check_targets(module, getattr(config, "target_modules", None))
+    import peft
+
+    try:
+        with _unseen():
+            return _wrapped(model, peft.get_peft_model(module, config))
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:
+        raise ModelError(f"PEFT can not put this {type(config).__name__} on the model: {error}", "adapter") from error
+
+
+def save(folder: Path, model: LanguageModel) -> None:
+    """Write what was trained: in PEFT's form what PEFT made, else the whole model with its tokenizer."""
+    module: Any = model.module
+    if hasattr(module, "peft_config"):
+        module.save_pretrained(str(folder), save_embedding_layers=False)
+        return
+    with _unseen():
+        module.save_pretrained(str(folder))
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(str(folder))
+
+
+def load(folder: Path, model: LanguageModel, adapter: object) -> LanguageModel:
+    """What `save` wrote, on the untuned `model`."""
+    base: Any = model.module
+    device = next(base.parameters()).device
+    peft_made = not isinstance(adapter, Full | BitFit)
+    if not any(folder.glob("adapter_model.safetensors" if peft_made else "model*.safetensors")):
+        raise StoreError("The fit holds no weights in safetensors", str(folder), "remove the folder and fit again")
+    if peft_made:
+        import peft
+
+        with _unseen():
+            module = peft.PeftModel.from_pretrained(_prepared(shared_copy(base), adapter), str(folder), torch_device=str(device))
+        return _wrapped(model, module.eval())
+    with _unseen():
+        return model.adapted(type(base).from_pretrained(str(folder), dtype=base.dtype).to(device).eval())
+
+
+def trained(module: nn.Module) -> int:
+    """How many parameters ask for gradients."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def shared_copy(module: nn.Module) -> nn.Module:
+    """The same network with parameters of its own that lie on the same memory until something is assigned to them."""
+    from torch import nn
+
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        if type(parameter) is nn.Parameter:
+            memo[id(parameter)] = nn.Parameter(parameter.data, requires_grad=False)
+    return copy.deepcopy(module, memo)
+
+
+@contextmanager
+def in_training(module: nn.Module, frozen_too: bool) -> Iterator[None]:
+    """Trained weights (`frozen_too`: all of them) in float32 and on memory of their own; afterwards trained weights are
+    in the dtype they came in, frozen ones the very memory they were, all on the device they were on."""
+    import torch
+
+    device = next(module.parameters()).device
+    # Weights in four bits are of a kind of their own, and nobody's business here.
+    before = [(parameter, parameter.data) for parameter in module.parameters() if type(parameter) is torch.nn.Parameter]
+    for parameter, data in before:
+        if parameter.requires_grad:
+            parameter.data = data.to(torch.float32, copy=True)
+        elif frozen_too and data.is_floating_point():
+            parameter.data = data.float()
+    try:
+        yield
+    finally:
+        for parameter, data in before:
+            parameter.data = parameter.data.to(data.device, data.dtype) if parameter.requires_grad else data
+        module.to(device)
+        module.eval()
+
+
+@contextmanager
+def _unseen() -> Iterator[None]:
+    """Without progress bars over files and without notices of what a dependency will rename."""
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _prepared(module: nn.Module, adapter: object) -> nn.Module:
+    """The base as the adapter wants it below itself."""
+    if isinstance(adapter, QLora):
+        from stepladder.tuning.quantized import quantize
+
+        return quantize(module, adapter.quant_type)
+    return module
+
+
+def _peft(adapter: object) -> PeftConfig:
+    import peft
+
+    if isinstance(adapter, QLora):
+        own = {key: value for key, value in vars(adapter).items() if key != "quant_type"}
+        return peft.LoraConfig(**own)
+    if not isinstance(adapter, peft.PeftConfig):
+        raise ConfigError(
+            Fault(
+                "adapter",
+                f"{type(adapter).__name__} is no adapter",
+                "a PEFT config such as peft.LoraConfig, Full or BitFit",
+            )
+        )
+    kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
+    why = REFUSED.get(kind) or (
+        "it needs to be told where it begins" if getattr(adapter, "alora_invocation_tokens", None) else ""
+    )
+    if why:
+        raise ConfigError(Fault("adapter", f"{kind} can not be trained here: {why}", "choose another adapter"))
+    return adapter
+
+
+def _wrapped(model: LanguageModel, module: PeftModel) -> LanguageModel:
+    config = module.active_peft_config
+    return model.adapted(module, _virtual(module, config.num_virtual_tokens) if config.is_prompt_learning else None)
+
+
+def _virtual(module: PeftModel, length: int) -> Callable[[int], VirtualTokens]:
+    """Prompt learning as virtual tokens: embeddings, or keys and values of every layer, in the base model's dtype."""
+    import torch
+
+    def virtual(batch: int) -> VirtualTokens:
+        prompt: Tensor | Any = module.get_prompt(batch)
+        if isinstance(prompt, torch.Tensor):
+            return VirtualTokens(length, embeddings=prompt.to(module.get_base_model().dtype))
+        return VirtualTokens(length, cache=prompt)
+
+    return virtual
+
+
+def _check_targets(module: nn.Module, targets: Sequence[str] | str | None) -> None:
+    """Every named target must be there: PEFT itself is content when any one of them is."""
+    names = [name for name, _ in module.named_modules()]
+    if targets is None or targets == "all-linear":
+        return
+    if isinstance(targets, str):
+        missing = [] if any(re.fullmatch(targets, name) for name in names) else [targets]
+    else:
+        missing = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in names)]
+    if missing:
+        last = {name.rpartition(".")[2] for name in names if name.endswith("proj")} or {
+            n.rpartition(".")[2] for n in names
+        }
+        known = sorted(name for name in last if name and not name.isdigit())
+        raise ModelError(
+            f"The model has no module named {', '.join(map(repr, missing))}",
+            "adapter.target_modules",
+            f"{did_you_mean(missing[0], known)} ({', '.join(known)}; or all-linear)",
+        )

@@ -1,0 +1,107 @@
+"""In what order rows are learnt, and how they lie in memory. Knows token ids; knows no model.
+
+The order is a function of the seed and the step alone, so that training can go on anywhere without a loader's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stepladder.tuning.training import Training
+from stepladder.tuning.tuning import TrainingRow
+
+LENGTH_GROUP = 8
+"""So many batches' rows are drawn together and sorted by length, that a batch holds rows of about one length."""
+
+
+class Batch(NamedTuple):
+    """Rows that are in the machine at once, padded on the right: three tensors (rows, length)."""
+
+    ids: Tensor
+    mask: Tensor
+    answer: Tensor
+
+
+class Step(NamedTuple):
+    """One effective batch: what one step of the optimiser learns from. `number` counts from one."""
+
+    number: int
+    batches: list[Batch]
+    tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much is in the machine at once: so many `rows`, or where None as many as make `tokens` with padding."""
+
+    tokens: int
+    rows: int | None = None
+
+    def holds(self, rows: int, longest: int) -> bool:
+        return rows <= self.rows if self.rows else rows * longest <= self.tokens
+
+
+def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """The effective batches of an epoch, as indices of rows; every row once."""
+    draw = np.random.default_rng([seed % 2**32, epoch])
+    order = draw.permutation(len(lengths))
+    group = batch_size * LENGTH_GROUP
+    groups = [order[start : start + group] for start in range(0, len(order), group)]
+    by_length = np.concatenate([part[np.argsort(np.take(lengths, part), kind="stable")] for part in groups])
+    batches = [by_length[start : start + batch_size].tolist() for start in range(0, len(by_length), batch_size)]
+    return [batches[i] for i in draw.permutation(len(batches))]
+
+
+def split(rows: Sequence[TrainingRow], room: Room) -> Iterator[list[TrainingRow]]:
+    """Micro-batches of rows of like length, longest first, each within `room` (a row that alone exceeds it, alone)."""
+    kept: list[TrainingRow] = []
+    for row in sorted(rows, key=lambda row: -row.length):
+        if kept and not room.holds(len(kept) + 1, kept[0].length):
+            yield kept
+            kept = []
+        kept.append(row)
+    if kept:
+        yield kept
+
+
+def collate(rows: Sequence[TrainingRow]) -> Batch:
+    """The rows side by side; `answer` is true at the answers' tokens, end tokens included."""
+    shape = len(rows), max(row.length for row in rows)
+    ids = torch.zeros(shape, dtype=torch.long)
+    mask = torch.zeros(shape, dtype=torch.bool)
+    answer = torch.zeros(shape, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        ids[i, : row.length] = torch.tensor([*row.prompt_ids, *row.answer_ids])
+        mask[i, : row.length] = True
+        answer[i, len(row.prompt_ids) : row.length] = True
+    return Batch(ids, mask, answer)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """All steps of a training, in order."""
+
+    rows: Sequence[TrainingRow]
+    training: Training
+    room: Room
+    seed: int
+
+    def __len__(self) -> int:
+        return self.training.steps(len(self.rows))
+
+    def __iter__(self) -> Iterator[Step]:
+        lengths = [row.length for row in self.rows]
+        number = 0
+        for epoch in range(self.training.epochs):
+            for indices in epoch_order(lengths, self.training.batch_size, self.seed, epoch):
+                number += 1
+                rows = [self.rows[i] for i in indices]
+                batches = [collate(part) for part in split(rows, self.room)]
+                yield Step(number, batches, sum(r.length for r in rows), sum(len(r.answer_ids) for r in rows))

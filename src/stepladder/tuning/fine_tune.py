@@ -1,0 +1,101 @@
+"""Fine-tuning, whole: an adapter, a training, a model that has learnt. Knows the order of things, not their insides.
+
+Importing this module loads neither torch nor Lightning nor PEFT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from stepladder.errors import ConfigError, DataError, Fault, ModelError
+from stepladder.model.language_model import LanguageModel
+from stepladder.resources import Devices, Resources
+from stepladder.tuning import adapters
+from stepladder.tuning.training import Training
+from stepladder.tuning.tuning import TrainingRow
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Trains `adapter` (a `peft.PeftConfig`, `Full` or `BitFit`) as `training` says."""
+
+    version: ClassVar[int] = 1
+
+    adapter: Any
+    training: Training = field(default_factory=Training)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"train", "validation", "seed"})
+
+    def tune(
+        self,
+        model: LanguageModel,
+        rows: Sequence[TrainingRow],
+        validation: Sequence[TrainingRow],
+        resources: Resources,
+        seed: int = 0,
+    ) -> LanguageModel:
+        """The model that has learnt `rows`, with the weights that were best on `validation` (without any: the last).
+
+        `resources.facts` gets trained_parameters, learning_rate, steps, training_tokens, training_seconds, and with
+        validation rows best_step and best_validation_loss. Raises ModelError when the adapter does not fit the model,
+        a row does not fit its window, or the loss is not a number.
+        """
+        from stepladder.tuning.lightning_module import train
+
+        if resources.devices != Devices(resources.devices.accelerator):
+            raise ConfigError(
+                Fault("compute.devices", "tuning runs on one device", "set compute.devices=1 compute.nodes=1")
+            )
+        if not rows:
+            raise DataError(
+                "There is no training row to learn from", "dataset.train", "give training rows, or tuning=frozen"
+            )
+        if not validation:
+            resources.progress.note("no validation rows: the last weights are kept")
+        device = next(model.module.parameters()).device
+        with _own_randomness(device, seed):
+            tuned = adapters.attach(model, self.adapter)
+            _check_lengths(tuned.window, [*rows, *validation])
+            peak = self.training.learning_rate or adapters.learning_rate(self.adapter)
+            resources.facts |= {"trained_parameters": adapters.trained(tuned.module), "learning_rate": peak}
+            # Biases of norms meet their frozen weights inside one kernel, which wants one dtype.
+            frozen_too = self.training.precision == "float32" or isinstance(self.adapter, adapters.BitFit)
+            with adapters.in_training(tuned.module, frozen_too):
+                train(tuned, rows, validation, self.training, peak, resources, seed)
+        return tuned
+
+    def save(self, folder: Path, model: LanguageModel) -> None:
+        adapters.save(folder, model)
+
+    def load(self, folder: Path, model: LanguageModel, resources: Resources) -> LanguageModel:
+        return adapters.load(folder, model, self.adapter)
+
+
+@contextmanager
+def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Torch's generators begin at `seed` and are afterwards as they were."""
+    import torch
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _check_lengths(window: int, rows: Sequence[TrainingRow]) -> None:
+    long = [row for row in rows if row.length > window]
+    if long:
+        raise ModelError(
+            f"{len(long)} of {len(rows)} rows are longer than the {window} tokens that the model has room for; "
+            f"row {long[0].id} has {long[0].length}",
+            "prompt.on_overflow",
+            "shorten the prompts (fewer passages or demonstrations), or set prompt.on_overflow=skip",
+        )

@@ -1,0 +1,199 @@
+"""The one training loop, run by Lightning. Knows batches, losses and steps; knows no text and no adapter.
+
+A Lightning batch is one whole step: an effective batch in as many micro-batches as the machine needs. The loss is the
+mean over the answers' tokens of the whole effective batch, so that how it is cut changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.optim import AdamW, Optimizer
+
+from stepladder.errors import ModelError
+from stepladder.model.language_model import LanguageModel
+from stepladder.resources import Resources
+from stepladder.tuning.batches import Batch, Room, Step, Steps, collate, split
+from stepladder.tuning.best import Best
+from stepladder.tuning.curves import Curves
+from stepladder.tuning.progress import TrainingProgress
+from stepladder.tuning.training import Training
+from stepladder.tuning.tuning import TrainingRow
+
+TOKENS_AT_ONCE = {"cpu": 2048}
+"""Tokens of a micro-batch with its padding, by device; elsewhere `TOKENS_ELSEWHERE`."""
+
+TOKENS_ELSEWHERE = 16384
+
+
+def answer_loss(model: LanguageModel, batch: Batch) -> Tensor:
+    """The sum over the answers' tokens of their cross-entropy (natural), in float32."""
+    logits = model.answer_logits(batch.ids, batch.mask, batch.answer)
+    return cross_entropy(logits.float(), batch.ids[batch.answer], reduction="sum")
+
+
+class AnswerTuning(LightningModule):  # type: ignore[misc]
+    """Steps, validations, the best weights. `step`, `loss` and `validation_loss` are the latest."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        training: Training,
+        peak: float,
+        steps: Steps,
+        validation: Sequence[Batch],
+        best: Best,
+        resources: Resources,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.network = model, model.module
+        self.training_config, self.peak, self.total = training, peak, len(steps)
+        self.validation, self.validated = validation, training.validated(len(steps.rows))
+        self.best, self.curves, self.resources = best, Curves(resources), resources
+        self.step, self.loss = 0, math.nan
+        self.validation_loss: float | None = None
+
+    def configure_optimizers(self) -> Optimizer:
+        groups = [{"params": list(self.best.trained.values()), "weight_decay": self.training_config.weight_decay}]
+        make = self.training_config.optimizer or AdamW
+        return make(groups, lr=self.peak)
+
+    def training_step(self, step: Step, _: int) -> None:
+        began = time.perf_counter()
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        loss = torch.zeros((), device=self.device)
+        for batch in step.batches:
+            part = answer_loss(self.model, batch) / step.answer_tokens
+            self._check_reached(part)
+            self.manual_backward(part)
+            loss += part.detach()
+        self.step, self.loss = step.number, loss.item()
+        self._check_finite()
+        if self.training_config.max_grad_norm is not None:
+            self.clip_gradients(optimizer, self.training_config.max_grad_norm, "norm")
+        rate = self.training_config.rate(step.number, self.total, self.peak)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        self.curves.step(step.number, self.loss, step.tokens, time.perf_counter() - began, rate)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.validation and self.step in self.validated:
+            self._validate()
+
+    def _validate(self) -> None:
+        began = time.perf_counter()
+        self.network.eval()
+        with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
+            batches = [self.transfer_batch_to_device(batch, self.device, 0) for batch in self.validation]
+            total = sum(answer_loss(self.model, batch).item() for batch in batches)
+        self.network.train()
+        self.validation_loss = total / sum(int(batch.answer.sum()) for batch in self.validation)
+        self.curves.validation(self.step, self.validation_loss, time.perf_counter() - began)
+        self.best.offer(self.step, self.validation_loss)
+        told = self.resources.on_validation
+        stop = told is not None and told(self.step, {"validation_loss": self.validation_loss})
+        patience = self.training_config.patience
+        self.trainer.should_stop = stop or (patience is not None and self.best.worse >= patience)
+
+    def _check_reached(self, loss: Tensor) -> None:
+        if not loss.requires_grad:
+            raise ModelError(
+                "Nothing that is trained reaches the answer's loss",
+                "adapter",
+                "choose another adapter or other targets",
+            )
+
+    def _check_finite(self) -> None:
+        if not math.isfinite(self.loss):
+            raise ModelError(
+                f"The loss is {self.loss} at step {self.step} of {self.total}",
+                "training",
+                "lower training.learning_rate, or set training.precision=float32",
+            )
+
+
+def train(
+    model: LanguageModel,
+    rows: Sequence[TrainingRow],
+    validation: Sequence[TrainingRow],
+    training: Training,
+    peak: float,
+    resources: Resources,
+    seed: int,
+) -> None:
+    """Train what asks for gradients in `model.module`; afterwards it holds the best weights on `validation`."""
+    device = next(model.module.parameters()).device
+    room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
+    steps = Steps(rows, training, room, seed)
+    best = Best(model.module, resources.folder / "checkpoints" if resources.folder else None)
+    module = AnswerTuning(
+        model, training, peak, steps, [collate(part) for part in split(validation, room)], best, resources
+    )
+    model.module.train()
+    with _quiet(), _interruptible():
+        _trainer(device, training, TrainingProgress(resources, len(steps))).fit(module, steps)
+    best.restore()
+    if best.step:
+        resources.facts |= {"best_step": best.step, "best_validation_loss": best.loss}
+
+
+def _trainer(device: torch.device, training: Training, progress: TrainingProgress) -> Trainer:
+    return Trainer(
+        accelerator=device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision="bf16-mixed" if training.precision == "bf16" else "32-true",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tempfile.gettempdir(),
+        callbacks=[progress],
+        # Without this, variables of a cluster or of torchrun would make Lightning wait for other processes.
+        plugins=[LightningEnvironment()],
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning tells nothing of its own."""
+    import logging
+
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C comes out as KeyboardInterrupt: Lightning makes `sys.exit(1)` of it and stops listening to the signal."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None

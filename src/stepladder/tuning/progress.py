@@ -1,0 +1,57 @@
+"""Shows a person how training goes, on stderr: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from pytorch_lightning import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from stepladder.resources import Resources, Silent
+
+SECONDS_BETWEEN_NOTES = 30.0
+
+
+class TrainingProgress(Callback):  # type: ignore[misc]
+    """Loss, tokens a second and time left of a training of `total` steps."""
+
+    def __init__(self, resources: Resources, total: int) -> None:
+        self.resources, self.total = resources, total
+        self.began = self.noted = time.perf_counter()
+        self.validation = ""
+        self.bar: Progress | None = None
+        if sys.stderr.isatty() and not isinstance(resources.progress, Silent):
+            columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+            timing = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            self.bar = Progress(*columns, *timing, console=Console(stderr=True), transient=True)
+
+    def on_train_start(self, *_: Any) -> None:
+        if self.bar:
+            self.bar.start()
+            self.task = self.bar.add_task("training", total=self.total, told="")
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+        facts, step = self.resources.facts, module.step
+        speed = facts["training_tokens"] / max(facts["training_seconds"], 1e-9)
+        told = f"loss {module.loss:.3f} · {speed:,.0f} tokens/s"
+        if module.validation_loss is not None:
+            told += f" · validation {module.validation_loss:.3f}"
+        if self.bar:
+            self.bar.update(self.task, completed=step, told=told)
+        elif time.perf_counter() - self.noted > SECONDS_BETWEEN_NOTES:
+            self.noted = time.perf_counter()
+            left = (self.noted - self.began) / step * (self.total - step)
+            self.resources.progress.note(f"training: step {step} of {self.total} · {told} · {left:,.0f} s left")
+
+    def on_train_end(self, *_: Any) -> None:
+        self._stop()
+
+    def on_exception(self, *_: Any) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar:
+            self.bar.stop()

@@ -1,0 +1,82 @@
+"""How training goes: its length, its pace, its precision. Knows no model and no data.
+
+Importing this module loads no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from stepladder.errors import ConfigError, Fault
+
+
+@dataclass(frozen=True)
+class Training:
+    """
+    epochs: how often every row is seen.
+    batch_size: rows a step, over all devices and micro-batches together.
+    learning_rate: its peak; None takes what suits the adapter (`stepladder.tuning.adapters.LEARNING_RATES`).
+    schedule: how the rate goes down from its peak to nought, or `constant`.
+    warmup: share of all steps in which the rate rises to its peak.
+    max_grad_norm: the norm to which gradients are clipped; None clips nothing.
+    precision: of the products while training; trained weights and the optimiser are float32 in both.
+    patience: stop after so many validations without a better one; None never stops early.
+    validate_every: validations are so many epochs apart (0.5: twice an epoch); the end is always validated.
+    optimizer: an optimiser of torch to be called with parameters and `lr`; None is AdamW.
+    """
+
+    version: ClassVar[int] = 1
+
+    epochs: int = 5
+    batch_size: int = 16
+    learning_rate: float | None = None
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.05
+    weight_decay: float = 0.0
+    max_grad_norm: float | None = 1.0
+    precision: Literal["bf16", "float32"] = "bf16"
+    patience: int | None = 2
+    validate_every: float = 1.0
+    optimizer: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        rules = (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("learning_rate", self.learning_rate is None or self.learning_rate > 0, "above 0, or null"),
+            ("schedule", self.schedule in ("cosine", "linear", "constant"), "cosine, linear or constant"),
+            ("warmup", 0 <= self.warmup < 1, "a share of all steps, from 0 to below 1"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("max_grad_norm", self.max_grad_norm is None or self.max_grad_norm > 0, "above 0, or null"),
+            ("precision", self.precision in ("bf16", "float32"), "bf16 or float32"),
+            ("patience", self.patience is None or self.patience >= 1, "at least 1, or null"),
+            ("validate_every", self.validate_every > 0, "above 0"),
+        )
+        faults = [
+            Fault(key, f"{getattr(self, key)!r} is out of range", right) for key, fine, right in rules if not fine
+        ]
+        if faults:
+            raise ConfigError(faults)
+
+    def steps(self, rows: int) -> int:
+        """How many steps training takes when nothing stops it early."""
+        return self.epochs * math.ceil(rows / self.batch_size)
+
+    def validated(self, rows: int) -> frozenset[int]:
+        """The steps, counted from one, after which the model is validated."""
+        total = self.steps(rows)
+        apart = max(1, round(self.validate_every * total / self.epochs))
+        return frozenset(range(apart, total, apart)) | {total}
+
+    def rate(self, step: int, total: int, peak: float) -> float:
+        """The learning rate of `step` (counted from one) of `total`."""
+        rising = round(self.warmup * total)
+        if step <= rising:
+            return peak * step / rising
+        if self.schedule == "constant":
+            return peak
+        left = (total - step + 1) / (total - rising)
+        return peak * (left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2)

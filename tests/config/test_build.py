@@ -1,0 +1,141 @@
+"""Binding: every node to its constructor, strangers refused, and identities that hash what a name means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from stepladder.config.annotations import fits
+from stepladder.config.build import build
+from stepladder.config.identity import digest, identity
+from stepladder.config.targets import resolve
+from stepladder.errors import ConfigError, Fault
+
+
+@dataclass(frozen=True)
+class Part:
+    size: int = 3
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Weights:
+    path: str
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"content": "same"}
+
+
+@dataclass(frozen=True)
+class Whole:
+    version = 2
+    part: Part
+    weights: Weights
+    rate: float = 0.5
+
+
+HERE = __name__
+
+
+def whole(**part: object) -> dict[str, object]:
+    return {
+        "_target_": f"{HERE}.Whole",
+        "part": {"_target_": f"{HERE}.Part", **part},
+        "weights": {"_target_": f"{HERE}.Weights", "path": "/somewhere"},
+    }
+
+
+def built(node: object) -> object:
+    return build({"method": node}, trust=[HERE.split(".")[0]])["method"]
+
+
+def test_children_are_built_first() -> None:
+    component = built(whole(size=4))
+    assert component.object == Whole(Part(4), Weights("/somewhere"))
+
+
+def test_every_fault_of_every_node_is_told() -> None:
+    node = whole(sise=4, size="big") | {"rate": "fast", "extra": 1}
+    with pytest.raises(ConfigError) as caught:
+        built(node)
+    keys = {fault.key for fault in caught.value.faults}
+    assert {"method.part.sise", "method.part.size"} <= keys
+    assert {"method.extra", "method.rate"} <= keys
+
+
+def test_a_missing_argument_and_a_missing_value_are_told() -> None:
+    node = whole()
+    del node["weights"]
+    with pytest.raises(ConfigError, match=r"needs 'weights'"):
+        built(node)
+    with pytest.raises(ConfigError, match=r"give method\.part\.size"):
+        built(whole(size="???"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["os.system", "builtins.eval", "subprocess.Popen", "stepladder.cache.os.remove", "stepladder.cli.sys.exit", "torch.load"],
+)
+def test_strangers_are_refused_also_by_an_alias(name: str) -> None:
+    found = resolve(name, "method._target_")
+    assert isinstance(found, Fault)
+    assert "trusted" in found.what
+
+
+def test_a_stranger_is_refused_before_it_is_imported() -> None:
+    import sys
+
+    assert isinstance(resolve("antigravity.fly", "method._target_"), Fault)
+    assert "antigravity" not in sys.modules
+
+
+def test_trust_is_the_users_word() -> None:
+    assert isinstance(resolve("collections.OrderedDict", "x"), Fault)
+    assert resolve("collections.OrderedDict", "x", trust=["collections"]) is not None
+
+
+def test_a_prefix_is_whole_words() -> None:
+    assert isinstance(resolve("peftoid.Thing", "x"), Fault)
+
+
+def test_a_misspelt_name_gets_a_hint() -> None:
+    found = resolve("stepladder.context.context.Nothin", "x")
+    assert isinstance(found, Fault)
+    assert "Nothing" in found.to_do
+
+
+def test_defaults_do_not_count_in_the_short_form_but_stand_in_the_full_one() -> None:
+    said, unsaid = built(whole(size=3)), built(whole())
+    assert digest(identity(said)) == digest(identity(unsaid))
+    assert identity(unsaid, full=True)["part"]["size"] == 3
+    assert "size" not in identity(said)["part"]
+    assert digest(identity(built(whole(size=4)))) != digest(identity(said))
+
+
+def test_versions_and_fingerprints_stand_in_an_identity_and_paths_do_not() -> None:
+    found = identity(built(whole()))
+    assert found["version"] == 2
+    assert found["weights"]["content"] == "same"
+    assert "/somewhere" not in str(identity(built(whole()), full=True))
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "right"),
+    [
+        (1, int, True),
+        (True, int, False),
+        (1, float, True),
+        (1.5, int, False),
+        ("1", int, False),
+        (None, int | None, True),
+        (None, int, False),
+        ([1], list[int], True),
+        (["a"], list[int], False),
+        ({"a": 1}, dict[str, int], True),
+        ({"a": 1}, list[int], False),
+        ("a", list[str], False),
+    ],
+)
+def test_values_fit_annotations(value: object, annotation: object, right: bool) -> None:
+    assert fits(value, annotation) is right

@@ -1,0 +1,22 @@
+"""What every test may rely on: no W&B account in reach, few threads, and the real data where this machine has it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_RUN_ID", "WANDB_RUN_GROUP"):
+    os.environ.pop(name, None)
+os.environ["WANDB_MODE"] = "offline"  # a developer's own login must not receive what a test logs
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of public datasets that `STEPLADDER_DATA` names: banking77, sms_spam, xquad_en, restaurant8k."""
+    folder = os.environ.get("STEPLADDER_DATA")
+    if not folder:
+        pytest.skip("STEPLADDER_DATA is not set: it names the folder with banking77, sms_spam, xquad_en, restaurant8k")
+    return Path(folder)

@@ -1,0 +1,121 @@
+import pytest
+
+from stepladder.context.prompt import PlainPrompt, Prompt, StructuredPrompt
+from stepladder.errors import ConfigError
+from stepladder.records import Choice, Example, Json, Message, Passage, Question, Shown, Task, Text
+
+CHOICE = Task("Name the topic.", Choice(("money", "travel"), {"money": "cards and cash"}))
+JSON = Task(
+    "Find the slots.",
+    Json(
+        {
+            "type": "object",
+            "properties": {
+                "people": {"type": "integer", "description": "how many come"},
+                "meal": {"type": "string", "enum": ["lunch", "dinner"]},
+                "name": {
+                    "type": "object",
+                    "properties": {"first": {"type": ["string", "null"]}},
+                    "required": ["first"],
+                },
+            },
+            "required": ["people"],
+        }
+    ),
+)
+DEMONSTRATION = Example(Question("d", "Where is my card?"), ("money", "other"))
+TURNS = (Message("user", "Hello"), Message("assistant", "Hi"))
+
+
+def written(messages: tuple[Message, ...]) -> str:
+    return "\n".join(message.content for message in messages)
+
+
+def test_plain_says_the_instruction_and_the_question_and_lists_no_label() -> None:
+    messages = PlainPrompt().messages(CHOICE, Question("q", "Is the train late?"), Shown())
+    assert messages == (Message("system", "Name the topic."), Message("user", "Is the train late?"))
+
+
+def test_a_question_s_own_system_text_and_turns_are_kept_in_their_places() -> None:
+    question = Question("q", "And now?", history=TURNS, system="You are a clerk.")
+    messages = PlainPrompt().messages(CHOICE, question, Shown(demonstrations=(DEMONSTRATION,)))
+    assert messages == (
+        Message("system", "You are a clerk.\n\nName the topic."),
+        Message("user", "Where is my card?"),
+        Message("assistant", "money"),
+        *TURNS,
+        Message("user", "And now?"),
+    )
+
+
+def test_without_instruction_and_system_text_there_is_no_system_turn() -> None:
+    messages = PlainPrompt().messages(Task("", Text()), Question("q", "Why?"), Shown())
+    assert [message.role for message in messages] == ["user"]
+
+
+def test_a_demonstration_is_asked_in_the_words_of_the_question_and_brings_its_own_turns() -> None:
+    prompt = PlainPrompt(question_template="Q: {question}\nA:")
+    earlier = Example(Question("d", "Where?", history=TURNS), ("money",))
+    messages = prompt.messages(CHOICE, Question("q", "Why?"), Shown(demonstrations=(earlier,)))
+    assert [message.content for message in messages[1:]] == ["Hello", "Hi", "Q: Where?\nA:", "money", "Q: Why?\nA:"]
+
+
+def test_passages_stand_best_first_before_the_question_in_its_own_turn() -> None:
+    shown = Shown((DEMONSTRATION,), (Passage("p1", "First."), Passage("p2", "Second.")))
+    messages = PlainPrompt().messages(CHOICE, Question("q", "Why?"), shown)
+    assert messages[-1].content == "Context:\nFirst.\n\nSecond.\n\nWhy?"
+    assert "First." not in written(messages[:-1])
+
+
+def test_text_from_the_data_is_never_taken_for_a_template() -> None:
+    shown = Shown(passages=(Passage("p", "see {question} and {passages}"),))
+    messages = PlainPrompt().messages(CHOICE, Question("q", "{passages} {0} {question}"), shown)
+    assert messages[-1].content == "Context:\nsee {question} and {passages}\n\n{passages} {0} {question}"
+
+
+def test_structured_lists_labels_with_definitions_and_says_the_form() -> None:
+    system = StructuredPrompt().messages(CHOICE, Question("q", "Why?"), Shown())[0].content
+    assert system.startswith("Name the topic.\n\nLabels:\n- money: cards and cash\n- travel\n\n")
+    assert "exactly one of the labels" in system
+
+
+def test_structured_shows_each_question_its_own_choices() -> None:
+    task = Task("Pick.", Choice())
+    demonstration = Example(Question("d", "1+1?", choices=("2", "3")), ("2",))
+    question = Question("q", "2+2?", choices=("4", "5"))
+    messages = StructuredPrompt().messages(task, question, Shown(demonstrations=(demonstration,)))
+    assert messages[1].content == "1+1?\nChoices:\n- 2\n- 3"
+    assert messages[-1].content == "2+2?\nChoices:\n- 4\n- 5"
+    assert "4" not in written(PlainPrompt().messages(task, question, Shown()))
+
+
+def test_structured_spells_out_the_fields_of_a_json_answer() -> None:
+    system = StructuredPrompt().messages(JSON, Question("q", "Why?"), Shown())[0].content
+    for line in (
+        "- people (integer, required): how many come",
+        '- meal (string, optional, one of "lunch", "dinner")',
+        "- name (object, optional)",
+        "- name.first (string or null, required)",
+    ):
+        assert line in system.splitlines()
+    bare = StructuredPrompt().messages(Task("", Json({"type": "array"})), Question("q", "Why?"), Shown())
+    assert 'Schema: {"type": "array"}' in bare[0].content
+
+
+def test_the_form_can_be_said_in_own_words() -> None:
+    prompt = StructuredPrompt(output_format="One word.")
+    system = prompt.messages(Task("Answer.", Text()), Question("q", "Why?"), Shown())[0].content
+    assert system == "Answer.\n\nOne word."
+
+
+def test_what_a_prompt_reads() -> None:
+    assert PlainPrompt().reads == frozenset()
+    assert StructuredPrompt().reads == {"labels"}
+    assert isinstance(PlainPrompt(), Prompt)
+    assert isinstance(StructuredPrompt(), Prompt)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        PlainPrompt(on_overflow="cut", question_template="nothing", context_template="{passages}{passages}")  # type: ignore[arg-type]
+    assert [fault.key for fault in caught.value.faults] == ["on_overflow", "question_template", "context_template"]

@@ -1,0 +1,120 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stepladder.context.retrieval import Retrieval
+from stepladder.errors import ConfigError, DataError
+from stepladder.model.toy import ToyEmbedder
+from stepladder.records import Choice, Example, Passage, Question, Shown, Task, Text, TrainingData
+from stepladder.resources import Resources
+
+PASSAGES = (
+    Passage("permit", "A building permit is granted by the municipality after ten weeks."),
+    Passage("pump", "Heat pumps were installed in most houses, and heating became cheap."),
+    Passage("roof", "The roof was covered with slate. Roofing takes a week."),
+)
+
+
+def fitted(retrieval: Retrieval, corpus: tuple[Passage, ...] = PASSAGES, train: tuple[Example, ...] = ()) -> Retrieval:
+    retrieval.fit(TrainingData(Task("Answer.", Text()), train, corpus=corpus), Resources())
+    return retrieval
+
+
+def asked(retrieval: Retrieval, text: str, training: bool = False) -> Shown:
+    return retrieval.show([Question("q", text)], training)[0]
+
+
+def test_bm25_finds_other_forms_of_a_word_best_first() -> None:
+    assert asked(fitted(Retrieval()), "How are permits for roofs granted?").ids == ("permit", "roof")
+
+
+def test_without_language_only_the_very_word_is_found() -> None:
+    retrieval = fitted(Retrieval(language=None))
+    assert asked(retrieval, "permits").ids == ()
+    assert asked(retrieval, "the permit").ids[0] == "permit"
+
+
+def test_bm25_shows_nothing_that_shares_no_word() -> None:
+    retrieval = fitted(Retrieval())
+    assert asked(retrieval, "zebra").ids == ()
+    assert asked(retrieval, "is it that of the").ids == ()
+    assert asked(retrieval, "").ids == ()
+
+
+def test_dense_and_hybrid_show_k() -> None:
+    dense = fitted(Retrieval(k=2, retriever="dense", embedder=ToyEmbedder()))
+    assert asked(dense, "heat pumps installed in houses").ids[0] == "pump"
+    assert len(asked(dense, "zebra").ids) == 2
+    hybrid = fitted(Retrieval(k=3, retriever="hybrid", embedder=ToyEmbedder()))
+    assert asked(hybrid, "slate roofing").ids[0] == "roof"
+    assert len(asked(hybrid, "slate roofing").ids) == 3
+
+
+def test_pieces_hold_every_word_overlap_as_told_and_bear_their_passage_s_id() -> None:
+    words = [f"word{number}" for number in range(11)]
+    retrieval = fitted(Retrieval(k=9, chunk_words=4, chunk_overlap=1), corpus=(Passage("p", " ".join(words)),))
+    assert asked(retrieval, "word3").ids == ("p", "p")
+    pieces = {passage.text for word in words for passage in asked(retrieval, word).passages}
+    assert pieces == {" ".join(words[start : start + 4]) for start in (0, 3, 6, 9)}
+
+
+def test_a_short_passage_is_one_piece_with_its_text_unchanged() -> None:
+    retrieval = fitted(Retrieval(chunk_words=50), corpus=(Passage("p", "two  spaces\nand a line"),))
+    assert asked(retrieval, "spaces").passages[0].text == "two  spaces\nand a line"
+
+
+def test_in_training_a_row_sees_neither_its_own_passage_nor_its_double_s() -> None:
+    train = tuple(
+        Example(Question(name, text), (answer,))
+        for name, text, answer in [
+            ("a", "is it cold?", "yes"),
+            ("b", "is  it cold?", "no"),
+            ("c", "cold beer?", "beer"),
+        ]
+    )
+    corpus = tuple(Passage(row.question.id, f"{row.question.text}\n{row.answers[0]}") for row in train)
+    retrieval = fitted(Retrieval(language=None), corpus, train)
+    shown = retrieval.show([row.question for row in train], training=True)
+    assert [one.ids for one in shown] == [("c",), ("c",), ("a", "b")]
+    assert set(retrieval.show([train[0].question])[0].ids) == {"a", "b", "c"}
+
+
+def test_in_training_a_document_that_only_shares_a_row_s_id_is_still_shown() -> None:
+    train = (Example(Question("1", "Who grants a building permit?"), ("the municipality",)),)
+    retrieval = fitted(Retrieval(), (Passage("1", PASSAGES[0].text),), train)
+    assert retrieval.show([train[0].question], training=True)[0].ids == ("1",)
+
+
+def test_it_reads_the_corpus_alone() -> None:
+    assert Retrieval().reads == {"corpus"}
+
+
+def test_faults_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Retrieval(k=0, retriever="dense", chunk_words=5, chunk_overlap=5, language="xx", k1=-1, b=2)
+    told = [fault.key for fault in caught.value.faults]
+    assert told == ["k", "embedder", "chunk_overlap", "language", "k1", "b"]
+    with pytest.raises(ConfigError, match="did you mean 'dense'"):
+        Retrieval(retriever="dens")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError):
+        Retrieval(chunk_overlap=3)
+
+
+def test_an_empty_corpus_is_told() -> None:
+    with pytest.raises(DataError, match=r"dataset\.corpus"):
+        fitted(Retrieval(), corpus=())
+
+
+def test_xquad_s_gold_paragraph_is_among_the_first_five_for_97_percent(data_folder: Path) -> None:
+    articles = json.loads((data_folder / "xquad_en" / "xquad.en.json").read_text(encoding="utf-8"))["data"]
+    paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+    retrieval = Retrieval()
+    corpus = tuple(Passage(str(number), paragraph["context"]) for number, paragraph in enumerate(paragraphs))
+    retrieval.fit(TrainingData(Task("", Choice()), (), corpus=corpus), Resources())
+    gold = {qa["id"]: str(number) for number, paragraph in enumerate(paragraphs) for qa in paragraph["qas"]}
+    questions = [Question(qa["id"], qa["question"]) for paragraph in paragraphs for qa in paragraph["qas"]]
+    shown = retrieval.show(questions)
+    found = sum(gold[question.id] in one.ids for question, one in zip(questions, shown, strict=True))
+    assert len(questions) == 1190
+    assert found / len(questions) >= 0.97, found

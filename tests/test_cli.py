@@ -1,0 +1,252 @@
+"""The command line as a contract: verbs, flags, JSON, exit codes, and faults told in one message."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepladder.cli import main
+
+TOY = ["experiment=first_look"]
+
+
+def outcome(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> tuple[int, str, str]:
+    code = main(words)
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def fails(capsys: pytest.CaptureFixture[str], words: Sequence[str], *wanted: str) -> str:
+    """Exit 2, one message, no traceback, stdout empty, nothing made under the outputs."""
+    code, out, err = outcome(capsys, words)
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    for text in wanted:
+        assert text in err
+    return err
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    file = tmp_path / "rows.csv"
+    lines = [f"I want to {verb} item {n},{verb}" for n in range(12) for verb in ("buy", "sell", "rent")]
+    file.write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def of_file(rows: Path, outputs: Path) -> list[str]:
+    return [
+        "dataset=file", f"dataset.train='{rows}'", "dataset.input=text", "dataset.target=label", "tracking=none",
+        "model=toy", "--outputs", str(outputs),
+    ]  # fmt: skip
+
+
+def test_run_prints_one_object_and_a_second_run_computes_nothing(
+    capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path
+) -> None:
+    words = ["run", *of_file(rows, tmp_path / "out"), "method=linear", "--json"]
+    code, out, _ = outcome(capsys, words)
+    first: dict[str, Any] = json.loads(out)
+    assert code == 0
+    assert first["reused"] == {"fit": False, "predict": False, "score": False}
+    assert first["scores"]["classification"]["accuracy"]["n"] == len(
+        (Path(first["folders"]["predict"]) / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    )
+    assert first["rows"]["read"] == first["rows"]["kept"] + first["rows"]["rejected"] == 36
+    assert all(Path(first["folders"][stage]).is_absolute() for stage in ("fit", "predict", "score"))
+    again = json.loads(outcome(capsys, words)[1])
+    assert again["reused"] == {"fit": True, "predict": True, "score": True}
+    assert again["scores"] == first["scores"]
+    assert again["costs"] == first["costs"]
+
+
+def test_a_moved_file_changes_no_key_and_a_changed_row_does(
+    capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path
+) -> None:
+    def keys(file: Path, *more: str) -> dict[str, str]:
+        code, out, err = outcome(capsys, ["show", *of_file(file, tmp_path / "out"), "--keys", "--json", *more])
+        assert code == 0, err
+        return {stage: found["key"] for stage, found in json.loads(out)["keys"].items()}
+
+    moved = tmp_path / "elsewhere" / "moved.csv"
+    moved.parent.mkdir()
+    moved.write_bytes(rows.read_bytes())
+    changed = tmp_path / "changed.csv"
+    changed.write_text(rows.read_text(encoding="utf-8").replace("item 3,buy", "item 333,buy"), encoding="utf-8")
+    for method in ("linear", "rag", "zero_shot"):
+        assert keys(rows, f"method={method}") == keys(moved, f"method={method}")
+        assert keys(rows, f"method={method}") == keys(rows, f"method={method}", "compute=cpu", "compute.micro_batch=3")
+    assert keys(rows, "method=linear")["fit"] != keys(changed, "method=linear")["fit"]
+    assert keys(rows, "method=zero_shot")["fit"] == keys(changed, "method=zero_shot")["fit"]
+    assert keys(rows, "method=rag", "retrieval.k=2")["fit"] != keys(rows, "method=rag")["fit"]
+    assert keys(rows, "method=zero_shot", "retrieval.k=2") == keys(rows, "method=zero_shot")
+    assert keys(rows, "method=zero_shot", "seed=5") == keys(rows, "method=zero_shot")
+    tuned = keys(rows, "method=finetune", "training=smoke")
+    assert keys(rows, "method=finetune", "training=smoke", "training.learning_rate=0.123")["fit"] != tuned["fit"]
+    assert keys(rows, "method=finetune", "training=smoke", "seed=5")["fit"] != tuned["fit"]
+
+
+def test_a_new_test_row_trains_nothing_again(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test.csv"
+    test.write_text("text,label\nplease buy this,buy\nplease sell this,sell\n", encoding="utf-8")
+    words = ["run", *of_file(rows, tmp_path / "out"), f"dataset.test='{test}'", "method=linear", "--json"]
+    outcome(capsys, words)
+    test.write_text(test.read_text(encoding="utf-8") + "please rent this,rent\n", encoding="utf-8")
+    told = json.loads(outcome(capsys, words)[1])
+    assert told["reused"] == {"fit": True, "predict": False, "score": False}
+
+
+def test_a_new_metric_only_scores_again(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
+    words = ["run", *of_file(rows, tmp_path / "out"), "method=majority", "--json"]
+    outcome(capsys, words)
+    metric = "+evaluation.classification.metrics.again={_target_: stepladder.evaluation.metrics.Accuracy}"
+    told = json.loads(outcome(capsys, [*words, metric])[1])
+    assert told["reused"] == {"fit": True, "predict": True, "score": False}
+    scores = told["scores"]["classification"]
+    assert scores["again"]["value"] == scores["accuracy"]["value"]
+
+
+def test_compare_ends_in_a_table_a_report_and_a_verdict(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
+    words = ["compare", *of_file(rows, tmp_path / "out"), "method=majority,linear,zero_shot", "seed=0,1", "--json"]
+    code, out, err = outcome(capsys, words)
+    assert code == 0, err
+    told = json.loads(out)
+    assert [cell["name"] for cell in told["cells"]] == ["majority", "linear", "zero_shot"]
+    assert told["baseline"] == "zero_shot"
+    assert len(told["rows"]) == 3  # nothing is drawn, so both seeds are one run
+    assert {"value", "low", "high", "p", "p_adjusted"} <= told["cells"][1]["difference"]["accuracy"].keys()
+    assert "difference" in told["rows"][1]
+    assert told["verdict"]["recommended"] == "linear"
+    report = Path(told["report"])
+    assert report.is_absolute()
+    assert "linear" in report.read_text(encoding="utf-8")
+    again = json.loads(outcome(capsys, words)[1])
+    assert all(all(row["reused"].values()) for row in again["rows"])
+    assert again["cells"] == told["cells"]
+
+
+def test_predict_answers_new_questions_with_a_stored_fit(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
+    told = json.loads(outcome(capsys, ["run", *of_file(rows, tmp_path / "out"), "method=linear", "--json"])[1])
+    new = tmp_path / "new.csv"
+    new.write_text("text\nI want to sell item 99\nI want to rent item 98\n", encoding="utf-8")
+    for folder in told["folders"]["fit"], told["folders"]["score"]:
+        answers = tmp_path / "answers.jsonl"
+        code, _, err = outcome(capsys, ["predict", folder, str(new), "--to", str(answers)])
+        assert code == 0, err
+        found = [json.loads(line)["text"] for line in answers.read_text(encoding="utf-8").splitlines()]
+        assert found == ["sell", "rent"]
+
+
+def test_help_and_show_are_quick_to_load(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = outcome(capsys, ["--help"])
+    assert code == 0
+    assert "compare" in out
+    code, out, _ = outcome(capsys, ["show", *TOY, "method=rag"])
+    assert code == 0
+    assert out.startswith("# @package _global_")
+    code, out, _ = outcome(capsys, ["show", *TOY, "--json"])
+    assert json.loads(out)["config"]["decoding"]["mode"] == "choose"
+
+
+def test_check_counts_and_computes_nothing(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
+    words = ["check", *of_file(rows, tmp_path / "out"), "method=finetune", "training=smoke", "--json"]
+    code, out, err = outcome(capsys, words)
+    told = json.loads(out)
+    assert code == 0, err
+    assert told["rows"]["read"] == 36
+    assert told["labels"] == 3
+    assert told["steps"] > 0
+    assert not (tmp_path / "out" / "fits").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["runn"], ["did you mean 'run'?"]),
+        (["run", "--outptus", "x"], ["did you mean '--outputs'?"]),
+        (["run", "-m", "seed=1"], ["stepladder compare"]),
+        (["run", *TOY, "method=zero_shot,rag"], ["stepladder compare"]),
+        (["run", "training.lerning_rate=1"], ["did you mean 'learning_rate'?", "training.lerning_rate"]),
+        (["run", "method=finetun"], ["did you mean 'finetune'?"]),
+        (["run", *TOY, "method=finetun", "promt=plain"], ["2 faults", "finetun", "did you mean 'prompt'?"]),
+        (["run", *TOY, "method._target_=os.system"], ["trusted", "--trust"]),
+        (["run", *TOY, "method=finetune", "adapter.target_modules=[nothing_such]"], ["nothing_such"]),
+        (["run", "dataset=file", "dataset.train=absent.csv", "dataset.input=a", "dataset.target=b"], ["absent.csv"]),
+        (["compare", *TOY, "comparison.baseline=nobody"], ["nobody"]),
+        (["predict", "nowhere", "new.csv"], ["nowhere"]),
+        (["run", *TOY, "seed=-1"], ["seed"]),
+        (["run", *TOY, "decoding=json"], ["decoding.mode"]),
+    ],
+)
+def test_bad_input_is_one_clear_message(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], wanted: list[str]
+) -> None:
+    outputs = [] if "--outptus" in words else ["--outputs", str(tmp_path / "out")]
+    fails(capsys, [*words, *outputs], *wanted)
+    left = [f for f in (tmp_path / "out").rglob("*") if f.is_file() and f.suffix != ".lock"]
+    assert [f for f in left if f.name == "done.json"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"", ["empty"]),
+        (b"text,label\n", ["rows.csv"]),
+        (b'text,label\n"broken,a\nb,c\n', ["rows.csv", "2"]),
+        (b"text,label\nok,a\nn\xff,b\n", ["rows.csv", "3"]),
+        (b"text,label\n" + b"".join(b"row %d,a\n" % n for n in range(20)), ["label"]),
+        (b"words,label\na,b\n", ["text", "words"]),
+    ],
+    ids=["empty", "only a header", "broken quote", "not utf-8", "one label", "missing column"],
+)
+def test_a_bad_file_is_told_with_its_place(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, rows: Path, content: bytes, wanted: list[str]
+) -> None:
+    rows.write_bytes(content)
+    fails(capsys, ["run", *of_file(rows, tmp_path / "out"), "method=linear"], *wanted)
+    assert not (tmp_path / "out" / "fits").exists()
+
+
+def test_prompts_longer_than_the_window_stop_the_run_unless_told_otherwise(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, rows: Path
+) -> None:
+    long = "word " * 1000
+    rows.write_text(rows.read_text(encoding="utf-8").replace("I want to buy item 3", long), encoding="utf-8")
+    test = tmp_path / "test.csv"
+    test.write_text(f"text,label\nplease buy,buy\n{long},sell\n", encoding="utf-8")
+    words = ["run", *of_file(rows, tmp_path / "out"), f"dataset.test='{test}'", "method=zero_shot"]
+    fails(capsys, words, "window", "prompt.on_overflow")
+    code, out, err = outcome(capsys, [*words, "prompt.on_overflow=skip", "--json"])
+    assert code == 0, err
+    assert json.loads(out)["costs"]["failures"] == 1
+
+
+def test_an_interrupted_fit_leaves_a_whole_store_and_goes_on(tmp_path: Path) -> None:
+    outputs = tmp_path / "out"
+    words = [sys.executable, "-m", "stepladder", "run", *TOY, "method=finetune", "training.epochs=200",
+             "training.patience=null", "--outputs", str(outputs), "--json"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    while process.poll() is None and not list(outputs.glob("fits/*/metrics.jsonl")):
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert not list(outputs.glob("*/*/done.json"))
+    again = [word if word != "training.epochs=200" else "training.epochs=1" for word in words]
+    done = subprocess.run(again, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["costs"]["trained_parameters"] > 0
