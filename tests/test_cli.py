@@ -116,7 +116,9 @@ def test_a_new_metric_only_scores_again(capsys: pytest.CaptureFixture[str], rows
     assert scores["again"]["value"] == scores["accuracy"]["value"]
 
 
-def test_compare_ends_in_a_table_a_report_and_a_verdict(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
+def test_compare_ends_in_a_table_a_report_and_a_verdict(
+    capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path
+) -> None:
     words = ["compare", *of_file(rows, tmp_path / "out"), "method=majority,linear,zero_shot", "seed=0,1", "--json"]
     code, out, err = outcome(capsys, words)
     assert code == 0, err
@@ -135,7 +137,9 @@ def test_compare_ends_in_a_table_a_report_and_a_verdict(capsys: pytest.CaptureFi
     assert again["cells"] == told["cells"]
 
 
-def test_predict_answers_new_questions_with_a_stored_fit(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
+def test_predict_answers_new_questions_with_a_stored_fit(
+    capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path
+) -> None:
     told = json.loads(outcome(capsys, ["run", *of_file(rows, tmp_path / "out"), "method=linear", "--json"])[1])
     new = tmp_path / "new.csv"
     new.write_text("text\nI want to sell item 99\nI want to rent item 98\n", encoding="utf-8")

@@ -28,8 +28,10 @@ COMPANY = {  # what makes the option reach the method, or fit the task
     "retrieval": ["method=rag"],
 }
 
+
 def test_no_file_is_missed() -> None:
     assert len(OPTIONS) == 65
+
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_option_composes_and_binds(option: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from stepladder.errors import UserError
+from stepladder.files import write_text
 
 
 def cache_folder() -> Path:
@@ -28,7 +29,9 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"The cache folder can not be made: {error.strerror}", str(folder), "set STEPLADDER_CACHE to a writable folder"
+            f"The cache folder can not be made: {error.strerror}",
+            str(folder),
+            "set STEPLADDER_CACHE to a writable folder",
         ) from error
     return folder
 
@@ -44,10 +47,7 @@ def file_hash(path: Path) -> str:
             return kept
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    note.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="ascii") as stream:
-        stream.write(digest)
-    os.replace(stream.name, note)
+    write_text(note, digest)
     return digest
 
 

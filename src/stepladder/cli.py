@@ -108,9 +108,13 @@ def _asked(words: Sequence[str]) -> Asked:
     unknown = [word for word in words if word.startswith("-")]
     if unknown:
         flags = ["--config-dir", "--outputs", "--json", "--trust", "--keys", "--to"]
-        raise UserError(f"There is no flag '{unknown[0]}'", "the command line", did_you_mean(unknown[0].split("=")[0], flags))
+        raise UserError(
+            f"There is no flag '{unknown[0]}'", "the command line", did_you_mean(unknown[0].split("=")[0], flags)
+        )
     if found.multirun:
-        raise UserError("Hydra's multirun is not used", "-m", "use 'stepladder compare' or 'stepladder sweep' for many runs")
+        raise UserError(
+            "Hydra's multirun is not used", "-m", "use 'stepladder compare' or 'stepladder sweep' for many runs"
+        )
     return Asked(
         verb, tuple(words), found.config_dir, found.outputs, found.as_json, tuple(found.trust), found.keys, found.to
     )
@@ -170,7 +174,13 @@ def show(asked: Asked) -> dict[str, Any]:
         print(as_experiment(config, composed.choices), end="")
     if asked.keys:
         told["keys"] = _keys(asked, config, composed)
-        _say(asked, "\n".join(f"# {name} {key['key']} {'in the store' if key['stored'] else 'not in the store'}" for name, key in told["keys"].items()))
+        _say(
+            asked,
+            "\n".join(
+                f"# {name} {key['key']} {'in the store' if key['stored'] else 'not in the store'}"
+                for name, key in told["keys"].items()
+            ),
+        )
     return told
 
 
@@ -212,7 +222,9 @@ def run(asked: Asked) -> dict[str, Any]:
     told = made.as_dict()
     for suite, metrics in told["scores"].items():
         for name, found in metrics.items():
-            _say(asked, f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}")
+            _say(
+                asked, f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}"
+            )
     _say(asked, f"scores in {told['folders']['score']}")
     return told
 
@@ -254,7 +266,7 @@ def predict(asked: Asked) -> dict[str, Any]:
     around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
     rows = answer(folder, file, around)
     if asked.to is not None:
-        from stepladder.runs.store import write_lines
+        from stepladder.files import write_lines
 
         write_lines(asked.to, rows)
         _say(asked, f"{len(rows)} answers in {asked.to}")

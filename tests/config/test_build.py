@@ -75,7 +75,14 @@ def test_a_missing_argument_and_a_missing_value_are_told() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["os.system", "builtins.eval", "subprocess.Popen", "stepladder.cache.os.remove", "stepladder.cli.sys.exit", "torch.load"],
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.Popen",
+        "stepladder.cache.os.remove",
+        "stepladder.cli.sys.exit",
+        "torch.load",
+    ],
 )
 def test_strangers_are_refused_also_by_an_alias(name: str) -> None:
     found = resolve(name, "method._target_")

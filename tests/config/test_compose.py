@@ -75,7 +75,11 @@ def test_suites_are_added_to_the_tasks_own() -> None:
 
 @pytest.mark.parametrize(("kind", "mode", "suite"), [("text", "greedy", "answers"), ("json", "json", "extraction")])
 def test_auto_is_settled_by_the_tasks_kind(kind: str, mode: str, suite: str) -> None:
-    config = settle(compose(["dataset=file", "dataset.train=x.csv", "dataset.input=a", "dataset.target=b", f"dataset.task.kind={kind}"]))
+    config = settle(
+        compose(
+            ["dataset=file", "dataset.train=x.csv", "dataset.input=a", "dataset.target=b", f"dataset.task.kind={kind}"]
+        )
+    )
     assert config["decoding"]["mode"] == mode
     assert list(config["evaluation"]) == [suite]
 

@@ -23,7 +23,7 @@ def comparison(right_wrong):
     rungs = {
         "zero_shot": [right_wrong("10" * 50)],
         "rag|k=[1](http://x) <b>": [right_wrong("1" * 70 + "0" * 30)],
-        "finetune": [right_wrong("1" * 95 + "0" * 5), right_wrong("1" * 93 + "0" * 7)],
+        "finetune": [right_wrong("1" * 95 + "0" * 5), right_wrong("1" * 95 + "0" * 5)],
     }
     cells = compared({"macro_f1": MacroF1(), "accuracy": Accuracy()}, rungs, "zero_shot", "accuracy", seed=0)
     rows = [
@@ -57,15 +57,15 @@ def test_markdown_has_the_verdict_and_a_whole_table_of_quality(comparison):
     assert header == ["rung", "accuracy", "macro_f1"]
     assert rows[0][:2] == ["zero_shot", "0.500 [0.404, 0.596]"]
     assert rows[2][0] == "finetune (2 seeds)"
-    assert rows[2][1].startswith("0.940 [")
+    assert rows[2][1].startswith("0.950 [")
 
 
 def test_differences_are_to_the_baseline_and_to_the_rung_below(comparison):
     header, _, *rows = section(markdown(comparison), "Differences")
     assert header == ["rung", "metric", "to zero_shot", "p", "to the rung below", "p below"]
     tuned = next(row for row in rows if row[0].startswith("finetune") and row[1] == "accuracy")
-    assert tuned[2].startswith("+0.440 [+")
-    assert tuned[4].startswith("+0.240 [+")
+    assert tuned[2].startswith("+0.450 [+")
+    assert tuned[4].startswith("+0.250 [+")
     assert tuned[3] == "< 0.001"
     assert not any(row[0] == "zero_shot" for row in rows)
 

@@ -4,8 +4,9 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from stepladder.evaluation.resampling import bootstrap_sums, by_cluster, permutation_p
+from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_sums, by_cluster, permutation_p
 from stepladder.evaluation.statistics import mcnemar
 
 
@@ -37,6 +38,15 @@ def test_clusters_are_drawn_whole():
     alone = mean(bootstrap_sums(numbers(values), None, seed=1)).std()
     whole = mean(bootstrap_sums(numbers(values), clusters, seed=1)).std()
     assert whole / alone == pytest.approx(np.sqrt(8), rel=0.1)
+
+
+def test_draws_that_lie_below_the_value_move_the_interval_up():
+    draws = np.linspace(0, 1, 10_001)
+    assert bias_corrected_interval(draws, 0.5) == pytest.approx((0.025, 0.975), abs=1e-3)
+    shift = 2 * norm.ppf(0.7)
+    wanted = (norm.cdf(shift - 1.959964), norm.cdf(shift + 1.959964))
+    assert bias_corrected_interval(draws, 0.7) == pytest.approx(wanted, abs=1e-3)
+    assert bias_corrected_interval(draws, 2) == pytest.approx((1, 1), abs=1e-3)
 
 
 def test_few_questions_are_permuted_in_all_ways():

@@ -34,6 +34,13 @@ def test_an_answer_ends_with_the_templates_end_token():
     assert found.decode(found.encode_answer("yes, naïve 日本")) == "yes, naïve 日本"
 
 
+def test_an_answer_that_spells_the_end_token_does_not_end_there():
+    found = Chat(toy_tokenizer())
+    answer = found.encode_answer("a<|end|>b")
+    assert answer.count(found.end) == 1
+    assert found.decode(answer) == "a<|end|>b"
+
+
 def test_the_end_is_what_the_template_writes_not_the_end_of_sequence():
     found = chat("{% for m in messages %}{{ m.content }} <|user|>\n{% endfor %}")
     assert found.end == found.tokenizer.convert_tokens_to_ids("<|user|>")
@@ -64,5 +71,5 @@ def test_several_system_texts_become_one():
 
 
 def test_a_template_that_prints_the_day_prints_the_same_day_always():
-    found = written(chat("{{ strftime_now('%Y-%m-%d') }} {{ date_string }} {{ messages[0].content }}"), TURNS[1:2])
+    found = written(chat('{{ strftime_now("%Y-%m-%d") }} {{ date_string }} {{ messages[0].content }}'), TURNS[1:2])
     assert found == "2024-07-26 26 Jul 2024 who?"

@@ -78,7 +78,8 @@ def test_two_processes_make_it_once(tmp_path: Path) -> None:
         """
     )
     processes = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
     ]
     told = [process.communicate()[0].strip() for process in processes]
     assert told == ["42"] * 3

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -346,6 +348,26 @@ def test_qlora_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ModelError, match=r"stepladder\[quantized\]"):
         FineTune(shipped("qlora"), QUICK).tune(toy(), rows(toy()), (), Resources())
+
+
+def test_progress_without_a_terminal_is_a_line_with_loss_speed_and_time_left(monkeypatch):
+    from stepladder.tuning import progress
+
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_NOTES", 0.0)
+    told = Silent()
+    notes = []
+    told.note = notes.append
+    FineTune(LORA, QUICK).tune(toy(), rows(toy()), rows(toy()), Resources(progress=told))
+    assert re.fullmatch(
+        r"training: step 4 of 18 · loss \d\.\d\d \(validation \d\.\d\d\) · [\d,]+ tokens/s · \d+ s left", notes[3]
+    )
+
+
+def test_classes_that_config_builds_import_nothing_heavy():
+    code = "import stepladder.tuning.fine_tune, sys; print([m for m in %r if m in sys.modules])"
+    heavy = ("torch", "peft", "transformers", "pytorch_lightning", "bitsandbytes")
+    done = subprocess.run([sys.executable, "-c", code % (heavy,)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_frozen_learns_nothing(tmp_path):

@@ -36,11 +36,17 @@ def _fits_class(value: object, kind: type, inner: tuple[Any, ...]) -> bool:
     if kind is int or kind is str:
         return isinstance(value, kind)
     if isinstance(value, Mapping):
-        return not issubclass(kind, str | Sequence) and (len(inner) != 2 or all(fits(v, inner[1]) for v in value.values()))
+        return not issubclass(kind, str | Sequence) and (
+            len(inner) != 2 or all(fits(v, inner[1]) for v in value.values())
+        )
     if isinstance(value, list):
         items = kind in (list, tuple, set, frozenset) or issubclass(kind, Sequence | set)
         return items and (not inner or all(fits(v, inner[0]) for v in value))
-    return isinstance(value, kind) if not getattr(kind, "_is_protocol", False) else not isinstance(value, str | int | float)
+    return (
+        isinstance(value, kind)
+        if not getattr(kind, "_is_protocol", False)
+        else not isinstance(value, str | int | float)
+    )
 
 
 def spoken(annotation: Any) -> str:

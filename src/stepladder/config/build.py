@@ -109,7 +109,9 @@ class _Builder:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             for name in arguments:
                 if name not in parameters:
-                    self.fault(f"{key}.{name}", f"{target.__name__} takes no '{name}'", did_you_mean(name, list(parameters)))
+                    self.fault(
+                        f"{key}.{name}", f"{target.__name__} takes no '{name}'", did_you_mean(name, list(parameters))
+                    )
         for name, parameter in parameters.items():
             if parameter.default is parameter.empty and name not in arguments and parameter.kind not in (2, 4):
                 self.fault(f"{key}.{name}", f"{target.__name__} needs '{name}'", f"give {key}.{name}=...")

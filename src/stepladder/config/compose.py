@@ -54,7 +54,9 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
     if several:
         raise ConfigError(
             [
-                Fault(f"{key}={','.join(values)}", "one experiment takes one value", "use 'stepladder compare' or 'sweep'")
+                Fault(
+                    f"{key}={','.join(values)}", "one experiment takes one value", "use 'stepladder compare' or 'sweep'"
+                )
                 for key, values in several.items()
             ]
         )
@@ -79,7 +81,9 @@ def _folders(config_dir: Path | None) -> list[Path]:
     if config_dir is None:
         return [conf_folder()]
     if not config_dir.is_dir():
-        raise ConfigError(Fault("--config-dir", f"there is no folder {config_dir}", "name a folder laid out like conf/"))
+        raise ConfigError(
+            Fault("--config-dir", f"there is no folder {config_dir}", "name a folder laid out like conf/")
+        )
     return [config_dir.resolve(), conf_folder()]
 
 

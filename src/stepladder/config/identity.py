@@ -76,5 +76,7 @@ def _plain(value: Any) -> Any:
         return "made anew"
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is not None:
-        return {"is": f"{type(value).__module__}.{type(value).__qualname__}"} | {f: _plain(getattr(value, f)) for f in fields}
+        return {"is": f"{type(value).__module__}.{type(value).__qualname__}"} | {
+            f: _plain(getattr(value, f)) for f in fields
+        }
     return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -74,7 +74,11 @@ def faults_of_groups(overrides: Sequence[Override], folders: Sequence[Path]) -> 
             names = [str(c) for c in chosen] if isinstance(chosen, list) else [str(chosen)]
             there = options(folders, override.key_or_group)
             faults = [
-                Fault(str(override.input_line), f"{override.key_or_group} has no option '{name}'", did_you_mean(name, there))
+                Fault(
+                    str(override.input_line),
+                    f"{override.key_or_group} has no option '{name}'",
+                    did_you_mean(name, there),
+                )
                 for name in names
                 if name not in there and chosen is not None
             ]

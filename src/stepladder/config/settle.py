@@ -38,7 +38,9 @@ def settle(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any]:
     asked = [name for name in composed.choices["evaluation"] if name in config["evaluation"]]
     misfits = [name for name in asked if not _serves(config["evaluation"][name], kind)]
     if misfits:
-        raise ConfigError([Fault(f"evaluation={n}", f"this suite does not serve {kind} tasks", "leave it out") for n in misfits])
+        raise ConfigError(
+            [Fault(f"evaluation={n}", f"this suite does not serve {kind} tasks", "leave it out") for n in misfits]
+        )
     config["evaluation"] = {n: node for n, node in config["evaluation"].items() if _serves(node, kind)}
     return config
 

@@ -16,7 +16,7 @@ import numpy as np
 from stepladder.errors import DataError
 from stepladder.evaluation.answered import Answered, check_same_questions
 from stepladder.evaluation.metrics import Floats, Metric, folded, numbers_of, question_values
-from stepladder.evaluation.resampling import bootstrap_sums, permutation_p
+from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_sums, permutation_p
 from stepladder.evaluation.statistics import mcnemar, paired_share_interval, wilson
 
 
@@ -104,7 +104,7 @@ class Side:
         return folded(self.metric, sums)
 
     def drawn(self, seed: int) -> Floats:
-        """Each run's value for each draw of questions, shape (draws, runs); all sides see the same draws under a seed."""
+        """Each run's value for each draw of questions, shape (draws, runs); a seed settles the draws of every side."""
         if seed not in self._drawn:
             sums = bootstrap_sums(self.stacked, self.clusters, seed)
             self._drawn[seed] = self.fold(sums.reshape(len(sums), len(self.runs), -1))
@@ -136,7 +136,7 @@ def measured(side: Side, seed: int) -> Measured:
         low, high = wilson(float(side.numbers[0][:, 0].sum()), side.n)
     else:
         draws = np.clip(_with_seeds(side.drawn(seed).mean(axis=1), [side], seed), 0, 1)
-        low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
+        low, high = bias_corrected_interval(draws, side.value)
         if low == high:  # resampling equal rows says nothing of rows not seen
             low, high = wilson(side.value * side.units, side.units)
     return Measured(side.value, min(low, side.value), max(high, side.value), side.n)
@@ -182,14 +182,14 @@ def difference(ours: Side, theirs: Side, seed: int) -> Difference:
 def _with_seeds(drawn: Floats, sides: Sequence[Side], seed: int) -> Floats:
     """The draws of questions, shape (draws,), with the chance of the seeds added.
 
-    Seeds are few, so they are not drawn again: their part is Student's t, its degrees of freedom by Welch and
-    Satterthwaite over all parts of the variance, of which the questions' part counts as known.
+    Seeds are few, so they are not drawn again: their part is Student's t (for two sides, Welch's).
+    Two seeds a side are too few to be sure of much; three are the least that is worth its cost.
     """
     parts = [side.chance_of_seeds(seed) for side in sides]
     variance = sum(part for part, _ in parts)
     if variance == 0:
         return drawn
-    freedom = (variance + float(drawn.var())) ** 2 / sum(part**2 / each for part, each in parts)
+    freedom = variance**2 / sum(part**2 / each for part, each in parts)
     generator = np.random.default_rng([seed, 1])
     return drawn + sqrt(variance) * generator.standard_t(freedom, size=len(drawn))
 

@@ -6,6 +6,7 @@ data, so they are escaped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -135,7 +136,8 @@ def _rich_table(title: str, header: Sequence[str], rows: Rows) -> Table:
 
 def _plain(text: str) -> str:
     """`text` in one line of Markdown, with no column, no HTML, no emphasis and no link of its own."""
-    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
+    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("](", "]\\(")
+    plain = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", plain)
     for sign in ("|", "*", "`"):
         plain = plain.replace(sign, f"\\{sign}")
     return plain

@@ -5,6 +5,7 @@ Knows no network.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
@@ -37,8 +38,8 @@ class Chat:
         return self._tokens(self._render(turns, True))
 
     def encode_answer(self, text: str) -> list[int]:
-        """The answer's token ids, the end token last."""
-        return [*self._tokens(text), self.end]
+        """The answer's token ids, the end token last; a text that spells a special token stays text."""
+        return [*self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids, self.end]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer's tokens, end token and other special tokens left out."""
@@ -67,14 +68,25 @@ class Chat:
         except TemplateError:
             return False
 
+    @cached_property
+    def _template(self) -> str:
+        """The tokenizer's template, with one fixed day in place of today."""
+        own: str = self.tokenizer.get_chat_template()
+        return re.sub(
+            r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""",
+            lambda call: repr(_TODAY.strftime(call[2])),
+            own,
+            flags=re.DOTALL,
+        )
+
     def _render(self, turns: Sequence[Message], ask: bool) -> str:
         rendered: str = self.tokenizer.apply_chat_template(
             [{"role": turn.role, "content": turn.content} for turn in turns],
+            chat_template=self._template,
             tokenize=False,
             add_generation_prompt=ask,
             enable_thinking=False,
             date_string=_TODAY.strftime("%d %b %Y"),
-            strftime_now=_TODAY.strftime,
         )
         return rendered
 

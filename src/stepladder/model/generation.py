@@ -43,7 +43,7 @@ class _Row:
     def choose(self, logits: Tensor, temperature: float | None) -> int:
         """The next token from one row of logits (vocabulary,)."""
         if self.writer is not None:
-            logits = logits.masked_fill(~self.writer.allowed().to(logits.device), -torch.inf)
+            logits = logits.masked_fill(~torch.from_numpy(self.writer.allowed()).to(logits.device), -torch.inf)
         if not temperature:
             return int(logits.argmax())
         upto = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
@@ -52,15 +52,14 @@ class _Row:
 
     def take(self, token: int, ends: frozenset[int]) -> bool:
         """Write the token; true when the row is done."""
-        self.ids.append(token)
-        if token in ends:
-            self.finished = True
-        elif self.writer is not None:
-            self.writer.take(token)
-            if self.writer.must_close(self.budget - len(self.ids)):
+        if self.writer is not None and token not in ends:
+            if self.writer.too_late_for(token, self.budget - len(self.ids)):
                 self.ids += self.writer.close()
                 self.finished = self.writer.complete
                 return True
+            self.writer.take(token)
+        self.ids.append(token)
+        self.finished = token in ends
         return self.finished or len(self.ids) >= self.budget
 
 

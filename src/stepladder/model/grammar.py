@@ -12,17 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
-from torch import Tensor
+from numpy.typing import NDArray
 
 from stepladder.errors import ModelError
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _OUTSIDE, _INSIDE = '}],"0', '"0'  # what ends a value soonest: between values and keys, and inside a string
 _LONGEST_CLOSE = 1000
-_SPARE = 4  # one more token may lengthen the way to the end by some
+_NEAR = 64  # how many tokens before the last chance the way to the end is looked at: the most that one item adds
 
 
 class JsonGrammar:
@@ -57,23 +56,24 @@ class JsonWriter:
     def complete(self) -> bool:
         return bool(self._matcher.is_accepting())
 
-    def allowed(self) -> Tensor:
+    def allowed(self) -> NDArray[np.bool_]:
         """Which tokens may come next: (vocabulary,), the end token only after a whole value."""
         bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
-        return torch.from_numpy(bits[: self._grammar.size].astype(bool))
+        return bits[: self._grammar.size].view(np.bool_)
 
     def take(self, token: int) -> None:
         if not self._matcher.consume_token(token):
             raise RuntimeError(f"token {token} does not fit the grammar: {self._matcher.get_error()}")
         self._ids.append(token)
 
-    def must_close(self, left: int) -> bool:
-        """Whether the short way to the end just fits into the `left` tokens, the end token among them."""
-        if left > 2 * (self._grammar.shortest + _SPARE):
+    def too_late_for(self, token: int, left: int) -> bool:
+        """Whether, after `token`, the short way to the end no longer fits into the `left` tokens, itself included."""
+        if left > self._grammar.shortest + _NEAR:
             return False
-        copy = JsonWriter(self._grammar, self._matcher.deep_copy())
-        copy._ids = list(self._ids)
-        return left <= len(copy.close()) + _SPARE
+        after = JsonWriter(self._grammar, self._matcher.deep_copy())
+        after._ids = list(self._ids)
+        after.take(token)
+        return 1 + len(after.close()) > left
 
     def close(self) -> list[int]:
         """Write the short way to the end, end token included, and return it. Endless grammars are given up."""
@@ -90,7 +90,7 @@ class JsonWriter:
             token = self._grammar.signs[sign]
             if allowed[token]:
                 return token
-        return int(allowed.long().argmax())
+        return int(allowed.argmax())
 
 
 def _in_string(text: str) -> bool:

@@ -57,9 +57,11 @@ class Network:
 
     @property
     def ends(self) -> frozenset[int]:
-        """Tokens that the model's own configuration calls an end."""
-        named = self.config.eos_token_id
-        return frozenset(named if isinstance(named, list) else [] if named is None else [named])
+        """Tokens that the model's own configurations call an end."""
+        named = [self.config.eos_token_id, getattr(self.causal.generation_config, "eos_token_id", None)]
+        return frozenset(
+            end for ends in named for end in (ends if isinstance(ends, list) else [ends]) if end is not None
+        )
 
     @property
     def vocabulary(self) -> int:

@@ -33,12 +33,20 @@ def expectations(prepared: Prepared, store: Store) -> dict[str, Any]:
         f"to expect: {steps or 'no'} optimiser steps, {asked} questions asked",
         "in the store: " + (", ".join(name for name, there in stored.items() if there) or "nothing of this yet"),
     ]
-    return {"rows": rows, "kind": task.kind, "labels": labels, "steps": steps, "questions": asked, "stored": stored, "lines": lines}
+    return {
+        "rows": rows,
+        "kind": task.kind,
+        "labels": labels,
+        "steps": steps,
+        "questions": asked,
+        "stored": stored,
+        "lines": lines,
+    }
 
 
 def _steps(prepared: Prepared) -> int:
     """Optimiser steps at the most: early stopping may end a fit before."""
-    training = getattr(getattr(prepared.method.object, "tuning", None), "training", None)
+    training: Any = getattr(getattr(prepared.method.object, "tuning", None), "training", None)
     if training is None:
         return 0
-    return math.ceil(len(prepared.data.train) / training.batch_size) * math.ceil(training.epochs)
+    return int(math.ceil(len(prepared.data.train) / training.batch_size) * training.epochs)

@@ -12,13 +12,14 @@ from typing import Any
 
 from stepladder.config.schema import Compute
 from stepladder.dataset.dataset import Loaded
+from stepladder.files import read_json
 from stepladder.methods.method import Method
 from stepladder.records import Probe
 from stepladder.resources import Devices, Progress, Resources, Silent
 from stepladder.runs import stages
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.stages import Prepared
-from stepladder.runs.store import Entry, Store, read_json
+from stepladder.runs.store import Entry, Store
 from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
 
 
@@ -96,7 +97,15 @@ class Run:
 
 def run(experiment: Experiment, around: Circumstances) -> Run:
     """The sentence of the house. Raises UserError before the first folder for whatever the user can mend."""
-    return run_prepared(stages.prepare(experiment, around.trust, around.read), around)
+    prepared = stages.prepare(experiment, around.trust, around.read)
+    tell_of_rows(prepared, around)
+    return run_prepared(prepared, around)
+
+
+def tell_of_rows(prepared: Prepared, around: Circumstances) -> None:
+    """What became of the data's rows, where it is not simply that all were kept."""
+    for note in prepared.data.accounts.notes:
+        around.progress.note(f"note: {note}")
 
 
 def run_prepared(prepared: Prepared, around: Circumstances) -> Run:
@@ -177,7 +186,7 @@ def _show(made: Run, tracker: RunTracker) -> None:
         replay(metrics, tracker)
     tracker.log_scores(made.scores, made.costs)
     examples = {e.question.id: e for e in made.prepared.examples}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": p.id, "question": examples[p.id].question.text, "answer": examples[p.id].answers[0], "text": p.text}
         | {"failure": p.failure}
         for p in stages.read_predictions(made.predictions["main"].folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,13 @@ from stepladder.dataset.dataset import Loaded
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.suite import Suite, SuiteScores
+from stepladder.files import read_lines, write_lines, write_text
 from stepladder.methods.method import Method
 from stepladder.records import Decoding, Example, Passage, Prediction, Probe, Question, Task
 from stepladder.resources import Resources
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.provenance import provenance
-from stepladder.runs.store import Form, read_lines, write_lines, write_text
+from stepladder.runs.store import Form
 
 CODE_VERSION = 1
 """Raised when a stage does something else with the same parts."""
@@ -63,7 +64,7 @@ class Prepared:
     def fit_form(self) -> Form:
         method: Method = self.method.object
         data = self.data
-        hashes = {
+        hashes: dict[str, Callable[[], Any]] = {
             "labels": lambda: digest(_task(data.task)),
             "train": lambda: digest([_learnt(e) for e in data.train]),
             "validation": lambda: digest([_learnt(e) for e in data.validation]),
@@ -88,7 +89,13 @@ class Prepared:
     @cached_property
     def score_form(self) -> Form:
         judged = [
-            {"id": e.question.id, "answers": e.answers, "gold": e.gold, "group": e.question.group, "tags": e.question.tags}
+            {
+                "id": e.question.id,
+                "answers": e.answers,
+                "gold": e.gold,
+                "group": e.question.group,
+                "tags": e.question.tags,
+            }
             for e in self.examples
         ]
         short = {
@@ -105,9 +112,7 @@ class Prepared:
         return Form(digest(short), self.experiment.label, self.experiment.as_config(), full)
 
 
-def prepare(
-    experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str, Loaded] | None = None
-) -> Prepared:
+def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str, Loaded] | None = None) -> Prepared:
     """Build the parts, all faults at once, then read the data. `read` holds data read before, by the node's digest.
 
     Raises ConfigError, or DataError for what the files hold.
@@ -135,7 +140,9 @@ def prepare(
 def _decodable(decoding: Decoding, task: Task) -> None:
     if (decoding.mode == "choose" and task.kind != "choice") or (decoding.mode == "json" and task.kind != "json"):
         raise ConfigError(
-            Fault("decoding.mode", f"'{decoding.mode}' can not answer a {task.kind} task", "say decoding=auto or greedy")
+            Fault(
+                "decoding.mode", f"'{decoding.mode}' can not answer a {task.kind} task", "say decoding=auto or greedy"
+            )
         )
 
 

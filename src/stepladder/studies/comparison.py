@@ -18,9 +18,9 @@ from stepladder.evaluation.metrics import NotDefinedError
 from stepladder.evaluation.report import markdown
 from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.verdict import verdict
-from stepladder.runs.run import Circumstances, Run, run_prepared
+from stepladder.files import write_text
+from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare, read_predictions
-from stepladder.runs.store import write_text
 from stepladder.studies.variants import Plan, Variant
 
 
@@ -32,6 +32,7 @@ def compare(planned: Plan, around: Circumstances) -> dict[str, Any]:
     """
     prepared = [prepare(variant.experiment, around.trust, around.read) for variant in planned.variants]
     _same_questions(planned.variants, prepared)
+    tell_of_rows(prepared[0], around)
     baseline = _baseline(planned)
     study = f"{planned.comparison.name}-{digest([p.score_form.key for p in prepared])[:12]}"
     around.study = study
@@ -137,4 +138,3 @@ def _own(run: Run) -> Any:
 def _answered(run: Run) -> Answered:
     main = run.prepared.main
     return Answered(main, tuple(read_predictions(run.predictions["main"].folder)), run.prepared.examples)
-

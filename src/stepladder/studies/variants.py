@@ -52,7 +52,9 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in said} | listed
     empty = [key for key, values in vary.items() if not values]
     if empty:
-        raise ConfigError([Fault(f"comparison.vary.{key}", "there are no values to compare", "name some") for key in empty])
+        raise ConfigError(
+            [Fault(f"comparison.vary.{key}", "there are no values to compare", "name some") for key in empty]
+        )
     variants, notices = [], []
     for values in product(*vary.values()):
         own = tuple(f"{key}={value}" for key, value in zip(vary, values, strict=True))

@@ -77,19 +77,10 @@ def attach(model: LanguageModel, adapter: object) -> LanguageModel:
 
     New weights are drawn from torch's global generator. Raises ModelError when the adapter does not fit the network.
     """
-    module = shared_copy(model.module)
     if isinstance(adapter, Full | BitFit):
-        for name, parameter in module.named_parameters():
-            parameter.requires_grad_(isinstance(adapter, Full) or name.endswith("bias"))
-        if trained(module) == 0:
-            raise ModelError(
-                f"BitFit trains biases, and this model ({type(module).__name__}) has none",
-                "adapter",
-                "choose adapter=lora or another that brings its own weights",
-            )
-        return model.adapted(module)
+        return model.adapted(_own_weights(model.module, adapter))
     config = copy.deepcopy(_peft(adapter))
-    module = _prepared(module, adapter)
+    module = _ground(model.module, adapter)
     config.task_type, config.inference_mode, config.base_model_name_or_path = "CAUSAL_LM", False, None
     _check_targets(module, getattr(config, "target_modules", None))
     import peft
@@ -121,53 +112,14 @@ def load(folder: Path, model: LanguageModel, adapter: object) -> LanguageModel:
     peft_made = not isinstance(adapter, Full | BitFit)
     if not any(folder.glob("adapter_model.safetensors" if peft_made else "model*.safetensors")):
         raise StoreError("The fit holds no weights in safetensors", str(folder), "remove the folder and fit again")
-    if peft_made:
-        import peft
-
+    if not peft_made:
         with _unseen():
-            module = peft.PeftModel.from_pretrained(_prepared(shared_copy(base), adapter), str(folder), torch_device=str(device))
-        return _wrapped(model, module.eval())
+            return model.adapted(type(base).from_pretrained(str(folder), dtype=base.dtype).to(device).eval())
+    import peft
+
+    ground = _ground(base, adapter)
     with _unseen():
-        return model.adapted(type(base).from_pretrained(str(folder), dtype=base.dtype).to(device).eval())
-
-
-def trained(module: nn.Module) -> int:
-    """How many parameters ask for gradients."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def shared_copy(module: nn.Module) -> nn.Module:
-    """The same network with parameters of its own that lie on the same memory until something is assigned to them."""
-    from torch import nn
-
-    memo: dict[int, Any] = {}
-    for parameter in module.parameters():
-        if type(parameter) is nn.Parameter:
-            memo[id(parameter)] = nn.Parameter(parameter.data, requires_grad=False)
-    return copy.deepcopy(module, memo)
-
-
-@contextmanager
-def in_training(module: nn.Module, frozen_too: bool) -> Iterator[None]:
-    """Trained weights (`frozen_too`: all of them) in float32 and on memory of their own; afterwards trained weights are
-    in the dtype they came in, frozen ones the very memory they were, all on the device they were on."""
-    import torch
-
-    device = next(module.parameters()).device
-    # Weights in four bits are of a kind of their own, and nobody's business here.
-    before = [(parameter, parameter.data) for parameter in module.parameters() if type(parameter) is torch.nn.Parameter]
-    for parameter, data in before:
-        if parameter.requires_grad:
-            parameter.data = data.to(torch.float32, copy=True)
-        elif frozen_too and data.is_floating_point():
-            parameter.data = data.float()
-    try:
-        yield
-    finally:
-        for parameter, data in before:
-            parameter.data = parameter.data.to(data.device, data.dtype) if parameter.requires_grad else data
-        module.to(device)
-        module.eval()
+        return _wrapped(model, peft.PeftModel.from_pretrained(ground, str(folder), torch_device=str(device)).eval())
 
 
 @contextmanager
@@ -178,13 +130,32 @@ def _unseen() -> Iterator[None]:
         yield
 
 
-def _prepared(module: nn.Module, adapter: object) -> nn.Module:
-    """The base as the adapter wants it below itself."""
+def _own_weights(module: nn.Module, adapter: Full | BitFit) -> nn.Module:
+    """A copy whose weights, or biases alone, ask for gradients."""
+    from stepladder.tuning.weights import shared_copy, trained
+
+    own = shared_copy(module)
+    for name, parameter in own.named_parameters():
+        parameter.requires_grad_(isinstance(adapter, Full) or name.endswith("bias"))
+    if trained(own) == 0:
+        raise ModelError(
+            f"BitFit trains biases, and this model ({type(module).__name__}) has none",
+            "adapter",
+            "choose adapter=lora or another that brings its own weights",
+        )
+    return own
+
+
+def _ground(module: nn.Module, adapter: object) -> nn.Module:
+    """A copy of the base as PEFT is to find it: for QLoRA in four bits."""
+    from stepladder.tuning.weights import shared_copy
+
+    ground = shared_copy(module)
     if isinstance(adapter, QLora):
         from stepladder.tuning.quantized import quantize
 
-        return quantize(module, adapter.quant_type)
-    return module
+        quantize(ground, adapter.quant_type)
+    return ground
 
 
 def _peft(adapter: object) -> PeftConfig:
@@ -194,17 +165,12 @@ def _peft(adapter: object) -> PeftConfig:
         own = {key: value for key, value in vars(adapter).items() if key != "quant_type"}
         return peft.LoraConfig(**own)
     if not isinstance(adapter, peft.PeftConfig):
-        raise ConfigError(
-            Fault(
-                "adapter",
-                f"{type(adapter).__name__} is no adapter",
-                "a PEFT config such as peft.LoraConfig, Full or BitFit",
-            )
-        )
+        kind = type(adapter).__name__
+        raise ConfigError(Fault("adapter", f"{kind} is no adapter", "give a PEFT config, such as peft.LoraConfig"))
     kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
-    why = REFUSED.get(kind) or (
-        "it needs to be told where it begins" if getattr(adapter, "alora_invocation_tokens", None) else ""
-    )
+    why = REFUSED.get(kind, "")
+    if getattr(adapter, "alora_invocation_tokens", None):
+        why = "an activated LoRA needs to be told where it begins"
     if why:
         raise ConfigError(Fault("adapter", f"{kind} can not be trained here: {why}", "choose another adapter"))
     return adapter
@@ -230,20 +196,18 @@ def _virtual(module: PeftModel, length: int) -> Callable[[int], VirtualTokens]:
 
 def _check_targets(module: nn.Module, targets: Sequence[str] | str | None) -> None:
     """Every named target must be there: PEFT itself is content when any one of them is."""
-    names = [name for name, _ in module.named_modules()]
-    if targets is None or targets == "all-linear":
+    if targets is None or (isinstance(targets, str) and targets.lower() == "all-linear"):
         return
+    layers = dict(module.named_modules())
     if isinstance(targets, str):
-        missing = [] if any(re.fullmatch(targets, name) for name in names) else [targets]
+        missing = [] if any(re.fullmatch(targets, name) for name in layers) else [targets]
     else:
-        missing = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in names)]
+        missing = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in layers)]
     if missing:
-        last = {name.rpartition(".")[2] for name in names if name.endswith("proj")} or {
-            n.rpartition(".")[2] for n in names
-        }
-        known = sorted(name for name in last if name and not name.isdigit())
+        matrices = {name for name, layer in layers.items() if getattr(layer, "weight", None) is not None}
+        known = sorted({name.rpartition(".")[2] for name in matrices if layers[name].weight.dim() == 2})
         raise ModelError(
             f"The model has no module named {', '.join(map(repr, missing))}",
             "adapter.target_modules",
-            f"{did_you_mean(missing[0], known)} ({', '.join(known)}; or all-linear)",
+            f"{did_you_mean(missing[0], known)} (there are {', '.join(known)}; or say all-linear)",
         )

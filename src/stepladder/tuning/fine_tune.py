@@ -49,6 +49,7 @@ class FineTune:
         validation rows best_step and best_validation_loss. Raises ModelError when the adapter does not fit the model,
         a row does not fit its window, or the loss is not a number.
         """
+        from stepladder.tuning import weights
         from stepladder.tuning.lightning_module import train
 
         if resources.devices != Devices(resources.devices.accelerator):
@@ -66,10 +67,10 @@ class FineTune:
             tuned = adapters.attach(model, self.adapter)
             _check_lengths(tuned.window, [*rows, *validation])
             peak = self.training.learning_rate or adapters.learning_rate(self.adapter)
-            resources.facts |= {"trained_parameters": adapters.trained(tuned.module), "learning_rate": peak}
+            resources.facts |= {"trained_parameters": weights.trained(tuned.module), "learning_rate": peak}
             # Biases of norms meet their frozen weights inside one kernel, which wants one dtype.
             frozen_too = self.training.precision == "float32" or isinstance(self.adapter, adapters.BitFit)
-            with adapters.in_training(tuned.module, frozen_too):
+            with weights.in_training(tuned.module, frozen_too):
                 train(tuned, rows, validation, self.training, peak, resources, seed)
         return tuned
 

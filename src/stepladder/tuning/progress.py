@@ -8,7 +8,7 @@ from typing import Any
 
 from pytorch_lightning import Callback
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stepladder.resources import Resources, Silent
 
@@ -21,12 +21,11 @@ class TrainingProgress(Callback):  # type: ignore[misc]
     def __init__(self, resources: Resources, total: int) -> None:
         self.resources, self.total = resources, total
         self.began = self.noted = time.perf_counter()
-        self.validation = ""
         self.bar: Progress | None = None
         if sys.stderr.isatty() and not isinstance(resources.progress, Silent):
-            columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
-            timing = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-            self.bar = Progress(*columns, *timing, console=Console(stderr=True), transient=True)
+            columns = (BarColumn(bar_width=8), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+            left = (TimeRemainingColumn(), TextColumn("left"))
+            self.bar = Progress(TextColumn("training"), *columns, *left, console=Console(stderr=True), transient=True)
 
     def on_train_start(self, *_: Any) -> None:
         if self.bar:
@@ -36,9 +35,8 @@ class TrainingProgress(Callback):  # type: ignore[misc]
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         facts, step = self.resources.facts, module.step
         speed = facts["training_tokens"] / max(facts["training_seconds"], 1e-9)
-        told = f"loss {module.loss:.3f} · {speed:,.0f} tokens/s"
-        if module.validation_loss is not None:
-            told += f" · validation {module.validation_loss:.3f}"
+        validation = "" if module.validation_loss is None else f" (validation {module.validation_loss:.2f})"
+        told = f"loss {module.loss:.2f}{validation} · {speed:,.0f} tokens/s"
         if self.bar:
             self.bar.update(self.task, completed=step, told=told)
         elif time.perf_counter() - self.noted > SECONDS_BETWEEN_NOTES:

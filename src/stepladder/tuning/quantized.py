@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from torch import nn
@@ -9,10 +10,10 @@ from torch import nn
 from stepladder.errors import ModelError
 
 
-def quantize(module: nn.Module, quant_type: str) -> nn.Module:
+def quantize(module: nn.Module, quant_type: str) -> None:
     """Put every linear layer but the head into four bits, in place; what it held before is left as it was."""
     try:
-        import bitsandbytes as bnb
+        bnb = importlib.import_module("bitsandbytes")
     except ImportError as error:
         raise ModelError(
             "QLoRA keeps the base model in four bits, and bitsandbytes, which does that, is not installed",
@@ -30,7 +31,8 @@ def quantize(module: nn.Module, quant_type: str) -> nn.Module:
         )
         small.weight = bnb.nn.Params4bit(weight, requires_grad=False, quant_type=quant_type)
         small.bias = layer.bias
+        # Else, on some processors, a validation repacks the weights, and gradients are wrong from then on (0.50).
+        small.support_avx512bf16_for_cpu = False
         parent, _, last = name.rpartition(".")
         setattr(module.get_submodule(parent), last, small.to(weight.device))
     network.is_loaded_in_4bit = True  # by this PEFT knows which layers of its own to put on
-    return module

