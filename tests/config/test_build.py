@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from stepladder.config.annotations import fits
-from stepladder.config.build import build
+from stepladder.config.build import Component, build
 from stepladder.config.identity import digest, identity
 from stepladder.config.targets import resolve
 from stepladder.errors import ConfigError, Fault
@@ -46,7 +47,7 @@ def whole(**part: object) -> dict[str, object]:
     }
 
 
-def built(node: object) -> object:
+def built(node: object) -> Component:
     return build({"method": node}, trust=[HERE.split(".")[0]])["method"]
 
 
@@ -118,6 +119,19 @@ def test_defaults_do_not_count_in_the_short_form_but_stand_in_the_full_one() -> 
     assert identity(unsaid, full=True)["part"]["size"] == 3
     assert "size" not in identity(said)["part"]
     assert digest(identity(built(whole(size=4)))) != digest(identity(said))
+
+
+@dataclass(frozen=True)
+class Counted:
+    function: Callable[[str], int]
+
+
+def test_a_function_is_named_by_its_dotted_name_as_far_as_it_is_trusted() -> None:
+    component = built({"_target_": f"{HERE}.Counted", "function": f"{HERE}.whole"})
+    assert component.object.function is whole
+    assert identity(component) == {"is": f"{HERE}.Counted", "function": f"{HERE}.whole"}
+    with pytest.raises(ConfigError, match="trusted"):
+        built({"_target_": f"{HERE}.Counted", "function": "os.system"})
 
 
 def test_versions_and_fingerprints_stand_in_an_identity_and_paths_do_not() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.errors import StoreError
+from stepladder.errors import ModelError, StoreError
 from stepladder.runs.store import Form, Store
 
 
@@ -53,6 +53,16 @@ def test_an_unfinished_folder_is_made_anew_in_its_place(tmp_path: Path) -> None:
     entry = store.take("fits", form(), made)
     assert not entry.reused
     assert len(list((tmp_path / "fits").iterdir())) == 1
+
+
+def test_what_the_user_can_mend_leaves_nothing_half_written(tmp_path: Path) -> None:
+    def refuses(folder: Path) -> dict[str, int]:
+        (folder / "half").write_text("", encoding="utf-8")
+        raise ModelError("the window is too small", "question 1", "show less")
+
+    with pytest.raises(ModelError):
+        Store(tmp_path).take("fits", form(), refuses)
+    assert list((tmp_path / "fits").iterdir()) == []
 
 
 def test_a_changed_default_is_named(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ accord (what a target's module imports is the target's affair).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from stepladder.config.annotations import fits, spoken
 from stepladder.config.compose import reference
@@ -97,12 +97,24 @@ class _Builder:
         if isinstance(target, Fault):
             self.faults.append(target)
             return _BROKEN
-        sound = self._binds(target, arguments, key)
+        hints = _hints(target)
+        arguments = {n: self._named(a, hints.get(n), f"{key}.{n}") for n, a in arguments.items()}
+        sound = self._binds(target, hints, arguments, key)
         if not sound or any(a is _BROKEN for a in arguments.values()):
             return _BROKEN
         return self._constructed(target, arguments, key)
 
-    def _binds(self, target: Any, arguments: Mapping[str, Component], key: str) -> bool:
+    def _named(self, argument: Component, hint: Any, key: str) -> Component:
+        """Where a function is wanted, a dotted name stands for it, as far as it is trusted."""
+        if get_origin(hint) is not Callable or not isinstance(argument.object, str):
+            return argument
+        found = resolve(argument.object, key, self.trust)
+        if isinstance(found, Fault):
+            self.faults.append(found)
+            return _BROKEN
+        return Component(found)
+
+    def _binds(self, target: Any, hints: Mapping[str, Any], arguments: Mapping[str, Component], key: str) -> bool:
         """Unknown names, missing ones and values that do not fit; each a fault."""
         before = len(self.faults)
         parameters = inspect.signature(target).parameters
@@ -115,7 +127,6 @@ class _Builder:
         for name, parameter in parameters.items():
             if parameter.default is parameter.empty and name not in arguments and parameter.kind not in (2, 4):
                 self.fault(f"{key}.{name}", f"{target.__name__} needs '{name}'", f"give {key}.{name}=...")
-        hints = _hints(target)
         for name, argument in arguments.items():
             if name in hints and argument is not _BROKEN and not fits(argument.object, hints[name]):
                 found = argument.object

@@ -29,7 +29,7 @@ def identity(component: Component, full: bool = False) -> Any:
             return [identity(item, full) for item in component.items]
         if component.arguments:
             return {name: identity(argument, full) for name, argument in component.arguments.items()}
-        return component.object
+        return _plain(component.object)
     named: dict[str, Any] = {"is": f"{component.target.__module__}.{component.target.__qualname__}"}
     version = getattr(component.target, "version", None)
     if isinstance(version, int):
@@ -74,6 +74,8 @@ def _plain(value: Any) -> Any:
         return value
     if type(value).__module__ == "dataclasses":
         return "made anew"
+    if inspect.isroutine(value):
+        return f"{value.__module__}.{value.__qualname__}"
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is not None:
         return {"is": f"{type(value).__module__}.{type(value).__qualname__}"} | {

@@ -88,7 +88,21 @@ class Network:
 
     def hidden(self, ids: Tensor) -> Tensor:
         """Hidden states (batch, length, width) of right-padded rows; gradients flow."""
-        return self._forward(ids, None)
+        with self._attention_for(ids.shape[1]):
+            return self._forward(ids, None)
+
+    @contextmanager
+    def _attention_for(self, length: int) -> Iterator[None]:
+        """On a CPU the backward pass of fused attention is slow; plain attention trains short rows faster."""
+        usual = self.config._attn_implementation
+        plain = torch.is_grad_enabled() and self.device.type == "cpu" and usual == "sdpa" and length <= 512
+        if plain:
+            self.causal.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            if plain:
+                self.causal.set_attn_implementation(usual)
 
     def read(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Read]:
         """Read prompts: the hidden state at each row's last token (batch, width), and what later tokens look at."""

@@ -7,6 +7,7 @@ next process that wants it makes it anew in its place.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from stepladder.errors import StoreError
+from stepladder.errors import StoreError, UserError
 from stepladder.files import read_json, write_text
 
 Kind = Literal["fits", "predictions", "scores"]
@@ -120,7 +121,11 @@ class Store:
         folder.mkdir(exist_ok=True)
         write_text(folder / "config.yaml", _yaml(form.config))
         write_text(folder / "full.yaml", _yaml(form.full))
-        facts = make(folder)
+        try:
+            facts = make(folder)
+        except UserError:
+            shutil.rmtree(folder)  # what the user will mend has another key, or is made anew: nothing half-written stays
+            raise
         done = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         write_text(folder / "done.json", json.dumps(done, indent=1, ensure_ascii=False))
         return Entry(folder, form.key, False, facts)

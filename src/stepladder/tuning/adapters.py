@@ -54,7 +54,7 @@ class QLora:
 LEARNING_RATES = {"full": 5e-5, "bitfit": 1e-3, "IA3": 5e-3, "PROMPT_TUNING": 1e-2, "PREFIX_TUNING": 1e-2}
 """Peak rates that suit small models and some hundreds of rows, by what is trained; all others: `USUAL_RATE`."""
 
-USUAL_RATE = 1e-3
+USUAL_RATE = 1.5e-3
 
 REFUSED = {
     "ADALORA": "its ranks follow a schedule of their own",

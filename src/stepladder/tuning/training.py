@@ -30,8 +30,8 @@ class Training:
 
     version: ClassVar[int] = 1
 
-    epochs: int = 5
-    batch_size: int = 16
+    epochs: int = 3
+    batch_size: int = 8
     learning_rate: float | None = None
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.05
