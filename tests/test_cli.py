@@ -151,6 +151,40 @@ def test_predict_answers_new_questions_with_a_stored_fit(
         assert found == ["sell", "rent"]
 
 
+def test_predict_needs_neither_the_data_nor_the_folder_it_was_made_in(
+    capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", *of_file(rows, tmp_path / "out"), "dataset.on_bad_row=skip", "method=linear", "--json"]
+    told = json.loads(outcome(capsys, words)[1])
+    rows.write_text(rows.read_text(encoding="utf-8").replace(",buy", ",AAA"), encoding="utf-8")
+    new = tmp_path / "new.jsonl"
+    new.write_text('{"text": "I want to buy item 99"}\n{broken\n', encoding="utf-8")
+    monkeypatch.chdir(new.parent)
+    for folder in told["folders"]["fit"], told["folders"]["predict"], told["folders"]["score"]:
+        code, out, err = outcome(capsys, ["predict", folder, "new.jsonl", "--json"])
+        assert code == 0, err
+        assert [p["text"] for p in json.loads(out)["predictions"]] == ["buy"]
+        assert json.loads(out)["rows"]["rejected"] == 1
+
+
+def test_rows_are_those_of_this_runs_files(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test.csv"
+    test.write_text("text,label\nplease buy,buy\nplease sell,sell\n", encoding="utf-8")
+    words = ["run", *of_file(rows, tmp_path / "out"), f"dataset.test='{test}'", "method=zero_shot", "--json"]
+    first = json.loads(outcome(capsys, words)[1])
+    rows.write_text(rows.read_text(encoding="utf-8") + "one more to rent,rent\n", encoding="utf-8")
+    second = json.loads(outcome(capsys, words)[1])
+    assert second["reused"] == {"fit": True, "predict": True, "score": True}
+    assert second["rows"]["read"] == first["rows"]["read"] + 1
+
+
+def test_compare_takes_a_list_of_an_added_key(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
+    words = ["compare", *of_file(rows, tmp_path / "out"), "method=linear", "+method.c=1,10", "--json"]
+    code, out, err = outcome(capsys, words)
+    assert code == 0, err
+    assert [cell["name"] for cell in json.loads(out)["cells"]] == ["linear method.c=1", "linear method.c=10"]
+
+
 def test_help_and_show_are_quick_to_load(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = outcome(capsys, ["--help"])
     assert code == 0
@@ -184,6 +218,25 @@ def test_check_counts_and_computes_nothing(capsys: pytest.CaptureFixture[str], r
         (["run", "method=finetun"], ["did you mean 'finetune'?"]),
         (["run", *TOY, "method=finetun", "promt=plain"], ["2 faults", "finetun", "did you mean 'prompt'?"]),
         (["run", *TOY, "method._target_=os.system"], ["trusted", "--trust"]),
+        (["run", *TOY, "dataset._target_=stepladder.cli.main"], ["not a class"]),
+        (["run", *TOY, "dataset._target_=optuna.create_study"], ["not a class"]),
+        (["run", *TOY, "prompt._target_=peft.AutoPeftModelForCausalLM.from_pretrained"], ["not a class"]),
+        (["run", *TOY, "method._target_=stepladder.records.Decoding"], ["no Method"]),
+        (
+            [
+                "run",
+                *TOY,
+                "method=finetune",
+                "dataset.on_overlap=nah",
+                "seed=-1",
+                "training.batch_size=abc",
+                "training.epochs=-1",
+                "training.lerning_rate=1",
+                "+model.foo=1",
+            ],
+            ["on_overlap", "seed", "batch_size", "epochs", "lerning_rate", "foo"],
+        ),
+        (["run", *TOY, "dataset.train=null", "dataset.test=toy", "method=linear"], ["dataset.train"]),
         (["run", *TOY, "method=finetune", "adapter.target_modules=[nothing_such]"], ["nothing_such"]),
         (["run", "dataset=file", "dataset.train=absent.csv", "dataset.input=a", "dataset.target=b"], ["absent.csv"]),
         (["compare", *TOY, "comparison.baseline=nobody"], ["nobody"]),

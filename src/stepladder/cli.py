@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StepladderError as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
-        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        print("interrupted; what is finished is kept, and the same command makes the rest", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
@@ -132,12 +132,11 @@ def _say(asked: Asked, text: str) -> None:
 
 
 def _composed(asked: Asked) -> tuple[Composed, dict[str, Any]]:
-    from stepladder.config.compose import compose
-    from stepladder.config.settle import settle
+    from stepladder.config.settle import settled
 
-    composed = compose(asked.words, asked.config_dir)
+    composed, config = settled(asked.words, asked.config_dir, asked.trust)
     _notice(composed.notices)
-    return composed, settle(composed, asked.trust)
+    return composed, config
 
 
 def _notice(notices: Sequence[str]) -> None:
@@ -264,7 +263,7 @@ def predict(asked: Asked) -> dict[str, Any]:
     folder, file = (Path(word) for word in asked.words)
     terminal = Terminal()
     around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
-    rows = answer(folder, file, around)
+    rows, accounts = answer(folder, file, around)
     if asked.to is not None:
         from stepladder.files import write_lines
 
@@ -273,7 +272,8 @@ def predict(asked: Asked) -> dict[str, Any]:
     elif not asked.as_json:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))
-    return {"folder": str(folder), "file": str(file), "to": str(asked.to) if asked.to else None, "predictions": rows}
+    to = str(asked.to) if asked.to else None
+    return {"folder": str(folder), "file": str(file), "to": to, "predictions": rows, "rows": accounts}
 
 
 VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {

@@ -68,10 +68,14 @@ class Fault:
 
 
 class ConfigError(UserError):
-    """One or more faults in a configuration; all are told at once."""
+    """One or more faults in a configuration; all are told at once.
 
-    def __init__(self, faults: Sequence[Fault] | Fault) -> None:
-        self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
+    `sound`: the overrides without a fault, where some had one and the rest can be looked at by itself.
+    """
+
+    def __init__(self, faults: Sequence[Fault] | Fault, sound: Sequence[str] | None = None) -> None:
+        self.faults = (faults,) if isinstance(faults, Fault) else tuple(dict.fromkeys(faults))
+        self.sound = sound
         if len(self.faults) == 1:
             (fault,) = self.faults
             super().__init__(fault.what, fault.key, fault.to_do)

@@ -14,13 +14,18 @@ def write_text(path: Path, text: str) -> None:
     """Write beside `path`, then put it in its place: a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
+        beside = Path(stream.name)
         try:
             stream.write(text)
+            stream.flush()
+            beside.chmod(0o666 & ~_umask())
+            beside.replace(path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
         except BaseException:
-            Path(stream.name).unlink()
+            beside.unlink(missing_ok=True)
             raise
-    Path(stream.name).chmod(0o666 & ~_umask())
-    Path(stream.name).replace(path)
 
 
 def _umask() -> int:

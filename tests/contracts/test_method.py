@@ -1,4 +1,4 @@
-"""What every rung promises, on the toy model: ids and order kept, nothing depends on the batch, what is saved comes back."""
+"""What every rung promises, on the toy model: ids and order kept, no batch matters, what is saved comes back."""
 
 from __future__ import annotations
 

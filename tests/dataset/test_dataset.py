@@ -83,6 +83,25 @@ def test_a_byte_that_is_not_utf8_stops_or_costs_its_row(write) -> None:
     assert Dataset(train=path, on_bad_row="skip", **COLUMNS).read().accounts.rejected == 1
 
 
+def test_a_file_without_one_readable_row_is_told_by_its_first_fault(write) -> None:
+    path = write("a.jsonl", '\n{"text": "é", "label": "ham"}\n{"text": "ü", "label": "spam"}\n'.encode("latin-1"))
+    for policy in ("stop", "skip"):
+        with pytest.raises(DataError, match="byte 0xe9 at byte offset 11") as caught:
+            Dataset(train=path, on_bad_row=policy, **COLUMNS).read()
+        assert caught.value.where == "a.jsonl, line 2"
+
+
+@pytest.mark.parametrize("depth", [101, 400, 900, 5000, 100_000])
+def test_a_json_answer_nested_too_deep_is_a_bad_row(write, depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    rows = [{"text": "a", "label": "[]"}, {"text": "b", "label": nested}]
+    as_value = f'{{"text": "a", "label": []}}\n{{"text": "b", "label": {nested}}}\n'
+    for path in (write("text.jsonl", rows), write("value.jsonl", as_value)):
+        with pytest.raises(DataError, match=r"A bad row: .*nested") as caught:
+            Dataset(test=path, task={"kind": "json"}, **COLUMNS).read()
+        assert caught.value.where == f"{path}, line 2"
+
+
 def test_half_of_a_surrogate_pair_is_no_text(write) -> None:
     path = write("a.jsonl", '{"text": "x \\ud83d", "label": "ham"}\n')
     with pytest.raises(DataError, match="surrogate"):
@@ -255,6 +274,16 @@ def test_a_json_task(write) -> None:
         ({"train": "a", **COLUMNS, "labels": ["a", "b"], "choices": "c"}, ["choices"]),
         ({"train": "a", "input": "{text", "target": "t"}, ["input"]),
         ({"train": "a", "input": "{} {text!r}", "target": "t"}, ["input"]),
+        ({"train": "a", "input": "{text} {label!r}", "target": "t"}, ["input"]),
+        ({"train": "a", "input": "{text} {label:>3}", "target": "t"}, ["input"]),
+        ({"train": "a", **COLUMNS, "split": {"test": "abc", "validation": True}}, ["split.test", "split.validation"]),
+        ({"train": "a", **COLUMNS, "split": 0.3, "task": "choice"}, ["task", "split"]),
+        ({"train": "a", **COLUMNS, "task": {"instruction": 5, "schema": "x"}}, ["task.instruction", "task.schema"]),
+        ({"train": "a", **COLUMNS, "quote": " "}, ["quote"]),
+        ({"train": "a", **COLUMNS, "quote": "\n"}, ["quote"]),
+        ({"train": "a", **COLUMNS, "quote": "\t"}, ["quote"]),
+        ({"train": "a", **COLUMNS, "quote": ","}, ["quote"]),
+        ({"train": "a", **COLUMNS, "quote": 5}, ["quote"]),
         (
             {"train": "a", **COLUMNS, "quote": "''", "header": ["a", "a"], "limit": 0, "tags": "t"},
             ["header", "quote", "limit", "tags"],

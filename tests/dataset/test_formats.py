@@ -141,6 +141,19 @@ def test_a_missing_file_names_its_neighbour(write) -> None:
         table("folder.csv")
 
 
+DEEP, LONG = "[" * 100_000 + "]" * 100_000, "9" * 5000
+
+
+@pytest.mark.parametrize(("value", "why"), [(DEEP, "nested too deep"), (LONG, "a number has too many digits")])
+def test_json_too_deep_or_with_too_long_a_number(write, value: str, why: str) -> None:
+    lines = table(write("a.jsonl", f'{{"text": 1}}\n{{"text": {value}}}\n'))
+    assert [record.fault for record in lines.records] == [None, f"not JSON: {why}"]
+    assert lines.records[1].place.line == 2
+    with pytest.raises(DataError, match=f"The file is not JSON: {why}") as caught:
+        table(write("a.json", f'[{{"text": {value}}}]'))
+    assert caught.value.where == "a.json"
+
+
 def test_bad_records_carry_their_fault_and_place(write) -> None:
     ragged = table(write("a.csv", "text,label\none\ntwo,b\nthree,c,d\n"))
     assert [record.fault and record.fault.split(" where")[0] for record in ragged.records] == [

@@ -131,3 +131,22 @@ def test_a_malformed_squad_article_is_a_bad_row(write) -> None:
     path = write("a.json", json.dumps({"data": articles}))
     with pytest.raises(DataError, match="1 bad row of 2 read"):
         Dataset(test=path, layout="squad").read()
+
+
+def test_a_squad_answer_that_is_one_text_is_one_answer(write) -> None:
+    row = {"context": "C", "question": "Q", "answers": {"text": "Denver Broncos"}}
+    assert first(write, [row], layout="squad").answers == ("Denver Broncos",)
+
+
+@pytest.mark.parametrize("answers", [{"text": 5}, {"text": [5]}, [{"text": 5}]])
+def test_a_squad_answer_that_is_no_text_is_a_bad_row(write, answers) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=r"A bad row: .*(not text|neither a list)") as caught:
+        first(write, [{"context": "C", "question": "Q", "answers": answers}], layout="squad")
+    assert caught.value.where == "rows.jsonl, line 1"
+
+
+@pytest.mark.parametrize("history", [[["a"]], [["a", "b", "c"]], [[]], "[" * 5000, "9" * 5000])
+def test_an_alpaca_history_that_is_not_pairs_is_a_bad_row(write, history) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=r"A bad row: .*history") as caught:
+        first(write, [{"instruction": "Add.", "output": "3", "history": history}], layout="alpaca")
+    assert caught.value.where == "rows.jsonl, line 1"

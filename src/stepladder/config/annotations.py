@@ -58,3 +58,36 @@ def spoken(annotation: Any) -> str:
     if get_origin(annotation) in (Union, types.UnionType):
         return " | ".join(spoken(a) for a in get_args(annotation))
     return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+
+
+def is_kind(target: type, hint: Any) -> bool:
+    """Whether objects of class `target` are what `hint` asks for; true where the hint says nothing that can be judged.
+
+    A protocol is judged by the names of its members, so that nothing has to be constructed to know.
+    """
+    if hint is Any:
+        return True
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(is_kind(target, choice) for choice in get_args(hint))
+    kind = get_origin(hint) or hint
+    if not isinstance(kind, type) or kind is object:
+        return True
+    if not getattr(kind, "_is_protocol", False):
+        return issubclass(target, kind)
+    return _members(kind) <= {
+        name for base in target.__mro__ for name in (*vars(base), *vars(base).get("__annotations__", ()))
+    }
+
+
+def _members(protocol: type) -> set[str]:
+    bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False) and base.__module__ != "typing"]
+    names = {name for base in bases for name in (*vars(base), *vars(base).get("__annotations__", ()))}
+    return {name for name in names if not name.startswith("_")}
+
+
+def inner(hint: Any) -> Any:
+    """What a mapping's values, or a sequence's items, are to be; Any where the hint does not say."""
+    if get_origin(hint) in (Union, types.UnionType):
+        found = [inner(choice) for choice in get_args(hint) if choice is not type(None)]
+        return found[0] if len(found) == 1 else Any
+    return get_args(hint)[-1] if get_args(hint) and isinstance(get_origin(hint), type) else Any

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_origin, get_type_hints
 
-from stepladder.config.annotations import fits, spoken
+from stepladder.config.annotations import fits, inner, is_kind, spoken
 from stepladder.config.compose import reference
-from stepladder.config.targets import is_light, resolve
+from stepladder.config.targets import is_light, resolve, stands_under
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
 MISSING = "???"
@@ -34,21 +34,20 @@ _BROKEN = Component(object=inspect.Parameter.empty)
 
 def build(
     nodes: Mapping[str, Any],
-    wanted: Mapping[str, type] | None = None,
+    wanted: Mapping[str, Any] | None = None,
     trust: Sequence[str] = (),
     light: Sequence[str] = (),
 ) -> dict[str, Component]:
     """Build every node; a reference to a node becomes that node's component.
 
-    `wanted` gives the class that a node must be of. Nodes named in `light` are left unbuilt where looking their target
-    up would import a heavy package, unless another node refers to them. Raises ConfigError with all faults.
+    `wanted` gives, as an annotation, what a node must be; what stands below it must be what its constructor's
+    annotations ask for. Both are judged by the class, before anything of it is called. Nodes named in `light` are left
+    unbuilt where looking their target up would import a heavy package, unless another node refers to them.
+    Raises ConfigError with all faults.
     """
-    builder = _Builder(nodes, trust)
+    builder = _Builder(nodes, wanted or {}, trust)
     for key in sorted(nodes, key=lambda key: key in light):
-        component = builder.node(key, light=key in light)
-        kind = (wanted or {}).get(key)
-        if kind is not None and component is not _BROKEN and not isinstance(component.object, kind):
-            builder.fault(key, f"this is no {kind.__name__}", f"name a _target_ that is a {kind.__name__}")
+        builder.node(key, light=key in light)
     if builder.faults:
         raise ConfigError(builder.faults)
     return {key: component for key, component in builder.built.items() if component is not _BROKEN}
@@ -57,31 +56,33 @@ def build(
 class _Builder:
     """Walks nodes and gathers faults."""
 
-    def __init__(self, nodes: Mapping[str, Any], trust: Sequence[str]) -> None:
-        self.nodes, self.trust, self.light = nodes, trust, False
+    def __init__(self, nodes: Mapping[str, Any], wanted: Mapping[str, Any], trust: Sequence[str]) -> None:
+        self.nodes, self.wanted, self.trust, self.light = nodes, wanted, trust, False
         self.faults: list[Fault] = []
         self.built: dict[str, Component] = {}
 
     def node(self, key: str, light: bool = False) -> Component:
         if key not in self.built:
             self.light = light
-            self.built[key] = self.component(self.nodes[key], key)
+            self.built[key] = self.component(self.nodes[key], key, self.wanted.get(key, Any))
         return self.built[key]
 
     def fault(self, key: str, what: str, to_do: str = "") -> Component:
         self.faults.append(Fault(key, what, to_do))
         return _BROKEN
 
-    def component(self, node: Any, key: str) -> Component:
+    def component(self, node: Any, key: str, hint: Any) -> Component:
+        if isinstance(node, Mapping) and "_target_" in node:
+            return self._target(node, key, hint)
         if isinstance(node, Mapping):
-            arguments = {str(k): self.component(v, f"{key}.{k}") for k, v in node.items() if k != "_target_"}
-            if "_target_" in node:
-                return self._target(node["_target_"], arguments, key)
+            if hint is not Any and isinstance(hint, type) and not fits({}, hint):
+                return self.fault(key, "this node has no _target_", f"name a _target_ that is a {spoken(hint)}")
+            arguments = {str(k): self.component(v, f"{key}.{k}", inner(hint)) for k, v in node.items()}
             if any(a is _BROKEN for a in arguments.values()):
                 return _BROKEN
             return Component({k: a.object for k, a in arguments.items()}, arguments=arguments)
         if isinstance(node, list):
-            items = tuple(self.component(v, f"{key}[{i}]") for i, v in enumerate(node))
+            items = tuple(self.component(v, f"{key}[{i}]", inner(hint)) for i, v in enumerate(node))
             return _BROKEN if any(i is _BROKEN for i in items) else Component([i.object for i in items], items=items)
         name = reference(node)
         if name is not None:
@@ -90,19 +91,43 @@ class _Builder:
             return self.fault(key, "a value is missing", f"give {key}=...")
         return Component(node)
 
-    def _target(self, name: object, arguments: dict[str, Component], key: str) -> Component:
+    def _target(self, node: Mapping[str, Any], key: str, hint: Any) -> Component:
+        name = node["_target_"]
         if self.light and not is_light(str(name)):
             return _BROKEN
         target = resolve(name, f"{key}._target_", self.trust)
         if isinstance(target, Fault):
             self.faults.append(target)
             return _BROKEN
+        if not inspect.isclass(target):
+            return self.fault(f"{key}._target_", f"{name} is not a class", "name a class")
+        if not is_kind(target, hint):
+            return self.fault(f"{key}._target_", f"{name} is no {spoken(hint)}", f"name a {spoken(hint)}")
         hints = _hints(target)
-        arguments = {n: self._named(a, hints.get(n), f"{key}.{n}") for n, a in arguments.items()}
+        arguments = {
+            str(k): self._named(
+                self.component(v, f"{key}.{k}", hints.get(str(k), Any)), hints.get(str(k)), f"{key}.{k}"
+            )
+            for k, v in node.items()
+            if k != "_target_"
+        }
         sound = self._binds(target, hints, arguments, key)
         if not sound or any(a is _BROKEN for a in arguments.values()):
+            self._faults_of_the_rest(target, hints, arguments, key)
             return _BROKEN
         return self._constructed(target, arguments, key)
+
+    def _faults_of_the_rest(
+        self, target: Any, hints: Mapping[str, Any], arguments: Mapping[str, Component], key: str
+    ) -> None:
+        """What our own constructor says of the arguments that do bind, so that one fault hides no other."""
+        if not stands_under(target.__module__, ["stepladder"]):
+            return
+        known = inspect.signature(target).parameters
+        fitting = {n: a for n, a in arguments.items() if n in known and a is not _BROKEN}
+        fitting = {n: a for n, a in fitting.items() if n not in hints or fits(a.object, hints[n])}
+        if all(p.default is not p.empty or n in fitting for n, p in known.items()):
+            self._constructed(target, fitting, key)
 
     def _named(self, argument: Component, hint: Any, key: str) -> Component:
         """Where a function is wanted, a dotted name stands for it, as far as it is trusted."""

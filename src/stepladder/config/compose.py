@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
@@ -67,7 +68,10 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
         try:
             composed = _compose(lines)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(_diagnose(overrides, folders, error)) from error
+            faults, sound = _diagnose(overrides, folders, error)
+            raise ConfigError(faults, sound) from error
+        except yaml.YAMLError as error:
+            raise ConfigError(_broken_yaml(error)) from error
     config, choices = composed
     known = [*judged.groups(folders), "seed"]
     beside = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
@@ -147,20 +151,32 @@ def _suites(overrides: Sequence[Override]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _diagnose(overrides: Sequence[Override], folders: Sequence[Path], error: Exception) -> list[Fault]:
-    """Every fault behind a composition that failed; Hydra itself stops at the first."""
+def _diagnose(
+    overrides: Sequence[Override], folders: Sequence[Path], error: Exception
+) -> tuple[list[Fault], list[str] | None]:
+    """Every fault behind a composition that failed (Hydra itself stops at the first), and the overrides without one."""
     by_text = judged.faults_of_groups(overrides, folders)
     faults = [fault for found in by_text.values() for fault in found]
     sound = [text for text, found in by_text.items() if not found]
     try:
-        config, _ = _compose(sound)
+        config, _ = _compose([text for text in sound if not text.startswith("evaluation=")])
     except (HydraException, OmegaConfBaseException):
-        return faults or [_as_hydra_says(error)]
+        return faults or [_as_hydra_says(error)], None
     for override in overrides:
-        if str(override.input_line) not in by_text:
+        text = str(override.input_line)
+        if text not in by_text:
             fault = judged.fault_of_value(override, config, judged.groups(folders))
-            faults += [fault] if fault else []
-    return faults or [_as_hydra_says(error)]
+            if fault:
+                faults.append(fault)
+            else:
+                sound.append(text)
+    return (faults, sound) if faults else ([_as_hydra_says(error)], None)
+
+
+def _broken_yaml(error: yaml.YAMLError) -> Fault:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}" if mark else "conf"
+    return Fault(where, f"this is no YAML: {getattr(error, 'problem', None) or error}", "mend the file")
 
 
 def _as_hydra_says(error: Exception) -> Fault:

@@ -51,8 +51,7 @@ def lists(overrides: Sequence[Override]) -> dict[str, list[str]]:
                 raise ConfigError(
                     Fault(str(override.input_line), "an interval has no list of values", "use 'stepladder sweep'")
                 )
-            key = override.get_key_element().lstrip("+")
-            found[key] = [str(value) for value in override.sweep_string_iterator()]
+            found[override.get_key_element()] = [str(value) for value in override.sweep_string_iterator()]
     return found
 
 

@@ -6,10 +6,11 @@ Knows kinds of tasks and the names of modes; builds the dataset's node to ask it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from stepladder.config.build import Component, build
-from stepladder.config.compose import PARTS, Composed, references
+from stepladder.config.compose import PARTS, Composed, compose, references
 from stepladder.config.schema import UNTARGETED
 from stepladder.config.targets import resolve
 from stepladder.errors import ConfigError, Fault
@@ -30,7 +31,11 @@ def settle(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any]:
     Raises ConfigError with all faults of the dataset's node, or for a suite that serves another kind of task.
     """
     config = dict(composed.config)
-    kind = build({"dataset": config["dataset"]}, trust=trust)["dataset"].object.kind
+    wanted = {"dataset": _wanted()["dataset"]}
+    try:
+        kind = build({"dataset": config["dataset"]}, wanted=wanted, trust=trust)["dataset"].object.kind
+    except ConfigError as error:
+        raise ConfigError([*error.faults, *_beside(config, trust)]) from error
     config["decoding"] = {
         key: BY_KIND[kind][key] if value == "auto" and key in BY_KIND[kind] else value
         for key, value in config["decoding"].items()
@@ -43,6 +48,33 @@ def settle(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any]:
         )
     config["evaluation"] = {n: node for n, node in config["evaluation"].items() if _serves(node, kind)}
     return config
+
+
+def _beside(config: Mapping[str, Any], trust: Sequence[str]) -> list[Fault]:
+    """The faults of all nodes but the dataset's and those that wait for its kind."""
+    waiting = ("dataset", "decoding", "evaluation")
+    try:
+        validate({key: node for key, node in config.items() if key not in waiting}, trust, heavy=False)
+    except ConfigError as error:
+        return list(error.faults)
+    return []
+
+
+def settled(
+    texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[str] = ()
+) -> tuple[Composed, dict[str, Any]]:
+    """Compose and settle. Raises ConfigError with the overrides' faults and those of what the rest composes to."""
+    try:
+        composed = compose(texts, config_dir)
+    except ConfigError as error:
+        faults = list(error.faults)
+        if error.sound is not None:
+            try:
+                validate(settle(compose(error.sound, config_dir), trust), trust, heavy=False)
+            except ConfigError as more:
+                faults += more.faults
+        raise ConfigError(faults) from error
+    return composed, settle(composed, trust)
 
 
 def _serves(suite: Mapping[str, Any], kind: str) -> bool:
@@ -71,14 +103,20 @@ def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool =
     return built
 
 
-def _wanted() -> dict[str, type]:
+def _wanted() -> dict[str, Any]:
     names = {
         "dataset": "stepladder.dataset.dataset.Dataset",
         "method": "stepladder.methods.method.Method",
         "model": "stepladder.model.language_model.Checkpoint",
+        "prompt": "stepladder.context.prompt.Prompt",
+        "demonstrations": "stepladder.context.context.Context",
+        "retrieval": "stepladder.context.context.Context",
+        "training": "stepladder.tuning.training.Training",
+        "evaluation": "stepladder.evaluation.suite.Suite",
     }
-    found = {key: resolve(name, key) for key, name in names.items()}
-    return {key: kind for key, kind in found.items() if isinstance(kind, type)}
+    found: dict[str, Any] = {key: resolve(name, key) for key, name in names.items()}
+    found["evaluation"] = dict.__class_getitem__((str, found["evaluation"]))
+    return found
 
 
 def _of_seed(seed: object) -> list[Fault]:

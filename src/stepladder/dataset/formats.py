@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.dataset.accounts import Place
+from stepladder.dataset.values import not_json
 from stepladder.errors import DataError, did_you_mean
 
 CSV_FIELD_LIMIT = 2**31 - 1
@@ -170,8 +171,8 @@ def _json_lines(data: bytes, name: str, dialect: Dialect) -> Table:
             if fault is None:
                 try:
                     value = json.loads(line)
-                except json.JSONDecodeError as error:
-                    fault = f"not JSON: {error.msg} at character {error.colno}"
+                except (ValueError, RecursionError) as error:
+                    fault = f"not JSON: {not_json(error)}"
             records.append(_of_object(value, Place(name, number), fault))
     return Table(name, _columns(records), tuple(records))
 
@@ -185,6 +186,8 @@ def _json(data: bytes, name: str, dialect: Dialect) -> Table:
     except json.JSONDecodeError as error:
         hint = "if it has one object a line, give it the suffix .jsonl"
         raise DataError(f"The file is not JSON: {error.msg}", f"{name}, line {error.lineno}", hint) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"The file is not JSON: {not_json(error)}", name, "mend the file") from None
     items = value.get("data") if isinstance(value, dict) else value
     if not isinstance(items, list):
         raise DataError("The file holds no list of rows", name, 'give a list of objects, or {"data": [...]}')

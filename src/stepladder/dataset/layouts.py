@@ -61,8 +61,11 @@ def columns_of(source: str) -> tuple[str, ...]:
     """The columns that an input reads: itself, or those of a template. Raises ValueError for a broken template."""
     if "{" not in source:
         return (source,)
-    parts = [part for _, part, form, cast_ in Formatter().parse(source) if part is not None and not (form or cast_)]
-    if not parts or any(not part for part in parts):
+    fields = [field for field in Formatter().parse(source) if field[1] is not None]
+    if any(form or conversion for _, _, form, conversion in fields):
+        raise ValueError("a template puts columns in as they are, without '!r' or ':>3'")
+    parts = [part or "" for _, part, _, _ in fields]
+    if not parts or not all(parts):
         raise ValueError("a template names its columns in braces, '{text} ({topic})'")
     return tuple(dict.fromkeys(parts))
 
@@ -85,8 +88,10 @@ def _alpaca(values: Mapping[str, Any]) -> Draft:
     parts = [text_of(values.get("instruction")), text_of(values.get("input"))]
     turns = []
     for pair in list_of(values.get("history"), "history"):
-        asked, answered = [text_of(turn) for turn in list_of(pair, "history")]
-        turns += [Message("user", asked), Message("assistant", answered)]
+        said = [text_of(turn) for turn in list_of(pair, "history")]
+        if len(said) != 2:
+            raise RowError(f"a turn of history is {len(said)} texts where question and answer are two")
+        turns += [Message("user", said[0]), Message("assistant", said[1])]
     text = "\n\n".join(part for part in parts if part.strip())
     return Draft(text, values.get("output"), tuple(turns), text_of(values.get("system")))
 
@@ -135,12 +140,16 @@ def _conversation(turns: Sequence[Message], system: str) -> Draft:
 
 def _squad(values: Mapping[str, Any]) -> Draft:
     found = values.get("answers")
-    texts = found.get("text") if isinstance(found, Mapping) else [_answer(a) for a in list_of(found, "answers")]
+    if isinstance(found, Mapping):
+        text = found.get("text")
+        texts = [text] if isinstance(text, str) else list_of(text, "text of answers")
+    else:
+        texts = [_answer(answer) for answer in list_of(found, "answers")]
+    if not all(isinstance(text, str) for text in texts):
+        raise RowError("an answer is not text")
     context = text_of(values.get("context"))
     passage = paragraph(context) if context.strip() else None
-    return Draft(
-        text_of(values.get("question")), list(texts or []), passage=passage, group=text_of(values.get("title")) or None
-    )
+    return Draft(text_of(values.get("question")), texts, passage=passage, group=text_of(values.get("title")) or None)
 
 
 def _answer(answer: Any) -> Any:

@@ -125,7 +125,11 @@ class RowReader:
 
 
 def require(columns: Sequence[str], table: Table) -> None:
-    """Raises DataError for the first of `columns` that the table has not."""
+    """Raises DataError for the first of `columns` that the table has not, or where no record could be read."""
+    faulty = [] if table.columns else [record for record in table.records if record.fault]
+    if columns and faulty:
+        what = f"No record of {table.name} can be read, the first: {faulty[0].fault}"
+        raise DataError(what, str(faulty[0].place), "mend the file")
     for column in columns:
         if column not in table.columns:
             hint = did_you_mean(column, table.columns) if table.columns else "no record of it could be read"

@@ -23,10 +23,12 @@ CHOICES = {"layout": (None, *get_args(LayoutName)), "on_bad_row": get_args(OnBad
 
 def node_of(kind: type[Node], given: Node | Mapping[str, Any], key: str) -> Node:
     """A node of plain keys as the value it stands for. Raises ConfigError with every fault, under `key`."""
-    if not isinstance(given, Mapping):
+    if isinstance(given, kind):
         return given
     known = [f.name for f in fields(kind)]
-    faults = [Fault(f"{key}.{n}", f"{key} has no '{n}'", did_you_mean(n, known)) for n in given if n not in known]
+    if not isinstance(given, Mapping):
+        raise ConfigError(Fault(key, f"'{given}' is no node of keys", f"give {key}.{known[0]} and its like"))
+    faults = [Fault(f"{key}.{n}", f"{key} has no '{n}'", did_you_mean(str(n), known)) for n in given if n not in known]
     if faults:
         raise ConfigError(faults)
     try:
@@ -81,6 +83,12 @@ def of_names(header: Sequence[str] | None, quote: str | None, tags: Sequence[str
         faults.append(Fault("tags", f"'{tags}' is no list of columns", f"write [{tags}]"))
     if header is not None and (isinstance(header, str) or len(set(header)) < len(header) or not header):
         faults.append(Fault("header", f"{header!r} is no list of different names", "write [first,second]"))
-    if quote not in (None, "none") and len(quote or "") != 1:
-        faults.append(Fault("quote", f"'{quote}' is no quote character", "give one character, or none"))
+    if quote not in (None, "none") and not _is_quote(quote):
+        to_do = "give one character that is neither white space nor a comma, or none"
+        faults.append(Fault("quote", f"{quote!r} is no quote character", to_do))
     return faults
+
+
+def _is_quote(quote: Any) -> bool:
+    """Whether it can quote in a csv and in a tsv file: ends of lines and what parts fields can not."""
+    return isinstance(quote, str) and len(quote) == 1 and not quote.isspace() and quote != ","

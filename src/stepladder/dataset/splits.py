@@ -31,7 +31,7 @@ class Split:
         faults = [
             Fault(name, f"{share} is no share", "give a number from 0 to below 1")
             for name, share in (("test", self.test), ("validation", self.validation))
-            if not 0 <= share < 1
+            if not (_is_number(share) and 0 <= share < 1)
         ]
         if not faults and self.test + self.validation >= 1:
             faults = [
@@ -39,6 +39,10 @@ class Split:
             ]
         if faults:
             raise ConfigError(faults)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _position(text: str) -> float:
@@ -153,7 +157,8 @@ def without_overlap(
         for side, row, other, twin in found:
             ledger.take_out(row.place, f"overlap: this {_named(side)} row asks what a {other} row asks ({twin.place})")
     if found:
-        done = "taken out of training" if policy == "drop" else "kept"
+        gone = Counter(_named(side) for side, *_ in found)
+        done = ", ".join(f"{count} taken out of {side}" for side, count in gone.items()) if policy == "drop" else "kept"
         ledger.notes.append(f"{len(found)} rows ask what a held-out row asks: {done} (dataset.on_overlap={policy})")
     return kept, len(found)
 
@@ -167,7 +172,7 @@ def _overlap_error(found: Sequence[tuple[Side, Row, Side, Row]]) -> DataError:
     return DataError(
         f"{len(found)} training or validation rows ask what a held-out row asks",
         "; ".join(examples),
-        "take them out, or say dataset.on_overlap=drop (takes the training row out) or keep",
+        "take them out, or say dataset.on_overlap=drop (test rows stay, then validation rows) or keep",
     )
 
 

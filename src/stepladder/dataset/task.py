@@ -32,10 +32,21 @@ class TaskSpec:
     schema: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        faults = []
         if self.kind not in (None, "choice", "text", "json"):
-            raise ConfigError(Fault("kind", f"'{self.kind}' is no kind of task", "say choice, text or json"))
+            faults.append(Fault("kind", f"'{self.kind}' is no kind of task", "say choice, text or json"))
+        if not _is_given_as(str, self.instruction):
+            faults.append(Fault("instruction", f"{self.instruction!r} is not text", "give text, or null"))
+        if not _is_given_as(Mapping, self.schema):
+            faults.append(Fault("schema", f"{self.schema!r} is no schema", "give a JSON schema, or null"))
+        if faults:
+            raise ConfigError(faults)
         if self.schema is not None and self.kind != "json":
             raise ConfigError(Fault("schema", "a schema is for json tasks", "say kind=json, or take the schema off"))
+
+
+def _is_given_as(kind: type, value: object) -> bool:
+    return value is None or isinstance(value, kind)
 
 
 def task_of(

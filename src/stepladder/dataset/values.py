@@ -12,6 +12,9 @@ from typing import Any
 
 from stepladder.dataset.accounts import RowError
 
+DEEPEST = 100
+"""How deep lists and objects of a JSON answer may nest: what reads a schema off them goes down step by step."""
+
 
 def text_of(value: Any) -> str:
     """A value as text: nothing at all is "", a list is joined by ", ", true and numbers are as in JSON."""
@@ -24,7 +27,10 @@ def text_of(value: Any) -> str:
     if isinstance(value, Mapping):
         return compact(value)
     if isinstance(value, list | tuple):
-        return ", ".join(text_of(item) for item in value)
+        try:
+            return ", ".join(text_of(item) for item in value)
+        except RecursionError:
+            raise RowError("a value is nested too deep") from None
     if isinstance(value, bytes):
         raise RowError("a value is bytes, not text")
     return str(value)
@@ -35,7 +41,7 @@ def list_of(value: Any, column: str) -> list[Any]:
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise RowError(f"{column} is neither a list nor the JSON text of one") from None
     if value is None or value == "":
         return []
@@ -49,15 +55,34 @@ def json_of(value: Any, column: str) -> str:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise RowError(f"{column} is not JSON: {error.msg} at character {error.pos + 1}") from None
+        except (ValueError, RecursionError) as error:
+            raise RowError(f"{column} is not JSON: {not_json(error)}") from None
+    if _is_deep(value):
+        raise RowError(f"{column} is nested more than {DEEPEST} deep")
     return compact(value)
+
+
+def not_json(error: ValueError | RecursionError) -> str:
+    """Why `json.loads` did not read a text."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos + 1}"
+    return "nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [v.values() if isinstance(v, Mapping) else v for v in level if isinstance(v, Mapping | list | tuple)]
+        level = [item for items in inner for item in items]
+    return any(isinstance(v, Mapping | list | tuple) for v in level)
 
 
 def compact(value: Any) -> str:
     """JSON without needless white space, keys in their own order, everything readable as it is."""
     try:
         return _sound(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    except RecursionError:
+        raise RowError("a value is nested too deep") from None
     except (TypeError, ValueError) as error:
         raise RowError(f"a value can not be written as JSON: {error}") from None
 

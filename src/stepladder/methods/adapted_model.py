@@ -34,8 +34,8 @@ class AdaptedModel:
 
     @property
     def reads(self) -> frozenset[str]:
-        own: frozenset[str] = frozenset({"labels"}) if self.tuning.reads else frozenset()
-        return self.context.reads | self.tuning.reads | own
+        """With the task, also where nothing is learnt: a stored fit can then be asked new questions of its task."""
+        return self.context.reads | self.tuning.reads | {"labels"}
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
         """Fit the context, then the weights; a frozen model is not even loaded."""

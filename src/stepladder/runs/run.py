@@ -12,7 +12,6 @@ from typing import Any
 
 from stepladder.config.schema import Compute
 from stepladder.dataset.dataset import Loaded
-from stepladder.files import read_json
 from stepladder.methods.method import Method
 from stepladder.records import Probe
 from stepladder.resources import Devices, Progress, Resources, Silent
@@ -91,7 +90,7 @@ class Run:
             "reused": self.reused,
             "scores": self.scores,
             "costs": self.costs,
-            "rows": (read_json(self.score.folder / "scores.json") or {}).get("rows", {}),
+            "rows": self.prepared.data.accounts.as_dict(),
         }
 
 

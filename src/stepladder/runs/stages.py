@@ -17,12 +17,24 @@ from stepladder.config.build import Component, build
 from stepladder.config.identity import digest, identity
 from stepladder.config.schema import UNTARGETED
 from stepladder.dataset.dataset import Loaded
-from stepladder.errors import ConfigError, Fault
+from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.suite import Suite, SuiteScores
-from stepladder.files import read_lines, write_lines, write_text
+from stepladder.files import read_json, read_lines, write_lines, write_text
 from stepladder.methods.method import Method
-from stepladder.records import Decoding, Example, Passage, Prediction, Probe, Question, Task
+from stepladder.records import (
+    Answer,
+    Choice,
+    Decoding,
+    Example,
+    Json,
+    Passage,
+    Prediction,
+    Probe,
+    Question,
+    Task,
+    Text,
+)
 from stepladder.resources import Resources
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.provenance import provenance
@@ -134,7 +146,17 @@ def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str
     decoding = replace(decoding, seed=experiment.seed if decoding.mode == "sampled" else 0)
     suites = {name: built[f"evaluation.{name}"] for name in experiment.evaluation}
     data.held_out(experiment.rows)
+    _learnable(built["method"].object, data)
     return Prepared(experiment, built["method"], decoding, suites, data)
+
+
+def _learnable(method: Method, data: Loaded) -> None:
+    for what, there, to_do in (
+        ("train", data.train, "give dataset.train=FILE"),
+        ("corpus", data.corpus, "give dataset.corpus=FILE or dataset.train=FILE"),
+    ):
+        if what in method.reads and not there:
+            raise ConfigError(Fault(f"dataset.{what}", f"the method reads the {what} rows, and there are none", to_do))
 
 
 def _decodable(decoding: Decoding, task: Task) -> None:
@@ -150,6 +172,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     """Fit the method and save it under `folder`/artefact. Returns the facts of the fit."""
     (folder / "metrics.jsonl").unlink(missing_ok=True)
     _record(prepared, folder)
+    write_text(folder / "task.json", json.dumps(_task(prepared.data.task), indent=1, ensure_ascii=False))
     method: Method = prepared.method.object
     resources = replace(resources, folder=folder, facts={})
     started = time.perf_counter()
@@ -193,7 +216,13 @@ def _cost(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
-    return [Prediction(**{**row, "shown": tuple(row["shown"])}) for row in read_lines(folder / "predictions.jsonl")]
+    file = folder / "predictions.jsonl"
+    try:
+        return [Prediction(**{**row, "shown": tuple(row["shown"])}) for row in read_lines(file)]
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"The stored predictions are broken: {error}", str(file), "delete that folder; it is made anew"
+        ) from error
 
 
 def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: int) -> dict[str, Any]:
@@ -232,6 +261,16 @@ def _record(prepared: Prepared, folder: Path) -> None:
 
 def _task(task: Task) -> dict[str, Any]:
     return {"instruction": task.instruction, "kind": task.kind, **asdict(task.answer)}
+
+
+def read_task(folder: Path) -> Task:
+    """The task that a fit was made for."""
+    found = read_json(folder / "task.json")
+    if found is None:
+        raise StoreError("The fit does not tell its task", str(folder / "task.json"), "run the experiment again")
+    kinds: dict[str, Callable[..., Answer]] = {"choice": Choice, "text": Text, "json": Json}
+    instruction, kind = found.pop("instruction"), found.pop("kind")
+    return Task(instruction, kinds[kind](**{k: tuple(v) if k == "labels" else v for k, v in found.items()}))
 
 
 def _asked(question: Question) -> list[Any]:

@@ -12,10 +12,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from stepladder.config.compose import PARTS, Composed, compose, references
+from stepladder.config.compose import PARTS, Composed, references
 from stepladder.config.overrides import lists, parse
 from stepladder.config.schema import Comparison
-from stepladder.config.settle import settle, validate
+from stepladder.config.settle import settled, validate
 from stepladder.errors import ConfigError, Fault
 from stepladder.runs.experiment import Experiment
 
@@ -45,9 +45,8 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     parsed = parse(texts)
     listed = lists(parsed)
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    base = compose(fixed, config_dir)
-    settled = settle(base, trust)
-    comparison: Comparison = validate(settled, trust, heavy=False)["comparison"].object
+    _, base = settled(fixed, config_dir, trust)
+    comparison: Comparison = validate(base, trust, heavy=False)["comparison"].object
     said = {o.key_or_group for o in parsed if not o.is_sweep_override()}
     vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in said} | listed
     empty = [key for key, values in vary.items() if not values]
@@ -58,8 +57,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     variants, notices = [], []
     for values in product(*vary.values()):
         own = tuple(f"{key}={value}" for key, value in zip(vary, values, strict=True))
-        composed = compose([*fixed, *own], config_dir)
-        config = settle(composed, trust)
+        composed, config = settled([*fixed, *own], config_dir, trust)
         validate(config, trust)
         experiment = Experiment.from_config(config, composed.choices)
         variants.append(Variant(_name(composed, vary), own, config["seed"], experiment))
@@ -67,7 +65,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     if "comparison.baseline" not in said and comparison.baseline not in {v.name.split(" ")[0] for v in variants}:
         comparison = replace(comparison, baseline=None)  # the file's own baseline is left out of this comparison
     # an override that one of the methods uses is not worth a word
-    return Plan(comparison, tuple(_collapsed(variants)), settled, tuple(sorted(set.intersection(*notices))))
+    return Plan(comparison, tuple(_collapsed(variants)), base, tuple(sorted(set.intersection(*notices))))
 
 
 def _text(value: object) -> str:
@@ -80,9 +78,9 @@ def _name(composed: Composed, vary: Mapping[str, Sequence[str]]) -> str:
     used = references(composed.config["method"], composed.config)
     own = dict(text.split("=", 1) for text in composed.overrides if text.split("=", 1)[0] in vary)
     others = [
-        f"{key}={value}"
+        f"{key.lstrip('+')}={value}"
         for key, value in own.items()
-        if key not in ("method", "seed") and ((top := key.split(".")[0]) not in PARTS or top in used)
+        if key not in ("method", "seed") and ((top := key.lstrip("+").split(".")[0]) not in PARTS or top in used)
     ]
     return " ".join([str(composed.choices["method"]), *others])
 
