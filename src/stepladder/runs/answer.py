@@ -32,8 +32,8 @@ def answer(folder: Path, file: Path, around: Circumstances) -> tuple[list[dict[s
     """
     experiment = stored_experiment(folder)
     fit = _fit_of(folder)
-    nodes = {"dataset": experiment.dataset, "method": experiment.method, "decoding": experiment.decoding}
-    nodes["decoding"] = {"_target_": UNTARGETED["decoding"], **experiment.decoding}
+    decoded = {"_target_": UNTARGETED["decoding"], **experiment.decoding}
+    nodes = {"dataset": experiment.dataset, "method": experiment.method, "decoding": decoded}
     built = build(nodes, wanted={"dataset": Dataset, "method": Method}, trust=around.trust)
     questions, accounts = built["dataset"].object.questions(str(file))
     for note in accounts.notes:

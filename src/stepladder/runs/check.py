@@ -5,7 +5,6 @@ Knows prepared experiments and the store; loads no model.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from stepladder.records import Choice
@@ -49,4 +48,4 @@ def _steps(prepared: Prepared) -> int:
     training: Any = getattr(getattr(prepared.method.object, "tuning", None), "training", None)
     if training is None:
         return 0
-    return int(math.ceil(len(prepared.data.train) / training.batch_size) * training.epochs)
+    return int(training.steps(len(prepared.data.train)))

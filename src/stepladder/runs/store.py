@@ -124,9 +124,8 @@ class Store:
         try:
             facts = make(folder)
         except UserError:
-            shutil.rmtree(
-                folder
-            )  # what the user will mend has another key, or is made anew: nothing half-written stays
+            # what the user will mend has another key, or is made anew: nothing half-written stays
+            shutil.rmtree(folder)
             raise
         done = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         write_text(folder / "done.json", json.dumps(done, indent=1, ensure_ascii=False))
