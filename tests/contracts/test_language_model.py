@@ -79,8 +79,8 @@ def test_scores_are_log_probabilities_of_whole_answers(model, prompts):
         ids = torch.tensor([prompts[0] + answer])
         where = torch.arange(ids.shape[1])[None] >= len(prompts[0])
         with torch.no_grad():
-            logs = model.answer_logits(ids, torch.ones_like(where), where).log_softmax(-1)
-        assert found == pytest.approx(float(logs[range(len(answer)), answer].sum()), abs=1e-3)
+            losses = model.answer_losses(ids, torch.ones_like(where), where)
+        assert found == pytest.approx(-float(losses.sum()), abs=1e-3)
         assert length == len(answer)
     assert torch.tensor(scores.log_probabilities).exp().sum() <= 1
 
@@ -95,7 +95,7 @@ def test_a_label_that_begins_another_does_not_take_its_share(model, prompts):
     where = torch.zeros_like(ids, dtype=torch.bool)
     where[0, len(prompts[0])] = True
     with torch.no_grad():
-        beginning = model.answer_logits(ids, torch.ones_like(where), where).log_softmax(-1)[0, first]
+        beginning = -model.answer_losses(ids, torch.ones_like(where), where)[0]
     assert both.log_probabilities[0] < float(beginning)
 
 

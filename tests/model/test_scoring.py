@@ -13,6 +13,7 @@ from stepladder.errors import ModelError
 from stepladder.model.causal import CausalModel, batched
 from stepladder.model.chat import Chat
 from stepladder.model.language_model import VirtualTokens
+from stepladder.model.reading import check as check_network
 from stepladder.model.scoring import Trie
 from stepladder.model.toy import ToyCheckpoint, toy_tokenizer
 
@@ -86,8 +87,9 @@ def test_virtual_tokens_count(model, kind):
     answer = torch.zeros_like(ids, dtype=torch.bool)
     answer[0, 5:] = True
     with torch.no_grad():
-        ours, theirs = adapted.answer_logits(ids, torch.ones_like(answer), answer), wrapped(input_ids=ids).logits
-    assert torch.allclose(ours, theirs[0, -4:-1], atol=1e-5)
+        ours, theirs = adapted.answer_losses(ids, torch.ones_like(answer), answer), wrapped(input_ids=ids).logits
+    theirs = torch.nn.functional.cross_entropy(theirs[0, -4:-1], ids[answer], reduction="none")
+    assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_a_prompt_that_does_not_fit_is_told(model):
@@ -148,7 +150,7 @@ def from_configuration(config: transformers.PreTrainedConfig) -> CausalModel:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_other_architectures(name):
     model = from_configuration(ARCHITECTURES[name])
-    model.network.check()
+    check_network(model.network)
     check(model, PROMPTS, [LABELS] * 3)
 
 
@@ -165,7 +167,7 @@ def test_other_architectures(name):
 )
 def test_an_architecture_that_would_score_wrongly_is_refused(config):
     with pytest.raises(ModelError, match=config.model_type):
-        from_configuration(config).network.check()
+        check_network(from_configuration(config).network)
 
 
 def test_a_head_that_does_more_than_we_know_is_refused():
@@ -178,4 +180,4 @@ def test_a_head_that_does_more_than_we_know_is_refused():
 
     model.module.forward = doubled
     with pytest.raises(ModelError, match="something of its own"):
-        model.network.check()
+        check_network(model.network)

@@ -5,7 +5,7 @@ import sys
 import peft
 import pytest
 import torch
-from toys import LORA, QUICK, logits, loss, rows, shipped, toy
+from toys import LORA, QUICK, losses, rows, shipped, toy
 
 from stepladder.errors import ConfigError, ModelError
 from stepladder.resources import Resources
@@ -20,7 +20,7 @@ from stepladder.tuning.tuning import TrainingRow, Tuning
 def test_every_shipped_adapter_trains_and_comes_back(name, dtype, tmp_path):
     model = toy(bias=True, dtype=dtype)
     before = {key: value.clone() for key, value in model.module.state_dict().items()}
-    untuned = logits(model)
+    untuned = losses(model)
     tuning = FineTune(
         shipped(name), Training(epochs=10, batch_size=8, precision=dtype, learning_rate=2e-2, patience=None)
     )
@@ -28,14 +28,14 @@ def test_every_shipped_adapter_trains_and_comes_back(name, dtype, tmp_path):
     tuned = tuning.tune(model, rows(model), rows(model), resources)
 
     assert isinstance(tuning, Tuning)
-    assert resources.facts["best_validation_loss"] < 0.995 * loss(untuned, model)
+    assert resources.facts["best_validation_loss"] < 0.995 * untuned.mean().item()
     assert all(torch.equal(value, before[key]) for key, value in model.module.state_dict().items())
-    assert torch.equal(logits(model), untuned)
+    assert torch.equal(losses(model), untuned)
 
     tuning.save(tmp_path, tuned)
     loaded = tuning.load(tmp_path, model, Resources())
-    assert torch.equal(logits(loaded), logits(tuned))
-    assert not torch.equal(logits(loaded), untuned)
+    assert torch.equal(losses(loaded), losses(tuned))
+    assert not torch.equal(losses(loaded), untuned)
     assert not list(tmp_path.glob("*.bin"))
 
 
@@ -90,12 +90,12 @@ def test_saved_full_model_opens_in_plain_transformers_with_its_tokenizer(tmp_pat
 
 def test_an_adapter_that_rewrites_the_base_leaves_the_given_one_as_it_was(tmp_path):
     model = toy()
-    untuned = logits(model)
+    untuned = losses(model)
     tuning = FineTune(peft.LoraConfig(r=4, init_lora_weights="pissa", target_modules="all-linear"), QUICK)
     tuned = tuning.tune(model, rows(model), (), Resources())
-    assert torch.equal(logits(model), untuned)
+    assert torch.equal(losses(model), untuned)
     tuning.save(tmp_path, tuned)
-    torch.testing.assert_close(logits(tuning.load(tmp_path, model, Resources())), logits(tuned))
+    torch.testing.assert_close(losses(tuning.load(tmp_path, model, Resources())), losses(tuned))
 
 
 @pytest.mark.parametrize(
@@ -125,15 +125,15 @@ def test_virtual_tokens_take_their_share_of_the_window():
 def test_qlora_trains_on_a_base_in_four_bits(tmp_path):
     pytest.importorskip("bitsandbytes", reason="the extra 'quantized' is not installed")
     model = toy()
-    untuned = logits(model)
+    untuned = losses(model)
     tuning = FineTune(shipped("qlora"), QUICK)
     resources = Resources()
     tuned = tuning.tune(model, rows(model), rows(model), resources)
     assert tuned.module.get_base_model().model.layers[0].mlp.up_proj.base_layer.weight.dtype == torch.uint8
-    assert resources.facts["best_validation_loss"] < 0.95 * loss(untuned, model)
-    assert torch.equal(logits(model), untuned)
+    assert resources.facts["best_validation_loss"] < 0.95 * untuned.mean().item()
+    assert torch.equal(losses(model), untuned)
     tuning.save(tmp_path, tuned)
-    assert torch.equal(logits(tuning.load(tmp_path, model, Resources())), logits(tuned))
+    assert torch.equal(losses(tuning.load(tmp_path, model, Resources())), losses(tuned))
 
 
 def test_qlora_without_its_extra_says_what_to_install(monkeypatch):

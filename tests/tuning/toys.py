@@ -37,9 +37,9 @@ def rows(model, count=24):
     ]
 
 
-def logits(model):
+def losses(model):
     with torch.no_grad():
-        return model.answer_logits(*collate(rows(model)))
+        return model.answer_losses(*collate(rows(model)))
 
 
 def shipped(name):
@@ -50,8 +50,3 @@ def shipped(name):
 
 def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def loss(found, model):
-    batch = collate(rows(model))
-    return torch.nn.functional.cross_entropy(found.float(), batch.ids[batch.answer]).item()

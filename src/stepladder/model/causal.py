@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from stepladder.errors import ModelError
 from stepladder.model import generation, scoring
@@ -89,14 +90,13 @@ class CausalModel:
         if schema is not None:
             grammar = JsonGrammar(self.tokenizer, self.chat.end, self.network.vocabulary, schema)
         draw = generation.Draw(temperature, seed)
-        batches = batched(lengths, costs, micro_batch)
-        return generation.generate(self.network, self.chat, prompts, batches, budgets, draw, grammar)
+        waves = in_waves(lengths, costs, micro_batch)
+        return generation.generate(self.network, self.chat, prompts, waves, budgets, draw, grammar)
 
-    def answer_logits(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
+    def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
         if bool(answer[:, 0].any()):
             raise ValueError("an answer can not begin at the first token: nothing stands before it")
-        hidden = self.network.hidden(ids)
-        return self.network.logits(hidden[:, :-1][answer[:, 1:]])
+        return self.network.losses(self.network.hidden(ids, mask, pad(answer[:, 1:], (0, 1))), ids[answer])
 
     def adapted(self, module: nn.Module, virtual: Callable[[int], VirtualTokens] | None = None) -> CausalModel:
         return replace(self, module=module, virtual=virtual)
@@ -130,3 +130,18 @@ def batched(lengths: Sequence[int], costs: Sequence[int], micro_batch: int | Non
             dearest = costs[index]
         batches[-1].append(index)
     return batches
+
+
+def in_waves(lengths: Sequence[int], costs: Sequence[int], micro_batch: int | None) -> list[tuple[int, list[int]]]:
+    """Row indices, longest first, in waves with the number of rows of each that are in the machine at once.
+
+    A wave ends where rows cost less than half of its dearest: the next one has room for twice as many.
+    """
+    waves: list[tuple[int, list[int]]] = []
+    dearest = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if not waves or 2 * costs[index] < dearest or costs[index] > dearest:
+            dearest = costs[index]
+            waves.append((micro_batch or max(1, _TOKENS_AT_ONCE // dearest), []))
+        waves[-1][1].append(index)
+    return waves

@@ -18,6 +18,7 @@ from transformers.utils import logging
 from stepladder.errors import ModelError
 from stepladder.model.causal import CausalModel
 from stepladder.model.chat import Chat
+from stepladder.model.reading import check
 
 _DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 
@@ -26,7 +27,7 @@ def load_causal(folder: Path, dtype: str, device: torch.device | str | None = No
     """A causal model, ready to predict, on `device` (none: the first GPU, else the processor)."""
     module, tokenizer = load_parts(AutoModelForCausalLM, folder, dtype, device)
     model = CausalModel(module, Chat(tokenizer))
-    model.network.check()
+    check(model.network)
     return model
 
 

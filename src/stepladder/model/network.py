@@ -7,37 +7,19 @@ alike. What comes after a prompt looks back through a mask of its own.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from stepladder.errors import ModelError
+from stepladder.model import attention
+from stepladder.model.cross_entropy import frozen_head_losses, head_losses
 from stepladder.model.language_model import VirtualTokens
 
 Virtual = Callable[[int], VirtualTokens]
-
-
-@dataclass
-class Read:
-    """What a batch has read so far.
-
-    cache: keys and values of every column. visible: (batch, columns), false at padding. positions: (batch, columns).
-    """
-
-    cache: Any
-    visible: Tensor
-    positions: Tensor
-
-    def keep(self, rows: Tensor) -> Read:
-        """The same for some of the rows only."""
-        self.cache.batch_select_indices(rows)
-        return Read(self.cache, self.visible[rows], self.positions[rows])
 
 
 class Network:
@@ -86,50 +68,77 @@ class Network:
             ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
         return ids.to(self.device), lengths.to(self.device)
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """Hidden states (batch, length, width) of right-padded rows; gradients flow."""
-        with self._attention_for(ids.shape[1]):
-            return self._forward(ids, None)
+    @property
+    def ours(self) -> bool:
+        """Whether the attention of this house serves the model."""
+        return attention.suits(self.causal)
 
-    @contextmanager
-    def _attention_for(self, length: int) -> Iterator[None]:
-        """On a CPU the backward pass of fused attention is slow; plain attention trains short rows faster."""
-        usual = self.config._attn_implementation
-        plain = torch.is_grad_enabled() and self.device.type == "cpu" and usual == "sdpa" and length <= 512
-        if plain:
-            self.causal.set_attn_implementation("eager")
-        try:
-            yield
-        finally:
-            if plain:
-                self.causal.set_attn_implementation(usual)
+    def hidden(self, ids: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
+        """Hidden states (wanted.sum(), width) at the `wanted` places of right-padded rows, row by row; gradients flow.
 
-    def read(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Read]:
-        """Read prompts: the hidden state at each row's last token (batch, width), and what later tokens look at."""
-        cache = DynamicCache()
-        hidden = self._forward(ids, cache)
-        rows, columns = len(ids), cache.get_seq_length()
-        positions = torch.arange(columns, device=ids.device).expand(rows, -1)
-        visible = positions < (lengths + columns - ids.shape[1])[:, None]
-        return hidden[torch.arange(rows, device=ids.device), lengths - 1], Read(cache, visible, positions)
-
-    def extend(self, read: Read, ids: Tensor, positions: Tensor, among: Tensor) -> tuple[Tensor, Read]:
-        """Read more tokens (batch, n) at `positions`, counted from each row's start, virtual tokens included.
-
-        Each sees all that was visible in `read`, and of the new tokens those that `among` (batch, n, n) allows.
+        ids, mask, wanted: (batch, length). What all rows begin with, before anything is wanted, is read once, and
+        padding is not read.
         """
-        past = read.visible[:, None, :].expand(-1, ids.shape[1], -1)
-        seen = torch.cat([read.positions, positions], dim=1)
-        mask = self._masks(torch.cat([past, among], dim=2), positions, seen)
+        if self.virtual is not None or not self.ours:
+            return self._forward(ids, None)[wanted]
+        same = ((ids == ids[:1]) & mask & ~wanted).all(dim=0).long().cumprod(dim=0)
+        prefix = int(same.sum()) if len(ids) > 1 else 0
+        real = mask[:, prefix:]
+        sight = attention.Rows(real.sum(dim=1).tolist(), prefix, ids.device)
+        places = torch.arange(ids.shape[1], device=ids.device)
+        positions = torch.cat([places[:prefix], places[prefix:].expand_as(real)[real]])
+        hidden = self.through(sight, torch.cat([ids[0, :prefix], ids[:, prefix:][real]])[None], positions[None])
+        return hidden[0, prefix:][wanted[:, prefix:][real]]
+
+    def through(self, sight: attention.Sight, ids: Tensor, positions: Tensor) -> Tensor:
+        """Hidden states (batch, n, width) of tokens at `positions`, which see what `sight` says."""
+        return attention.through(self.causal, sight, input_ids=ids, position_ids=positions)
+
+    def prefix(self, ids: Sequence[int]) -> list[tuple[Tensor, Tensor]] | None:
+        """Keys and values (1, heads, columns, size), layer by layer, of what every row begins with: virtual tokens,
+        then `ids`. None where that is nothing."""
+        if not ids:
+            virtual = self.virtual(1) if self.virtual else None
+            if virtual is None:
+                return None
+            if virtual.cache is not None:
+                return [(layer.keys.to(self._dtype), layer.values.to(self._dtype)) for layer in virtual.cache.layers]
+        _, cache = self.read(torch.tensor([list(ids)], dtype=torch.long, device=self.device))
+        return [(layer.keys, layer.values) for layer in cache.layers]
+
+    def read(self, ids: Tensor) -> tuple[Tensor, Any]:
+        """Hidden states of right-padded rows, and transformers' cache of what they read."""
+        cache = DynamicCache()
+        return self._forward(ids, cache), cache
+
+    def extend(self, cache: Any, ids: Tensor, allowed: Tensor, positions: Tensor, seen: Tensor) -> Tensor:
+        """Hidden states (batch, n, width) of more tokens `ids` (batch, n), which join the `cache`.
+
+        allowed (batch, n, columns): which columns, new ones last, each sees; seen (batch, columns): their positions.
+        """
+        mask = self._masks(allowed, positions, seen)
         body = self.causal.base_model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=read.cache, use_cache=True
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
-        visible = torch.cat([read.visible, torch.ones_like(ids, dtype=torch.bool)], dim=1)
-        return body.last_hidden_state, Read(body.past_key_values, visible, seen)
+        hidden: Tensor = body.last_hidden_state
+        return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (n, vocabulary) of hidden states (n, width)."""
         logits: Tensor = self.causal.get_output_embeddings()(hidden)
+        return self._corrected(logits)
+
+    def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy (n,), natural, float32, of `targets` (n,) after hidden states (n, width); gradients flow."""
+        head = self.causal.get_output_embeddings()
+        probe = torch.ones(1, device=hidden.device)
+        plain = type(head) is nn.Linear and self._corrected(probe) is probe
+        if plain and head.bias is None and not head.weight.requires_grad:
+            return frozen_head_losses(hidden, head.weight, targets)
+        return head_losses(hidden, self.logits, targets)
+
+    def _corrected(self, logits: Tensor) -> Tensor:
+        """What some architectures do to logits after the head."""
         scale = getattr(self.config, "logit_scale", None)  # Cohere
         if scale:
             logits = logits * scale
@@ -138,38 +147,6 @@ class Network:
             logits = logits / scaling
         cap = getattr(self.config, "final_logit_softcapping", None)  # Gemma 2 and 3
         return torch.tanh(logits / cap) * cap if cap else logits
-
-    def check(self) -> None:
-        """Raise ModelError when this architecture does not keep to what is taken for granted here.
-
-        Six tokens, read at once by the model's own forward and in two parts by ours, must give the same.
-        """
-        takes = set(inspect.signature(self.causal.base_model.forward).parameters)
-        if not {"position_ids", "past_key_values", "attention_mask"} <= takes:
-            raise self._unfit("takes no positions")
-        other = set(getattr(self.config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-        if other:
-            raise self._unfit(f"has layers of another kind: {', '.join(sorted(other))}")
-        ids = torch.arange(1, 7, device=self.device)[None] % self.config.vocab_size
-        among = torch.ones(1, 2, 2, dtype=torch.bool, device=self.device).tril()
-        try:
-            with self.predicting():
-                own = self.causal(ids).logits[0, 3:].float().log_softmax(-1)
-                last, read = self.read(ids[:, :4], torch.tensor([4], device=self.device))
-                after, _ = self.extend(read, ids[:, 4:], torch.tensor([[4, 5]], device=self.device), among)
-                ours = self.logits(torch.cat([last, after[0]])).float().log_softmax(-1)
-        except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-            raise self._unfit(f"can not be read in two parts: {error}") from error
-        difference = float((own - ours).abs().max())
-        if not difference < (1e-2 if self._dtype == torch.float32 else 0.5):
-            raise self._unfit(f"computes something of its own: log-probabilities differ by {difference:.3g}")
-
-    def _unfit(self, why: str) -> ModelError:
-        return ModelError(
-            f"A model of type '{self.config.model_type}' can not be used: it {why}",
-            "model",
-            "choose a decoder-only model with attention in every layer (Llama, Qwen, Mistral, Gemma, Phi, ...)",
-        )
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stepladder.model.language_model import Scores
 from stepladder.model.network import Network
+from stepladder.model.reading import Prefix, begin, shared
 
 Tokens = Sequence[int]
 _HEAD_ROWS = 256  # how many rows of logits exist at once: 50 MB with a vocabulary of 50,000
@@ -77,8 +78,9 @@ def score(
     candidates: Sequence[Sequence[Tokens]],
     batches: Sequence[Sequence[int]],
 ) -> Iterator[tuple[int, Scores]]:
-    """Scores of `candidates[i]` after `prompts[i]`, batch by batch."""
+    """Scores of `candidates[i]` after `prompts[i]`, batch by batch. What all prompts begin with is read once."""
     tries: dict[int, Trie] = {}
+    prefix = shared(network, prompts)
     for batch in batches:
         begun = time.perf_counter()
         for index in batch:
@@ -87,28 +89,25 @@ def score(
                 tries[key] = Trie.of(candidates[index])
         rows = [tries[id(candidates[index])] for index in batch]
         with network.predicting():
-            found = _batch(network, [prompts[index] for index in batch], rows)
+            found = _batch(network, prefix, [prompts[index][len(prefix.tokens) :] for index in batch], rows)
         seconds = (time.perf_counter() - begun) / len(batch)
         for index, trie, edges in zip(batch, rows, found, strict=True):
             logs = tuple(math.fsum(edges[e] for e in path) for path in trie.paths)
             yield index, Scores(logs, tuple(map(len, trie.paths)), seconds)
 
 
-def _batch(network: Network, prompts: Sequence[Tokens], tries: Sequence[Trie]) -> list[list[float]]:
+def _batch(network: Network, prefix: Prefix, prompts: Sequence[Tokens], tries: Sequence[Trie]) -> list[list[float]]:
     """Of each row the log-probability of each edge of its trie."""
-    ids, lengths = network.pad(prompts)
-    hidden, read = network.read(ids, lengths)
-    hidden = hidden[:, None]
     widest = max(len(trie.tokens) for trie in tries)
+    reading = begin(network, prefix, len(prompts), max(map(len, prompts)) + widest)
+    hidden = reading.read(prompts)[:, None]
     if widest:
         nodes, _ = network.pad([(*trie.tokens, *[0] * (widest - len(trie.tokens))) for trie in tries])
         depth, _ = network.pad([(*trie.depth, *[0] * (widest - len(trie.depth))) for trie in tries])
         among = torch.eye(widest, dtype=torch.bool).repeat(len(tries), 1, 1)
         for row, trie in enumerate(tries):
             among[row, : len(trie.tokens), : len(trie.tokens)] = trie.ancestors
-        start = read.visible.sum(dim=1, keepdim=True)
-        after, _ = network.extend(read, nodes, start + depth, among.to(nodes.device))
-        hidden = torch.cat([hidden, after], dim=1)
+        hidden = torch.cat([hidden, reading.extend(nodes, depth, among.to(nodes.device))], dim=1)
     return _edges(network, hidden, tries)
 
 

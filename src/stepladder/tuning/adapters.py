@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -177,8 +178,44 @@ def _peft(adapter: object) -> PeftConfig:
 
 
 def _wrapped(model: LanguageModel, module: PeftModel) -> LanguageModel:
+    _quicken(module)
     config = module.active_peft_config
     return model.adapted(module, _virtual(module, config.num_virtual_tokens) if config.is_prompt_learning else None)
+
+
+def _quicken(module: nn.Module) -> None:
+    """LoRA over a frozen linear layer, without frills, computes as one function; everything else as PEFT has it."""
+    from peft.tuners import lora
+    from torch import nn
+
+    layers: list[Any] = [layer for layer in module.modules() if type(layer) is lora.Linear]
+    for layer in layers:
+        plain = type(layer.base_layer) is nn.Linear and not layer.lora_variant and not any(layer.lora_bias.values())
+        if plain and not layer.base_layer.weight.requires_grad:
+            layer.__class__ = _quick_kind()
+
+
+@cache
+def _quick_kind() -> type:
+    from peft.tuners import lora
+
+    from stepladder.tuning.low_rank import low_rank_linear
+
+    class QuickLinear(lora.Linear):  # type: ignore[misc]
+        def forward(self, x: Tensor, *arguments: Any, **named: Any) -> Tensor:
+            name, *others = [name for name in self.active_adapters if name in self.lora_A] or [None]
+            asks = arguments or named or others or name is None
+            if (
+                asks
+                or self.disable_adapters
+                or self.merged
+                or (self.training and getattr(self.lora_dropout[name], "p", 0.0))
+            ):
+                return super().forward(x, *arguments, **named)  # type: ignore[no-any-return]
+            base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
+            return low_rank_linear(x, base.weight, base.bias, a, b, self.scaling[name])
+
+    return QuickLinear
 
 
 def _virtual(module: PeftModel, length: int) -> Callable[[int], VirtualTokens]:

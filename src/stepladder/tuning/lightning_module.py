@@ -13,13 +13,14 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 
 from stepladder.errors import ModelError
@@ -40,8 +41,7 @@ TOKENS_ELSEWHERE = 16384
 
 def answer_loss(model: LanguageModel, batch: Batch) -> Tensor:
     """The sum over the answers' tokens of their cross-entropy (natural), in float32."""
-    logits = model.answer_logits(batch.ids, batch.mask, batch.answer)
-    return cross_entropy(logits.float(), batch.ids[batch.answer], reduction="sum")
+    return model.answer_losses(batch.ids, batch.mask, batch.answer).sum()
 
 
 class AnswerTuning(LightningModule):  # type: ignore[misc]
@@ -68,7 +68,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> Optimizer:
         groups = [{"params": list(self.best.trained.values()), "weight_decay": self.training_config.weight_decay}]
-        make = self.training_config.optimizer or AdamW
+        make = self.training_config.optimizer or partial(AdamW, fused=True)
         return make(groups, lr=self.peak)
 
     def training_step(self, step: Step, _: int) -> None:
@@ -84,7 +84,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.step, self.loss = step.number, loss.item()
         self._check_finite()
         if self.training_config.max_grad_norm is not None:
-            self.clip_gradients(optimizer, self.training_config.max_grad_norm, "norm")
+            clip_grad_norm_(self.best.trained.values(), self.training_config.max_grad_norm)
         rate = self.training_config.rate(step.number, self.total, self.peak)
         for group in optimizer.param_groups:
             group["lr"] = rate
