@@ -241,6 +241,8 @@ class CacheReading:
     """Keys and values lie in transformers' own cache, and its own attention looks at them through masks: for models
     that want more of their attention than ours does."""
 
+    takes_more: bool = False
+
     def __init__(self, network: Network, prefix: Prefix) -> None:
         self.network, self.prefix = network, prefix
         self._rows = 0
