@@ -111,7 +111,7 @@ class _Writing:
         while True:
             begun = time.perf_counter()
             asked, hidden = self._read() if self._has_room else self._extend()
-            tokens = _next(self.network.logits(hidden), asked, self.temperature)
+            tokens = _next(self.reading.logits(hidden), asked, self.temperature)
             for row, token in zip(asked, tokens, strict=True):
                 row.take(token, self.ends)
             seconds = (time.perf_counter() - begun) / len(asked)

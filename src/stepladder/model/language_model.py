@@ -45,6 +45,17 @@ class VirtualTokens:
     cache: Any = None
 
 
+@dataclass(frozen=True)
+class LowRank:
+    """What an adapter adds to a linear layer, x down' up': `down` (rank, in) and `up` (out, rank), its scaling in it.
+
+    A layer that is a linear one, `base_layer`, and no more than this beside it says so by a method `low_rank`.
+    """
+
+    down: Tensor
+    up: Tensor
+
+
 @runtime_checkable
 class LanguageModel(Protocol):
     """A causal model with its tokenizer and chat template.

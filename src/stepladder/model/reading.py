@@ -47,6 +47,10 @@ class Reading(Protocol):
         """Forget all rows but these; they are counted anew, in this order."""
         ...
 
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (n, vocabulary) of hidden states (n, width)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Prefix:
@@ -103,6 +107,9 @@ class SlotReading:
     takes_more: bool = True
     _layers: dict[int, _Layer] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.body = self.network.body()
+
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
         first, device = len(self.lengths), self.network.device
         lengths = torch.tensor([len(prompt) for prompt in prompts])
@@ -146,7 +153,13 @@ class SlotReading:
         self.lengths = [self.lengths[row] for row in rows]
 
     def _forward(self, ids: Tensor, places: Tensor, pass_: _Pass) -> Tensor:
-        return self.network.through(pass_, ids[None], places[None] + self.prefix.columns)[0]
+        positions = places + self.prefix.columns
+        if self.body is not None:
+            return self.body(ids, positions, pass_)
+        return self.network.through(pass_, ids, positions)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.network.logits(hidden, self.body.head if self.body else None)
 
     def layer(self, index: int, key: Tensor) -> _Layer:
         """The layer's keys and values; made when the first key (batch, heads, n, size) comes."""
@@ -206,18 +219,19 @@ class _Pass:
             flat = padded
         return torch.unflatten(flat, 0, (self.rows, self.longest)).transpose(1, 2)
 
-    def _seen(self, groups: int, before: int) -> Tensor:
-        """The mask for folded queries: (rows, 1, groups * longest, before + columns)."""
+    def _seen(self, groups: int, before: int, dtype: torch.dtype) -> Tensor:
+        """What to add to scores of folded queries: (rows, 1, groups * longest, before + columns)."""
         if (groups, before) not in self._masks:
             assert self.mask is not None
             mask = pad(self.mask, (before, 0), value=True)
-            self._masks[groups, before] = mask.repeat(1, groups, 1)[:, None]
+            unseen = ~mask.repeat(1, groups, 1)[:, None]
+            self._masks[groups, before] = torch.zeros_like(unseen, dtype=dtype).masked_fill_(unseen, -torch.inf)
         return self._masks[groups, before]
 
     def _in_place(self, query: Tensor, keys: Tensor, values: Tensor, prefix: Any, scaling: float) -> Tensor:
         """Scores in float32: what bfloat16 rounds off them changes the weights."""
         folds, groups = folded(query.float() * scaling, keys), query.shape[1] // keys.shape[1]
-        own = (folds @ keys.float().transpose(2, 3)).masked_fill(~self._seen(groups, 0), -torch.inf)
+        own = folds @ keys.float().transpose(2, 3) + self._seen(groups, 0, torch.float32)
         if prefix is None:
             return unfolded(own.softmax(dim=-1).to(values.dtype) @ values, self.longest)
         before_keys, before = prefix[0][0].float(), prefix[1][0]
@@ -232,7 +246,7 @@ class _Pass:
             before = prefix[0].shape[2]
             keys = torch.cat([prefix[0].expand(self.rows, -1, -1, -1), keys], dim=2)
             values = torch.cat([prefix[1].expand(self.rows, -1, -1, -1), values], dim=2)
-        mask = self._seen(query.shape[1] // keys.shape[1], before)
+        mask = self._seen(query.shape[1] // keys.shape[1], before, query.dtype)
         found = scaled_dot_product_attention(folded(query, keys), keys, values, attn_mask=mask, scale=scaling)
         return unfolded(found, self.longest)
 
@@ -276,6 +290,9 @@ class CacheReading:
             self._visible, self._positions, self._ends = self._visible[at], self._positions[at], self._ends[at]
         self._rows = len(rows)
 
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.network.logits(hidden)
+
 
 def check(network: Network) -> None:
     """Raise ModelError when this architecture does not keep to what is taken for granted here.
@@ -295,7 +312,7 @@ def check(network: Network) -> None:
             reading = begin(network, shared(network, [ids.tolist()]), 1, 6)
             last = reading.read([ids[:4].tolist()])
             after = reading.extend(ids[None, 4:].to(network.device))
-            ours = network.logits(torch.cat([last, after[0]])).float().log_softmax(-1)
+            ours = reading.logits(torch.cat([last, after[0]])).float().log_softmax(-1)
     except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise _unfit(network, f"can not be read in two parts: {error}") from error
     difference = float((own - ours).abs().mean())

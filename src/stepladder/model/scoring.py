@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stepladder.model.language_model import Scores
 from stepladder.model.network import Network
-from stepladder.model.reading import Prefix, begin, shared
+from stepladder.model.reading import Prefix, Reading, begin, shared
 
 Tokens = Sequence[int]
 _HEAD_ROWS = 256  # how many rows of logits exist at once: 50 MB with a vocabulary of 50,000
@@ -108,10 +108,10 @@ def _batch(network: Network, prefix: Prefix, prompts: Sequence[Tokens], tries: S
         for row, trie in enumerate(tries):
             among[row, : len(trie.tokens), : len(trie.tokens)] = trie.ancestors
         hidden = torch.cat([hidden, reading.extend(nodes, depth, among.to(nodes.device))], dim=1)
-    return _edges(network, hidden, tries)
+    return _edges(reading, hidden, tries)
 
 
-def _edges(network: Network, hidden: Tensor, tries: Sequence[Trie]) -> list[list[float]]:
+def _edges(reading: Reading, hidden: Tensor, tries: Sequence[Trie]) -> list[list[float]]:
     """The head and log-softmax (float32) at each node, a few nodes at a time; only the edges' values are kept."""
     columns = hidden.shape[1]
     real = [row * columns + node for row, trie in enumerate(tries) for node in range(len(trie.tokens) + 1)]
@@ -124,7 +124,7 @@ def _edges(network: Network, hidden: Tensor, tries: Sequence[Trie]) -> list[list
     bounds = torch.searchsorted(parents[order], torch.arange(0, len(real) + _HEAD_ROWS, _HEAD_ROWS)).tolist()
     for chunk, (first, last) in enumerate(pairwise(bounds)):
         begin = chunk * _HEAD_ROWS
-        logs = network.logits(flat[begin : begin + _HEAD_ROWS]).float().log_softmax(dim=-1)
+        logs = reading.logits(flat[begin : begin + _HEAD_ROWS]).float().log_softmax(dim=-1)
         edges = order[first:last]
         found[edges] = logs[(parents[edges] - begin).to(logs.device), tokens[edges].to(logs.device)].cpu()
     counts = [len(trie.edge_tokens) for trie in tries]

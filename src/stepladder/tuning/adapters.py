@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from stepladder.errors import ConfigError, Fault, ModelError, StoreError, did_you_mean
-from stepladder.model.language_model import LanguageModel, VirtualTokens
+from stepladder.model.language_model import LanguageModel, LowRank, VirtualTokens
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -203,17 +203,29 @@ def _quick_kind() -> type:
 
     class QuickLinear(lora.Linear):  # type: ignore[misc]
         def forward(self, x: Tensor, *arguments: Any, **named: Any) -> Tensor:
-            name, *others = [name for name in self.active_adapters if name in self.lora_A] or [None]
-            asks = arguments or named or others or name is None
-            if (
-                asks
-                or self.disable_adapters
-                or self.merged
-                or (self.training and getattr(self.lora_dropout[name], "p", 0.0))
-            ):
+            name = self._only
+            drops = self.training and name is not None and getattr(self.lora_dropout[name], "p", 0.0) > 0
+            if arguments or named or name is None or drops:
                 return super().forward(x, *arguments, **named)  # type: ignore[no-any-return]
             base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
             return low_rank_linear(x, base.weight, base.bias, a, b, self.scaling[name])
+
+        def low_rank(self) -> LowRank | None:
+            """What is added to the base layer; None for nothing. Raises TypeError where it is more than one product."""
+            name = self._only
+            if name is not None:
+                return LowRank(
+                    self.lora_A[name].weight.detach(), self.lora_B[name].weight.detach() * self.scaling[name]
+                )
+            if self.disable_adapters or self.merged:
+                return None
+            raise TypeError("several adapters at once")
+
+        @property
+        def _only(self) -> str | None:
+            """The one adapter that adds to the base layer, if it is one."""
+            names = [name for name in self.active_adapters if name in self.lora_A]
+            return None if self.disable_adapters or self.merged or len(names) != 1 else names[0]
 
     return QuickLinear
 
