@@ -1,0 +1,235 @@
+"""Measures Stepladder beside its peers, side by side in turns, and writes docs/benchmarks.md from what was found.
+
+    scripts/bench                      everything
+    scripts/bench training scoring     some sections; what other sections found before is kept
+
+Each measurement is a process of its own; the two sides of a ratio run in turn, and medians are compared. Results are in
+docs/benchmarks.json; the page is written from that file alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+FOUND = ROOT / "docs" / "benchmarks.json"
+PEERS = ROOT / ".bench" / "bin" / "python"
+SYSTEM = "Name the intent of the customer message."
+BODY_OPERATIONS = 4 * 106e6  # of a trained token of SmolLM2-135M: forward, and backward to the inputs alone
+
+Spec = dict[str, Any]
+
+
+class Material:
+    """Banking77's rows, as token ids of the embedded model."""
+
+    def __init__(self) -> None:
+        from stepladder.config.compose import compose
+        from stepladder.model.checkpoints import PackageCheckpoint
+        from stepladder.records import Message
+
+        data = os.environ.get("STEPLADDER_DATA")
+        if not data or not (Path(data) / "banking77").is_dir():
+            sys.exit("scripts/bench reads Banking77 from $STEPLADDER_DATA/banking77: name that folder")
+        del compose
+        node = dict(
+            line.split("#")[0].strip().split(": ")
+            for line in (ROOT / "conf/model/smollm2_135m.yaml").read_text().splitlines()
+            if line and not line.startswith("#")
+        )
+        node.pop("_target_")
+        checkpoint = PackageCheckpoint(**node)
+        self.folder = str(checkpoint.folder())
+        self.model = checkpoint.load("cpu")
+        self.train = self._texts(Path(data) / "banking77" / "train.csv")
+        self.test = self._texts(Path(data) / "banking77" / "test.csv")
+        self.labels = sorted({label for _, label in self.train})
+        self.message = Message
+        self.end = self.model.encode_answer("")[-1]
+
+    def _texts(self, file: Path) -> list[tuple[str, str]]:
+        with file.open(encoding="utf-8") as lines:
+            rows = [(row["text"], row["category"].replace("_", " ")) for row in csv.DictReader(lines)]
+        random.Random(0).shuffle(rows)
+        return rows
+
+    def prompt(self, text: str, system: str = SYSTEM) -> list[int]:
+        ids: list[int] = self.model.encode([self.message("system", system), self.message("user", text)])
+        return ids
+
+    def training(self, count: int) -> list[Spec]:
+        """Rows of 40 to 128 tokens."""
+        rows = []
+        for text, label in self.train:
+            row = {"prompt": self.prompt(text), "answer": self.model.encode_answer(label)}
+            if 40 <= len(row["prompt"]) + len(row["answer"]) <= 128:
+                rows.append(row)
+            if len(rows) == count:
+                return rows
+        raise ValueError(f"only {len(rows)} rows of 40 to 128 tokens")
+
+    def listed(self) -> str:
+        return f"{SYSTEM} It is one of: {'; '.join(self.labels)}."
+
+
+def measured(script: str, task: str, spec: Spec) -> Spec:
+    """What a process of its own found."""
+    python = sys.executable if script == "ours" else str(PEERS)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(spec, file)
+        file.flush()
+        done = subprocess.run(
+            [python, str(HERE / f"{script}.py"), task, file.name], capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        sys.exit(f"{script} {task} failed:\n{done.stderr[-3000:]}")
+    found: Spec = json.loads(done.stdout.splitlines()[-1])
+    print(f"  {script} {task}: {short(found)}", file=sys.stderr, flush=True)
+    return found
+
+
+def short(found: Spec) -> str:
+    told = {key: round(value, 3) for key, value in found.items() if isinstance(value, float)}
+    if "rates" in found:
+        told["tokens/s"] = round(statistics.median(found["rates"]), 1)
+    return str(told)
+
+
+def in_turn(times: int, *sides: Callable[[], Spec]) -> list[list[Spec]]:
+    """Each side `times` times, in turn: what changes on the machine meets both."""
+    found: list[list[Spec]] = [[] for _ in sides]
+    for _ in range(times):
+        for at, side in enumerate(sides):
+            found[at].append(side())
+    return found
+
+
+def middle(runs: Sequence[Spec], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def rate(runs: Sequence[Spec]) -> float:
+    """Tokens a second from the first step on: the median step of the median run."""
+    return statistics.median(statistics.median(run["rates"]) for run in runs)
+
+
+def training(material: Material) -> Spec:
+    rows, found = material.training(256), {}
+    for precision in ("bf16", "float32"):
+        spec = {"model": material.folder, "precision": precision, "batch": 16}
+        few = {**spec, "rows": rows[: 96 if precision == "float32" else 160]}
+        sides = (lambda few=few: measured("ours", "training", few), lambda few=few: measured("peers", "trl", few))
+        ours, trl = in_turn(3, *sides)
+        top = measured("ours", "ceiling", {**spec, "tokens": 768})["operations_a_second"]
+        found[precision] = {
+            "ours": rate(ours), "trl": rate(trl), "ratio": rate(ours) / rate(trl),
+            "ceiling": top / BODY_OPERATIONS, "share": rate(ours) * BODY_OPERATIONS / top,
+            "ours_gib": middle(ours, "peak_gib"), "trl_gib": middle(trl, "peak_gib"),
+        }  # fmt: skip
+    return found
+
+
+def loss(material: Material) -> Spec:
+    """Fifty equal steps."""
+    from stepladder.tuning.batches import epoch_order
+
+    rows = material.training(800)
+    lengths = [len(row["prompt"]) + len(row["answer"]) for row in rows]
+    spec = {"model": material.folder, "precision": "bf16", "batch": 16, "rows": rows}
+    ours = measured("ours", "training", spec)
+    plain = measured("peers", "plain_loop", {**spec, "steps": epoch_order(lengths, 16, 0, 0)})
+    last = [statistics.mean(run["losses"][-10:]) for run in (ours, plain)]
+    return {
+        "ours": last[0], "plain": last[1], "off": last[0] / last[1] - 1, "ours_rate": rate([ours]),
+        "plain_rate": rate([plain]), "curve": [ours["losses"], plain["losses"]],
+    }  # fmt: skip
+
+
+def scoring(material: Material) -> Spec:
+    found: Spec = {}
+    ids = [material.model.encode_answer(label) for label in material.labels]
+    for name, system, count, precision in (
+        ("zero-shot", SYSTEM, 24, "bf16"), ("77 labels listed", material.listed(), 3, "bf16"),
+        ("zero-shot", SYSTEM, 24, "float32"),
+    ):  # fmt: skip
+        prompts = [material.prompt(text, system) for text, _ in material.test[: 16 * count]]
+        spec = {"model": material.folder, "precision": precision, "labels": material.labels, "batch": 32}
+        many, few = {**spec, "prompts": prompts}, {**spec, "prompts": prompts[:count], "label_ids": ids}
+        many["prompts"] = prompts[: 96 if precision == "bf16" else 48]
+        sides = (lambda many=many: measured("ours", "scoring", many), lambda few=few: measured("peers", "lm_eval", few))
+        ours, theirs = in_turn(2, *sides)
+        a, b = middle(ours, "seconds_a_row"), middle(theirs, "seconds_a_row")
+        pairs = list(zip(ours[0]["logs"], theirs[0]["logs"], strict=False))
+        found[f"{name}, {precision}"] = {
+            "ours": a, "lm_eval": b, "ratio": b / a, "rows": len(pairs),
+            "apart": max(abs(x - y) for left, right in pairs for x, y in zip(left, right, strict=True)),
+            "same": statistics.mean(left.index(max(left)) == right.index(max(right)) for left, right in pairs),
+            "prompt_tokens": statistics.mean(map(len, prompts)),
+        }  # fmt: skip
+    return found
+
+
+def generation(material: Material) -> Spec:
+    found: Spec = {}
+    mixed = [text for text, _ in material.test[:32]]
+    mixed = [" ".join(mixed[: 1 + at % 8]) if at % 2 else text for at, text in enumerate(mixed)]
+    words = material.listed()
+    cases = {
+        "rows of mixed length": ("Answer the customer in a sentence.", mixed),
+        "a shared prefix of 600 tokens": (f"{words} {words[:900]}", [text for text, _ in material.test[:32]]),
+    }
+    for name, (system, texts) in cases.items():
+        prompts = [material.prompt(text, system) for text in texts]
+        for precision in ("bf16", "float32"):
+            spec = {
+                "model": material.folder, "precision": precision, "prompts": prompts, "new": 48, "batch": 8,
+                "end": material.end,
+            }  # fmt: skip
+            sides = [
+                lambda spec=spec: measured("ours", "generation", spec),
+                lambda spec=spec: measured("peers", "generate", spec),
+                lambda spec=spec: measured("peers", "pipeline", spec),
+            ]
+            ours, theirs, pipe = in_turn(2, *sides)
+            a, b, c = (middle(runs, "tokens_a_second") for runs in (ours, theirs, pipe))
+            same = statistics.mean(x == y for x, y in zip(ours[0]["texts"], theirs[0]["texts"], strict=True))
+            found[f"{name}, {precision}"] = {
+                "ours": a, "generate": b, "pipeline": c, "ratio": a / b, "ratio_pipeline": a / c, "same": same,
+                "prompt_tokens": statistics.mean(map(len, prompts)),
+            }  # fmt: skip
+    return found
+
+
+SECTIONS: dict[str, Callable[[Material], Spec]] = {
+    section.__name__: section for section in (training, loss, scoring, generation)
+}
+
+
+def main(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        sys.exit(f"scripts/bench knows no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    kept = json.loads(FOUND.read_text()) if FOUND.exists() else {}
+    material = Material()
+    for name in names or SECTIONS:
+        print(name, file=sys.stderr, flush=True)
+        begun = time.time()
+        kept[name] = SECTIONS[name](material)
+        kept[name]["took"] = round(time.time() - begun)
+        FOUND.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,184 @@
+"""One measurement of Stepladder, in a process of its own: ours.py TASK SPEC.json prints a line of JSON.
+
+The spec holds the rows as token ids or texts, so that both sides of a comparison read the very same.
+`without` names techniques that are put back to the plain way, to see what each gives alone.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Spec = dict[str, Any]
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def load(spec: Spec) -> Any:
+    from stepladder.model.loading import load_causal
+
+    return load_causal(Path(spec["model"]), spec["precision"], None)
+
+
+def training(spec: Spec) -> Spec:
+    """Tokens a second of each step; the loss of each step."""
+    import peft
+
+    from stepladder.files import read_lines
+    from stepladder.resources import Resources
+    from stepladder.tuning.fine_tune import FineTune
+    from stepladder.tuning.training import Training
+    from stepladder.tuning.tuning import TrainingRow
+
+    model = load(spec)
+    rows = [TrainingRow(str(i), r["prompt"], r["answer"]) for i, r in enumerate(spec["rows"])]
+    adapter = peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
+    how = Training(
+        epochs=1, batch_size=spec["batch"], learning_rate=1e-3, schedule="constant", warmup=0.0,
+        precision=spec["precision"],
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        FineTune(adapter, how).tune(model, rows, (), Resources(folder=Path(folder)))
+        lines = list(read_lines(Path(folder) / "metrics.jsonl"))
+    rates = [line["tokens"] / line["seconds"] for line in lines]
+    return {"rates": rates, "losses": [line["loss"] for line in lines], "peak_gib": peak_gib()}
+
+
+def scoring(spec: Spec) -> Spec:
+    """Seconds a row; every log-probability."""
+    model = load(spec)
+    labels = [tuple(spec["labels"])] * len(spec["prompts"])
+    list(model.score(spec["prompts"][:2], labels[:2]))
+    begun = time.perf_counter()
+    found = dict(model.score(spec["prompts"], labels))
+    seconds = time.perf_counter() - begun
+    logs = [list(found[i].log_probabilities) for i in range(len(labels))]
+    return {"seconds_a_row": seconds / len(labels), "logs": logs, "peak_gib": peak_gib()}
+
+
+def generation(spec: Spec) -> Spec:
+    """New tokens a second; the texts."""
+    model = load(spec)
+    list(model.generate(spec["prompts"][:2], 4, micro_batch=2))
+    begun = time.perf_counter()
+    found = dict(model.generate(spec["prompts"], spec["new"], schema=spec.get("schema"), micro_batch=spec.get("batch")))
+    seconds = time.perf_counter() - begun
+    done = [found[i] for i in range(len(spec["prompts"]))]
+    tokens = sum(c.new_tokens for c in done)
+    return {"tokens_a_second": tokens / seconds, "tokens": tokens, "texts": [c.text for c in done], "seconds": seconds}
+
+
+def retrieval(spec: Spec) -> Spec:
+    """Seconds for the index, for the queries, and for the index again from what is kept."""
+    from stepladder.context.index import WordIndex
+    from stepladder.resources import Resources
+
+    with tempfile.TemporaryDirectory() as folder:
+        times = []
+        for _ in range(2):
+            begun = time.perf_counter()
+            index = WordIndex(spec["passages"], "en", 1.5, 0.75, Resources(shared=Path(folder)))
+            times.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        found = index.search(spec["queries"], 5, [()] * len(spec["queries"]))
+        searching = time.perf_counter() - begun
+        disk = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    return {
+        "index_seconds": times[0], "again_seconds": times[1], "query_seconds": searching, "disk_mib": disk / 2**20,
+        "hit": statistics.mean(gold in places for gold, places in zip(spec["gold"], found, strict=True)),
+        "peak_gib": peak_gib(),
+    }  # fmt: skip
+
+
+def ceiling(spec: Spec) -> Spec:
+    """The machine's matrix products of the model's own shapes, in operations a second."""
+    import torch
+
+    dtype = torch.bfloat16 if spec["precision"] == "bf16" else torch.float32
+    config = json.loads((Path(spec["model"]) / "config.json").read_text())
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    best = 0.0
+    for ins, outs in ((width, inner), (inner, width), (width, width)):
+        x, w = torch.randn(spec["tokens"], ins, dtype=dtype), torch.randn(ins, outs, dtype=dtype)
+        times = []
+        for _ in range(30):
+            begun = time.perf_counter()
+            x @ w
+            times.append(time.perf_counter() - begun)
+        best = max(best, 2 * spec["tokens"] * ins * outs / statistics.median(times[5:]))
+    return {"operations_a_second": best}
+
+
+def plain_low_rank() -> None:
+    from stepladder.tuning import adapters
+
+    adapters._quicken = lambda module: None
+
+
+def plain_attention() -> None:
+    from stepladder.model import attention
+
+    attention.suits = lambda causal: False
+
+
+def plain_body() -> None:
+    from stepladder.model.network import Network
+
+    Network.body = lambda self: None  # type: ignore[method-assign]
+
+
+def plain_prefix() -> None:
+    from stepladder.model import generation, reading, scoring
+    from stepladder.model.network import Network
+
+    generation.shared = scoring.shared = lambda network, prompts: reading.Prefix()  # type: ignore[attr-defined]
+    hidden = Network.hidden
+
+    def each_alone(self: Any, ids: Any, mask: Any, wanted: Any) -> Any:
+        marked = wanted.clone()
+        marked[:, 0] = True  # where something is wanted of the first token, nothing before it can be shared
+        return hidden(self, ids, mask, marked)[wanted[marked]]
+
+    Network.hidden = each_alone  # type: ignore[method-assign]
+
+
+def plain_head() -> None:
+    from stepladder.model import network
+
+    network.frozen_head_losses = lambda hidden, weight, targets: network.head_losses(
+        hidden, lambda rows: rows @ weight.T.to(rows.dtype), targets
+    )
+
+
+def plain_slots() -> None:
+    from stepladder.model.reading import SlotReading
+
+    SlotReading.takes_more = False
+
+
+WITHOUT: dict[str, Callable[[], None]] = {
+    "low_rank": plain_low_rank,
+    "attention": plain_attention,
+    "body": plain_body,
+    "prefix": plain_prefix,
+    "head": plain_head,
+    "slots": plain_slots,
+}
+TASKS: dict[str, Callable[[Spec], Spec]] = {
+    task.__name__: task for task in (training, scoring, generation, retrieval, ceiling)
+}
+
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[2]).read_text())
+    for name in given.get("without", ()):
+        WITHOUT[name]()
+    print(json.dumps(TASKS[sys.argv[1]](given)))

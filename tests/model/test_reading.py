@@ -1,0 +1,168 @@
+"""However keys and values are kept, a row reads what it would read alone, by the model's own forward."""
+
+from __future__ import annotations
+
+import peft
+import pytest
+import torch
+import transformers
+from test_scoring import ARCHITECTURES, LABELS, SHAPE, from_configuration
+
+from stepladder.model import network as networks
+from stepladder.model import reading as room
+from stepladder.model.network import Network
+from stepladder.model.reading import CacheReading, Prefix, SlotReading, begin, shared
+from stepladder.model.toy import ToyCheckpoint
+
+PREFIX = [101, 102, 103, 104]
+PROMPTS = [[*PREFIX, 70, 71, 72], [*PREFIX, 80], [*PREFIX, *range(20, 33)]]
+KIN = {
+    "llama": transformers.LlamaConfig(**SHAPE),
+    "llama with biases": transformers.LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True),
+    "mistral": transformers.MistralConfig(**SHAPE, sliding_window=None, head_dim=8),
+    "qwen2": ARCHITECTURES["full attention"],
+    "qwen3": transformers.Qwen3Config(**SHAPE, head_dim=16),
+}
+OTHERS = {
+    "granite": ARCHITECTURES["divided logits"],
+    "gelu": transformers.LlamaConfig(**SHAPE, hidden_act="gelu"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+def alone(network: Network, ids):
+    return network.causal.base_model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+
+
+def close(found, wanted):
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
+
+
+@pytest.fixture(params=["slots", "slots, one prefix", "cache"])
+def started(request):
+    network = ToyCheckpoint().load().network
+    if request.param == "cache":
+        return network, CacheReading(network, Prefix(PREFIX))
+    kept = shared(network, PROMPTS) if "prefix" in request.param else Prefix()
+    return network, SlotReading(network, kept, 3, 30)
+
+
+def suffixes(reading):
+    return [prompt[len(reading.prefix.tokens) :] for prompt in PROMPTS]
+
+
+def test_rows_read_their_prompts_and_go_on(started):
+    network, reading = started
+    close(reading.read(suffixes(reading)), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
+    found = reading.extend(torch.tensor([[50, 51], [52, 53], [54, 55]]))
+    for row, more in zip(range(3), ([50, 51], [52, 53], [54, 55]), strict=True):
+        close(found[row], alone(network, PROMPTS[row] + more)[-2:])
+
+
+def test_rows_that_are_kept_go_on_in_their_new_order(started):
+    network, reading = started
+    reading.read(suffixes(reading))
+    reading.extend(torch.tensor([[50], [52], [54]]))
+    reading.keep([2, 1])
+    found = reading.extend(torch.tensor([[60], [61]]))
+    close(found[0, 0], alone(network, [*PROMPTS[2], 54, 60])[-1])
+    close(found[1, 0], alone(network, [*PROMPTS[1], 52, 61])[-1])
+
+
+def test_a_tree_of_tokens_sees_its_ancestors_alone(started):
+    network, reading = started
+    reading.read(suffixes(reading))
+    among = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]).bool()
+    ids = torch.tensor([[50, 51, 52, 53, 54]]).expand(3, -1)
+    depth = torch.tensor([[0, 1, 1, 0, 1]]).expand(3, -1)
+    found = reading.extend(ids, depth, among.expand(3, -1, -1))
+    for row, prompt in enumerate(PROMPTS):
+        for node, path in enumerate([[50], [50, 51], [50, 52], [53], [53, 54]]):
+            close(found[row, node], alone(network, prompt + path)[-1])
+
+
+def test_new_rows_take_the_slots_of_others():
+    network = ToyCheckpoint().load().network
+    prefix = shared(network, PROMPTS)
+    reading = begin(network, prefix, 3, 30)
+    assert isinstance(reading, SlotReading)
+    reading.read([prompt[4:] for prompt in PROMPTS])
+    reading.keep([0, 2])
+    late = [*PREFIX, 90, 91]
+    close(reading.read([late[4:]])[0], alone(network, late)[-1])
+    found = reading.extend(torch.tensor([[50], [54], [92]]))
+    for row, whole in enumerate(([*PROMPTS[0], 50], [*PROMPTS[2], 54], [*late, 92])):
+        close(found[row, 0], alone(network, whole)[-1])
+
+
+@pytest.mark.parametrize("few", [0, 100], ids=["prefix copied", "prefix in place"])
+def test_few_and_many_tokens_look_at_the_prefix_alike(monkeypatch, few):
+    monkeypatch.setattr(room, "FEW", few)
+    network = ToyCheckpoint().load().network
+    reading = begin(network, shared(network, PROMPTS), 3, 30)
+    close(reading.read([p[4:] for p in PROMPTS]), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
+    found = reading.extend(torch.tensor([[50, 51, 52]] * 3))
+    close(found[1], alone(network, [*PROMPTS[1], 50, 51, 52])[-3:])
+
+
+def test_what_all_prompts_begin_with():
+    network = ToyCheckpoint().load().network
+    assert shared(network, PROMPTS).tokens == PREFIX
+    assert shared(network, PROMPTS).columns == 4
+    assert shared(network, [[1, 2, 3], [1, 2, 3]]).tokens == [1, 2]
+    assert shared(network, [[1, 2], [3]]).tokens == []
+    assert shared(network, [[1, 2, 3]]).kept is None
+    assert shared(network, []).tokens == []
+
+
+@pytest.mark.parametrize("name", KIN)
+def test_the_body_of_the_kin_is_the_models_own(name):
+    network = from_configuration(KIN[name]).network
+    body = network.body()
+    assert body is not None
+    reading = begin(network, Prefix(), 3, 30)
+    close(reading.read(PROMPTS), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
+    close(reading.logits(reading.extend(torch.tensor([[50], [51], [52]]))[0]), network.causal(
+        torch.tensor([[*PROMPTS[0], 50]])).logits[0, -1:])  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_not_of_the_kin_has_no_body(name):
+    assert from_configuration(OTHERS[name]).network.body() is None
+
+
+@pytest.mark.parametrize("more", [{}, {"use_rslora": True}], ids=["lora", "rslora"])
+def test_the_body_has_the_adapter_in_it_and_follows_its_changes(more):
+    from stepladder.tuning.adapters import attach
+
+    model = ToyCheckpoint().load()
+    base = dict(model.score(PROMPTS, [LABELS] * 3))
+    tuned = attach(model, peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, **more))
+    network = tuned.network
+    body = network.body()
+    assert body is not None
+    assert network.body() is body
+    first = dict(tuned.score(PROMPTS, [LABELS] * 3))
+    assert first[0].log_probabilities != pytest.approx(base[0].log_probabilities, abs=1e-2)
+    close(begin(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
+    for parameter in tuned.module.parameters():
+        if parameter.requires_grad:
+            parameter.mul_(1.5)
+    assert network.body() is not body
+    close(begin(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
+    attached = attach(model, peft.LoraConfig(r=4, target_modules="all-linear", use_dora=True))
+    assert attached.network.body() is None
+
+
+def test_a_body_that_computes_something_else_is_not_used(monkeypatch):
+    class Wrong(networks.Body):
+        def __call__(self, ids, positions, sight):
+            return super().__call__(ids, positions, sight) * 1.01
+
+    monkeypatch.setattr(networks, "Body", Wrong)
+    assert ToyCheckpoint().load().network.body() is None
