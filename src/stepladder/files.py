@@ -1,13 +1,17 @@
-"""Files that are whole or not there, and JSON in them. Knows nothing of what they mean."""
+"""Files and folders that are whole or not there, and JSON in them. Knows nothing of what they mean."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from filelock import FileLock
+
+T = TypeVar("T")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,3 +56,29 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def kept(
+    shared: Path | None,
+    name: str,
+    make: Callable[[], T],
+    save: Callable[[T, Path], None],
+    load: Callable[[Path], T],
+) -> T:
+    """What stands in the folder `name` of `shared`, made and kept when it is not there: one process makes it, others
+    wait. Without `shared` nothing is kept."""
+    if shared is None:
+        return make()
+    folder = shared / name
+    if not folder.is_dir():
+        shared.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                made = make()
+                with tempfile.TemporaryDirectory(dir=shared) as work:
+                    whole = Path(work) / "whole"
+                    whole.mkdir()
+                    save(made, whole)
+                    whole.replace(folder)
+                return made
+    return load(folder)

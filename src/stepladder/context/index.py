@@ -10,19 +10,16 @@ import hashlib
 import json
 import logging
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
+from stepladder.files import kept
 from stepladder.records import Embedder
 from stepladder.resources import Resources
 
-T = TypeVar("T")
 Positions = Collection[int]
 
 WORD = re.compile(r"\w+")
@@ -63,7 +60,7 @@ class WordIndex:
     def __init__(self, texts: Sequence[str], language: str | None, k1: float, b: float, resources: Resources) -> None:
         self._words = _Words(language)
         settings = {"language": language, "k1": k1, "b": b, "bm25s": _bm25s().__version__}
-        self._scores = _kept(
+        self._scores = kept(
             resources.shared,
             f"bm25-{_digest(texts, settings)}",
             lambda: self._make(texts, k1, b, resources),
@@ -97,7 +94,7 @@ class VectorIndex:
     def __init__(self, texts: Sequence[str], embedder: Embedder, resources: Resources) -> None:
         self._embedder = embedder
         self._row = {text: row for row, text in enumerate(texts)}
-        self._vectors = _kept(
+        self._vectors = kept(
             resources.shared,
             f"vectors-{_digest(texts, embedder.fingerprint())}",
             lambda: self._embed(texts, resources),
@@ -202,28 +199,3 @@ def _digest(texts: Sequence[str], settings: Mapping[str, Any]) -> str:
     for text in texts:
         digest.update(json.dumps(text).encode() + b"\n")
     return digest.hexdigest()[:32]
-
-
-def _kept(
-    shared: Path | None,
-    name: str,
-    make: Callable[[], T],
-    save: Callable[[T, Path], None],
-    load: Callable[[Path], T],
-) -> T:
-    """What stands under `name` in `shared`, made and kept when it is not there. Whole or not at all; one makes it."""
-    if shared is None:
-        return make()
-    folder = shared / name
-    if not folder.is_dir():
-        shared.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                made = make()
-                with tempfile.TemporaryDirectory(dir=shared) as work:
-                    whole = Path(work) / "whole"
-                    whole.mkdir()
-                    save(made, whole)
-                    whole.replace(folder)
-                return made
-    return load(folder)

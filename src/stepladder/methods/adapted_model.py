@@ -15,7 +15,7 @@ from pathlib import Path
 from stepladder.context.context import Context
 from stepladder.context.prompt import Prompt
 from stepladder.errors import ModelError
-from stepladder.methods.rendering import Rendered, render
+from stepladder.methods.rendering import Encoder, Rendered, render
 from stepladder.model.language_model import Checkpoint, Completion, LanguageModel, Scores
 from stepladder.records import Choice, Decoding, Json, Prediction, Probe, Question, Shown, Task, TrainingData
 from stepladder.resources import Resources
@@ -44,7 +44,7 @@ class AdaptedModel:
             return
         if not data.train:
             raise ModelError("There are no training rows to tune on", "dataset.train", "name training rows")
-        base = _take_base(self.model, resources)
+        base = _base(self.model, resources)
         rows = self._rows(base, data, resources)
         self._fitted = self.tuning.tune(base, rows[0], rows[1], resources, seed)
 
@@ -58,7 +58,9 @@ class AdaptedModel:
             questions = [example.question for example in examples]
             answers = [base.encode_answer(example.answers[0]) for example in examples]
             shown = self.context.show(questions, training=training)
-            rendered = render(base, self.prompt, data.task, questions, shown, [len(a) for a in answers])
+            rendered = render(
+                self._encoder(base, resources), self.prompt, data.task, questions, shown, [len(a) for a in answers]
+            )
             rows = [TrainingRow(r.id, r.ids, a) for r, a in zip(rendered, answers, strict=True) if not r.failure]
             if len(rows) < len(examples):
                 left_out = len(examples) - len(rows)
@@ -70,14 +72,14 @@ class AdaptedModel:
     def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
         model = self._fitted if self._fitted is not None and probe.tuned else _base(self.model, resources)
         prompt = self.prompt if probe.reading is None or probe.reading.prompt is None else probe.reading.prompt
-        rendered = self._render(model, prompt, probe)
+        rendered = self._render(model, prompt, probe, resources)
         sound = [r for r in rendered if not r.failure]
         answered = _choose if probe.decoding.mode == "choose" else _write
         by_id = {p.id: p for p in answered(model, prompt, probe, sound, resources)}
         for r in rendered:
             yield by_id.get(r.id) or Prediction(r.id, "", shown=r.shown, prompt_tokens=len(r.ids), failure=r.failure)
 
-    def _render(self, model: LanguageModel, prompt: Prompt, probe: Probe) -> list[Rendered]:
+    def _render(self, model: LanguageModel, prompt: Prompt, probe: Probe, resources: Resources) -> list[Rendered]:
         shown = self.context.show(probe.questions, training=False)
         passages = probe.reading.passages if probe.reading else None
         if passages is not None:
@@ -89,7 +91,10 @@ class AdaptedModel:
             room = [longest[_labels(probe.task, q)] for q in probe.questions]
         else:
             room = [probe.decoding.max_new_tokens] * len(probe.questions)
-        return render(model, prompt, probe.task, probe.questions, shown, room)
+        return render(self._encoder(model, resources), prompt, probe.task, probe.questions, shown, room)
+
+    def _encoder(self, model: LanguageModel, resources: Resources) -> Encoder:
+        return Encoder(model, _key(self.model), resources.shared)
 
     def save(self, folder: Path) -> None:
         self.context.save(folder)
@@ -99,7 +104,7 @@ class AdaptedModel:
     def load(self, folder: Path, resources: Resources) -> None:
         self.context.load(folder, resources)
         if self.tuning.reads:
-            self._fitted = self.tuning.load(folder, _take_base(self.model, resources), resources)
+            self._fitted = self.tuning.load(folder, _base(self.model, resources), resources)
 
 
 def _key(model: Checkpoint) -> str:
@@ -107,18 +112,11 @@ def _key(model: Checkpoint) -> str:
 
 
 def _base(model: Checkpoint, resources: Resources) -> LanguageModel:
-    """The untuned model; loaded once for all who only read it."""
+    """The untuned model, loaded once for all: whoever tunes it works on a copy that shares its memory."""
     key = _key(model)
     if key not in resources.models:
         resources.models[key] = model.load(resources.devices.torch_device())
     loaded: LanguageModel = resources.models[key]
-    return loaded
-
-
-def _take_base(model: Checkpoint, resources: Resources) -> LanguageModel:
-    """The untuned model for one who changes it: nobody else keeps a hold of it."""
-    loaded = _base(model, resources)
-    del resources.models[_key(model)]
     return loaded
 
 

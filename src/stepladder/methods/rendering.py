@@ -6,13 +6,20 @@ Knows prompts, messages and the window; knows no answer. What does not fit is ne
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stepladder.context.prompt import Prompt
 from stepladder.errors import ModelError
+from stepladder.files import kept
 from stepladder.model.language_model import LanguageModel
-from stepladder.records import Question, Shown, Task
+from stepladder.records import Message, Question, Shown, Task
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,42 @@ class Rendered:
         return self.question.id
 
 
+@dataclass(frozen=True)
+class Encoder:
+    """Token ids of many conversations at once, kept in `shared` by their content and that of the model: `made_by`."""
+
+    model: LanguageModel
+    made_by: str
+    shared: Path | None = None
+
+    def __call__(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+        if not conversations:
+            return []
+        digest = hashlib.sha256(f"1 {self.made_by}\n".encode())  # 1: raised when other ids come of the same messages
+        for conversation in conversations:
+            digest.update(json.dumps([[m.role, m.content] for m in conversation]).encode() + b"\n")
+        ids, ends = kept(
+            self.shared, f"tokens-{digest.hexdigest()[:32]}", lambda: self._encoded(conversations), _save, _load
+        )
+        return [part.tolist() for part in np.split(ids, ends[:-1])]
+
+    def _encoded(self, conversations: Sequence[Sequence[Message]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        rows = [self.model.encode(conversation) for conversation in conversations]
+        ids = np.fromiter((token for row in rows for token in row), np.int32)
+        return ids, np.cumsum([len(row) for row in rows])
+
+
+def _save(made: tuple[NDArray[np.int32], NDArray[np.int64]], folder: Path) -> None:
+    np.save(folder / "ids.npy", made[0], allow_pickle=False)
+    np.save(folder / "ends.npy", made[1], allow_pickle=False)
+
+
+def _load(folder: Path) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    return np.load(folder / "ids.npy", allow_pickle=False), np.load(folder / "ends.npy", allow_pickle=False)
+
+
 def render(
-    model: LanguageModel,
+    encode: Encoder,
     prompt: Prompt,
     task: Task,
     questions: Sequence[Question],
@@ -43,8 +84,11 @@ def render(
     fit even with nothing shown under `drop_context`.
     """
     rendered = []
-    for question, beside, answer in zip(questions, shown, room, strict=True):
-        ids = model.encode(prompt.messages(task, question, beside))
+    model = encode.model
+    encoded = encode(
+        [prompt.messages(task, question, beside) for question, beside in zip(questions, shown, strict=True)]
+    )
+    for question, beside, answer, ids in zip(questions, shown, room, encoded, strict=True):
         if prompt.on_overflow == "drop_context":
             while len(ids) + answer > model.window and beside.ids:
                 beside = _less(beside)
