@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_origin, get_type_hints
 
 from stepladder.config.annotations import fits, inner, is_kind, spoken
 from stepladder.config.compose import reference
+from stepladder.config.remembered import Known, recalled
 from stepladder.config.targets import is_light, resolve, stands_under
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
@@ -21,12 +22,18 @@ MISSING = "???"
 
 @dataclass(frozen=True)
 class Component:
-    """A built node: the `object`, and for a target its class and the components of its arguments."""
+    """A built node: the `object`, and for a target its class and the components of its arguments.
+
+    written: the target's name as the node has it. known: the node was built before, and `object` is a function that
+    makes it when it is wanted.
+    """
 
     object: Any
     target: Any = None
     arguments: Mapping[str, Component] = field(default_factory=dict)
     items: tuple[Component, ...] = ()
+    written: str = ""
+    known: Known | None = None
 
 
 _BROKEN = Component(object=inspect.Parameter.empty)
@@ -95,6 +102,10 @@ class _Builder:
         name = node["_target_"]
         if self.light and not is_light(str(name)):
             return _BROKEN
+        plain = {str(k): v for k, v in node.items() if k != "_target_"}
+        known = recalled(name, plain) if hint is Any and isinstance(name, str) else None
+        if known is not None:
+            return Component(known.later, known=known)
         target = resolve(name, f"{key}._target_", self.trust)
         if isinstance(target, Fault):
             self.faults.append(target)
@@ -115,7 +126,8 @@ class _Builder:
         if not sound or any(a is _BROKEN for a in arguments.values()):
             self._faults_of_the_rest(target, hints, arguments, key)
             return _BROKEN
-        return self._constructed(target, arguments, key)
+        made = self._constructed(target, arguments, key)
+        return made if made is _BROKEN else replace(made, written=name)
 
     def _faults_of_the_rest(
         self, target: Any, hints: Mapping[str, Any], arguments: Mapping[str, Component], key: str

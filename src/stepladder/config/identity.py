@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepladder.config.build import Component
+from stepladder.config.remembered import remember
 
 
 def digest(value: Any) -> str:
@@ -24,6 +25,8 @@ def digest(value: Any) -> str:
 
 def identity(component: Component, full: bool = False) -> Any:
     """Plain data: two components of equal identity do the same."""
+    if component.known is not None:
+        return component.known.full if full else component.known.short
     if component.target is None:
         if component.items:
             return [identity(item, full) for item in component.items]
@@ -37,7 +40,9 @@ def identity(component: Component, full: bool = False) -> Any:
     fingerprint = getattr(component.object, "fingerprint", None)
     if callable(fingerprint):
         return {**named, **fingerprint()}
-    return {**named, **_arguments(component, full)}
+    found = {flag: {**named, **_arguments(component, flag)} for flag in (False, True)}
+    remember(component.written, {n: a.object for n, a in component.arguments.items()}, found[False], found[True])
+    return found[full]
 
 
 def _arguments(component: Component, full: bool) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from stepladder.config.identity import digest
@@ -18,10 +20,13 @@ from stepladder.evaluation.metrics import NotDefinedError
 from stepladder.evaluation.report import markdown
 from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.verdict import verdict
-from stepladder.files import write_text
+from stepladder.files import read_json, write_text
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare, read_predictions
 from stepladder.studies.variants import Plan, Variant
+
+VERSION = 1
+"""Raised when the same scores are judged in another way."""
 
 
 def compare(planned: Plan, around: Circumstances) -> dict[str, Any]:
@@ -41,9 +46,9 @@ def compare(planned: Plan, around: Circumstances) -> dict[str, Any]:
         around.progress.note(f"[{number}/{len(prepared)}] {variant.name}, seed {variant.seed}")
         runs.append(run_prepared(ready, around))
     variants, runs = _distinct(planned.variants, runs)
-    judged = _judged(planned, variants, runs, baseline, seed=int(digest(study)[:8], 16))
     folder = around.store.study(study)
     folder.mkdir(parents=True, exist_ok=True)
+    judged = _judged(planned, variants, runs, baseline, folder / "judged.json", seed=int(digest(study)[:8], 16))
     whole = {"study": study, "report": str(folder / "report.md"), "baseline": baseline, **judged}
     write_text(folder / "report.md", markdown(whole))
     write_text(folder / "comparison.json", json.dumps(whole, indent=1, ensure_ascii=False))
@@ -89,8 +94,23 @@ def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Va
 
 
 def _judged(
-    planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], baseline: str, seed: int
+    planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], baseline: str, kept: Path, seed: int
 ) -> dict[str, Any]:
+    """Rows, cells and verdict. What was judged before of the same scores is read back from the file `kept`."""
+    names = [(variant.name, variant.seed, run.score.key) for variant, run in zip(variants, runs, strict=True)]
+    of = digest({"version": VERSION, "runs": names, "baseline": baseline, "comparison": asdict(planned.comparison)})
+    found = read_json(kept)
+    if found is None or found.get("of") != of:
+        found = {"of": of, **_judge(planned, variants, runs, baseline, seed)}
+        write_text(kept, json.dumps(found, ensure_ascii=False))
+    rows = [
+        {"name": v.name, "overrides": list(v.overrides), "seed": v.seed, **run.as_dict(), **told}
+        for v, run, told in zip(variants, runs, found["differences"], strict=True)
+    ]
+    return {"rows": rows, "cells": found["cells"], "verdict": found["verdict"]}
+
+
+def _judge(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], baseline: str, seed: int) -> dict[str, Any]:
     suite = _main_suite(runs[0])
     answered = [_answered(run) for run in runs]
     rungs: dict[str, list[Answered]] = {}
@@ -103,16 +123,15 @@ def _judged(
     cells = compared(metrics, rungs, baseline, main, seed)
     for cell in cells:
         cell["seeds"] = seeds[cell["name"]]
-    rows = []
-    for variant, run, answers in zip(variants, runs, answered, strict=True):
-        told = {"name": variant.name, "overrides": list(variant.overrides), "seed": variant.seed, **run.as_dict()}
+    differences: list[dict[str, Any]] = []
+    for variant, answers in zip(variants, answered, strict=True):
+        differences.append({})
         if variant.name != baseline:
             same_seed = seeds[baseline].index(variant.seed) if variant.seed in seeds[baseline] else 0
-            told["difference"] = _difference(metrics, answers, rungs[baseline][same_seed], seed)
-        rows.append(told)
-    order = list(rungs)
-    chosen = verdict(cells, order, main, planned.comparison.margin, planned.comparison.target)
-    return {"rows": rows, "cells": cells, "verdict": chosen}
+            against = rungs[baseline][same_seed]
+            differences[-1]["difference"] = _difference(metrics, answers, against, seed)
+    chosen = verdict(cells, list(rungs), main, planned.comparison.margin, planned.comparison.target)
+    return {"cells": cells, "verdict": chosen, "differences": differences}
 
 
 def _difference(metrics: Any, ours: Answered, theirs: Answered, seed: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FineTune:
-    """Trains `adapter` (a `peft.PeftConfig`, `Full` or `BitFit`) as `training` says."""
+    """Trains `adapter` (a `peft.PeftConfig`, `Full` or `BitFit`, or a function that makes one) as `training` says."""
 
     version: ClassVar[int] = 1
 
     adapter: Any
     training: Training = field(default_factory=Training)
+
+    @cached_property
+    def _adapter(self) -> Any:
+        return self.adapter() if callable(self.adapter) else self.adapter
 
     @property
     def reads(self) -> frozenset[str]:
@@ -64,12 +69,12 @@ class FineTune:
             resources.progress.note("no validation rows: the last weights are kept")
         device = next(model.module.parameters()).device
         with _own_randomness(device, seed):
-            tuned = adapters.attach(model, self.adapter)
+            tuned = adapters.attach(model, self._adapter)
             _check_lengths(tuned.window, [*rows, *validation])
-            peak = self.training.learning_rate or adapters.learning_rate(self.adapter)
+            peak = self.training.learning_rate or adapters.learning_rate(self._adapter)
             resources.facts |= {"trained_parameters": weights.trained(tuned.module), "learning_rate": peak}
             # Biases of norms meet their frozen weights inside one kernel, which wants one dtype.
-            frozen_too = self.training.precision == "float32" or isinstance(self.adapter, adapters.BitFit)
+            frozen_too = self.training.precision == "float32" or isinstance(self._adapter, adapters.BitFit)
             with weights.in_training(tuned.module, frozen_too):
                 train(tuned, rows, validation, self.training, peak, resources, seed)
         return tuned
@@ -78,7 +83,7 @@ class FineTune:
         adapters.save(folder, model)
 
     def load(self, folder: Path, model: LanguageModel, resources: Resources) -> LanguageModel:
-        return adapters.load(folder, model, self.adapter)
+        return adapters.load(folder, model, self._adapter)
 
 
 @contextmanager
