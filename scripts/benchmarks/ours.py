@@ -137,10 +137,11 @@ def plain_body() -> None:
 
 
 def plain_prefix() -> None:
-    from stepladder.model import generation, reading, scoring
+    from stepladder.model import generation, scoring
     from stepladder.model.network import Network
+    from stepladder.model.slots import Prefix
 
-    generation.shared = scoring.shared = lambda network, prompts: reading.Prefix()  # type: ignore[attr-defined]
+    generation.shared = scoring.shared = lambda network, prompts: Prefix()  # type: ignore[attr-defined]
     hidden = Network.hidden
 
     def each_alone(self: Any, ids: Any, mask: Any, wanted: Any) -> Any:
@@ -160,7 +161,7 @@ def plain_head() -> None:
 
 
 def plain_slots() -> None:
-    from stepladder.model.reading import SlotReading
+    from stepladder.model.slots import SlotReading
 
     SlotReading.takes_more = False
 

@@ -158,7 +158,7 @@ def pipeline(spec: Spec) -> Spec:
     texts = [tokenizer.decode(prompt) for prompt in spec["prompts"]]
     begun = time.perf_counter()
     found = pipe(
-        texts, max_new_tokens=spec["new"], do_sample=False, return_full_text=False, return_tensors=False,
+        texts, max_new_tokens=spec["new"], do_sample=False, return_full_text=False,
         add_special_tokens=False, eos_token_id=spec["end"], pad_token_id=spec["end"],
     )  # fmt: skip
     seconds = time.perf_counter() - begun

@@ -9,9 +9,10 @@ import transformers
 from test_scoring import ARCHITECTURES, LABELS, SHAPE, from_configuration
 
 from stepladder.model import network as networks
-from stepladder.model import reading as room
+from stepladder.model import slots as room
 from stepladder.model.network import Network
-from stepladder.model.reading import CacheReading, Prefix, SlotReading, begin, shared
+from stepladder.model.reading import CacheReading, begin, shared
+from stepladder.model.slots import Prefix, SlotReading
 from stepladder.model.toy import ToyCheckpoint
 
 PREFIX = [101, 102, 103, 104]
@@ -43,9 +44,11 @@ def close(found, wanted):
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
 
 
-@pytest.fixture(params=["slots", "slots, one prefix", "cache"])
-def started(request):
+@pytest.fixture(params=["slots", "slots, prefix copied", "slots, prefix beside", "cache"])
+def started(request, monkeypatch):
     network = ToyCheckpoint().load().network
+    if "beside" in request.param:
+        monkeypatch.setattr(room, "COPIED", 3)
     if request.param == "cache":
         return network, CacheReading(network, Prefix(PREFIX))
     kept = shared(network, PROMPTS) if "prefix" in request.param else Prefix()
@@ -86,7 +89,9 @@ def test_a_tree_of_tokens_sees_its_ancestors_alone(started):
             close(found[row, node], alone(network, prompt + path)[-1])
 
 
-def test_new_rows_take_the_slots_of_others():
+@pytest.mark.parametrize("copied", [0, 128])
+def test_new_rows_take_the_slots_of_others(monkeypatch, copied):
+    monkeypatch.setattr(room, "COPIED", copied)
     network = ToyCheckpoint().load().network
     prefix = shared(network, PROMPTS)
     reading = begin(network, prefix, 3, 30)
@@ -100,9 +105,10 @@ def test_new_rows_take_the_slots_of_others():
         close(found[row, 0], alone(network, whole)[-1])
 
 
-@pytest.mark.parametrize("few", [0, 100], ids=["prefix copied", "prefix in place"])
+@pytest.mark.parametrize("few", [0, 100], ids=["joined", "in place"])
 def test_few_and_many_tokens_look_at_the_prefix_alike(monkeypatch, few):
     monkeypatch.setattr(room, "FEW", few)
+    monkeypatch.setattr(room, "COPIED", 3)
     network = ToyCheckpoint().load().network
     reading = begin(network, shared(network, PROMPTS), 3, 30)
     close(reading.read([p[4:] for p in PROMPTS]), torch.stack([alone(network, p)[-1] for p in PROMPTS]))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, silu
+from torch.nn.functional import linear, rms_norm, silu
 
 from stepladder.model.attention import Sight
 from stepladder.model.language_model import LowRank
@@ -76,14 +76,13 @@ def _opened(layer: Any) -> tuple[Tensor, Tensor | None, LowRank | None]:
 
 
 class _Norm:
+    """The root mean square norm (Zhang and Sennrich 2019), rounded once, at its end."""
+
     def __init__(self, module: Any) -> None:
         self.weight, self.eps = module.weight.detach(), module.variance_epsilon
 
     def __call__(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.eps)
-        found: Tensor = self.weight * wide.to(x.dtype)
-        return found
+        return rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 class _Layer:

@@ -19,7 +19,8 @@ from stepladder.model.chat import Chat
 from stepladder.model.grammar import JsonGrammar, JsonWriter
 from stepladder.model.language_model import Completion
 from stepladder.model.network import Network
-from stepladder.model.reading import Prefix, Reading, begin, shared
+from stepladder.model.reading import Reading, begin, shared
+from stepladder.model.slots import Prefix
 
 Tokens = Sequence[int]
 
@@ -160,7 +161,7 @@ def _next(logits: Tensor, rows: Sequence[_Row], temperature: float | None) -> li
         logits = logits.masked_fill(~torch.from_numpy(np.stack(allowed)).to(logits.device), -torch.inf)
     if temperature:
         return [_drawn(of_row, row.stream, temperature) for row, of_row in zip(rows, logits, strict=True)]
-    likeliest: list[int] = logits.argmax(dim=-1).tolist()
+    likeliest: list[int] = logits.float().argmax(dim=-1).tolist()  # of bfloat16 it takes four times as long
     return likeliest
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from stepladder.model.language_model import Scores
 from stepladder.model.network import Network
-from stepladder.model.reading import Prefix, Reading, begin, shared
+from stepladder.model.reading import Reading, begin, shared
+from stepladder.model.slots import Prefix
 
 Tokens = Sequence[int]
 _HEAD_ROWS = 256  # how many rows of logits exist at once: 50 MB with a vocabulary of 50,000

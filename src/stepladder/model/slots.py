@@ -1,0 +1,216 @@
+"""Keys and values in slots made once, a row in each, and attention that looks at them where they lie.
+
+Knows token ids, places and the network; knows no text, no label and nothing of when a row is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from stepladder.model.attention import apart, causally, folded, together, unfolded
+from stepladder.model.network import Network
+
+Tokens = Sequence[int]
+FEW = 4  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
+COPIED = 128  # up to so many columns, a shared prefix is copied into every slot once
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What all rows begin with: its tokens, and its keys and values by layer where they are kept for all."""
+
+    tokens: Tokens = ()
+    kept: list[tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def columns(self) -> int:
+        """How many columns stand before each row's own, virtual tokens included."""
+        return self.kept[0][0].shape[2] if self.kept else 0
+
+
+@dataclass
+class _Layer:
+    """Keys and values of a layer: those of a prefix that is looked at in place (1, heads, columns, size), and the
+    slots' (rows * room, heads, size)."""
+
+    prefix: tuple[Tensor, Tensor] | None
+    keys: Tensor
+    values: Tensor
+
+
+class SlotReading:
+    """Keys and values lie in slots made once, a row in each, and are looked at where they lie.
+
+    A short prefix stands at the beginning of every slot; a longer one lies beside them, once for all.
+    """
+
+    takes_more: bool = True
+
+    def __init__(self, network: Network, prefix: Prefix, rows: int, room: int) -> None:
+        self.network, self.prefix, self.rows, self.body = network, prefix, rows, network.body()
+        self.copied = prefix.columns if prefix.columns <= COPIED else 0
+        self.ahead = prefix.columns - self.copied
+        self.room = self.copied + room
+        self.lengths: list[int] = []  # of each row, what is copied counted in
+        self._layers: dict[int, _Layer] = {}
+
+    def read(self, prompts: Sequence[Tokens]) -> Tensor:
+        first, device = len(self.lengths), self.network.device
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        longest = int(lengths.max())
+        row = torch.repeat_interleave(torch.arange(len(prompts)), lengths)
+        ends = lengths.cumsum(0)
+        column = torch.arange(len(row)) - (ends - lengths)[row] + self.copied
+        ids = torch.tensor([token for prompt in prompts for token in prompt])
+        mask = None
+        if self.prefix.columns:
+            own = torch.arange(longest)[:, None] + self.copied
+            mask = (torch.arange(self.copied + longest) <= own).expand(len(prompts), -1, -1).to(device)
+        pass_ = _Pass(self, first, len(prompts), (row + first).to(device), column.to(device), mask)
+        self.lengths += (lengths + self.copied).tolist()
+        return self._forward(ids.to(device), column.to(device), pass_)[(ends - 1).to(device)]
+
+    def extend(self, ids: Tensor, depth: Tensor | None = None, among: Tensor | None = None) -> Tensor:
+        rows, n = ids.shape
+        device = ids.device
+        lengths = torch.tensor(self.lengths, device=device)[:, None]
+        steps = torch.arange(n, device=device)
+        column = lengths + steps
+        columns = max(self.lengths) + n
+        mask = (torch.arange(columns, device=device) < lengths)[:, None].repeat(1, n, 1)
+        among = (steps <= steps[:, None]).expand(rows, -1, -1) if among is None else among
+        mask.scatter_(2, column[:, None].expand(-1, n, -1), among)
+        row = torch.arange(rows, device=device).repeat_interleave(n)
+        pass_ = _Pass(self, 0, rows, row, column.flatten(), mask)
+        places = lengths + (steps if depth is None else depth)
+        self.lengths = [length + n for length in self.lengths]
+        return torch.unflatten(self._forward(ids.flatten(), places.flatten(), pass_), 0, (rows, n))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        moved = [(to, at) for to, at in enumerate(rows) if to != at]
+        if moved:
+            to, at = (torch.tensor(places, device=self.network.device) for places in zip(*moved, strict=True))
+            longest = max(self.lengths[row] for _, row in moved)
+            for layer in self._layers.values():
+                for kept in (layer.keys, layer.values):
+                    slots = self.slots(kept)
+                    slots[to, :longest] = slots[at, :longest]
+        self.lengths = [self.lengths[row] for row in rows]
+
+    def _forward(self, ids: Tensor, columns: Tensor, pass_: _Pass) -> Tensor:
+        positions = columns + self.ahead
+        if self.body is not None:
+            return self.body(ids, positions, pass_)
+        return self.network.through(pass_, ids, positions)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.network.logits(hidden, self.body.head if self.body else None)
+
+    def slots(self, kept: Tensor) -> Tensor:
+        """Keys or values as (rows, room, heads, size)."""
+        return torch.unflatten(kept, 0, (self.rows, self.room))
+
+    def layer(self, index: int, key: Tensor) -> _Layer:
+        """The layer's keys and values; made when the first key (batch, heads, n, size) comes."""
+        if index not in self._layers:
+            shape = self.rows * self.room, key.shape[1], key.shape[3]
+            # Zeros: a place that nobody sees must hold a number all the same.
+            slots = [torch.zeros(shape, dtype=key.dtype, device=key.device) for _ in range(2)]
+            before = self.prefix.kept[index] if self.prefix.kept else None
+            if self.copied and before is not None:
+                for kept, first in zip(slots, before, strict=True):
+                    self.slots(kept)[:, : self.copied] = first.transpose(1, 2)
+            self._layers[index] = _Layer(before if self.ahead else None, slots[0], slots[1])
+        return self._layers[index]
+
+
+@dataclass
+class _Pass:
+    """The tokens of one pass, end to end: `row` and `column` (tokens,) are where each goes, in `rows` slots from
+    `first` on. mask (rows, n, columns): which of its row's columns each sees; None: itself and those before it."""
+
+    reading: SlotReading
+    first: int
+    rows: int
+    row: Tensor
+    column: Tensor
+    mask: Tensor | None
+
+    def __post_init__(self) -> None:
+        counts = torch.bincount(self.row - self.first, minlength=self.rows)
+        self.longest = int(counts.max())
+        self.columns = int(self.column.max()) + 1
+        self.place = None  # of each token among (rows, longest), where rows differ in length
+        if int(counts.min()) < self.longest:
+            starts = counts.cumsum(0) - counts
+            at = torch.arange(len(self.row), device=self.row.device) - starts[self.row - self.first]
+            self.place = (self.row - self.first) * self.longest + at
+        self.slot = self.row * self.reading.room + self.column
+        self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
+
+    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
+        layer = self.reading.layer(index, key)
+        layer.keys.index_copy_(0, self.slot, key[0].transpose(0, 1))
+        layer.values.index_copy_(0, self.slot, value[0].transpose(0, 1))
+        keys, values = self._slots(layer.keys), self._slots(layer.values)
+        query = self._by_row(query[0].transpose(0, 1))
+        if self.mask is None:
+            found = causally(query, keys, values, scaling)
+        elif self.longest <= FEW and layer.prefix is not None:
+            found = self._in_place(query, keys, values, layer.prefix, scaling)
+        else:
+            found = self._in_blocks(query, keys, values, layer.prefix, scaling)
+        found = found.flatten(0, 1)
+        return (found if self.place is None else found[self.place])[None]
+
+    def _slots(self, kept: Tensor) -> Tensor:
+        """Of the pass's rows the columns that are written: (rows, heads, columns, size)."""
+        slots = self.reading.slots(kept)
+        return slots[self.first : self.first + self.rows, : self.columns].transpose(1, 2)
+
+    def _by_row(self, flat: Tensor) -> Tensor:
+        """(tokens, heads, size) as (rows, heads, longest, size)."""
+        if self.place is not None:
+            padded = flat.new_zeros(self.rows * self.longest, *flat.shape[1:])
+            padded[self.place] = flat
+            flat = padded
+        return torch.unflatten(flat, 0, (self.rows, self.longest)).transpose(1, 2)
+
+    def _seen(self, groups: int, before: int, dtype: torch.dtype) -> Tensor:
+        """What to add to scores of folded queries: (rows, 1, groups * longest, before + columns)."""
+        key = groups, before, dtype
+        if key not in self._masks:
+            assert self.mask is not None
+            mask = pad(self.mask, (before, 0), value=True)
+            unseen = ~mask.repeat(1, groups, 1)[:, None]
+            self._masks[key] = torch.zeros_like(unseen, dtype=dtype).masked_fill_(unseen, -torch.inf)
+        return self._masks[key]
+
+    def _in_place(
+        self, query: Tensor, keys: Tensor, values: Tensor, prefix: tuple[Tensor, Tensor], scaling: float
+    ) -> Tensor:
+        """Scores in float32: what bfloat16 rounds off them changes the weights."""
+        folds, groups = folded(query.float() * scaling, keys), query.shape[1] // keys.shape[1]
+        own = folds @ keys.float().transpose(2, 3) + self._seen(groups, 0, torch.float32)
+        before_keys, before = prefix[0][0].float(), prefix[1][0]
+        ahead = apart(together(folds) @ before_keys.transpose(1, 2), self.rows)
+        weights = torch.cat([ahead, own], dim=-1).softmax(dim=-1).to(values.dtype)
+        first, second = weights[..., : before.shape[1]], weights[..., before.shape[1] :]
+        return unfolded(apart(together(first) @ before, self.rows) + second @ values, self.longest)
+
+    def _in_blocks(
+        self, query: Tensor, keys: Tensor, values: Tensor, prefix: tuple[Tensor, Tensor] | None, scaling: float
+    ) -> Tensor:
+        before = 0
+        if prefix is not None:
+            before = prefix[0].shape[2]
+            keys = torch.cat([prefix[0].expand(self.rows, -1, -1, -1), keys], dim=2)
+            values = torch.cat([prefix[1].expand(self.rows, -1, -1, -1), values], dim=2)
+        mask = self._seen(query.shape[1] // keys.shape[1], before, query.dtype)
+        found = scaled_dot_product_attention(folded(query, keys), keys, values, attn_mask=mask, scale=scaling)
+        return unfolded(found, self.longest)
