@@ -120,3 +120,16 @@ def test_padding_is_made_only_where_rows_differ():
     assert Rows([4, 4], 0, torch.device("cpu")).place is None
     assert Rows([4, 2], 0, torch.device("cpu")).place.tolist() == [0, 1, 2, 3, 4, 5]
     assert Rows([2, 4], 0, torch.device("cpu")).place.tolist() == [0, 1, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_fused_weights_are_the_plain_ones(masked):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, n, 8) for n in (4, 9, 9))
+    mask = torch.zeros(2, 1, 4, 9).masked_fill(torch.rand(2, 1, 4, 9) > 0.6, -torch.inf) if masked else None
+    scores = query @ key.transpose(2, 3) * 0.3 + (0 if mask is None else mask)
+    found, weight = attention.weighed(query, key, value, mask, 0.3)
+    torch.testing.assert_close(weight, scores.logsumexp(-1))
+    torch.testing.assert_close(found, scores.softmax(-1) @ value)
+    plain = attention.weighed(query.to("meta"), key.to("meta"), value.to("meta"), None, 0.3)
+    assert [part.shape for part in plain] == [found.shape, weight.shape]

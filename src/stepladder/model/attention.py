@@ -172,6 +172,19 @@ def behind(
     return unfolded(apart(together(first) @ first_value[0], rows) + second @ value, length)
 
 
+def weighed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> tuple[Tensor, Tensor]:
+    """Attention (batch, heads, n, size) with the log of the sum of its unnormalised weights (batch, heads, n), by which
+    it can be joined with attention to other keys. `mask` is added to the scores."""
+    if query.device.type == "cpu":  # the fused kernel knows that sum; the public function does not hand it out
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        found: tuple[Tensor, Tensor] = fused(query, key, value, 0.0, False, attn_mask=mask, scale=scaling)
+        return found
+    scores = query.float() * scaling @ key.float().transpose(2, 3)
+    scores = scores if mask is None else scores + mask
+    weight = scores.logsumexp(dim=-1)
+    return (scores - weight[..., None]).exp().to(value.dtype) @ value, weight
+
+
 def _trains_short(query: Tensor, length: int) -> bool:
     return query.requires_grad and query.device.type == "cpu" and length <= SHORT
 

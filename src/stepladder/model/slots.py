@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from stepladder.model.attention import apart, causally, folded, together, unfolded
+from stepladder.model.attention import apart, causally, folded, together, unfolded, weighed
 from stepladder.model.network import Network
 
 Tokens = Sequence[int]
@@ -194,14 +194,13 @@ class _Pass:
     def _in_place(
         self, query: Tensor, keys: Tensor, values: Tensor, prefix: tuple[Tensor, Tensor], scaling: float
     ) -> Tensor:
-        """Scores in float32: what bfloat16 rounds off them changes the weights."""
-        folds, groups = folded(query.float() * scaling, keys), query.shape[1] // keys.shape[1]
-        own = folds @ keys.float().transpose(2, 3) + self._seen(groups, 0, torch.float32)
-        before_keys, before = prefix[0][0].float(), prefix[1][0]
-        ahead = apart(together(folds) @ before_keys.transpose(1, 2), self.rows)
-        weights = torch.cat([ahead, own], dim=-1).softmax(dim=-1).to(values.dtype)
-        first, second = weights[..., : before.shape[1]], weights[..., before.shape[1] :]
-        return unfolded(apart(together(first) @ before, self.rows) + second @ values, self.longest)
+        """What a row sees of the prefix and of its own, each with the logarithm of its weight, then joined."""
+        folds, groups = folded(query, keys), query.shape[1] // keys.shape[1]
+        own, own_weight = weighed(folds, keys, values, self._seen(groups, 0, query.dtype), scaling)
+        ahead, weight = weighed(together(folds)[None], prefix[0], prefix[1], None, scaling)
+        ahead, weight = apart(ahead[0], self.rows), apart(weight[0], self.rows)
+        share = torch.sigmoid(own_weight - weight)[..., None]
+        return unfolded(torch.lerp(ahead.float(), own.float(), share).to(values.dtype), self.longest)
 
     def _in_blocks(
         self, query: Tensor, keys: Tensor, values: Tensor, prefix: tuple[Tensor, Tensor] | None, scaling: float
