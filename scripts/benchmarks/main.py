@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import random
 import statistics
 import subprocess
@@ -36,27 +37,19 @@ class Material:
     """Banking77's rows, as token ids of the embedded model."""
 
     def __init__(self) -> None:
-        from stepladder.config.compose import compose
+        import yaml
+
         from stepladder.model.checkpoints import PackageCheckpoint
         from stepladder.records import Message
 
-        data = os.environ.get("STEPLADDER_DATA")
-        if not data or not (Path(data) / "banking77").is_dir():
+        data = Path(os.environ.get("STEPLADDER_DATA", "?")) / "banking77"
+        if not data.is_dir():
             sys.exit("scripts/bench reads Banking77 from $STEPLADDER_DATA/banking77: name that folder")
-        del compose
-        node = dict(
-            line.split("#")[0].strip().split(": ")
-            for line in (ROOT / "conf/model/smollm2_135m.yaml").read_text().splitlines()
-            if line and not line.startswith("#")
-        )
-        node.pop("_target_")
-        checkpoint = PackageCheckpoint(**node)
-        self.folder = str(checkpoint.folder())
-        self.model = checkpoint.load("cpu")
-        self.train = self._texts(Path(data) / "banking77" / "train.csv")
-        self.test = self._texts(Path(data) / "banking77" / "test.csv")
+        node = yaml.safe_load((ROOT / "conf" / "model" / "smollm2_135m.yaml").read_text())
+        checkpoint = PackageCheckpoint(**{key: value for key, value in node.items() if key != "_target_"})
+        self.folder, self.model, self.message = str(checkpoint.folder()), checkpoint.load("cpu"), Message
+        self.train, self.test = (self._texts(data / f"{part}.csv") for part in ("train", "test"))
         self.labels = sorted({label for _, label in self.train})
-        self.message = Message
         self.end = self.model.encode_answer("")[-1]
 
     def _texts(self, file: Path) -> list[tuple[str, str]]:
@@ -194,7 +187,7 @@ def generation(material: Material) -> Spec:
         prompts = [material.prompt(text, system) for text in texts]
         for precision in ("bf16", "float32"):
             spec = {
-                "model": material.folder, "precision": precision, "prompts": prompts, "new": 48, "batch": 8,
+                "model": material.folder, "precision": precision, "prompts": prompts, "new": 48, "batch": 16,
                 "end": material.end,
             }  # fmt: skip
             sides = [
@@ -212,12 +205,126 @@ def generation(material: Material) -> Spec:
     return found
 
 
+def json_grammar(material: Material) -> Spec:
+    """The same prompts written freely and under a schema, by ours."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "summary": {"type": "string", "minLength": 120, "maxLength": 160},
+            "intent": {"enum": material.labels},
+        },
+        "required": ["summary", "intent"],
+        "additionalProperties": False,
+    }
+    prompts = [
+        material.prompt(text, "Write JSON: a summary of the message and its intent.") for text, _ in material.test[:32]
+    ]
+    spec = {"model": material.folder, "precision": "bf16", "prompts": prompts, "new": 64, "batch": 16}
+    free, held = in_turn(
+        3, lambda: measured("ours", "generation", spec),
+        lambda: measured("ours", "generation", {**spec, "schema": schema}),
+    )  # fmt: skip
+    a, b = middle(free, "tokens_a_second"), middle(held, "tokens_a_second")
+    return {"free": a, "json": b, "share": b / a}
+
+
+def retrieval(material: Material) -> Spec:
+    """Passages made of Banking77's sentences, a number in each so that it can be found again."""
+    found: Spec = {}
+    draw = random.Random(0)
+    sentences = [text for text, _ in material.train]
+    for count in (10_000, 100_000):
+        passages = [f"{' '.join(draw.sample(sentences, 4))} Case {at}." for at in range(count)]
+        gold = draw.sample(range(count), 1000)
+        queries = [f"{passages[at].split('.')[0][:120]} case {at}" for at in gold]
+        runs = [
+            measured("ours", "retrieval", {"passages": passages, "queries": queries, "gold": gold}) for _ in range(3)
+        ]
+        found[f"{count:,} passages"] = {key: middle(runs, key) for key in runs[0]}
+    return found
+
+
+def start(material: Material) -> Spec:
+    """Commands as a person types them, from the shell and back."""
+    command = str(Path(sys.executable).parent / "stepladder")
+    ladder = ["compare", "comparison=ladder", "dataset=toy", "model=toy", "embedder=toy", "training=smoke"]
+    found: Spec = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, words in (
+            ("stepladder --help", ["--help"]), ("stepladder show", ["show"]),
+            ("stepladder compare, all of it there", [*ladder, "--outputs", folder]),
+        ):  # fmt: skip
+            times = []
+            for _ in range(6):
+                begun = time.perf_counter()
+                subprocess.run([command, *words], capture_output=True, check=True, cwd=folder)
+                times.append(time.perf_counter() - begun)
+            found[name] = statistics.median(times[1:])
+    return found
+
+
+def techniques(material: Material) -> Spec:
+    """Each technique put back to the plain way, alone: how many times slower that is."""
+    rows = material.training(160)
+    train = {"model": material.folder, "precision": "bf16", "batch": 16, "rows": rows}
+    score = {
+        "model": material.folder, "precision": "bf16", "labels": material.labels,
+        "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:32]],
+    }  # fmt: skip
+    write = {
+        "model": material.folder, "precision": "bf16", "new": 48, "batch": 16, "end": material.end,
+        "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:48]],
+    }  # fmt: skip
+    tasks: dict[str, tuple[Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
+        "training": (train, ("low_rank", "attention", "prefix", "head"), rate),
+        "scoring": (score, ("prefix", "body", "attention"), lambda runs: 1 / middle(runs, "seconds_a_row")),
+        "generation": (write, ("prefix", "body", "slots", "attention"), lambda runs: middle(runs, "tokens_a_second")),
+    }
+    found: Spec = {}
+    for task, (spec, names, speed) in tasks.items():
+        sides = [lambda task=task, spec=spec: measured("ours", task, spec)]
+        sides += [
+            lambda task=task, spec=spec, name=name: measured("ours", task, {**spec, "without": [name]})
+            for name in names
+        ]
+        whole, *others = in_turn(2, *sides)
+        found[task] = {name: speed(whole) / speed(runs) for name, runs in zip(names, others, strict=True)}
+    return found
+
+
+def growth(material: Material) -> Spec:
+    """Seconds and memory with more labels, longer prompts, larger batches."""
+    found: Spec = {}
+    for labels in (10, 38, 77):
+        spec = {
+            "model": material.folder, "precision": "bf16", "labels": material.labels[:labels],
+            "prompts": [material.prompt(text) for text, _ in material.test[:32]],
+        }  # fmt: skip
+        one = measured("ours", "scoring", spec)
+        found[f"scoring, {labels} labels"] = {"seconds_a_row": one["seconds_a_row"], "peak_gib": one["peak_gib"]}
+    for words in (0, 200, 800):
+        own = [" ".join(text for text, _ in material.test[at : at + 90]).split()[:words] for at in range(16)]
+        prompts = [material.prompt(f"{' '.join(more)} {material.test[at][0]}") for at, more in enumerate(own)]
+        spec = {"model": material.folder, "precision": "bf16", "labels": material.labels, "prompts": prompts}
+        one = measured("ours", "scoring", spec)
+        name = f"scoring, prompts of {round(statistics.mean(map(len, prompts)))} tokens of their own"
+        found[name] = {"seconds_a_row": one["seconds_a_row"], "peak_gib": one["peak_gib"]}
+    for batch in (4, 16, 64):
+        spec = {"model": material.folder, "precision": "bf16", "batch": batch, "rows": material.training(6 * batch)}
+        one = measured("ours", "training", spec)
+        found[f"training, batches of {batch}"] = {"tokens_a_second": rate([one]), "peak_gib": one["peak_gib"]}
+    return found
+
+
 SECTIONS: dict[str, Callable[[Material], Spec]] = {
-    section.__name__: section for section in (training, loss, scoring, generation)
+    section.__name__: section
+    for section in (training, loss, scoring, generation, json_grammar, retrieval, start, techniques, growth)
 }
 
 
 def main(names: Sequence[str]) -> None:
+    from page import written
+
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
         sys.exit(f"scripts/bench knows no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
@@ -226,9 +333,19 @@ def main(names: Sequence[str]) -> None:
     for name in names or SECTIONS:
         print(name, file=sys.stderr, flush=True)
         begun = time.time()
-        kept[name] = SECTIONS[name](material)
-        kept[name]["took"] = round(time.time() - begun)
+        found = SECTIONS[name](material)
+        kept[name] = {"found": found, "took": round(time.time() - begun), "machine": machine()}
         FOUND.write_text(json.dumps(kept, indent=1) + "\n")
+        (ROOT / "docs" / "benchmarks.md").write_text(written(kept))
+
+
+def machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    return f"{os.cpu_count()} cores of {cpu}"
 
 
 if __name__ == "__main__":

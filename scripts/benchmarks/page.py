@@ -1,0 +1,189 @@
+"""docs/benchmarks.md from what was measured. Every number on the page comes out of docs/benchmarks.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+Spec = dict[str, Any]
+
+HEAD = """# Benchmarks
+
+Written by `scripts/bench`; every figure is in `benchmarks.json` beside this page. Both sides of a ratio are processes
+of their own that ran in turn on the same rows, precision, batch size and LoRA; medians are compared. Machines differ
+and are shared: trust the ratios, not the seconds.
+
+Model: SmolLM2-135M-Instruct. Rows: Banking77. Peers: TRL 1.16.0, lm-eval 0.4.13, transformers and PEFT as pinned in
+`constraints.txt`.
+"""
+
+TECHNIQUES = {
+    ("training", "low_rank"): (
+        "LoRA as one function", "no copies in float32, no gradient for frozen weights; plain LoRA and rsLoRA only",
+        "tests/tuning/test_low_rank.py",
+    ),
+    ("training", "attention"): (
+        "attention by row, padding not read", "models that hand their attention out; short rows on a CPU gain most",
+        "tests/model/test_attention.py",
+    ),
+    ("training", "prefix"): (
+        "what all rows of a batch begin with is read once", "gains nothing where prompts begin differently",
+        "tests/model/test_attention.py",
+    ),
+    ("training", "head"): (
+        "gradient of the frozen head taken chunk by chunk", "bounds memory with long answers; short ones gain little",
+        "tests/model/test_cross_entropy.py",
+    ),
+    ("scoring", "prefix"): (
+        "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
+        "tests/model/test_reading.py",
+    ),
+    ("scoring", "body"): (
+        "fused matrices, few operations", "Llama and its kin on a CPU; a second copy of the weights in memory",
+        "tests/model/test_reading.py",
+    ),
+    ("scoring", "attention"): (
+        "keys and values looked at where they lie", "models that hand their attention out",
+        "tests/model/test_reading.py",
+    ),
+    ("generation", "prefix"): (
+        "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
+        "tests/model/test_reading.py",
+    ),
+    ("generation", "body"): (
+        "packed matrices, few operations", "Llama and its kin on a CPU; a second copy of the weights in memory",
+        "tests/model/test_reading.py",
+    ),
+    ("generation", "slots"): (
+        "a row that is done makes room for one that waits", "gains nothing where all answers are of one length",
+        "tests/model/test_reading.py",
+    ),
+    ("generation", "attention"): (
+        "keys and values looked at where they lie", "models that hand their attention out",
+        "tests/model/test_reading.py",
+    ),
+}  # fmt: skip
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)]) + "\n"
+
+
+def training(found: Spec) -> str:
+    rows = [
+        (
+            name, f"{one['ours']:.0f}", f"{one['trl']:.0f}", f"**{one['ratio']:.1f}**", f"{one['ceiling']:.0f}",
+            f"{one['share']:.0%}", f"{one['ours_gib']:.1f}", f"{one['trl_gib']:.1f}",
+        )
+        for name, one in found.items()
+    ]  # fmt: skip
+    head = ("precision", "tokens/s", "TRL", "ratio", "ceiling", "share", "GiB", "TRL's GiB")
+    return (
+        "LoRA r=16 on all linear layers, batches of 16 rows of 40 to 128 tokens, from the first step on, nothing\n"
+        "compiled. Tokens are those of the rows, without padding. The ceiling is what the machine's matrix products\n"
+        "of the model's own shapes allow when every token is computed (4 x 106 M operations each); a prefix that is\n"
+        "read once for a whole batch can pass it.\n\n" + table(head, rows)
+    )
+
+
+def loss(found: Spec) -> str:
+    return (
+        f"Fifty equal steps: mean loss of the last ten {found['ours']:.4f}, of the plain loop of transformers and PEFT "
+        f"{found['plain']:.4f} ({found['off']:+.2%}). The plain loop trains {found['plain_rate']:.0f} tokens/s, ours "
+        f"{found['ours_rate']:.0f}.\n"
+    )
+
+
+def scoring(found: Spec) -> str:
+    rows = [
+        (
+            name, f"{one['prompt_tokens']:.0f}", f"{one['ours']:.2f}", f"{one['lm_eval']:.2f}",
+            f"**{one['ratio']:.1f}**", f"{one['apart']:.1e}", f"{one['same']:.1%} of {one['rows']}",
+        )
+        for name, one in found.items()
+    ]  # fmt: skip
+    head = ("prompt", "tokens", "s a row", "lm-eval", "ratio", "log-probabilities apart by at most", "same choice")
+    return "All 77 labels of Banking77 with their end token, on the same token ids.\n\n" + table(head, rows)
+
+
+def generation(found: Spec) -> str:
+    rows = [
+        (
+            name, f"{one['prompt_tokens']:.0f}", f"{one['ours']:.0f}", f"{one['generate']:.0f}",
+            f"**{one['ratio']:.1f}**", f"{one['pipeline']:.0f}", f"**{one['ratio_pipeline']:.1f}**",
+            f"{one['same']:.0%}",
+        )
+        for name, one in found.items()
+    ]  # fmt: skip
+    head = ("rows", "prompt tokens", "tokens/s", "generate", "ratio", "pipeline", "ratio", "same texts")
+    return "Greedy, at most 48 new tokens, 16 rows at once.\n\n" + table(head, rows)
+
+
+def json_grammar(found: Spec) -> str:
+    return (
+        f"Under a JSON schema {found['json']:.0f} tokens/s, freely {found['free']:.0f}: {found['share']:.0%} as fast.\n"
+    )
+
+
+def retrieval(found: Spec) -> str:
+    rows = [
+        (
+            name, f"{one['index_seconds']:.1f}", f"{one['again_seconds']:.2f}", f"{one['query_seconds']:.2f}",
+            f"{one['hit']:.1%}", f"{one['disk_mib']:.0f}", f"{one['peak_gib']:.1f}",
+        )
+        for name, one in found.items()
+    ]  # fmt: skip
+    head = ("BM25", "index, s", "from the store, s", "1,000 queries, s", "gold among five", "disk, MiB", "GiB")
+    return table(head, rows)
+
+
+def start(found: Spec) -> str:
+    return table(("command", "s"), ((f"`{name}`", f"{seconds:.2f}") for name, seconds in found.items()))
+
+
+def techniques(found: Spec) -> str:
+    rows = []
+    for (task, name), (what, when, test) in TECHNIQUES.items():
+        if name in found.get(task, {}):
+            rows.append((task, what, f"{found[task][name]:.2f}", when, f"`{test}`"))
+    head = ("in", "technique", "times faster with it", "when it pays, what it costs", "equal to the plain path by")
+    return "Each put back to the plain way alone, all others left on.\n\n" + table(head, rows)
+
+
+def growth(found: Spec) -> str:
+    rows = [
+        (
+            name,
+            f"{one['seconds_a_row']:.2f} s a row"
+            if "seconds_a_row" in one
+            else f"{one['tokens_a_second']:.0f} tokens/s",
+            f"{one['peak_gib']:.1f}",
+        )
+        for name, one in found.items()
+    ]
+    return table(("what", "time", "GiB"), rows)
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Spec], str]]] = {
+    "training": ("Training", training),
+    "loss": ("The same maths", loss),
+    "scoring": ("Choosing a label", scoring),
+    "generation": ("Writing", generation),
+    "json_grammar": ("Writing JSON", json_grammar),
+    "retrieval": ("Retrieval", retrieval),
+    "start": ("Starting", start),
+    "techniques": ("What each technique gives alone", techniques),
+    "growth": ("How it grows", growth),
+}
+
+
+def written(kept: Spec) -> str:
+    parts = [HEAD]
+    for name, (title, tell) in SECTIONS.items():
+        if name in kept:
+            one = kept[name]
+            parts.append(
+                f"## {title}\n\n{tell(one['found'])}\n`scripts/bench {name}`, {one['took']} s on {one['machine']}.\n"
+            )
+    return "\n".join(parts)
