@@ -324,3 +324,16 @@ def test_the_file_option_says_the_constructor_s_defaults() -> None:
     assert {key: tuple(v) if isinstance(v, list) else v for key, v in node.items()} == {
         key: defaults[key] for key in node
     }
+
+
+def test_json_answers_have_the_schemas_key_order(write) -> None:
+    """What is learnt and what is written under the schema must have one order."""
+    rows = [
+        {"text": "one", "label": {"time": "5", "people": [{"a": 1, "b": 2}]}},
+        {"text": "two", "label": {"people": [{"b": 3, "a": 4}], "date": "today", "time": "6"}},
+    ]
+    task = {"kind": "json"}
+    loaded = Dataset(train=write("a.jsonl", rows), split={"test": 0, "validation": 0}, task=task, **COLUMNS).read()
+    answers = {example.question.text: example.answers[0] for example in loaded.train}
+    assert answers["one"] == '{"time":"5","people":[{"a":1,"b":2}]}'
+    assert answers["two"] == '{"time":"6","people":[{"a":4,"b":3}],"date":"today"}'

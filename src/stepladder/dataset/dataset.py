@@ -19,7 +19,7 @@ from stepladder.dataset.layouts import Layout, LayoutName, flattened, layout_of
 from stepladder.dataset.rows import Kind, Row, RowReader, check_ids
 from stepladder.dataset.sources import Files, Source
 from stepladder.dataset.splits import OnOverlap, Side, Split, divide, limited, surplus, without_overlap
-from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, fitting, task_of
+from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, fitting, in_schema_order, task_of
 from stepladder.errors import ConfigError, DataError, Fault
 from stepladder.records import Choice, Example, Passage, Question, Task, TrainingData
 
@@ -230,7 +230,7 @@ class Dataset:
             labels = Choice(tuple(self.labels or ()), definitions)
         task = task_of(self.kind, instruction, told_by, labels, self._task.schema)
         given = labels is not None
-        return {side: fitting(rows, task, given, ledger) for side, rows in parts.items()}, task
+        return {side: in_schema_order(fitting(rows, task, given, ledger), task) for side, rows in parts.items()}, task
 
     def _accounts(self, ledger: Ledger, parts: Parts, used: Parts, overlap: int) -> Accounts:
         return Accounts(

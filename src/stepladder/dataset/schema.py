@@ -41,6 +41,18 @@ def inferred(values: Sequence[Any]) -> dict[str, Any]:
     return schema
 
 
+def in_order(value: Any, schema: Any) -> Any:
+    """The value with its keys in the order of the schema's properties, at every depth; other keys come after."""
+    known = schema if isinstance(schema, Mapping) else {}
+    if isinstance(value, dict):
+        of = known.get("properties", {})
+        names = [name for name in of if name in value] + [name for name in value if name not in of]
+        return {name: in_order(value[name], of.get(name)) for name in names}
+    if isinstance(value, list):
+        return [in_order(item, known.get("items")) for item in value]
+    return value
+
+
 def _type(value: Any) -> str:
     if value is None:
         return "null"

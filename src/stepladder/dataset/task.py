@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stepladder.dataset.accounts import Ledger
 from stepladder.dataset.rows import Kind, Row
-from stepladder.dataset.schema import fault_of, inferred, validator
+from stepladder.dataset.schema import fault_of, in_order, inferred, validator
+from stepladder.dataset.values import compact
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.records import Answer, Choice, Json, Task, Text
 
@@ -98,6 +99,19 @@ def fitting(rows: Sequence[Row], task: Task, given: bool, ledger: Ledger) -> lis
         if id(row) in misfits:
             ledger.bad_row(row.place, misfits[id(row)])
     return [row for row in rows if id(row) not in misfits]
+
+
+def in_schema_order(rows: Sequence[Row], task: Task) -> list[Row]:
+    """The rows with the keys of JSON answers in the schema's order: what is written under the schema has them so, and
+    what is learnt must not be another order."""
+    if not isinstance(task.answer, Json):
+        return list(rows)
+    schema = task.answer.schema
+    told = [tuple(compact(in_order(json.loads(answer), schema)) for answer in row.example.answers) for row in rows]
+    return [
+        row if row.example.answers == answers else replace(row, example=replace(row.example, answers=answers))
+        for row, answers in zip(rows, told, strict=True)
+    ]
 
 
 def _hint(label: str, labels: Sequence[str]) -> str:
