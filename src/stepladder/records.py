@@ -114,7 +114,8 @@ class Decoding:
 
     `choose` scores the labels; `greedy` and `sampled` write freely; `json` writes under the task's schema. `normalise`
     divides a label's log-probability by its tokens (`length`) or takes off what it has without a question (`prior`).
-    `probabilities`: keep the `best` label's alone, or `all`. `seed` counts only where something is drawn.
+    `probabilities`: of `all` labels, summing to one; or the `best` label alone, found without scoring all of them (when
+    nothing is normalised), with its probability among all texts. `seed` counts only where something is drawn.
     """
 
     mode: DecodingMode

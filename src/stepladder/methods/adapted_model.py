@@ -74,7 +74,10 @@ class AdaptedModel:
         prompt = self.prompt if probe.reading is None or probe.reading.prompt is None else probe.reading.prompt
         rendered = self._render(model, prompt, probe, resources)
         sound = [r for r in rendered if not r.failure]
-        answered = _choose if probe.decoding.mode == "choose" else _write
+        answered = _write
+        if probe.decoding.mode == "choose":
+            alone = probe.decoding.probabilities == "best" and probe.decoding.normalise == "none"
+            answered = _choose_best if alone else _choose
         by_id = {p.id: p for p in answered(model, prompt, probe, sound, resources)}
         for r in rendered:
             yield by_id.get(r.id) or Prediction(r.id, "", shown=r.shown, prompt_tokens=len(r.ids), failure=r.failure)
@@ -128,7 +131,7 @@ def _labels(task: Task, question: Question) -> tuple[str, ...]:
 def _choose(
     model: LanguageModel, prompt: Prompt, probe: Probe, rendered: Sequence[Rendered], resources: Resources
 ) -> Iterator[Prediction]:
-    """The likeliest label of each question."""
+    """The likeliest label of each question; the probabilities of all labels sum to one."""
     candidates = [_labels(probe.task, r.question) for r in rendered]
     prior = _priors(model, prompt, probe, candidates) if probe.decoding.normalise == "prior" else {}
     scored = model.score([r.ids for r in rendered], candidates, resources.micro_batch)
@@ -146,6 +149,25 @@ def _choose(
             prompt_tokens=len(r.ids),
             new_tokens=scores.lengths[best],
             seconds=scores.seconds,
+        )
+
+
+def _choose_best(
+    model: LanguageModel, prompt: Prompt, probe: Probe, rendered: Sequence[Rendered], resources: Resources
+) -> Iterator[Prediction]:
+    """The likeliest label of each question alone, with its probability among all texts."""
+    candidates = [_labels(probe.task, r.question) for r in rendered]
+    found = model.choose([r.ids for r in rendered], candidates, resources.micro_batch)
+    for index, best in resources.progress.track(found, len(rendered), "choosing"):
+        r, label = rendered[index], candidates[index][best.place]
+        yield Prediction(
+            id=r.id,
+            text=label,
+            probabilities={label: math.exp(best.log_probability)},
+            shown=r.shown,
+            prompt_tokens=len(r.ids),
+            new_tokens=best.length,
+            seconds=best.seconds,
         )
 
 

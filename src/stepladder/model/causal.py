@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from stepladder.errors import ModelError
-from stepladder.model import generation, scoring
+from stepladder.model import choosing, generation, scoring
 from stepladder.model.chat import Chat
 from stepladder.model.grammar import JsonGrammar
-from stepladder.model.language_model import Completion, Scores, VirtualTokens
+from stepladder.model.language_model import Best, Completion, Scores, VirtualTokens
 from stepladder.model.network import Network
 from stepladder.records import Message
 
@@ -58,6 +58,19 @@ class CausalModel:
     def score(
         self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
     ) -> Iterator[tuple[int, Scores]]:
+        encoded = self._encoded(prompts, candidates)
+        whole = [sum(map(len, row)) for row in encoded]
+        return scoring.score(self.network, prompts, encoded, self._batches(prompts, whole, micro_batch))
+
+    def choose(
+        self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
+    ) -> Iterator[tuple[int, Best]]:
+        encoded = self._encoded(prompts, candidates)
+        deepest = [choosing.AT_ONCE * max(map(len, row)) for row in encoded]
+        return choosing.choose(self.network, prompts, encoded, self._batches(prompts, deepest, micro_batch))
+
+    def _encoded(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """Candidates as token ids; equal ones are one object."""
         known: dict[tuple[str, ...], list[list[int]]] = {}
         encoded = []
         for texts in candidates:
@@ -65,13 +78,14 @@ class CausalModel:
             if key not in known:
                 known[key] = [self.encode_answer(text) for text in key]
             encoded.append(known[key])
-        longest = [max(map(len, row)) for row in encoded]
-        whole = [sum(map(len, row)) for row in encoded]
-        self._fits(prompts, longest)
-        batches = batched(
-            [len(p) for p in prompts], [len(p) + n for p, n in zip(prompts, whole, strict=True)], micro_batch
-        )
-        return scoring.score(self.network, prompts, encoded, batches)
+        self._fits(prompts, [max(map(len, row)) for row in encoded])
+        return encoded
+
+    def _batches(
+        self, prompts: Sequence[Sequence[int]], more: Sequence[int], micro_batch: int | None
+    ) -> list[list[int]]:
+        lengths = [len(prompt) for prompt in prompts]
+        return batched(lengths, [own + extra for own, extra in zip(lengths, more, strict=True)], micro_batch)
 
     def generate(
         self,

@@ -26,6 +26,17 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The likeliest candidate: its place among the candidates, its log-probability (natural, end token included) and
+    its number of tokens."""
+
+    place: int
+    log_probability: float
+    length: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Completion:
     """A written answer. `finished`: it ended by itself (end token, or a complete json value), not by its length."""
 
@@ -86,6 +97,12 @@ class LanguageModel(Protocol):
         self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
     ) -> Iterator[tuple[int, Scores]]:
         """Log-probability of every one of `candidates[i]` after `prompts[i]`."""
+        ...
+
+    def choose(
+        self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
+    ) -> Iterator[tuple[int, Best]]:
+        """The likeliest of `candidates[i]` after `prompts[i]`: what `score` would rank first, without scoring all."""
         ...
 
     def generate(

@@ -26,6 +26,9 @@ class Reading(Protocol):
 
     takes_more: bool
 
+    @property
+    def device(self) -> torch.device: ...
+
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
         """New rows, after those there are, read their prompts: the hidden state at each one's end (rows, width)."""
         ...
@@ -40,6 +43,10 @@ class Reading(Protocol):
 
     def keep(self, rows: Sequence[int]) -> None:
         """Forget all rows but these; they are counted anew, in this order."""
+        ...
+
+    def forget(self, tokens: int) -> None:
+        """As if each row had not read its last so many tokens."""
         ...
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -78,6 +85,10 @@ class CacheReading:
         self.network, self.prefix = network, prefix
         self._rows = 0
 
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
         if self._rows:
             raise ValueError("rows can not be added here once others have begun")
@@ -106,6 +117,11 @@ class CacheReading:
             self._cache.batch_select_indices(at)
             self._visible, self._positions, self._ends = self._visible[at], self._positions[at], self._ends[at]
         self._rows = len(rows)
+
+    def forget(self, tokens: int) -> None:
+        self._visible = self._visible.clone()
+        self._visible[:, -tokens:] = False
+        self._ends = self._ends - tokens
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.network.logits(hidden)

@@ -59,6 +59,10 @@ class SlotReading:
         self.lengths: list[int] = []  # of each row, what is copied counted in
         self._layers: dict[int, _Layer] = {}
 
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
         first, device = len(self.lengths), self.network.device
         lengths = torch.tensor([len(prompt) for prompt in prompts])
@@ -101,6 +105,9 @@ class SlotReading:
                     slots = self.slots(kept)
                     slots[to, :longest] = slots[at, :longest]
         self.lengths = [self.lengths[row] for row in rows]
+
+    def forget(self, tokens: int) -> None:
+        self.lengths = [length - tokens for length in self.lengths]
 
     def _forward(self, ids: Tensor, columns: Tensor, pass_: _Pass) -> Tensor:
         positions = columns + self.ahead

@@ -40,7 +40,7 @@ from stepladder.runs.experiment import Experiment
 from stepladder.runs.provenance import provenance
 from stepladder.runs.store import Form
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised when a stage does something else with the same parts."""
 
 
