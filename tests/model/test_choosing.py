@@ -28,7 +28,7 @@ def check(model, prompts, candidates, **how):
     for index, found in best.items():
         logs = scores[index].log_probabilities
         assert found.place == logs.index(max(logs))
-        assert found.log_probability == pytest.approx(max(logs), abs=1e-4)
+        assert found.log_probability == pytest.approx(max(logs), abs=1e-4, rel=1e-5)
         assert found.length == scores[index].lengths[found.place]
         assert found.seconds > 0
 
