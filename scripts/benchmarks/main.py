@@ -79,9 +79,9 @@ def training(material: Material) -> Spec:
     rows, found = material.training(256), {}
     for precision in ("bf16", "float32"):
         spec = {"model": material.folder, "precision": precision, "batch": 16}
-        few = {**spec, "rows": rows[: 96 if precision == "float32" else 160]}
+        few = {**spec, "rows": rows[: 64 if precision == "float32" else 128]}
         sides = (lambda few=few: measured("ours", "training", few), lambda few=few: measured("peers", "trl", few))
-        ours, trl = in_turn(3, *sides)
+        ours, trl = in_turn(2, *sides)
         top = measured("ours", "ceiling", {**spec, "tokens": 768})["operations_a_second"]
         found[precision] = {
             "ours": rate(ours), "trl": rate(trl), "ratio": rate(ours) / rate(trl),

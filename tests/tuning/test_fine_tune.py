@@ -1,6 +1,8 @@
 """The training loop on the toy model: its loss, its best weights, its end, and what it leaves behind."""
 
+import contextlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -90,6 +92,21 @@ def test_training_stops_when_validation_gets_worse_and_the_best_weights_are_kept
     with torch.no_grad():
         found = tuned.answer_losses(*batch).mean().item()
     assert found == pytest.approx(resources.facts["best_validation_loss"], rel=1e-4)
+
+
+def test_an_interrupt_that_was_swallowed_comes_before_the_next_step():
+    model, resources = toy(), Resources()
+
+    def swallow(step, values):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    resources.on_validation = swallow
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        FineTune(LORA, QUICK).tune(model, rows(model), rows(model), resources)
+    assert resources.facts["steps"] == 3
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_whoever_watches_validations_can_stop_the_training():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import signal
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -63,7 +64,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.training_config, self.peak, self.total = training, peak, len(steps)
         self.validation, self.validated = validation, training.validated(len(steps.rows))
         self.best, self.curves, self.resources = best, Curves(resources), resources
-        self.step, self.loss = 0, math.nan
+        self.step, self.loss, self.interrupted = 0, math.nan, False
         self.validation_loss: float | None = None
 
     def configure_optimizers(self) -> Optimizer:
@@ -72,6 +73,8 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         return make(groups, lr=self.peak)
 
     def training_step(self, step: Step, _: int) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
         began = time.perf_counter()
         optimizer: Any = self.optimizers()
         optimizer.zero_grad()
@@ -145,7 +148,7 @@ def train(
         model, training, peak, steps, [collate(part) for part in split(validation, room)], best, resources
     )
     model.module.train()
-    with _quiet(), _interruptible():
+    with _quiet(), _interruptible(module):
         _trainer(device, training, TrainingProgress(resources, len(steps))).fit(module, steps)
     best.restore()
     if best.step:
@@ -187,13 +190,26 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C comes out as KeyboardInterrupt: Lightning makes `sys.exit(1)` of it and stops listening to the signal."""
+def _interruptible(module: AnswerTuning) -> Iterator[None]:
+    """Ctrl-C comes out as KeyboardInterrupt: Lightning makes `sys.exit(1)` of it and stops listening to the signal.
+
+    What a library swallows on its way is raised again before the next step.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     handler = signal.getsignal(signal.SIGINT)
+
+    def interrupted(*_: Any) -> None:
+        module.interrupted = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupted)
     try:
         yield
     except SystemExit as error:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
-        signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
