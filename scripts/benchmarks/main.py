@@ -167,7 +167,7 @@ def json_grammar(material: Material) -> Spec:
     schema = {
         "type": "object",
         "properties": {
-            "summary": {"type": "string", "minLength": 120, "maxLength": 160},
+            "summary": {"type": "string", "minLength": 80, "maxLength": 120},
             "intent": {"enum": material.labels},
         },
         "required": ["summary", "intent"],
@@ -176,7 +176,7 @@ def json_grammar(material: Material) -> Spec:
     prompts = [
         material.prompt(text, "Write JSON: a summary of the message and its intent.") for text, _ in material.test[:32]
     ]
-    spec = {"model": material.folder, "precision": "bf16", "prompts": prompts, "new": 64, "batch": 16}
+    spec = {"model": material.folder, "precision": "bf16", "prompts": prompts, "new": 160, "batch": 16}
     free, held = in_turn(
         3, lambda: measured("ours", "generation", spec),
         lambda: measured("ours", "generation", {**spec, "schema": schema}),
@@ -204,7 +204,7 @@ def retrieval(material: Material) -> Spec:
 def start(material: Material) -> Spec:
     """Commands as a person types them, from the shell and back."""
     command = str(Path(sys.executable).parent / "stepladder")
-    ladder = ["compare", "comparison=ladder", "dataset=toy", "model=toy", "embedder=toy", "training=smoke"]
+    ladder = ["compare", "comparison=ladder", "experiment=first_look"]
     found: Spec = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, words in (
