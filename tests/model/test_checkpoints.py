@@ -16,6 +16,7 @@ from stepladder.errors import ConfigError, ModelError
 from stepladder.model import checkpoints, hub
 from stepladder.model.checkpoints import FolderCheckpoint, HubCheckpoint, PackageCheckpoint
 from stepladder.model.toy import ToyCheckpoint, ToyEmbedder
+from stepladder.precision import computed
 from stepladder.records import Message
 
 EMBEDDED = {
@@ -53,7 +54,7 @@ def test_a_folder_gives_the_model_back(folder):
     ((_, found),) = ours.score([[70, 71]], [["yes", "no"]])
     ((_, wanted),) = own.score([[70, 71]], [["yes", "no"]])
     assert found.log_probabilities == pytest.approx(wanted.log_probabilities, abs=1e-5)
-    assert FolderCheckpoint(str(folder)).load("cpu").module.dtype == torch.bfloat16
+    assert FolderCheckpoint(str(folder)).load("cpu").module.dtype == computed("bf16", "cpu")
 
 
 def test_a_folder_is_named_by_content_not_by_place(folder, tmp_path):

@@ -19,8 +19,7 @@ from stepladder.errors import ModelError
 from stepladder.model.causal import CausalModel
 from stepladder.model.chat import Chat
 from stepladder.model.reading import check
-
-_DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
+from stepladder.precision import DTYPES, computed
 
 
 def load_causal(folder: Path, dtype: str, device: torch.device | str | None = None) -> CausalModel:
@@ -47,7 +46,7 @@ def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str |
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, **own)
             module, found = kind.from_pretrained(
-                folder, dtype=_DTYPES[dtype], use_safetensors=True, output_loading_info=True, **own
+                folder, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **own
             )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -62,7 +61,9 @@ def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str |
             str(folder),
             "fetch or save the model again",
         )
-    return module.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), tokenizer
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    module = module.to(device).eval()
+    return module.float() if computed(dtype, device) == torch.float32 else module, tokenizer
 
 
 @contextmanager

@@ -109,7 +109,7 @@ class Network:
                 made = Body(self.causal)
                 ours = made(ids, places, attention.Rows([6], 0, self.device)).float()
                 own = self.through(attention.Rows([6], 0, self.device), ids, places).float()
-        except (TypeError, AttributeError):
+        except (TypeError, AttributeError, RuntimeError):
             return None
         near = 1e-3 if self._dtype == torch.float32 else 0.1
         return made if bool((own - ours).norm() <= near * own.norm()) else None

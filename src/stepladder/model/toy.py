@@ -46,6 +46,7 @@ class ToyCheckpoint:
 
         from stepladder.model.causal import CausalModel
         from stepladder.model.chat import Chat
+        from stepladder.precision import DTYPES, computed
 
         tokenizer = toy_tokenizer()
         config = LlamaConfig(
@@ -66,8 +67,8 @@ class ToyCheckpoint:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             module = LlamaForCausalLM(config)
-        dtype = torch.bfloat16 if self.dtype == "bf16" else torch.float32
-        return CausalModel(module.to(device=device, dtype=dtype).eval(), Chat(tokenizer))
+        kept = module.to(device=device, dtype=DTYPES[self.dtype])
+        return CausalModel(kept.to(computed(self.dtype, kept.device)).eval(), Chat(tokenizer))
 
 
 def toy_tokenizer() -> Any:

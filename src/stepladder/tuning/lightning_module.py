@@ -26,6 +26,7 @@ from torch.optim import AdamW, Optimizer
 
 from stepladder.errors import ModelError
 from stepladder.model.language_model import LanguageModel
+from stepladder.precision import computed
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, Step, Steps, collate, split
 from stepladder.tuning.best import Best
@@ -159,7 +160,7 @@ def _trainer(device: torch.device, training: Training, progress: TrainingProgres
     return Trainer(
         accelerator=device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision="bf16-mixed" if training.precision == "bf16" else "32-true",
+        precision="bf16-mixed" if computed(training.precision, device) == torch.bfloat16 else "32-true",
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,
