@@ -77,8 +77,8 @@ def rate(runs: Sequence[Spec]) -> float:
 
 def training(material: Material) -> Spec:
     rows, found = material.training(256), {}
-    for precision in ("bf16", "float32"):
-        spec = {"model": material.folder, "precision": precision, "batch": 16}
+    for precision in material.precisions:
+        spec = {**material.spec, "precision": precision, "batch": 16}
         few = {**spec, "rows": rows[: 64 if precision == "float32" else 128]}
         sides = (lambda few=few: measured("ours", "training", few), lambda few=few: measured("peers", "trl", few))
         ours, trl = in_turn(2, *sides)
@@ -97,7 +97,7 @@ def loss(material: Material) -> Spec:
 
     rows = material.training(800)
     lengths = [len(row["prompt"]) + len(row["answer"]) for row in rows]
-    spec = {"model": material.folder, "precision": "bf16", "batch": 16, "rows": rows}
+    spec = {**material.spec, "batch": 16, "rows": rows}
     ours = measured("ours", "training", spec)
     plain = measured("peers", "plain_loop", {**spec, "steps": epoch_order(lengths, 16, 0, 0)})
     last = [statistics.mean(run["losses"][-10:]) for run in (ours, plain)]
@@ -110,12 +110,11 @@ def loss(material: Material) -> Spec:
 def scoring(material: Material) -> Spec:
     found: Spec = {}
     ids = [material.model.encode_answer(label) for label in material.labels]
-    for name, system, count, precision in (
-        ("zero-shot", SYSTEM, 24, "bf16"), ("77 labels listed", material.listed(), 3, "bf16"),
-        ("zero-shot", SYSTEM, 24, "float32"),
-    ):  # fmt: skip
+    cases = [("zero-shot", SYSTEM, 24, precision) for precision in material.precisions]
+    cases.append(("77 labels listed", material.listed(), 3, material.precisions[0]))
+    for name, system, count, precision in cases:
         prompts = [material.prompt(text, system) for text, _ in material.test[: 16 * count]]
-        spec = {"model": material.folder, "precision": precision, "labels": material.labels, "batch": 32}
+        spec = {**material.spec, "precision": precision, "labels": material.labels, "batch": 32}
         many, few = {**spec, "prompts": prompts}, {**spec, "prompts": prompts[:count], "label_ids": ids}
         many["prompts"] = prompts[: 96 if precision == "bf16" else 48]
         sides = (lambda many=many: measured("ours", "scoring", many), lambda few=few: measured("peers", "lm_eval", few))
@@ -142,9 +141,9 @@ def generation(material: Material) -> Spec:
     }
     for name, (system, texts) in cases.items():
         prompts = [material.prompt(text, system) for text in texts]
-        for precision in ("bf16", "float32"):
+        for precision in material.precisions:
             spec = {
-                "model": material.folder, "precision": precision, "prompts": prompts, "new": 48, "batch": 16,
+                **material.spec, "precision": precision, "prompts": prompts, "new": 48, "batch": 16,
                 "end": material.end,
             }  # fmt: skip
             sides = [
@@ -176,7 +175,7 @@ def json_grammar(material: Material) -> Spec:
     prompts = [
         material.prompt(text, "Write JSON: a summary of the message and its intent.") for text, _ in material.test[:32]
     ]
-    spec = {"model": material.folder, "precision": "bf16", "prompts": prompts, "new": 160, "batch": 16}
+    spec = {**material.spec, "prompts": prompts, "new": 160, "batch": 16}
     free, held = in_turn(
         3, lambda: measured("ours", "generation", spec),
         lambda: measured("ours", "generation", {**spec, "schema": schema}),
@@ -223,17 +222,17 @@ def start(material: Material) -> Spec:
 def techniques(material: Material) -> Spec:
     """Each technique put back to the plain way, alone: how many times slower that is."""
     rows = material.training(160)
-    train = {"model": material.folder, "precision": "bf16", "batch": 16, "rows": rows}
+    train = {**material.spec, "batch": 16, "rows": rows}
     score = {
-        "model": material.folder, "precision": "bf16", "labels": material.labels,
+        **material.spec, "labels": material.labels,
         "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:32]],
     }  # fmt: skip
     write = {
-        "model": material.folder, "precision": "bf16", "new": 48, "batch": 16, "end": material.end,
+        **material.spec, "new": 48, "batch": 16, "end": material.end,
         "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:48]],
     }  # fmt: skip
     tasks: dict[str, tuple[Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
-        "training": (train, ("low_rank", "attention", "prefix", "head"), rate),
+        "training": (train, ("low_rank", "body", "attention", "prefix", "head"), rate),
         "scoring": (score, ("prefix", "body", "attention"), lambda runs: 1 / middle(runs, "seconds_a_row")),
         "generation": (write, ("prefix", "body", "slots", "attention"), lambda runs: middle(runs, "tokens_a_second")),
     }
@@ -254,7 +253,7 @@ def growth(material: Material) -> Spec:
     found: Spec = {}
     for labels in (10, 38, 77):
         spec = {
-            "model": material.folder, "precision": "bf16", "labels": material.labels[:labels],
+            **material.spec, "labels": material.labels[:labels],
             "prompts": [material.prompt(text) for text, _ in material.test[:32]],
         }  # fmt: skip
         one = measured("ours", "scoring", spec)
@@ -262,12 +261,20 @@ def growth(material: Material) -> Spec:
     for words in (0, 200, 800):
         own = [" ".join(text for text, _ in material.test[at : at + 90]).split()[:words] for at in range(16)]
         prompts = [material.prompt(f"{' '.join(more)} {material.test[at][0]}") for at, more in enumerate(own)]
-        spec = {"model": material.folder, "precision": "bf16", "labels": material.labels, "prompts": prompts}
+        spec = {
+            **material.spec,
+            "labels": material.labels,
+            "prompts": prompts,
+        }
         one = measured("ours", "scoring", spec)
         name = f"scoring, prompts of {round(statistics.mean(map(len, prompts)))} tokens of their own"
         found[name] = {"seconds_a_row": one["seconds_a_row"], "peak_gib": one["peak_gib"]}
     for batch in (4, 16, 64):
-        spec = {"model": material.folder, "precision": "bf16", "batch": batch, "rows": material.training(6 * batch)}
+        spec = {
+            **material.spec,
+            "batch": batch,
+            "rows": material.training(6 * batch),
+        }
         one = measured("ours", "training", spec)
         found[f"training, batches of {batch}"] = {"tokens_a_second": rate([one]), "peak_gib": one["peak_gib"]}
     return found

@@ -22,6 +22,7 @@ class Material:
         import yaml
 
         from stepladder.model.checkpoints import PackageCheckpoint
+        from stepladder.precision import has_bf16
         from stepladder.records import Message
 
         data = Path(os.environ.get("STEPLADDER_DATA", "?")) / "banking77"
@@ -30,8 +31,11 @@ class Material:
         node = yaml.safe_load((ROOT / "conf" / "model" / "smollm2_135m.yaml").read_text())
         checkpoint = PackageCheckpoint(**{key: value for key, value in node.items() if key != "_target_"})
         self.folder, self.model, self.message = str(checkpoint.folder()), checkpoint.load("cpu"), Message
+        # Where there are no bf16 products neither side is asked for them: theirs would take a hundred times as long.
+        self.precisions = ("bf16", "float32") if has_bf16("cpu") else ("float32",)
         self.train, self.test = (self._texts(data / f"{part}.csv") for part in ("train", "test"))
         self.labels = sorted({label for _, label in self.train})
+        self.spec = {"model": self.folder, "precision": self.precisions[0]}
         self.end = self.model.encode_answer("")[-1]
 
     def _texts(self, file: Path) -> list[tuple[str, str]]:

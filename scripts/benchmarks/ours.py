@@ -133,7 +133,7 @@ def plain_attention() -> None:
 def plain_body() -> None:
     from stepladder.model.network import Network
 
-    Network.body = lambda self: None  # type: ignore[method-assign]
+    Network.body = Network.learning_body = lambda self: None  # type: ignore[method-assign]
 
 
 def plain_prefix() -> None:

@@ -22,6 +22,11 @@ TECHNIQUES = {
         "LoRA as one function", "no copies in float32, no gradient for frozen weights; plain LoRA and rsLoRA only",
         "tests/tuning/test_low_rank.py",
     ),
+    ("training", "body"): (
+        "joined matrices, norms, rotation and gate with backward passes of their own",
+        "LoRA on Llama and its kin on a CPU; a second copy of the weights that are joined",
+        "tests/tuning/test_learning_body.py",
+    ),
     ("training", "attention"): (
         "attention by row, padding not read", "models that hand their attention out; short rows on a CPU gain most",
         "tests/model/test_attention.py",

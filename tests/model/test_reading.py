@@ -167,8 +167,8 @@ def test_the_body_has_the_adapter_in_it_and_follows_its_changes(more):
 
 def test_a_body_that_computes_something_else_is_not_used(monkeypatch):
     class Wrong(networks.Body):
-        def __call__(self, ids, positions, sight):
-            return super().__call__(ids, positions, sight) * 1.01
+        def __call__(self, ids, positions, sight, wanted=None):
+            return super().__call__(ids, positions, sight, wanted) * 1.01
 
     monkeypatch.setattr(networks, "Body", Wrong)
     assert ToyCheckpoint().load().network.body() is None

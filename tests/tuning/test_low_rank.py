@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from toys import losses, toy
 
+from stepladder.model.language_model import LowRank
+from stepladder.model.low_rank import low_rank_linear
 from stepladder.tuning import adapters
-from stepladder.tuning.low_rank import low_rank_linear
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -26,7 +27,7 @@ def test_it_is_peft_s_layer(dtype, bias):
     towards = torch.randn(2, 5, 20, dtype=dtype)
     theirs = layer(x)
     wanted = torch.autograd.grad(theirs, (x, a, b), towards)
-    ours = low_rank_linear(x, layer.base_layer.weight, layer.base_layer.bias, a, b, 3.0)
+    ours = low_rank_linear(x, layer.base_layer.weight, layer.base_layer.bias, [(0, LowRank(a, b, 3.0))])
     found = torch.autograd.grad(ours, (x, a, b), towards)
     near = {"atol": 1e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 0.2, "rtol": 0.05}
     torch.testing.assert_close(ours, theirs, **near)
@@ -39,7 +40,7 @@ def test_it_is_peft_s_layer(dtype, bias):
 def test_the_input_asks_for_nothing_when_it_needs_nothing():
     x, weight = torch.randn(3, 4), torch.randn(5, 4)
     a, b = torch.randn(2, 4, requires_grad=True), torch.randn(5, 2, requires_grad=True)
-    low_rank_linear(x, weight, None, a, b, 1.0).sum().backward()
+    low_rank_linear(x, weight, None, [(0, LowRank(a, b, 1.0))]).sum().backward()
     assert x.grad is None
     torch.testing.assert_close(b.grad, torch.ones(5, 1) * (x @ a.T).sum(0).detach())
 

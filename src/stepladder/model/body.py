@@ -1,45 +1,76 @@
-"""The body of Llama and its kin in as few operations as it takes, for predicting.
+"""The body of Llama and its kin in as few operations as it takes.
 
-Knows weights, positions and who sees whom (`Sight`); knows no token's text and no gradient. Matrices that read the same
-input are one product; on a CPU they are kept as oneDNN wants them, which makes products of few rows up to twice as
-fast. What it computes is what the model's own forward computes: `Network` tries it before it is used.
+Knows weights, positions and who sees whom (`Sight`); knows no token's text. Matrices that read the same input are one
+product. For predicting they are kept, on a CPU, as oneDNN wants them, which makes products of few rows up to twice as
+fast; for learning, gradients reach what low-rank adapters add to them. What it computes is what the model's own
+forward computes: `Network` tries it before it is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, rms_norm, silu
+from torch.nn.functional import linear
 
 from stepladder.model.attention import Sight
 from stepladder.model.language_model import LowRank
+from stepladder.model.low_rank import Addition, low_rank_linear
+from stepladder.model.operations import gated, rms_norm, rotated
 
 KIN = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
 
-class Linear:
+class _Joined:
     """Several linear layers of one input as one: (tokens, in) to (tokens, sum of outs)."""
 
     def __init__(self, layers: Sequence[Any]) -> None:
-        parts = [_opened(layer) for layer in layers]
+        self.parts = parts = [_opened(layer) for layer in layers]
         weights = [weight for weight, _, _ in parts]
-        weight = torch.cat(weights) if len(weights) > 1 else weights[0]
+        self.weight = torch.cat(weights) if len(weights) > 1 else weights[0]
         self.bias = None
         if any(bias is not None for _, bias, _ in parts):
-            self.bias = torch.cat([w.new_zeros(len(w)) if b is None else b.to(w.dtype) for w, b, _ in parts])
+            self.bias = torch.cat([w.new_zeros(len(w)) if b is None else b.to(w.dtype) for w, b, _ in parts]).detach()
+
+
+class LearningLinear(_Joined):
+    """The layers as they are while low-rank additions to them are learnt."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__(layers)
+        self.additions: list[Addition] = []
+        begin = 0
+        for weight, _, low in self.parts:
+            if low is not None:
+                if low.dropout:
+                    raise TypeError("something is dropped")
+                self.additions.append((begin, low))
+            begin += len(weight)
+
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        out = low_rank_linear(x, self.weight, self.bias, self.additions)
+        return out if onto is None else onto + out
+
+
+class Linear(_Joined):
+    """The layers as they now are, for predicting."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__(layers)
+        weight = self.weight.detach()
         self.packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, 16) if self.packed else weight
         self.low: list[tuple[slice, slice, Tensor]] = []
         downs: list[Tensor] = []
         begin = rank = 0
-        for weight, _, low in parts:
+        for weight, _, low in self.parts:
             if low is not None:
                 ranks = slice(rank, rank + len(low.down))
-                self.low.append((slice(begin, begin + len(weight)), ranks, low.up.to(weight.dtype).T))
-                downs.append(low.down.to(weight.dtype))
+                up = (low.up * low.scaling).detach().to(weight.dtype).T
+                self.low.append((slice(begin, begin + len(weight)), ranks, up))
+                downs.append(low.down.detach().to(weight.dtype))
                 rank = ranks.stop
             begin += len(weight)
         self.down = torch.cat(downs).T if downs else None
@@ -69,80 +100,99 @@ class Linear:
 def _opened(layer: Any) -> tuple[Tensor, Tensor | None, LowRank | None]:
     """Weight, bias and low-rank addition of a linear layer. Raises TypeError for layers of another kind."""
     if type(layer) is nn.Linear:
-        return layer.weight.detach(), layer.bias, None
+        return layer.weight, layer.bias, None
     if hasattr(layer, "low_rank"):  # what `stepladder.tuning` puts on the model says itself what it is
-        return layer.base_layer.weight.detach(), layer.base_layer.bias, layer.low_rank()
+        return layer.base_layer.weight, layer.base_layer.bias, layer.low_rank()
     raise TypeError(f"{type(layer).__name__} is not a linear layer that is known here")
 
 
 class _Norm:
-    """The root mean square norm (Zhang and Sennrich 2019), rounded once, at its end."""
+    """The root mean square norm of a module that says its weight and its epsilon."""
 
     def __init__(self, module: Any) -> None:
         self.weight, self.eps = module.weight.detach(), module.variance_epsilon
 
     def __call__(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class _Layer:
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, joined: type[Linear] | type[LearningLinear]) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         if not isinstance(mlp.act_fn, nn.SiLU) and "silu" not in type(mlp.act_fn).__name__.lower():
             raise TypeError(f"{type(mlp.act_fn).__name__} is not silu")
         self.size, self.scaling = attention.head_dim, attention.scaling
         self.before, self.between = _Norm(layer.input_layernorm), _Norm(layer.post_attention_layernorm)
         self.of_heads = [_Norm(getattr(attention, name)) for name in ("q_norm", "k_norm") if hasattr(attention, name)]
-        self.reading = Linear([attention.q_proj, attention.k_proj, attention.v_proj])
+        self.reading = joined([attention.q_proj, attention.k_proj, attention.v_proj])
         self.heads, self.key_heads = (
             getattr(attention, name).out_features // self.size for name in ("q_proj", "k_proj")
         )
         self.out, self.gate_up, self.down = (
-            Linear([attention.o_proj]),
-            Linear([mlp.gate_proj, mlp.up_proj]),
-            Linear([mlp.down_proj]),
+            joined([attention.o_proj]),
+            joined([mlp.gate_proj, mlp.up_proj]),
+            joined([mlp.down_proj]),
         )
+        self.linears = self.reading, self.out, self.gate_up, self.down
 
-    def __call__(self, index: int, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight) -> Tensor:
+    def __call__(
+        self, index: int, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, wanted: Tensor | None = None
+    ) -> Tensor:
         heads = torch.unflatten(self.reading(self.before(x)), 1, (-1, self.size))
-        turned, value = heads[:, : -self.key_heads], heads[:, -self.key_heads :]
+        turned, value = torch.split(heads, [self.heads + self.key_heads, self.key_heads], dim=1)
         if self.of_heads:
             of_query, of_key = self.of_heads
             turned = torch.cat([of_query(turned[:, : self.heads]), of_key(turned[:, self.heads :])], dim=1)
-        turned = torch.addcmul(turned * cos, turned.roll(self.size // 2, -1), sin).transpose(0, 1)[None]
-        query, key = turned[:, : self.heads], turned[:, self.heads :]
-        seen = sight.attend(index, query, key, value.transpose(0, 1)[None], self.scaling, 0.0)
-        x = self.out(seen.flatten(2)[0], x)
-        gate, up = self.gate_up(self.between(x)).chunk(2, dim=1)
-        return self.down(silu(gate).mul_(up), x)
+        turned = rotated(turned, cos, sin).transpose(0, 1)[None]
+        query, key = torch.split(turned, [self.heads, self.key_heads], dim=1)
+        with torch.autocast(x.device.type, enabled=False):
+            seen = sight.attend(index, query, key, value.transpose(0, 1)[None], self.scaling, 0.0).flatten(2)[0]
+        if wanted is not None:
+            seen, x = seen[wanted], x[wanted]
+        x = self.out(seen, x)
+        return self.down(gated(self.gate_up(self.between(x))), x)
 
 
 class Body:
-    """Embeddings, layers, last norm and head of a causal model of `KIN`, as its parameters are when this is made.
+    """Embeddings, layers, last norm and head of a causal model of `KIN`: as its parameters are when this is made, or,
+    where it is `learning`, with what is then learnt by gradients.
 
-    Raises TypeError or AttributeError for any other model.
+    Raises TypeError or AttributeError for any other model, and where more is learnt than low-rank additions.
     """
 
-    def __init__(self, causal: Any) -> None:
+    def __init__(self, causal: Any, learning: bool = False) -> None:
         model = causal.base_model
         if causal.config.get_text_config().model_type not in KIN:
             raise TypeError("not of the kin")
+        joined = LearningLinear if learning else Linear
         self.embeddings, self.rotary = model.embed_tokens, model.rotary_emb
-        self.layers = [_Layer(layer) for layer in model.layers]
+        self.layers = [_Layer(layer, joined) for layer in model.layers]
         self.norm = _Norm(model.norm)
-        self.head = Linear([causal.get_output_embeddings()])
+        self.head = None if learning else Linear([causal.get_output_embeddings()])
+        if learning:
+            self._check_reached(model)
 
-    def __call__(self, ids: Tensor, positions: Tensor, sight: Sight) -> Tensor:
-        """Hidden states (tokens, width) of `ids` (tokens,) at `positions` (tokens,)."""
+    def _check_reached(self, model: nn.Module) -> None:
+        linears = [linear for layer in self.layers for linear in layer.linears]
+        additions = [low for linear in linears for _, low in getattr(linear, "additions", ())]
+        reached = {id(part) for low in additions for part in (low.down, low.up)} | set(
+            map(id, self.embeddings.parameters())
+        )
+        if any(p.requires_grad and id(p) not in reached for p in model.parameters()):
+            raise TypeError("more is learnt than low-rank additions")
+
+    def __call__(self, ids: Tensor, positions: Tensor, sight: Sight, wanted: Tensor | None = None) -> Tensor:
+        """Hidden states (tokens, width) of `ids` (tokens,) at `positions` (tokens,); `wanted` (n,) names those that are
+        asked for, None all."""
         x: Tensor = self.embeddings(ids)
         cos, sin = (part[0, :, None] for part in self.rotary(x[None], position_ids=positions[None]))
         half = sin.shape[-1] // 2
         sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # the sign that turning the halves wants
         for index, layer in enumerate(self.layers):
-            x = layer(index, x, cos, sin, sight)
+            x = layer(index, x, cos, sin, sight, wanted if index + 1 == len(self.layers) else None)
         return self.norm(x)
 
 
-def signature(causal: nn.Module) -> int:
-    """Changes when a parameter is changed or put elsewhere."""
-    return hash(tuple((p.data_ptr(), p._version) for p in causal.parameters()))
+def signature(parameters: Iterable[nn.Parameter], contents: bool = True) -> int:
+    """Changes when a parameter is put elsewhere, is learnt or no longer, or, where `contents` count, is changed."""
+    return hash(tuple((p.data_ptr(), p.requires_grad, p._version if contents else 0) for p in parameters))

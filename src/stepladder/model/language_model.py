@@ -58,13 +58,16 @@ class VirtualTokens:
 
 @dataclass(frozen=True)
 class LowRank:
-    """What an adapter adds to a linear layer, x down' up': `down` (rank, in) and `up` (out, rank), its scaling in it.
+    """What an adapter adds to a linear layer: `scaling` x down' up', with `down` (rank, in) and `up` (out, rank).
 
-    A layer that is a linear one, `base_layer`, and no more than this beside it says so by a method `low_rank`.
+    While the layer is trained, x is given to it with a share `dropout` of it dropped. A layer that is a linear one,
+    `base_layer`, and no more than this beside it says so by a method `low_rank`.
     """
 
     down: Tensor
     up: Tensor
+    scaling: float
+    dropout: float = 0.0
 
 
 @runtime_checkable

@@ -34,6 +34,7 @@ class Network:
         self.config: Any = self.causal.config.get_text_config()
         self.virtual = virtual
         self._body: tuple[int, Body | None] | None = None
+        self._learning_body: tuple[int, Body | None] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -89,24 +90,33 @@ class Network:
         sight = attention.Rows(real.sum(dim=1).tolist(), prefix, ids.device)
         places = torch.arange(ids.shape[1], device=ids.device)
         positions = torch.cat([places[:prefix], places[prefix:].expand_as(real)[real]])
-        hidden = self.through(sight, torch.cat([ids[0, :prefix], ids[:, prefix:][real]]), positions)
-        return hidden[prefix:][wanted[:, prefix:][real]]
+        flat = torch.cat([ids[0, :prefix], ids[:, prefix:][real]])
+        kept = prefix + wanted[:, prefix:][real].nonzero()[:, 0]
+        body = self.learning_body()
+        return body(flat, positions, sight, kept) if body else self.through(sight, flat, positions)[kept]
 
     def body(self) -> Body | None:
-        """The network as it now is, in as few operations as it takes; None where we do not know how."""
-        now = signature(self.causal)
+        """The network as it now is, for predicting, in as few operations as it takes; None where we do not know how."""
+        now = signature(self.causal.parameters())
         if self._body is None or self._body[0] != now:
             self._body = now, self._made_body()
         return self._body[1]
 
-    def _made_body(self) -> Body | None:
+    def learning_body(self) -> Body | None:
+        """The same for learning: gradients reach what is learnt of it."""
+        now = signature(self.causal.parameters(), contents=False)
+        if self._learning_body is None or self._learning_body[0] != now:
+            self._learning_body = now, self._made_body(learning=True)
+        return self._learning_body[1]
+
+    def _made_body(self, learning: bool = False) -> Body | None:
         if self.device.type != "cpu" or not self.ours:
             return None
         ids = torch.arange(1, 7) * 7919 % self.vocabulary
         places = torch.arange(6)
         try:
-            with self.predicting():
-                made = Body(self.causal)
+            with self.predicting(), torch.autocast(self.device.type, enabled=False):
+                made = Body(self.causal, learning)
                 ours = made(ids, places, attention.Rows([6], 0, self.device)).float()
                 own = self.through(attention.Rows([6], 0, self.device), ids, places).float()
         except (TypeError, AttributeError, RuntimeError):

@@ -77,7 +77,7 @@ class SlotReading:
             mask = (torch.arange(self.copied + longest) <= own).expand(len(prompts), -1, -1).to(device)
         pass_ = _Pass(self, first, len(prompts), (row + first).to(device), column.to(device), mask)
         self.lengths += (lengths + self.copied).tolist()
-        return self._forward(ids.to(device), column.to(device), pass_)[(ends - 1).to(device)]
+        return self._forward(ids.to(device), column.to(device), pass_, (ends - 1).to(device))
 
     def extend(self, ids: Tensor, depth: Tensor | None = None, among: Tensor | None = None) -> Tensor:
         rows, n = ids.shape
@@ -109,11 +109,12 @@ class SlotReading:
     def forget(self, tokens: int) -> None:
         self.lengths = [length - tokens for length in self.lengths]
 
-    def _forward(self, ids: Tensor, columns: Tensor, pass_: _Pass) -> Tensor:
+    def _forward(self, ids: Tensor, columns: Tensor, pass_: _Pass, wanted: Tensor | None = None) -> Tensor:
         positions = columns + self.ahead
         if self.body is not None:
-            return self.body(ids, positions, pass_)
-        return self.network.through(pass_, ids, positions)
+            return self.body(ids, positions, pass_, wanted)
+        hidden = self.network.through(pass_, ids, positions)
+        return hidden if wanted is None else hidden[wanted]
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.network.logits(hidden, self.body.head if self.body else None)

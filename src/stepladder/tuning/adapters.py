@@ -88,7 +88,7 @@ def attach(model: LanguageModel, adapter: object) -> LanguageModel:
 
     try:
         with _unseen():
-            return _wrapped(model, peft.get_peft_model(module, config))
+            return _wrapped(model, peft.get_peft_model(module, config).eval())
     except (ValueError, TypeError, AttributeError, AssertionError) as error:
         raise ModelError(f"PEFT can not put this {type(config).__name__} on the model: {error}", "adapter") from error
 
@@ -199,24 +199,21 @@ def _quicken(module: nn.Module) -> None:
 def _quick_kind() -> type:
     from peft.tuners import lora
 
-    from stepladder.tuning.low_rank import low_rank_linear
+    from stepladder.model.low_rank import low_rank_linear
 
     class QuickLinear(lora.Linear):  # type: ignore[misc]
         def forward(self, x: Tensor, *arguments: Any, **named: Any) -> Tensor:
-            name = self._only
-            drops = self.training and name is not None and getattr(self.lora_dropout[name], "p", 0.0) > 0
-            if arguments or named or name is None or drops:
+            low = None if arguments or named or self._only is None else self.low_rank()
+            if low is None or (self.training and low.dropout > 0):
                 return super().forward(x, *arguments, **named)  # type: ignore[no-any-return]
-            base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
-            return low_rank_linear(x, base.weight, base.bias, a, b, self.scaling[name])
+            return low_rank_linear(x, self.base_layer.weight, self.base_layer.bias, [(0, low)])
 
         def low_rank(self) -> LowRank | None:
             """What is added to the base layer; None for nothing. Raises TypeError where it is more than one product."""
             name = self._only
             if name is not None:
-                return LowRank(
-                    self.lora_A[name].weight.detach(), self.lora_B[name].weight.detach() * self.scaling[name]
-                )
+                drops = getattr(self.lora_dropout[name], "p", 0.0)
+                return LowRank(self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name], drops)
             if self.disable_adapters or self.merged:
                 return None
             raise TypeError("several adapters at once")
