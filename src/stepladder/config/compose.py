@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import hydra
+import omegaconf
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -24,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stepladder.config import overrides as judged
+from stepladder.config.compositions import Composition, keep, note_of, told
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
 PARTS = ("model", "prompt", "demonstrations", "retrieval", "adapter", "training")
@@ -64,14 +67,11 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
     suites = _suites(overrides)
     lines = [str(o.input_line) for o in overrides if o.key_or_group != "evaluation"]
     lines.append(f"evaluation=[{','.join(suites)}]")
-    with _hydra(config_dir):
-        try:
-            composed = _compose(lines)
-        except (HydraException, OmegaConfBaseException) as error:
-            faults, sound = _diagnose(overrides, folders, error)
-            raise ConfigError(faults, sound) from error
-        except yaml.YAMLError as error:
-            raise ConfigError(_broken_yaml(error)) from error
+    note = note_of(lines, folders, (hydra.__version__, omegaconf.__version__))
+    composed = told(note)
+    if composed is None:
+        composed = _composed_anew(lines, overrides, folders, config_dir)
+        keep(note, composed)
     config, choices = composed
     known = [*judged.groups(folders), "seed"]
     beside = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
@@ -79,6 +79,19 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
         raise ConfigError(beside)
     notices = [*_shadowed(folders), *_reaching_nothing(overrides, config)]
     return Composed(config, {**choices, "evaluation": suites}, tuple(texts), tuple(notices))
+
+
+def _composed_anew(
+    lines: Sequence[str], overrides: Sequence[Override], folders: Sequence[Path], config_dir: Path | None
+) -> Composition:
+    with _hydra(config_dir):
+        try:
+            return _compose(lines)
+        except (HydraException, OmegaConfBaseException) as error:
+            faults, sound = _diagnose(overrides, folders, error)
+            raise ConfigError(faults, sound) from error
+        except yaml.YAMLError as error:
+            raise ConfigError(_broken_yaml(error)) from error
 
 
 def _folders(config_dir: Path | None) -> list[Path]:
@@ -109,7 +122,7 @@ def _hydra(config_dir: Path | None) -> Iterator[None]:
         yield
 
 
-def _compose(lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _compose(lines: Sequence[str]) -> Composition:
     whole: DictConfig = hydra_compose("config", overrides=list(lines), return_hydra_config=True)
     choices = {k: v for k, v in whole.hydra.runtime.choices.items() if "/" not in k and "@" not in k}
     own = OmegaConf.masked_copy(whole, [str(k) for k in whole if k != "hydra"])

@@ -1,0 +1,73 @@
+"""A composition that is told again is the one that was made; when what it depends on changes, it is made anew."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepladder.config import compose as composing
+from stepladder.config.compose import compose
+from stepladder.errors import ConfigError
+
+TOY = ["dataset=toy", "model=toy", "training.epochs=2"]
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """The lines that were really composed, in a cache of its own."""
+    monkeypatch.setenv("STEPLADDER_CACHE", str(tmp_path / "cache"))
+    lines = []
+    own = composing._compose
+
+    def counted(of):
+        lines.append(list(of))
+        return own(of)
+
+    monkeypatch.setattr(composing, "_compose", counted)
+    return lines
+
+
+def test_the_second_time_nothing_is_composed_and_all_is_equal(made):
+    first = compose(TOY)
+    assert compose(TOY) == first
+    assert len(made) == 1
+    assert compose([*TOY[:2], "training.epochs=3"]).config["training"]["epochs"] == 3
+    assert len(made) == 2
+
+
+def test_a_changed_file_is_composed_anew(made, tmp_path):
+    file = tmp_path / "conf" / "training" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    for epochs in (4, 5):
+        file.write_text(f"defaults: [default]\nepochs: {epochs}\n")
+        found = compose(["training=mine"], tmp_path / "conf")
+        assert found.config["training"]["epochs"] == epochs
+    assert len(made) == 2
+    file.write_text("defaults: [default]\nepochs: 4\n")
+    assert compose(["training=mine"], tmp_path / "conf").config["training"]["epochs"] == 4
+    assert len(made) == 2
+
+
+def test_what_the_environment_says_is_asked_each_time(made, monkeypatch):
+    for name in ("one.csv", "two.csv"):
+        monkeypatch.setenv("ROWS", name)
+        assert compose(["dataset=file", "dataset.train=${oc.env:ROWS}"]).config["dataset"]["train"] == name
+
+
+def test_an_address_is_not_kept(made, tmp_path):
+    compose(["dataset=file", "dataset.train=https://somebody:secret@somewhere/rows.csv"])
+    assert not any("secret" in file.read_text() for file in tmp_path.rglob("*.json"))
+    assert not list((tmp_path / "cache").glob("compositions/*"))
+
+
+def test_a_broken_note_is_made_again(made, tmp_path):
+    first = compose(TOY)
+    (note,) = (tmp_path / "cache" / "compositions").iterdir()
+    note.write_text(note.read_text()[:50])
+    assert compose(TOY) == first
+    assert len(made) == 2
+
+
+def test_a_fault_is_a_fault_each_time(made):
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="lerning_rate"):
+            compose(["training.lerning_rate=1"])
