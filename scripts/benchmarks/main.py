@@ -307,12 +307,14 @@ def main(names: Sequence[str]) -> None:
 
 
 def machine() -> str:
+    from stepladder.precision import has_bf16
+
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = names[0] if names else cpu
-    return f"{os.cpu_count()} cores of {cpu}"
+    return f"{os.cpu_count()} cores of {cpu} {'with' if has_bf16('cpu') else 'without'} bf16 products"
 
 
 if __name__ == "__main__":
