@@ -33,8 +33,7 @@ class Network:
         self.causal = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
         self.config: Any = self.causal.config.get_text_config()
         self.virtual = virtual
-        self._body: tuple[int, Body | None] | None = None
-        self._learning_body: tuple[int, Body | None] | None = None
+        self._body: tuple[tuple[bool, int], Body | None] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -97,19 +96,20 @@ class Network:
 
     def body(self) -> Body | None:
         """The network as it now is, for predicting, in as few operations as it takes; None where we do not know how."""
-        now = signature(self.causal.parameters())
-        if self._body is None or self._body[0] != now:
-            self._body = now, self._made_body()
-        return self._body[1]
+        return self._kept_body(learning=False)
 
     def learning_body(self) -> Body | None:
         """The same for learning: gradients reach what is learnt of it."""
-        now = signature(self.causal.parameters(), contents=False)
-        if self._learning_body is None or self._learning_body[0] != now:
-            self._learning_body = now, self._made_body(learning=True)
-        return self._learning_body[1]
+        return self._kept_body(learning=True)
 
-    def _made_body(self, learning: bool = False) -> Body | None:
+    def _kept_body(self, learning: bool) -> Body | None:
+        now = learning, signature(self.causal.parameters(), contents=not learning)
+        if self._body is None or self._body[0] != now:
+            self._body = None  # one at a time: each holds weights of its own
+            self._body = now, self._made_body(learning)
+        return self._body[1]
+
+    def _made_body(self, learning: bool) -> Body | None:
         if self.device.type != "cpu" or not self.ours:
             return None
         ids = torch.arange(1, 7) * 7919 % self.vocabulary
