@@ -130,6 +130,12 @@ def plain_attention() -> None:
     attention.suits = lambda causal: False
 
 
+def plain_rows() -> None:
+    from stepladder.model import attention
+
+    attention.SHORT = 0
+
+
 def plain_body() -> None:
     from stepladder.model.network import Network
 
@@ -169,6 +175,7 @@ def plain_slots() -> None:
 WITHOUT: dict[str, Callable[[], None]] = {
     "low_rank": plain_low_rank,
     "attention": plain_attention,
+    "rows": plain_rows,
     "body": plain_body,
     "prefix": plain_prefix,
     "head": plain_head,

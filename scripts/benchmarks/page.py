@@ -27,6 +27,10 @@ TECHNIQUES = {
         "LoRA on Llama and its kin on a CPU; a second copy of the weights that are joined",
         "tests/tuning/test_learning_body.py",
     ),
+    ("training", "rows"): (
+        "attention inside short rows as one function", "rows of up to 512 tokens on a CPU; weights are kept until the backward pass",
+        "tests/model/test_attention.py",
+    ),
     ("training", "attention"): (
         "attention by row, padding not read", "models that hand their attention out; short rows on a CPU gain most",
         "tests/model/test_attention.py",

@@ -8,7 +8,7 @@ import transformers
 from torch.nn.functional import cross_entropy
 
 from stepladder.model import attention
-from stepladder.model.attention import Rows, behind, causally
+from stepladder.model.attention import Rows
 from stepladder.model.toy import ToyCheckpoint
 
 SHAPE = {
@@ -77,21 +77,20 @@ def test_the_prefix_ends_before_anything_is_wanted():
     torch.testing.assert_close(model.answer_losses(*batch(rows, 3)), plainly(model, rows, 3), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("length", [7, 40])
-def test_short_and_long_rows_attend_alike(monkeypatch, length):
+@pytest.mark.parametrize("prefix", [0, 5])
+@pytest.mark.parametrize("lengths", [[7], [4, 4, 4], [3, 7, 1, 7]], ids=str)
+def test_short_and_long_rows_attend_alike(monkeypatch, lengths, prefix):
     torch.manual_seed(0)
-    query = torch.randn(3, 4, length, 8, requires_grad=True)
-    key, value, first_key, first_value = (
-        torch.randn(n, 2, columns, 8) for n, columns in ((3, length), (3, length), (1, 5), (1, 5))
-    )
-    found = []
+    tokens, found = prefix + sum(lengths), []
+    parts = [torch.randn(1, heads, tokens, 8, requires_grad=True) for heads in (4, 2, 2)]
+    towards = torch.randn(1, tokens, 4, 8)
     for short in (512, 0):
         monkeypatch.setattr(attention, "SHORT", short)
-        out = causally(query, key, value, 0.3), behind(query, key, value, first_key, first_value, 0.3, 0.0)
-        (grad,) = torch.autograd.grad(sum(part.square().sum() for part in out), query)
-        found.append((*out, grad))
-    for plain, fused in zip(*found, strict=True):
-        torch.testing.assert_close(plain, fused, atol=1e-5, rtol=1e-4)
+        out = Rows(lengths, prefix, torch.device("cpu")).attend(0, *parts, 0.3, 0.0)
+        assert ("AttendInRows" in str(out.grad_fn.next_functions)) == bool(short)
+        found.append((out, *torch.autograd.grad(out, parts, towards)))
+    for ours, fused in zip(*found, strict=True):
+        torch.testing.assert_close(ours, fused, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

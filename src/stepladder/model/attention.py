@@ -13,12 +13,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout as dropped
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from stepladder.model.row_attention import Gathering, attend_in_rows
+
 NAME = "stepladder"
-SHORT = 512  # up to so many tokens plain attention is trained faster on a CPU than the fused one
+SHORT = 512  # up to so many tokens a row is learnt faster on a CPU with weights that are kept than by the fused kernel
 _WITHOUT_EFFECT = {"position_ids", "position_embeddings", "is_causal", "cache_position", "output_attentions"}
 
 
@@ -109,21 +110,33 @@ class Rows:
     of them share: a token sees the prefix, itself, and what stands before it in its own row."""
 
     def __init__(self, lengths: Sequence[int], prefix: int, device: torch.device) -> None:
-        self.count, self.longest, self.prefix = len(lengths), max(lengths), prefix
+        self.lengths, self.prefix = lengths, prefix
+        self.count, self.longest = len(lengths), max(lengths)
         self.layers: set[int] = set()
         self.place: Tensor | None = None  # of each token, were the rows padded
+        self._gathered: list[Gathering] | None = None
         if min(lengths) < self.longest:
             real = torch.arange(self.longest) < torch.tensor(lengths)[:, None]
             self.place = real.flatten().nonzero()[:, 0].to(device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
         self.layers.add(layer)
+        if query.requires_grad and query.device.type == "cpu" and not dropout and self.prefix + self.longest <= SHORT:
+            return attend_in_rows(query, key, value, self._gatherings(query, key), scaling)
         own = [self._padded(part[:, :, self.prefix :]) for part in (query, key, value)]
         if not self.prefix:
             return self._flat(causally(own[0], own[1], own[2], scaling, dropout))
         first = [part[:, :, : self.prefix] for part in (query, key, value)]
         found = behind(own[0], own[1], own[2], first[1], first[2], scaling, dropout)
         return torch.cat([causally(first[0], first[1], first[2], scaling, dropout), self._flat(found)], dim=1)
+
+    def _gatherings(self, query: Tensor, key: Tensor) -> list[Gathering]:
+        if self._gathered is None:
+            tokens = query.shape[2]
+            own = Gathering.of(self.lengths, self.prefix, self.prefix, tokens, query, key)
+            first = [Gathering.of([self.prefix], 0, 0, tokens, query, key)] if self.prefix else []
+            self._gathered = [*first, own]
+        return self._gathered
 
     def _padded(self, part: Tensor) -> Tensor:
         """(1, heads, tokens, size) as (rows, heads, longest, size)."""
@@ -140,14 +153,10 @@ class Rows:
 
 def causally(query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float = 0.0) -> Tensor:
     """Each query (batch, heads, n, size) sees the keys up to its own place: (batch, n, heads, size)."""
-    length = query.shape[2]
-    if not _trains_short(query, length):
-        groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-        found = scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout, scale=scaling)
-        return found.transpose(1, 2)
-    scores = _causal(folded(query * scaling, key) @ key.transpose(2, 3), length)
-    return unfolded(dropped(scores.softmax(dim=-1), dropout) @ value, length)
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    found = scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout, scale=scaling)
+    return found.transpose(1, 2)
 
 
 def behind(
@@ -155,21 +164,14 @@ def behind(
 ) -> Tensor:
     """`causally`, where all of each row stands behind the same keys and values (1, key heads, columns, size)."""
     rows, length, columns = len(query), query.shape[2], first_key.shape[2]
-    if not _trains_short(query, length + columns):
-        own = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
-        mask = pad(own, (columns, 0), value=True).repeat(query.shape[1] // key.shape[1], 1)
-        key = torch.cat([first_key.expand(rows, -1, -1, -1), key], dim=2)
-        value = torch.cat([first_value.expand(rows, -1, -1, -1), value], dim=2)
-        found = scaled_dot_product_attention(
-            folded(query, key), key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
-        )
-        return unfolded(found, length)
-    folds = folded(query * scaling, key)
-    own = _causal(folds @ key.transpose(2, 3), length)
-    ahead = apart(together(folds) @ first_key[0].transpose(1, 2), rows)
-    weights = dropped(torch.cat([ahead, own], dim=-1).softmax(dim=-1), dropout)
-    first, second = weights[..., :columns], weights[..., columns:]
-    return unfolded(apart(together(first) @ first_value[0], rows) + second @ value, length)
+    own = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
+    mask = pad(own, (columns, 0), value=True).repeat(query.shape[1] // key.shape[1], 1)
+    key = torch.cat([first_key.expand(rows, -1, -1, -1), key], dim=2)
+    value = torch.cat([first_value.expand(rows, -1, -1, -1), value], dim=2)
+    found = scaled_dot_product_attention(
+        folded(query, key), key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
+    )
+    return unfolded(found, length)
 
 
 def weighed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> tuple[Tensor, Tensor]:
@@ -183,16 +185,6 @@ def weighed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
     scores = scores if mask is None else scores + mask
     weight = scores.logsumexp(dim=-1)
     return (scores - weight[..., None]).exp().to(value.dtype) @ value, weight
-
-
-def _trains_short(query: Tensor, length: int) -> bool:
-    return query.requires_grad and query.device.type == "cpu" and length <= SHORT
-
-
-def _causal(scores: Tensor, length: int) -> Tensor:
-    """Scores (batch, key heads, groups * length, length) without those of later keys."""
-    later = torch.ones(length, length, dtype=torch.bool, device=scores.device).triu(1)
-    return torch.unflatten(scores, 2, (-1, length)).masked_fill(later, -torch.inf).flatten(2, 3)
 
 
 def together(folds: Tensor) -> Tensor:
