@@ -28,7 +28,7 @@ TECHNIQUES = {
         "tests/tuning/test_learning_body.py",
     ),
     ("training", "rows"): (
-        "attention inside short rows as one function", "rows of up to 512 tokens on a CPU; weights are kept until the backward pass",
+        "attention inside short rows as one function", "rows of up to 512 tokens on a CPU; keeps weights for backward",
         "tests/model/test_attention.py",
     ),
     ("training", "attention"): (
