@@ -9,48 +9,48 @@ forward computes: `Network` tries it before it is used.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from stepladder.model.attention import Sight
 from stepladder.model.language_model import LowRank
-from stepladder.model.low_rank import Addition, low_rank_linear
+from stepladder.model.low_rank import Blocks, with_additions
+from stepladder.model.matrix import Matrix
 from stepladder.model.operations import gated, rms_norm, rotated
 
 KIN = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+PACKED = 2**24  # bytes of a layer's matrices up to which they are packed for learning, once for each way
 
 
 class _Joined:
     """Several linear layers of one input as one: (tokens, in) to (tokens, sum of outs)."""
 
-    def __init__(self, layers: Sequence[Any]) -> None:
-        self.parts = parts = [_opened(layer) for layer in layers]
-        weights = [weight for weight, _, _ in parts]
-        self.weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-        self.bias = None
-        if any(bias is not None for _, bias, _ in parts):
-            self.bias = torch.cat([w.new_zeros(len(w)) if b is None else b.to(w.dtype) for w, b, _ in parts]).detach()
+    def __init__(self, layers: Sequence[Any], packed: bool, both: bool) -> None:
+        opened = [_opened(layer) for layer in layers]
+        weights = [weight for weight, _, _ in opened]
+        weight, bias = torch.cat(weights) if len(weights) > 1 else weights[0], None
+        if any(bias is not None for _, bias, _ in opened):
+            bias = torch.cat([w.new_zeros(len(w)) if b is None else b.to(w.dtype) for w, b, _ in opened]).detach()
+        self.matrix = Matrix(weight.detach(), bias, packed, both)
+        starts = accumulate((len(weight) for weight in weights), initial=0)
+        self.additions = [(first, low) for first, (_, _, low) in zip(starts, opened, strict=False) if low is not None]
 
 
 class LearningLinear(_Joined):
-    """The layers as they are while low-rank additions to them are learnt."""
+    """The layers as they are while low-rank additions to them are learnt. Packed for products in bf16, which gain most,
+    and as long as the copies are small."""
 
     def __init__(self, layers: Sequence[Any]) -> None:
-        super().__init__(layers)
-        self.additions: list[Addition] = []
-        begin = 0
-        for weight, _, low in self.parts:
-            if low is not None:
-                if low.dropout:
-                    raise TypeError("something is dropped")
-                self.additions.append((begin, low))
-            begin += len(weight)
+        size = sum(_opened(layer)[0].nbytes for layer in layers)
+        super().__init__(layers, packed=_opened(layers[0])[0].dtype == torch.bfloat16 and size <= PACKED, both=True)
+        if any(low.dropout for _, low in self.additions):
+            raise TypeError("something is dropped")
 
     def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        out = low_rank_linear(x, self.weight, self.bias, self.additions)
+        out = with_additions(x, self.matrix, self.additions)
         return out if onto is None else onto + out
 
 
@@ -58,43 +58,13 @@ class Linear(_Joined):
     """The layers as they now are, for predicting."""
 
     def __init__(self, layers: Sequence[Any]) -> None:
-        super().__init__(layers)
-        weight = self.weight.detach()
-        self.packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, 16) if self.packed else weight
-        self.low: list[tuple[slice, slice, Tensor]] = []
-        downs: list[Tensor] = []
-        begin = rank = 0
-        for weight, _, low in self.parts:
-            if low is not None:
-                ranks = slice(rank, rank + len(low.down))
-                up = (low.up * low.scaling).detach().to(weight.dtype).T
-                self.low.append((slice(begin, begin + len(weight)), ranks, up))
-                downs.append(low.down.detach().to(weight.dtype))
-                rank = ranks.stop
-            begin += len(weight)
-        self.down = torch.cat(downs).T if downs else None
+        super().__init__(layers, packed=True, both=False)
+        self.blocks = Blocks.of(self.additions, self.matrix.outs, self.matrix.dtype) if self.additions else None
 
     def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """The product; added to `onto` where given."""
-        out = self._product(x, onto)
-        if self.down is not None:
-            inner = x @ self.down
-            for outs, ranks, up in self.low:
-                out[:, outs].addmm_(inner[:, ranks], up)
-        return out
-
-    def _product(self, x: Tensor, onto: Tensor | None) -> Tensor:
-        out: Tensor
-        if not self.packed:
-            out = linear(x, self.weight, self.bias)
-            return out if onto is None else out.add_(onto)
-        product = torch.ops.mkldnn._linear_pointwise
-        if onto is None:
-            out = product(x, self.weight, self.bias, "none", [], "")
-        else:
-            out = product.binary(x, onto, self.weight, self.bias, "add")
-        return out
+        out = self.matrix.times(x, onto)
+        return out if self.blocks is None else out.addmm_(x @ self.blocks.down.T, self.blocks.up.T)
 
 
 def _opened(layer: Any) -> tuple[Tensor, Tensor | None, LowRank | None]:

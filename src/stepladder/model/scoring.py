@@ -125,11 +125,11 @@ def _edges(reading: Reading, hidden: Tensor, tries: Sequence[Trie]) -> list[list
     found = torch.empty(len(tokens))
     few = _CACHED_ROWS if device.type == "cpu" else _HEAD_ROWS
     bounds = torch.searchsorted(parents[order], torch.arange(0, len(real) + few, few)).tolist()
-    for begin, (first, last) in zip(range(0, len(real), few), pairwise(bounds), strict=True):
-        if begin % _HEAD_ROWS == 0:
-            logits = reading.logits(flat[begin : begin + _HEAD_ROWS])
-        logs = logits[begin % _HEAD_ROWS :][:few].float().log_softmax(dim=-1)
+    for start, (first, last) in zip(range(0, len(real), few), pairwise(bounds), strict=True):
+        if start % _HEAD_ROWS == 0:
+            logits = reading.logits(flat[start : start + _HEAD_ROWS])
+        logs = logits[start % _HEAD_ROWS :][:few].float().log_softmax(dim=-1)
         edges = order[first:last]
-        found[edges] = logs[(parents[edges] - begin).to(device), tokens[edges].to(device)].cpu()
+        found[edges] = logs[(parents[edges] - start).to(device), tokens[edges].to(device)].cpu()
     counts = [len(trie.edge_tokens) for trie in tries]
     return [part.tolist() for part in torch.split(found.double(), counts)]
