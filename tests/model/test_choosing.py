@@ -9,6 +9,7 @@ import torch
 import transformers
 from test_scoring import LABELS, PROMPTS, SHAPE, from_configuration
 
+from stepladder.model import choosing
 from stepladder.model.choosing import Node
 from stepladder.model.slots import SlotReading
 from stepladder.model.toy import ToyCheckpoint
@@ -80,6 +81,18 @@ def test_most_of_the_candidates_is_never_read(monkeypatch):
     assert searched < scored / 2, (read, scored)
 
 
+@pytest.mark.parametrize("sure", [False, True])
+def test_a_model_that_is_unsure_is_searched_in_vain_once(monkeypatch, sure):
+    model, searched = ToyCheckpoint().load(), []
+    search = choosing._search
+    monkeypatch.setattr(choosing, "_search", lambda *given: (searched.append(len(given[2])), search(*given))[1])
+    labels = tuple(f"{first}{second}{'x' * 6}" for first in "abcdefgh" for second in "abcdefgh")
+    if sure:
+        learn(model, labels[13])
+    check(model, [PROMPTS[0]] * 12, [labels] * 12)
+    assert searched == ([8, 4] if sure else [8])
+
+
 def test_a_trie_holds_every_candidate():
     root = Node.of([[1, 2, 9], [1, 2, 3, 9], [4, 9], [1, 2, 9]])
     assert sorted(root.children) == [1, 4]
@@ -88,6 +101,7 @@ def test_a_trie_holds_every_candidate():
     assert branch.children[9].whole == 0
     assert [node.path for node in root.children[4].chain()] == [(4,), (4, 9)]
     assert [node.path for node in root.children[1].chain()] == [(1,), (1, 2)]
+    assert root.tokens == 4
 
 
 def test_gradients_are_as_before(model):

@@ -59,15 +59,15 @@ class CausalModel:
         self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
     ) -> Iterator[tuple[int, Scores]]:
         encoded = self._encoded(prompts, candidates)
-        whole = [sum(map(len, row)) for row in encoded]
-        return scoring.score(self.network, prompts, encoded, self._batches(prompts, whole, micro_batch))
+        return scoring.score(self.network, prompts, encoded, self._batches(prompts, _whole(encoded), micro_batch))
 
     def choose(
         self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
     ) -> Iterator[tuple[int, Best]]:
         encoded = self._encoded(prompts, candidates)
         deepest = [choosing.AT_ONCE * max(map(len, row)) for row in encoded]
-        return choosing.choose(self.network, prompts, encoded, self._batches(prompts, deepest, micro_batch))
+        batches, whole = (self._batches(prompts, more, micro_batch) for more in (deepest, _whole(encoded)))
+        return choosing.choose(self.network, prompts, encoded, batches, whole)
 
     def _encoded(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]]) -> list[list[list[int]]]:
         """Candidates as token ids; equal ones are one object."""
@@ -125,6 +125,11 @@ class CausalModel:
                     "model",
                     "shorten the prompt: show less, or let prompt.on_overflow drop it",
                 )
+
+
+def _whole(candidates: Sequence[Sequence[Sequence[int]]]) -> list[int]:
+    """Of each row the tokens of all its candidates."""
+    return [sum(map(len, row)) for row in candidates]
 
 
 def batched(lengths: Sequence[int], costs: Sequence[int], micro_batch: int | None) -> list[list[int]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,9 +18,12 @@ from torch import Tensor
 from stepladder.model.language_model import Best
 from stepladder.model.network import Network
 from stepladder.model.reading import Reading, begin, shared
+from stepladder.model.scoring import scored
 from stepladder.model.slots import Tokens
 
 AT_ONCE = 3  # so many open beginnings of a row are read on together
+PROBED = 8  # so many rows show whether searching pays
+UNSURE = 0.5  # where their search reads more than this share of all tokens, the other rows are scored whole
 
 
 @dataclass(eq=False)
@@ -39,6 +43,11 @@ class Node:
                 at = at.children.setdefault(token, cls((*at.path, token)))
             at.whole = index if at.whole is None else at.whole
         return root
+
+    @cached_property
+    def tokens(self) -> int:
+        """How many tokens are read when everything that may follow is scored: all but those that end a candidate."""
+        return sum(1 + after.tokens for after in self.children.values() if after.children)
 
     def chain(self) -> list[Node]:
         """This node and those after it as long as there is one way only."""
@@ -81,13 +90,17 @@ def choose(
     prompts: Sequence[Tokens],
     candidates: Sequence[Sequence[Tokens]],
     batches: Sequence[Sequence[int]],
+    whole: Sequence[Sequence[int]],
 ) -> Iterator[tuple[int, Best]]:
-    """The likeliest of `candidates[i]` after `prompts[i]`, batch by batch."""
+    """The likeliest of `candidates[i]` after `prompts[i]`, batch by batch. Where the first rows show that the model is
+    unsure, so that searching does not pay, all candidates of the others are scored, in batches of `whole`."""
     tries: dict[int, Node] = {}
     begun = time.perf_counter()
     prefix = shared(network, prompts)
     spent = (time.perf_counter() - begun) / max(1, len(prompts))
-    for batch in batches:
+    first, *others = batches or [[]]
+    done: set[int] = set()
+    for batch in filter(None, (first[:PROBED], first[PROBED:], *others)):
         for index in batch:
             if id(candidates[index]) not in tries:
                 tries[id(candidates[index])] = Node.of(candidates[index])
@@ -95,14 +108,22 @@ def choose(
         own = [prompts[index][len(prefix.tokens) :] for index in batch]
         deepest = max(len(candidate) for index in batch for candidate in candidates[index])
         with network.predicting():
-            _search(begin(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows)
+            read = _search(begin(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows)
         for row in rows:
             log, place = row.best
             yield row.index, Best(place, log, len(candidates[row.index][place]), row.seconds)
+        done |= set(batch)
+        if read > UNSURE * sum(row.root.tokens for row in rows):
+            break
+    left = [rest for batch in whole if (rest := [index for index in batch if index not in done])]
+    for index, scores in scored(network, prefix, prompts, candidates, left):
+        log, place = max((log, -place) for place, log in enumerate(scores.log_probabilities))
+        yield index, Best(-place, log, scores.lengths[-place], scores.seconds + spent)
 
 
-def _search(reading: Reading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> None:
-    begun = time.perf_counter()
+def _search(reading: Reading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
+    """How many tokens were read after the prompts."""
+    read, begun = 0, time.perf_counter()
     logs = reading.logits(reading.read(prompts)).float().log_softmax(dim=-1)
     for row, of_row in zip(rows, logs, strict=True):
         row.learn(row.root, 0.0, of_row)
@@ -114,15 +135,15 @@ def _search(reading: Reading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -
         for row in searching:
             row.seconds += seconds
         if not left:
-            return
+            return read
         begun = time.perf_counter()
         reading.keep(left)
         searching, chosen = [searching[at] for at in left], [chosen[at] for at in left]
-        _read_on(reading, searching, chosen)
+        read += _read_on(reading, searching, chosen)
 
 
-def _read_on(reading: Reading, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> None:
-    """Read the chosen nodes, from the prompt's end, with what follows them of necessity."""
+def _read_on(reading: Reading, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
+    """Read the chosen nodes, from the prompt's end, with what follows them of necessity. How many tokens that was."""
     branches = []
     for row, nodes in zip(rows, chosen, strict=True):
         for node, log in nodes:
@@ -149,6 +170,7 @@ def _read_on(reading: Reading, rows: Sequence[_Row], chosen: Sequence[Sequence[t
                 if len(after.children) == 1:
                     (only,) = after.children.values()
                     log = row.open.pop(only, log)
+    return tokens.numel()
 
 
 def _laid_out(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -81,8 +81,18 @@ def score(
     batches: Sequence[Sequence[int]],
 ) -> Iterator[tuple[int, Scores]]:
     """Scores of `candidates[i]` after `prompts[i]`, batch by batch. What all prompts begin with is read once."""
+    yield from scored(network, shared(network, prompts), prompts, candidates, batches)
+
+
+def scored(
+    network: Network,
+    prefix: Prefix,
+    prompts: Sequence[Tokens],
+    candidates: Sequence[Sequence[Tokens]],
+    batches: Iterable[Sequence[int]],
+) -> Iterator[tuple[int, Scores]]:
+    """`score`, where what all prompts begin with has been read."""
     tries: dict[int, Trie] = {}
-    prefix = shared(network, prompts)
     for batch in batches:
         begun = time.perf_counter()
         for index in batch:
