@@ -132,21 +132,39 @@ def scoring(material: Material) -> Spec:
         pairs = list(zip(ours[0]["logs"], theirs[0]["logs"], strict=False))
         found[f"{name}, {precision}"] = {
             "ours": a, "lm_eval": b, "ratio": b / a, "rows": len(pairs),
-            "apart": max(abs(x - y) for left, right in pairs for x, y in zip(left, right, strict=True)),
-            "same": statistics.mean(left.index(max(left)) == right.index(max(right)) for left, right in pairs),
-            "prompt_tokens": statistics.mean(map(len, prompts)),
+            **alike(pairs), "prompt_tokens": statistics.mean(map(len, prompts)),
         }  # fmt: skip
     return found
 
 
+def agreement(material: Material) -> Spec:
+    """Many rows, few labels, float32: whether both sides choose the same."""
+    labels = material.labels[::16]
+    prompts = [material.prompt(text) for text, _ in material.test[:1000]]
+    spec = {**material.spec, "precision": "float32", "labels": labels, "batch": 32, "prompts": prompts}
+    ours = measured("ours", "scoring", spec)
+    ids = [material.model.encode_answer(label) for label in labels]
+    theirs = measured("peers", "lm_eval", {**spec, "label_ids": ids})
+    pairs = list(zip(ours["logs"], theirs["logs"], strict=True))
+    return {"rows": len(pairs), "labels": len(labels), **alike(pairs)}
+
+
+def alike(pairs: Sequence[tuple[list[float], list[float]]]) -> Spec:
+    """How far log-probabilities of two sides lie apart at most, and how often both choose the same."""
+    return {
+        "apart": max(abs(x - y) for left, right in pairs for x, y in zip(left, right, strict=True)),
+        "same": statistics.mean(left.index(max(left)) == right.index(max(right)) for left, right in pairs),
+    }
+
+
 def generation(material: Material) -> Spec:
     found: Spec = {}
-    mixed = [text for text, _ in material.test[:32]]
-    mixed = [" ".join(mixed[: 1 + at % 8]) if at % 2 else text for at, text in enumerate(mixed)]
+    few = [text for text, _ in material.test[:32]]
+    mixed = [" ".join(few[: 1 + at % 8]) if at % 2 else text for at, (text, _) in enumerate(material.test[:96])]
     words = material.listed()
     cases = {
         "rows of mixed length": ("Answer the customer in a sentence.", mixed),
-        "a shared prefix of 600 tokens": (f"{words} {words[:900]}", [text for text, _ in material.test[:32]]),
+        "a shared prefix of 600 tokens": (f"{words} {words[:900]}", [text for text, _ in material.test[:64]]),
     }
     for name, (system, texts) in cases.items():
         prompts = [material.prompt(text, system) for text in texts]
@@ -291,7 +309,7 @@ def growth(material: Material) -> Spec:
 
 SECTIONS: dict[str, Callable[[Material], Spec]] = {
     section.__name__: section
-    for section in (training, loss, scoring, generation, json_grammar, retrieval, start, techniques, growth)
+    for section in (training, loss, scoring, agreement, generation, json_grammar, retrieval, start, techniques, growth)
 }
 
 

@@ -116,6 +116,13 @@ def scoring(found: Spec) -> str:
     return "All 77 labels of Banking77 with their end token, on the same token ids.\n\n" + table(head, rows)
 
 
+def agreement(found: Spec) -> str:
+    return (
+        f"In float32, {found['rows']:,} rows with {found['labels']} labels each: log-probabilities are apart by at "
+        f"most {found['apart']:.1e}, and {found['same']:.2%} of the choices are the same.\n"
+    )
+
+
 def generation(found: Spec) -> str:
     rows = [
         (
@@ -178,6 +185,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Spec], str]]] = {
     "training": ("Training", training),
     "loss": ("The same maths", loss),
     "scoring": ("Choosing a label", scoring),
+    "agreement": ("The same choice", agreement),
     "generation": ("Writing", generation),
     "json_grammar": ("Writing JSON", json_grammar),
     "retrieval": ("Retrieval", retrieval),
