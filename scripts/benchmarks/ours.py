@@ -172,6 +172,12 @@ def plain_slots() -> None:
     SlotReading.takes_more = False
 
 
+def plain_drafts() -> None:
+    from stepladder.model import drafts
+
+    drafts.WORTH = 2.0  # no guess is worth it
+
+
 WITHOUT: dict[str, Callable[[], None]] = {
     "low_rank": plain_low_rank,
     "attention": plain_attention,
@@ -180,6 +186,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "prefix": plain_prefix,
     "head": plain_head,
     "slots": plain_slots,
+    "drafts": plain_drafts,
 }
 TASKS: dict[str, Callable[[Spec], Spec]] = {
     task.__name__: task for task in (training, scoring, generation, retrieval, ceiling)

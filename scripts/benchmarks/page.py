@@ -71,6 +71,14 @@ TECHNIQUES = {
         "keys and values looked at where they lie", "models that hand their attention out",
         "tests/model/test_reading.py",
     ),
+    ("generation", "drafts"): (
+        "what was written before is guessed and read ahead", "gains little where answers do not repeat each other",
+        "tests/model/test_drafts.py",
+    ),
+    ("form", "drafts"): (
+        "the same, where every answer is JSON of five short fields", "guesses that fail are soon not read",
+        "tests/model/test_drafts.py",
+    ),
 }  # fmt: skip
 
 

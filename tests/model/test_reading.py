@@ -62,19 +62,30 @@ def suffixes(reading):
 def test_rows_read_their_prompts_and_go_on(started):
     network, reading = started
     close(reading.read(suffixes(reading)), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
-    found = reading.extend(torch.tensor([[50, 51], [52, 53], [54, 55]]))
-    for row, more in zip(range(3), ([50, 51], [52, 53], [54, 55]), strict=True):
-        close(found[row], alone(network, PROMPTS[row] + more)[-2:])
+    more = [[50, 51], [52], [54, 55, 56]]
+    found = reading.go_on(more).split([2, 1, 3])
+    for of_row, prompt, own in zip(found, PROMPTS, more, strict=True):
+        close(of_row, alone(network, prompt + own)[-len(own) :])
+
+
+def test_what_rows_forget_was_never_read(started):
+    network, reading = started
+    reading.read(suffixes(reading))
+    reading.go_on([[50, 51], [52], [54, 55, 56]])
+    reading.forget([1, 0, 3])
+    found = reading.go_on([[60, 61], [62], [63]]).split([2, 1, 1])
+    for of_row, prompt, own in zip(found, PROMPTS, ([50, 60, 61], [52, 62], [63]), strict=True):
+        close(of_row, alone(network, prompt + own)[-len(of_row) :])
 
 
 def test_rows_that_are_kept_go_on_in_their_new_order(started):
     network, reading = started
     reading.read(suffixes(reading))
-    reading.extend(torch.tensor([[50], [52], [54]]))
+    reading.go_on([[50], [52], [54]])
     reading.keep([2, 1])
-    found = reading.extend(torch.tensor([[60], [61]]))
-    close(found[0, 0], alone(network, [*PROMPTS[2], 54, 60])[-1])
-    close(found[1, 0], alone(network, [*PROMPTS[1], 52, 61])[-1])
+    found = reading.go_on([[60], [61]])
+    close(found[0], alone(network, [*PROMPTS[2], 54, 60])[-1])
+    close(found[1], alone(network, [*PROMPTS[1], 52, 61])[-1])
 
 
 def test_a_tree_of_tokens_sees_its_ancestors_alone(started):
@@ -100,9 +111,9 @@ def test_new_rows_take_the_slots_of_others(monkeypatch, copied):
     reading.keep([0, 2])
     late = [*PREFIX, 90, 91]
     close(reading.read([late[4:]])[0], alone(network, late)[-1])
-    found = reading.extend(torch.tensor([[50], [54], [92]]))
+    found = reading.go_on([[50], [54], [92]])
     for row, whole in enumerate(([*PROMPTS[0], 50], [*PROMPTS[2], 54], [*late, 92])):
-        close(found[row, 0], alone(network, whole)[-1])
+        close(found[row], alone(network, whole)[-1])
 
 
 @pytest.mark.parametrize("few", [0, 100], ids=["joined", "in place"])
@@ -112,8 +123,8 @@ def test_few_and_many_tokens_look_at_the_prefix_alike(monkeypatch, few):
     network = ToyCheckpoint().load().network
     reading = begin(network, shared(network, PROMPTS), 3, 30)
     close(reading.read([p[4:] for p in PROMPTS]), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
-    found = reading.extend(torch.tensor([[50, 51, 52]] * 3))
-    close(found[1], alone(network, [*PROMPTS[1], 50, 51, 52])[-3:])
+    found = reading.go_on([[50, 51, 52]] * 3)
+    close(found[3:6], alone(network, [*PROMPTS[1], 50, 51, 52])[-3:])
 
 
 def test_what_all_prompts_begin_with():
@@ -133,7 +144,7 @@ def test_the_body_of_the_kin_is_the_models_own(name):
     assert body is not None
     reading = begin(network, Prefix(), 3, 30)
     close(reading.read(PROMPTS), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
-    close(reading.logits(reading.extend(torch.tensor([[50], [51], [52]]))[0]), network.causal(
+    close(reading.logits(reading.go_on([[50], [51], [52]])[:1]), network.causal(
         torch.tensor([[*PROMPTS[0], 50]])).logits[0, -1:])  # fmt: skip
 
 

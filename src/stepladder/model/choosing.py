@@ -152,7 +152,7 @@ def _read_on(reading: Reading, rows: Sequence[_Row], chosen: Sequence[Sequence[t
     tokens, depth, among, starts = _laid_out(rows, branches)
     device = reading.device
     hidden = reading.extend(tokens.to(device), depth.to(device), among.to(device))
-    reading.forget(tokens.shape[1])
+    reading.forget([tokens.shape[1]] * len(tokens))
     place = {id(row): at for at, row in enumerate(rows)}
     wanted = [
         (place[id(row)], start + len(node.path) - 1 + step)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, count
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stepladder.model.chat import Chat
+from stepladder.model.drafts import Drafted, Drafts
 from stepladder.model.grammar import JsonGrammar, JsonWriter
 from stepladder.model.language_model import Completion
 from stepladder.model.network import Network
@@ -39,9 +41,11 @@ class Draw:
 @dataclass
 class _Row:
     index: int
+    prompt: Tokens  # without what all begin with
     budget: int
     stream: np.random.Generator
     writer: JsonWriter | None
+    text: Drafted
     ids: list[int] = field(default_factory=list)
     seconds: float = 0.0
     finished: bool = False
@@ -74,11 +78,15 @@ def generate(
     ends = frozenset({chat.end}) | network.ends
     begun = time.perf_counter()
     prefix = shared(network, prompts)
-    spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0
+    spent, drafts = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0, Drafts(prefix.tokens)
+
+    def begin_row(i: int) -> _Row:
+        own, writer = prompts[i][len(prefix.tokens) :], grammar.writer() if grammar else None
+        return _Row(i, own, budgets[i], draw.stream(i), writer, drafts.begin(own))
+
     for slots, indices in waves:
-        rows = [_Row(i, budgets[i], draw.stream(i), grammar.writer() if grammar else None) for i in indices]
-        own = {i: prompts[i][len(prefix.tokens) :] for i in indices}
-        writing = _Writing(network, prefix, slots, own, deque(rows), draw.temperature, ends)
+        room = max(len(prompts[i]) + budgets[i] for i in indices) - len(prefix.tokens)
+        writing = _Writing(network, prefix, slots, room, deque(indices), begin_row, draw.temperature, ends)
         while writing.goes_on:
             with network.predicting():
                 done = writing.until_some_are_done()
@@ -93,15 +101,15 @@ class _Writing:
     network: Network
     prefix: Prefix
     slots: int
-    prompts: Mapping[int, Tokens]
-    waiting: deque[_Row]
+    room: int
+    waiting: deque[int]
+    begin_row: Callable[[int], _Row]
     temperature: float | None
     ends: frozenset[int]
     rows: list[_Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.slots = min(self.slots, len(self.waiting))
-        self.room = max(len(self.prompts[row.index]) + row.budget for row in self.waiting)
         self.reading = self._begin()
 
     @property
@@ -111,10 +119,7 @@ class _Writing:
     def until_some_are_done(self) -> list[_Row]:
         while True:
             begun = time.perf_counter()
-            asked, hidden = self._read() if self._has_room else self._extend()
-            tokens = _next(self.reading.logits(hidden), asked, self.temperature)
-            for row, token in zip(asked, tokens, strict=True):
-                row.take(token, self.ends)
+            asked = self._read() if self._has_room else self._go_on()
             seconds = (time.perf_counter() - begun) / len(asked)
             for row in asked:
                 row.seconds += seconds
@@ -132,16 +137,44 @@ class _Writing:
     def _begin(self) -> Reading:
         return begin(self.network, self.prefix, self.slots, self.room)
 
-    def _read(self) -> tuple[list[_Row], Tensor]:
+    def _read(self) -> list[_Row]:
         if not self.rows and not self.reading.takes_more:
             self.reading = self._begin()
-        new = [self.waiting.popleft() for _ in range(min(self.slots - len(self.rows), len(self.waiting)))]
+        free = min(self.slots - len(self.rows), len(self.waiting))
+        new = [self.begin_row(self.waiting.popleft()) for _ in range(free)]
         self.rows += new
-        return new, self.reading.read([self.prompts[row.index] for row in new])
+        self._write(new, [[] for _ in new], self.reading.read([row.prompt for row in new]))
+        return new
 
-    def _extend(self) -> tuple[list[_Row], Tensor]:
-        last = torch.tensor([row.ids[-1:] for row in self.rows], device=self.network.device)
-        return self.rows, self.reading.extend(last)[:, 0]
+    def _go_on(self) -> list[_Row]:
+        """Every row reads its last token and what may follow it, and writes as far as that was right, and a token."""
+        drafts = [row.text.guess(row.budget - len(row.ids) - 1) for row in self.rows]
+        read = [[row.ids[-1], *draft] for row, draft in zip(self.rows, drafts, strict=True)]
+        written = self._write(self.rows, drafts, self.reading.go_on(read))
+        self.reading.forget([max(0, len(tokens) - n) for tokens, n in zip(read, written, strict=True)])
+        return self.rows
+
+    def _write(self, rows: Sequence[_Row], drafts: Sequence[Tokens], hidden: Tensor) -> list[int]:
+        """A row writes after each of its places in `hidden` (tokens, width), as long as its draft says the same: how
+        many tokens."""
+        logits = self.reading.logits(hidden)
+        before = [len(row.ids) for row in rows]
+        going = list(zip(rows, drafts, accumulate((1 + len(draft) for draft in drafts), initial=0), strict=False))
+        for depth in count():
+            if not going:
+                break
+            at = torch.tensor([first + depth for _, _, first in going], device=logits.device)
+            tokens = _next(logits[at], [row for row, _, _ in going], self.temperature)
+            right = []
+            for each, token in zip(going, tokens, strict=True):
+                row, draft, _ = each
+                row.take(token, self.ends)
+                if not row.done and list(draft[depth : depth + 1]) == [token]:
+                    right.append(each)
+            going = right
+        for row, had in zip(rows, before, strict=True):
+            row.text.write(row.ids[had:])
+        return [len(row.ids) - had for row, had in zip(rows, before, strict=True)]
 
     def _part(self) -> list[_Row]:
         """Take the rows that are done out; the last ones move to their places."""

@@ -33,11 +33,15 @@ class Reading(Protocol):
         """New rows, after those there are, read their prompts: the hidden state at each one's end (rows, width)."""
         ...
 
-    def extend(self, ids: Tensor, depth: Tensor | None = None, among: Tensor | None = None) -> Tensor:
+    def go_on(self, tokens: Sequence[Tokens]) -> Tensor:
+        """Each row reads its own next tokens, one or more: hidden states (tokens, width), row after row."""
+        ...
+
+    def extend(self, ids: Tensor, depth: Tensor, among: Tensor) -> Tensor:
         """All rows read n more tokens `ids` (rows, n): their hidden states (rows, n, width).
 
         depth (rows, n): how far behind the row's end each stands; among (rows, n, n): which of the new tokens each
-        sees. Without both they stand one after the other.
+        sees.
         """
         ...
 
@@ -45,7 +49,7 @@ class Reading(Protocol):
         """Forget all rows but these; they are counted anew, in this order."""
         ...
 
-    def forget(self, tokens: int) -> None:
+    def forget(self, tokens: Sequence[int]) -> None:
         """As if each row had not read its last so many tokens."""
         ...
 
@@ -100,10 +104,16 @@ class CacheReading:
         self._ends = self._visible.sum(dim=1, keepdim=True)
         return hidden[torch.arange(self._rows, device=ids.device), lengths - 1]
 
-    def extend(self, ids: Tensor, depth: Tensor | None = None, among: Tensor | None = None) -> Tensor:
-        steps = torch.arange(ids.shape[1], device=ids.device)
-        among = (steps <= steps[:, None]).expand(len(ids), -1, -1) if among is None else among
-        positions = self._ends + (steps if depth is None else depth)
+    def go_on(self, tokens: Sequence[Tokens]) -> Tensor:
+        ids, lengths = self.network.pad(tokens)
+        rows, n = ids.shape
+        steps = torch.arange(n, device=ids.device)
+        hidden = self.extend(ids, steps.expand(rows, -1), (steps <= steps[:, None]).expand(rows, -1, -1))
+        self.forget((n - lengths).tolist())
+        return hidden[steps < lengths[:, None]]
+
+    def extend(self, ids: Tensor, depth: Tensor, among: Tensor) -> Tensor:
+        positions = self._ends + depth
         past = self._visible[:, None, :].expand(-1, ids.shape[1], -1)
         seen = torch.cat([self._positions, positions], dim=1)
         hidden = self.network.extend(self._cache, ids, torch.cat([past, among], dim=2), positions, seen)
@@ -118,10 +128,10 @@ class CacheReading:
             self._visible, self._positions, self._ends = self._visible[at], self._positions[at], self._ends[at]
         self._rows = len(rows)
 
-    def forget(self, tokens: int) -> None:
-        self._visible = self._visible.clone()
-        self._visible[:, -tokens:] = False
-        self._ends = self._ends - tokens
+    def forget(self, tokens: Sequence[int]) -> None:
+        last = torch.tensor(tokens, device=self._visible.device)[:, None]
+        self._visible = self._visible & (self._visible.flip(1).cumsum(1).flip(1) > last)
+        self._ends = self._ends - last
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.network.logits(hidden)
@@ -144,8 +154,8 @@ def check(network: Network) -> None:
             own = network.causal(ids[None].to(network.device)).logits[0, 3:].float().log_softmax(-1)
             reading = begin(network, shared(network, [ids.tolist()]), 1, 6)
             last = reading.read([ids[:4].tolist()])
-            after = reading.extend(ids[None, 4:].to(network.device))
-            ours = reading.logits(torch.cat([last, after[0]])).float().log_softmax(-1)
+            after = reading.go_on([ids[4:].tolist()])
+            ours = reading.logits(torch.cat([last, after])).float().log_softmax(-1)
     except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise _unfit(network, f"can not be read in two parts: {error}") from error
     difference = float((own - ours).abs().mean())

@@ -16,7 +16,7 @@ from stepladder.model.attention import apart, causally, folded, together, unfold
 from stepladder.model.network import Network
 
 Tokens = Sequence[int]
-FEW = 4  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
+FEW = 8  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
 COPIED = 128  # up to so many columns, a shared prefix is copied into every slot once
 
 
@@ -64,22 +64,30 @@ class SlotReading:
         return self.network.device
 
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
-        first, device = len(self.lengths), self.network.device
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        longest = int(lengths.max())
-        row = torch.repeat_interleave(torch.arange(len(prompts)), lengths)
-        ends = lengths.cumsum(0)
-        column = torch.arange(len(row)) - (ends - lengths)[row] + self.copied
-        ids = torch.tensor([token for prompt in prompts for token in prompt])
-        mask = None
-        if self.prefix.columns:
-            own = torch.arange(longest)[:, None] + self.copied
-            mask = (torch.arange(self.copied + longest) <= own).expand(len(prompts), -1, -1).to(device)
-        pass_ = _Pass(self, first, len(prompts), (row + first).to(device), column.to(device), mask)
-        self.lengths += (lengths + self.copied).tolist()
-        return self._forward(ids.to(device), column.to(device), pass_, (ends - 1).to(device))
+        first = len(self.lengths)
+        self.lengths += [self.copied] * len(prompts)
+        return self._go_on(first, prompts, ends=True)
 
-    def extend(self, ids: Tensor, depth: Tensor | None = None, among: Tensor | None = None) -> Tensor:
+    def go_on(self, tokens: Sequence[Tokens]) -> Tensor:
+        return self._go_on(0, tokens)
+
+    def _go_on(self, first: int, tokens: Sequence[Tokens], ends: bool = False) -> Tensor:
+        """The rows from `first` on read their own next tokens: hidden states of all, or of each row's last."""
+        device = self.network.device
+        before, counts = torch.tensor(self.lengths[first:]), torch.tensor([len(own) for own in tokens])
+        upto = counts.cumsum(0)
+        row = torch.repeat_interleave(torch.arange(len(tokens)), counts)
+        column = torch.arange(len(row)) + (before - upto + counts)[row]
+        ids = torch.tensor([token for own in tokens for token in own])
+        mask = None
+        if self.prefix.columns or int(before.max()):
+            place = before[:, None] + torch.arange(int(counts.max()))
+            mask = (torch.arange(int(column.max()) + 1) <= place[:, :, None]).to(device)
+        pass_ = _Pass(self, first, len(tokens), (row + first).to(device), column.to(device), mask)
+        self.lengths[first:] = (before + counts).tolist()
+        return self._forward(ids.to(device), column.to(device), pass_, (upto - 1).to(device) if ends else None)
+
+    def extend(self, ids: Tensor, depth: Tensor, among: Tensor) -> Tensor:
         rows, n = ids.shape
         device = ids.device
         lengths = torch.tensor(self.lengths, device=device)[:, None]
@@ -87,11 +95,10 @@ class SlotReading:
         column = lengths + steps
         columns = max(self.lengths) + n
         mask = (torch.arange(columns, device=device) < lengths)[:, None].repeat(1, n, 1)
-        among = (steps <= steps[:, None]).expand(rows, -1, -1) if among is None else among
         mask.scatter_(2, column[:, None].expand(-1, n, -1), among)
         row = torch.arange(rows, device=device).repeat_interleave(n)
         pass_ = _Pass(self, 0, rows, row, column.flatten(), mask)
-        places = lengths + (steps if depth is None else depth)
+        places = lengths + depth
         self.lengths = [length + n for length in self.lengths]
         return torch.unflatten(self._forward(ids.flatten(), places.flatten(), pass_), 0, (rows, n))
 
@@ -106,8 +113,8 @@ class SlotReading:
                     slots[to, :longest] = slots[at, :longest]
         self.lengths = [self.lengths[row] for row in rows]
 
-    def forget(self, tokens: int) -> None:
-        self.lengths = [length - tokens for length in self.lengths]
+    def forget(self, tokens: Sequence[int]) -> None:
+        self.lengths = [length - n for length, n in zip(self.lengths, tokens, strict=True)]
 
     def _forward(self, ids: Tensor, columns: Tensor, pass_: _Pass, wanted: Tensor | None = None) -> Tensor:
         positions = columns + self.ahead

@@ -1,0 +1,144 @@
+"""Stepladder measured alone: with a technique and without it, growing tasks, its own commands."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from material import Material
+from measuring import Spec, in_turn, measured, middle, rate, written_a_second
+
+FIELDS = ("people", "date", "time", "first_name", "last_name")
+FORM: Spec = {
+    "type": "object",
+    "properties": {field: {"type": ["string", "null"], "maxLength": 20} for field in FIELDS},
+    "required": list(FIELDS),
+    "additionalProperties": False,
+}
+
+
+def json_grammar(material: Material) -> Spec:
+    """The same prompts written freely and under a schema, by ours."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "summary": {"type": "string", "minLength": 80, "maxLength": 120},
+            "intent": {"enum": material.labels},
+        },
+        "required": ["summary", "intent"],
+        "additionalProperties": False,
+    }
+    prompts = [
+        material.prompt(text, "Write JSON: a summary of the message and its intent.") for text, _ in material.test[:32]
+    ]
+    spec = {**material.spec, "prompts": prompts, "new": 160, "batch": 16}
+    free, held = in_turn(
+        3, lambda: measured("ours", "generation", spec),
+        lambda: measured("ours", "generation", {**spec, "schema": schema}),
+    )  # fmt: skip
+    a, b = middle(free, "tokens_a_second"), middle(held, "tokens_a_second")
+    return {"free": a, "json": b, "share": b / a}
+
+
+def retrieval(material: Material) -> Spec:
+    """Passages made of Banking77's sentences, a number in each so that it can be found again."""
+    found: Spec = {}
+    draw = random.Random(0)
+    sentences = [text for text, _ in material.train]
+    for count in (10_000, 100_000):
+        passages = [f"{' '.join(draw.sample(sentences, 4))} Case {at}." for at in range(count)]
+        gold = draw.sample(range(count), 1000)
+        queries = [f"{passages[at].split('.')[0][:120]} case {at}" for at in gold]
+        runs = [
+            measured("ours", "retrieval", {"passages": passages, "queries": queries, "gold": gold}) for _ in range(3)
+        ]
+        found[f"{count:,} passages"] = {key: middle(runs, key) for key in runs[0]}
+    return found
+
+
+def start(material: Material) -> Spec:
+    """Commands as a person types them, from the shell and back."""
+    command = str(Path(sys.executable).parent / "stepladder")
+    ladder = ["compare", "comparison=ladder", "experiment=first_look"]
+    found: Spec = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, words in (
+            ("stepladder --help", ["--help"]), ("stepladder show", ["show"]),
+            ("stepladder compare, all of it there", [*ladder, "--outputs", folder]),
+        ):  # fmt: skip
+            times = []
+            for _ in range(6):
+                begun = time.perf_counter()
+                subprocess.run([command, *words], capture_output=True, check=True, cwd=folder)
+                times.append(time.perf_counter() - begun)
+            found[name] = statistics.median(times[1:])
+    return found
+
+
+def techniques(material: Material) -> Spec:
+    """Each technique put back to the plain way, alone: how many times slower that is."""
+    rows = material.training(160)
+    train = {**material.spec, "batch": 16, "rows": rows}
+    score = {
+        **material.spec, "labels": material.labels,
+        "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:32]],
+    }  # fmt: skip
+    write = {
+        **material.spec, "new": 48, "batch": 16, "end": material.end,
+        "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:48]],
+    }  # fmt: skip
+    form = {**write, "new": 160, "schema": FORM}
+    cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
+        "training": ("training", train, ("low_rank", "body", "rows", "attention", "prefix", "head"), rate),
+        "scoring": ("scoring", score, ("prefix", "body", "attention"), lambda runs: 1 / middle(runs, "seconds_a_row")),
+        "generation": ("generation", write, ("prefix", "body", "slots", "attention", "drafts"), written_a_second),
+        "form": ("generation", form, ("drafts",), written_a_second),
+    }
+    found: Spec = {}
+    for case, (task, spec, names, speed) in cases.items():
+        sides = [lambda task=task, spec=spec: measured("ours", task, spec)]
+        sides += [
+            lambda task=task, spec=spec, name=name: measured("ours", task, {**spec, "without": [name]})
+            for name in names
+        ]
+        whole, *others = in_turn(2, *sides)
+        found[case] = {name: speed(whole) / speed(runs) for name, runs in zip(names, others, strict=True)}
+    return found
+
+
+def growth(material: Material) -> Spec:
+    """Seconds and memory with more labels, longer prompts, larger batches."""
+    found: Spec = {}
+    for labels in (10, 38, 77):
+        spec = {
+            **material.spec, "labels": material.labels[:labels],
+            "prompts": [material.prompt(text) for text, _ in material.test[:32]],
+        }  # fmt: skip
+        one = measured("ours", "scoring", spec)
+        found[f"scoring, {labels} labels"] = {"seconds_a_row": one["seconds_a_row"], "peak_gib": one["peak_gib"]}
+    for words in (0, 200, 800):
+        own = [" ".join(text for text, _ in material.test[at : at + 90]).split()[:words] for at in range(16)]
+        prompts = [material.prompt(f"{' '.join(more)} {material.test[at][0]}") for at, more in enumerate(own)]
+        spec = {
+            **material.spec,
+            "labels": material.labels,
+            "prompts": prompts,
+        }
+        one = measured("ours", "scoring", spec)
+        name = f"scoring, prompts of {round(statistics.mean(map(len, prompts)))} tokens of their own"
+        found[name] = {"seconds_a_row": one["seconds_a_row"], "peak_gib": one["peak_gib"]}
+    for batch in (4, 16, 64):
+        spec = {
+            **material.spec,
+            "batch": batch,
+            "rows": material.training(6 * batch),
+        }
+        one = measured("ours", "training", spec)
+        found[f"training, batches of {batch}"] = {"tokens_a_second": rate([one]), "peak_gib": one["peak_gib"]}
+    return found
