@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from stepladder.config.build import build
 from stepladder.config.compose import compose, conf_folder
+from stepladder.config.schema import UNTARGETED
 from stepladder.config.settle import settle, validate
 
 CONF = conf_folder()
@@ -30,12 +32,12 @@ COMPANY = {  # what makes the option reach the method, or fit the task
 
 
 def test_no_file_is_missed() -> None:
-    assert len(OPTIONS) == 65
+    assert len(OPTIONS) == 78
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_option_composes_and_binds(option: Path) -> None:
-    group, name = option.parent.name, option.stem
+    group, name = option.parent.as_posix(), option.stem
     if group == "tuning":
         overrides = ["method=finetune" if name == "finetune" else "method=zero_shot"]
     elif group == "embedder":
@@ -48,5 +50,7 @@ def test_option_composes_and_binds(option: Path) -> None:
     else:
         overrides = [f"{group}={name}"]
     composed = compose([*overrides, *NEEDS.get(f"{group}={name}", []), *COMPANY.get(group, [])])
-    built = validate(settle(composed))
+    config = settle(composed)
+    built = validate(config)
+    assert build({"sweep": {"_target_": UNTARGETED["sweep"], **config["sweep"]}})["sweep"].object.trials
     assert {"dataset", "method", "decoding", "evaluation", "compute", "tracking", "comparison"} <= built.keys()

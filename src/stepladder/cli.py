@@ -27,12 +27,15 @@ stepladder VERB [overrides ...] [flags]
   check     bind and validate all that a run would use, read the data, count it; computes nothing
   run       one experiment: fit, predict, score
   compare   many experiments on the same held-out rows: one table, paired differences, a verdict
+  sweep     search a space on the validation rows, then score the winner on the test rows   [--status]
   predict   FOLDER FILE: answer new questions with a stored fit                       [--to FILE]
 
 Overrides are Hydra's: GROUP=OPTION and KEY=VALUE. A first look, in seconds:
   stepladder compare experiment=first_look
 The main job:
   stepladder compare comparison=ladder dataset=faq_route
+A search:
+  stepladder sweep sweep=lora sweep.trials=20 sweep.workers=2
 Your own data:
   stepladder compare dataset=file dataset.train=my.csv dataset.input=text dataset.target=label
 
@@ -57,6 +60,7 @@ class Asked:
     trust: tuple[str, ...]
     keys: bool
     to: Path | None
+    status: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,11 +107,12 @@ def _asked(words: Sequence[str]) -> Asked:
     parser.add_argument("--trust", action="append", default=[])
     parser.add_argument("--keys", action="store_true")
     parser.add_argument("--to", type=Path)
+    parser.add_argument("--status", action="store_true")
     parser.add_argument("-m", "--multirun", action="store_true")
     found, words = parser.parse_known_args(rest)
     unknown = [word for word in words if word.startswith("-")]
     if unknown:
-        flags = ["--config-dir", "--outputs", "--json", "--trust", "--keys", "--to"]
+        flags = ["--config-dir", "--outputs", "--json", "--trust", "--keys", "--to", "--status"]
         raise UserError(
             f"There is no flag '{unknown[0]}'", "the command line", did_you_mean(unknown[0].split("=")[0], flags)
         )
@@ -115,9 +120,8 @@ def _asked(words: Sequence[str]) -> Asked:
         raise UserError(
             "Hydra's multirun is not used", "-m", "use 'stepladder compare' or 'stepladder sweep' for many runs"
         )
-    return Asked(
-        verb, tuple(words), found.config_dir, found.outputs, found.as_json, tuple(found.trust), found.keys, found.to
-    )
+    own = (found.config_dir, found.outputs, found.as_json, tuple(found.trust), found.keys, found.to, found.status)
+    return Asked(verb, tuple(words), *own)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -276,11 +280,34 @@ def predict(asked: Asked) -> dict[str, Any]:
     return {"folder": str(folder), "file": str(file), "to": to, "predictions": rows, "rows": accounts}
 
 
+def sweep(asked: Asked) -> dict[str, Any]:
+    from stepladder.runs.run import run as run_experiment
+    from stepladder.studies.sweep import sweep as studies
+    from stepladder.studies.sweep.plan import plan
+    from stepladder.terminal import Terminal
+
+    read: dict[str, Any] = {}
+    planned = plan(asked.words, asked.config_dir, asked.trust, read)
+    around = studies.circumstances(planned, asked.outputs, read, Terminal())
+    if asked.status:
+        told = studies.status(planned, around)
+        _say(asked, json.dumps(told, indent=1, ensure_ascii=False))
+        return told
+    found = studies.search(planned, asked.words, around)
+    winner = found.winner
+    test = None if winner is None else run_experiment(winner.on("test"), around)
+    told = studies.concluded(found, test, around)
+    for line in studies.told_lines(told):
+        _say(asked, line)
+    return told
+
+
 VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
     "show": show,
     "check": check,
     "run": run,
     "compare": compare,
+    "sweep": sweep,
     "predict": predict,
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from stepladder.config.annotations import fits, inner, is_kind, spoken
 from stepladder.config.compose import reference
@@ -143,7 +143,8 @@ class _Builder:
 
     def _named(self, argument: Component, hint: Any, key: str) -> Component:
         """Where a function is wanted, a dotted name stands for it, as far as it is trusted."""
-        if get_origin(hint) is not Callable or not isinstance(argument.object, str):
+        wanted = any(get_origin(choice) is Callable for choice in (hint, *get_args(hint)))
+        if not wanted or not isinstance(argument.object, str):
             return argument
         found = resolve(argument.object, key, self.trust)
         if isinstance(found, Fault):

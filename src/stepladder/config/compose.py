@@ -53,7 +53,7 @@ def conf_folder() -> Path:
 def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
     """Raises ConfigError with every fault of the overrides."""
     folders = _folders(config_dir)
-    overrides = judged.parse(texts)
+    overrides = judged.parse([judged.nested(text, folders) for text in texts])
     several = judged.lists(overrides)
     if several:
         raise ConfigError(

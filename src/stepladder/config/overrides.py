@@ -64,11 +64,19 @@ def groups(folders: Sequence[Path]) -> list[str]:
     return sorted({d.name for folder in folders for d in folder.iterdir() if d.is_dir()})
 
 
+def nested(text: str, folders: Sequence[Path]) -> str:
+    """`sweep.sampler=gp`, where gp is an option of a group in a group, as Hydra has it: `sweep/sampler=gp`."""
+    key, _, value = text.partition("=")
+    inside = key.replace(".", "/")
+    there = "." in key and any((folder / inside).is_dir() for folder in folders)
+    return f"{inside}={value}" if there and not value.startswith("{") else text
+
+
 def faults_of_groups(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str, list[Fault]]:
     """Of every override that chooses an option: what is wrong with the choice, by its text."""
     known, found = groups(folders), {}
     for override in overrides:
-        if override.key_or_group in known and not override.is_delete():
+        if (override.key_or_group in known or "/" in override.key_or_group) and not override.is_delete():
             chosen = override.value()
             names = [str(c) for c in chosen] if isinstance(chosen, list) else [str(chosen)]
             there = options(folders, override.key_or_group)

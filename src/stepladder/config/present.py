@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-NEVER_OVERRIDDEN = ("experiment",)
+NEVER_OVERRIDDEN = ("experiment", "sweep")
 
 
 def as_experiment(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str:

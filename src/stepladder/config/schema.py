@@ -5,8 +5,9 @@ Knows which constructor stands behind which top-level node; knows nothing of wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stepladder.errors import ConfigError, Fault
@@ -15,6 +16,7 @@ UNTARGETED = {
     "decoding": "stepladder.records.Decoding",
     "compute": "stepladder.config.schema.Compute",
     "comparison": "stepladder.config.schema.Comparison",
+    "sweep": "stepladder.config.schema.Sweep",
 }
 """Nodes that are bound to a class though they name no `_target_`."""
 
@@ -44,3 +46,45 @@ class Comparison:
     baseline: str | None = None
     target: float | None = None
     margin: float = 0.02
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What `sweep` tries, by key in the grammar of overrides, and for how long. Never in an id.
+
+    sampler, pruner: of Optuna. name: null is a hash of what makes the study. conditions: a function of what was drawn,
+    by key, that gives more of the space. objective: a metric or a cost, or several; null is the main metric.
+    trials, seconds, patience, max_failures: each ends the study. storage: null is a journal in the study's folder.
+    """
+
+    sampler: Any
+    pruner: Any
+    name: str | None = None
+    space: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Callable[..., Any] | None = None
+    objective: str | Sequence[str] | None = None
+    trials: int = 20
+    seconds: float | None = None
+    patience: int | None = None
+    max_failures: int | None = None
+    workers: int = 1
+    storage: str | None = None
+
+    def __post_init__(self) -> None:
+        faults = []
+        for key, least in (("trials", 1), ("seconds", 0), ("patience", 1), ("max_failures", 0), ("workers", 1)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                faults.append(Fault(key, f"{value} is less than {least}", f"give a number from {least}"))
+        if self.name is not None and not re.fullmatch(r"[\w][\w.-]{0,79}", self.name):
+            faults.append(Fault("name", f"'{self.name}' names no folder", "use letters, digits, - and _"))
+        if self.storage is not None and not self.storage.startswith(("postgresql://", "postgres://")):
+            kind = self.storage.partition(":")[0]
+            faults.append(Fault("storage", f"'{kind}' is no storage", "say null or postgresql://USER@HOST/DATABASE"))
+        if faults:
+            raise ConfigError(faults)
+
+    @property
+    def tolerated(self) -> int:
+        """How many trials may fail."""
+        return max(2, self.trials // 3) if self.max_failures is None else self.max_failures

@@ -92,7 +92,7 @@ def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool =
             continue
         nodes[key] = {"_target_": UNTARGETED[key], **node} if key in UNTARGETED else node
     used = references(config["method"], config)
-    light = [key for key in nodes if not heavy or (key in PARTS and key not in used)]
+    light = [key for key in nodes if not heavy or key == "sweep" or (key in PARTS and key not in used)]
     faults = _of_seed(config.get("seed"))
     try:
         built = build(nodes, wanted=_wanted(), trust=trust, light=light)

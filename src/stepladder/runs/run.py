@@ -107,13 +107,20 @@ def tell_of_rows(prepared: Prepared, around: Circumstances) -> None:
         around.progress.note(f"note: {note}")
 
 
-def run_prepared(prepared: Prepared, around: Circumstances) -> Run:
+def run_prepared(prepared: Prepared, around: Circumstances, tracker: RunTracker | None = None) -> Run:
+    """Run what is prepared; shown by `tracker` where one is open, else by one of its own where it was never shown."""
+    if tracker is not None:
+        return _made(prepared, around, tracker)
     stored = _stored(prepared, around.store)
     if stored is not None and _shown_before(prepared, around):
         return stored
-    with _tracker(prepared, around) as tracker:
-        made = _make(prepared, around, tracker)
-        _show(made, tracker)
+    with _tracker(prepared, around) as own:
+        return _made(prepared, around, own)
+
+
+def _made(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run:
+    made = _make(prepared, around, tracker)
+    _show(made, tracker)
     return made
 
 

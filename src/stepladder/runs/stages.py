@@ -127,7 +127,7 @@ class Prepared:
 def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str, Loaded] | None = None) -> Prepared:
     """Build the parts, all faults at once, then read the data. `read` holds data read before, by the node's digest.
 
-    Raises ConfigError, or DataError for what the files hold.
+    An experiment on validation rows is given no test rows. Raises ConfigError, or DataError for what the files hold.
     """
     nodes = {
         "dataset": experiment.dataset,
@@ -137,8 +137,9 @@ def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str
     }
     wanted: dict[str, type] = {"method": Method} | {name: Suite for name in nodes if name.startswith("evaluation.")}
     built = build(nodes, wanted=wanted, trust=trust)
-    key = digest(experiment.dataset)
+    key = digest([experiment.dataset, experiment.rows])
     data = read[key] if read is not None and key in read else built["dataset"].object.read()
+    data = replace(data, test=()) if experiment.rows == "validation" else data
     if isinstance(read, dict):
         read[key] = data
     decoding: Decoding = built["decoding"].object
@@ -251,11 +252,8 @@ def _per_question(scored: Mapping[str, SuiteScores]) -> Iterable[Mapping[str, An
 
 def _record(prepared: Prepared, folder: Path) -> None:
     data = prepared.data
-    hashes = {
-        "train": digest([_learnt(e) for e in data.train]),
-        "validation": digest([_learnt(e) for e in data.validation]),
-        "test": digest([_learnt(e) for e in data.test]),
-    }
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    hashes = {name: digest([_learnt(e) for e in examples]) for name, examples in parts.items() if examples}
     write_text(folder / "provenance.json", json.dumps(provenance(data=hashes), indent=1, ensure_ascii=False))
 
 

@@ -58,6 +58,14 @@ class RunTracker(Tracker, Protocol):
         """`scores` by suite, metric and figure, `costs` by name: the run's summary."""
         ...
 
+    def log_state(self, state: Mapping[str, Any]) -> None:
+        """How the run ended, in its summary."""
+        ...
+
+    def log_page(self, name: str, html: str) -> None:
+        """A page of HTML."""
+        ...
+
     def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table with a row a question."""
         ...
@@ -74,6 +82,12 @@ class Untracked:
         return
 
     def log_scores(self, scores: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
+        return
+
+    def log_state(self, state: Mapping[str, Any]) -> None:
+        return
+
+    def log_page(self, name: str, html: str) -> None:
         return
 
     def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -95,6 +109,14 @@ class WandbTracker:
 
     def log_scores(self, scores: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
         self._run.summary.update(mask({"scores": scores, "costs": costs}))
+
+    def log_state(self, state: Mapping[str, Any]) -> None:
+        self._run.summary.update(mask(dict(state)))
+
+    def log_page(self, name: str, html: str) -> None:
+        import wandb
+
+        self._run.log({name: wandb.Html(mask(html), inject=False)})
 
     def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
         import wandb

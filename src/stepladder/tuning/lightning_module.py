@@ -110,7 +110,9 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.curves.validation(self.step, self.validation_loss, time.perf_counter() - began)
         self.best.offer(self.step, self.validation_loss)
         told = self.resources.on_validation
-        stop = told is not None and told(self.step, {"validation_loss": self.validation_loss})
+        tokens = self.resources.facts["training_tokens"]
+        values = {"validation_loss": self.validation_loss, "training_tokens": tokens}
+        stop = told is not None and told(self.step, values)
         patience = self.training_config.patience
         self.trainer.should_stop = stop or (patience is not None and self.best.worse >= patience)
 

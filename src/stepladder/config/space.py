@@ -1,0 +1,141 @@
+"""What a sweep may try: parameters in the grammar of a command line's sweeps.
+
+Knows Hydra's `choice`, `range`, `interval` and their tags; knows no sampler, no study and not what a key means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
+
+from stepladder.config.overrides import parse
+from stepladder.errors import ConfigError, Fault
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `values`; `texts` say the same as overrides do."""
+
+    values: tuple[Scalar, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers from `low` to `high`, both included; `step` apart where one is given."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+    whole: bool = False
+
+    @property
+    def size(self) -> int | None:
+        """How many there are; None for a continuum."""
+        return None if self.step is None else round((self.high - self.low) / self.step) + 1
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A key of the configuration and what it may be; `text` is how that was written."""
+
+    key: str
+    text: str
+    domain: Choice | Numbers
+
+    @property
+    def name(self) -> str:
+        """The key without Hydra's sign for an added one."""
+        return self.key.lstrip("+")
+
+    @property
+    def size(self) -> int | None:
+        return len(self.domain.values) if isinstance(self.domain, Choice) else self.domain.size
+
+    @property
+    def samples(self) -> tuple[Scalar, ...]:
+        """Values that stand for all: every choice, or both ends."""
+        if isinstance(self.domain, Choice):
+            return self.domain.values
+        return tuple(dict.fromkeys((self.domain.low, self.domain.high)))
+
+    def override(self, value: Scalar) -> str:
+        """The override that sets `value`."""
+        if isinstance(self.domain, Choice):
+            return f"{self.key}={self.domain.texts[self.domain.values.index(value)]}"
+        return f"{self.key}={value!r}"
+
+
+def parameters(texts: Mapping[str, Any]) -> tuple[Parameter, ...]:
+    """The space written as texts by key. Raises ConfigError with all faults."""
+    strange = [
+        Fault(
+            f"sweep.space.{key}", f"{text!r} says no values to try", "write choice(A, B), range(1, 4) or interval(0, 1)"
+        )
+        for key, text in texts.items()
+        if not isinstance(text, str)
+    ]
+    if strange:
+        raise ConfigError(strange)
+    return parsed(parse([f"{key}={text}" for key, text in texts.items()]))
+
+
+def parsed(overrides: Iterable[Override]) -> tuple[Parameter, ...]:
+    """The parameters that overrides of several values stand for. Raises ConfigError with all faults."""
+    found, faults = [], []
+    for override in overrides:
+        text = str(override.input_line)
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            faults.append(Fault(text, "one value leaves nothing to search", "write choice(A, B), or fix it outside"))
+            continue
+        try:
+            found.append(Parameter(key, text.partition("=")[2], _domain(override)))
+        except ValueError as error:
+            faults.append(Fault(text, str(error), "mend the space"))
+    if faults:
+        raise ConfigError(faults)
+    return tuple(found)
+
+
+def _domain(override: Override) -> Choice | Numbers:
+    sweep = override.value()
+    if isinstance(sweep, ChoiceSweep):
+        values, texts = [_scalar(v) for v in sweep.list], list(override.sweep_string_iterator())
+        kept = [i for i, v in enumerate(values) if v not in values[:i]]
+        return Choice(tuple(values[i] for i in kept), tuple(texts[i] for i in kept))
+    if isinstance(sweep, IntervalSweep):
+        whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
+        return _numbers(sweep.start, sweep.end, 1 if whole else None, "log" in sweep.tags, whole)
+    if isinstance(sweep, RangeSweep):
+        numbers: list[Any] = list(sweep.range())
+        if not numbers:
+            raise ValueError("the range is empty")
+        whole = all(isinstance(number, int) for number in numbers)
+        return _numbers(min(numbers), max(numbers), abs(sweep.step), "log" in sweep.tags, whole)
+    raise ValueError("neither choice, range nor interval")
+
+
+def _numbers(low: Any, high: Any, step: Any, log: bool, whole: bool) -> Numbers:
+    if low > high:
+        raise ValueError(f"the interval from {low} to {high} is empty")
+    if log and low <= 0:
+        raise ValueError(f"{low} has no logarithm")
+    if log and step is not None and not (whole and step == 1):
+        raise ValueError("a log scale has no steps")
+    return Numbers(low, high, step, log, whole)
+
+
+def _scalar(value: Any) -> Scalar:
+    """What a choice is called: a list or mapping by its text."""
+    if isinstance(value, QuotedString):
+        return str(value.text)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(Override._get_value_element_as_str(value))

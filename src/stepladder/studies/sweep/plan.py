@@ -1,0 +1,220 @@
+"""From one command line to a sweep: what is fixed, what varies, what is looked for, and the name of it all.
+
+Knows configurations and prepared experiments, all of them on validation rows; knows no Optuna and runs nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stepladder.config.build import build
+from stepladder.config.compose import PARTS, references
+from stepladder.config.identity import digest
+from stepladder.config.overrides import parse
+from stepladder.config.schema import UNTARGETED, Sweep
+from stepladder.config.settle import settled, validate
+from stepladder.config.space import Parameter, Scalar, parameters, parsed
+from stepladder.dataset.dataset import Loaded
+from stepladder.errors import ConfigError, Fault
+from stepladder.runs.experiment import Experiment
+from stepladder.runs.stages import Prepared, prepare
+from stepladder.studies.sweep.objectives import Objective, objectives
+
+CIRCUMSTANCES = ("compute", "tracking", "comparison", "sweep", "hydra")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A command line of a sweep, taken apart: the overrides that are `fixed`, and the space."""
+
+    fixed: tuple[str, ...]
+    space: tuple[Parameter, ...]
+    settings: Sweep
+    config: Mapping[str, Any] = field(repr=False)
+    option: str = "sweep"
+    config_dir: Path | None = None
+    trust: Sequence[str] = ()
+
+    def more(self, drawn: Mapping[str, Scalar]) -> tuple[Parameter, ...]:
+        """What the user's function opens once so much was drawn."""
+        if self.settings.conditions is None:
+            return ()
+        given = self.settings.conditions(dict(drawn))
+        if not isinstance(given, Mapping):
+            what = f"the function gave {given!r}"
+            raise ConfigError(Fault("sweep.conditions", what, "give a mapping: {'adapter.r': 'choice(4, 8)'}"))
+        return tuple(p for p in parameters(given) if p.name not in drawn)
+
+    def composed(self, overrides: Sequence[str]) -> tuple[Experiment, dict[str, Any]]:
+        """The experiment at a point, on validation rows, with the whole configuration."""
+        composed, config = settled([*self.fixed, *overrides], self.config_dir, self.trust)
+        return Experiment.from_config(config, composed.choices).on("validation"), config
+
+    def corners(self) -> Iterator[tuple[str, ...]]:
+        """Points that use every sample of every parameter, one away from the first."""
+        yield from dict.fromkeys(self._corners({}, (), self.space))
+
+    def _corners(
+        self, drawn: Mapping[str, Scalar], before: tuple[str, ...], space: Sequence[Parameter]
+    ) -> Iterator[tuple[str, ...]]:
+        first = {p.name: p.samples[0] for p in space}
+        for parameter in space:
+            for value in parameter.samples:
+                chosen = first | {parameter.name: value}
+                whole = (*before, *(p.override(chosen[p.name]) for p in space))
+                opened = self.more({**drawn, **chosen})
+                if opened:
+                    yield from self._corners({**drawn, **chosen}, whole, opened)
+                else:
+                    yield whole
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep that can be run: `terms` are what makes its study, and what must not change while it lasts."""
+
+    study: str
+    draft: Draft
+    objectives: tuple[Objective, ...]
+    sampler: Mapping[str, Any]
+    pruner: Mapping[str, Any]
+    seed: int
+    terms: Mapping[str, Any]
+    config: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def settings(self) -> Sweep:
+        return self.draft.settings
+
+    @property
+    def is_grid(self) -> bool:
+        return str(self.sampler["_target_"]).endswith(".Grid")
+
+    @property
+    def limit(self) -> int:
+        """How many trials there may be; a grid has no more than its points."""
+        points = 1
+        for parameter in self.draft.space:
+            points *= parameter.size or 1
+        return min(self.settings.trials, points) if self.is_grid else self.settings.trials
+
+
+def draft(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[str] = ()) -> Draft:
+    """Take a command line apart. Raises ConfigError for a space that is empty or that varies what is no experiment."""
+    overrides = parse(texts)
+    varied = parsed([o for o in overrides if o.is_sweep_override()])
+    fixed = tuple(str(o.input_line) for o in overrides if not o.is_sweep_override())
+    said = {o.key_or_group for o in overrides if not o.is_sweep_override()} | {p.name for p in varied}
+    composed, config = settled(fixed, config_dir, trust)
+    node = {key: value for key, value in config["sweep"].items() if key not in ("sampler", "pruner")}
+    bound = {"_target_": UNTARGETED["sweep"], "sampler": None, "pruner": None, **node}
+    settings: Sweep = build({"sweep": bound}, trust=trust)["sweep"].object
+    listed = parameters({key: text for key, text in settings.space.items() if key.lstrip("+") not in said})
+    space = (*listed, *varied)
+    if not space:
+        to_do = "name keys and values, adapter.r=choice(4,8), or a file of conf/sweep: sweep=lora"
+        raise ConfigError(Fault("sweep.space", "the space is empty: there is nothing to search", to_do))
+    outside = [p for p in space if p.name.split(".")[0].split("/")[0] in CIRCUMSTANCES]
+    if outside:
+        raise ConfigError([Fault(p.key, "this is no part of an experiment", "vary what an id has") for p in outside])
+    option = str(composed.choices.get("sweep", "default"))
+    return Draft(fixed, space, settings, config, "sweep" if option == "default" else option, config_dir, trust)
+
+
+def plan(
+    texts: Sequence[str],
+    config_dir: Path | None = None,
+    trust: Sequence[str] = (),
+    read: dict[str, Loaded] | None = None,
+) -> SweepPlan:
+    """Bind every corner of the space and read the data: all that can be wrong is told before any trial."""
+    drafted = draft(texts, config_dir, trust)
+    prepared, first = _checked(drafted, {} if read is None else read)
+    sought = objectives(drafted.settings.objective, prepared)
+    sampler, pruner = drafted.config["sweep"]["sampler"], drafted.config["sweep"]["pruner"]
+    _fits(drafted, sought, sampler, pruner, trust)
+    terms = {
+        "space": {p.name: p.text for p in drafted.space},
+        "conditions": _source(drafted.settings.conditions),
+        "objective": [f"{o.suite}.{o.name}" if o.suite else o.name for o in sought],
+        "sampler": sampler,
+        "pruner": pruner,
+        "seed": first["seed"],
+        "fixed": _fixed(prepared, first),
+    }
+    study = drafted.settings.name or f"{drafted.option}-{digest(terms)[:12]}"
+    return SweepPlan(study, drafted, sought, sampler, pruner, first["seed"], terms, first)
+
+
+def _checked(drafted: Draft, read: dict[str, Loaded]) -> tuple[Prepared, dict[str, Any]]:
+    """The first point, prepared. Raises ConfigError with the faults of the first corner that has any, for a parameter
+    that reaches nothing, and for one that changes which questions are asked."""
+    points = list(drafted.corners())
+    first, reached, asked = None, set(), None
+    for point in points:
+        experiment, config = drafted.composed(point)
+        validate(config, drafted.trust)
+        used = references(config["method"], config)
+        tops = {text.split("=")[0].lstrip("+").split(".")[0] for text in point}
+        reached |= {top for top in tops if top not in PARTS or top in used}
+        if first is None or any(text.lstrip("+").startswith("dataset") for text in point):
+            prepared = prepare(experiment, drafted.trust, read)
+            first = first or (prepared, config)
+            ids = [e.question for e in prepared.examples]
+            asked = asked or ids
+            if ids != asked:
+                what = "the space changes which validation rows are asked, so its trials can not be compared"
+                raise ConfigError(Fault("sweep.space", what, "vary dataset.limit, or nothing of the dataset"))
+    lost = [p for p in drafted.space if p.name.split(".")[0] not in reached]
+    if lost:
+        to_do = "choose a method that uses it, method=finetune for adapter and training"
+        raise ConfigError([Fault(p.key, "this changes nothing: no method of the sweep uses it", to_do) for p in lost])
+    assert first is not None
+    return first
+
+
+def _fits(
+    drafted: Draft,
+    sought: Sequence[Objective],
+    sampler: Mapping[str, Any],
+    pruner: Mapping[str, Any],
+    trust: Sequence[str],
+) -> None:
+    """Sampler and pruner bind, and suit the space and the objectives."""
+    faults = []
+    name, pruned = (str(node.get("_target_", "")).rpartition(".")[2] for node in (sampler, pruner))
+    if name == "Grid":
+        endless = [p for p in drafted.space if p.size is None]
+        faults += [
+            Fault(p.key, "an interval has no end of points for a grid", "write choice or range") for p in endless
+        ]
+        if drafted.settings.conditions is not None:
+            faults.append(
+                Fault("sweep.sampler", "a grid has no conditions", "say sweep.sampler=random, or name the points")
+            )
+    if name == "CmaEsSampler" and len(sought) > 1:
+        faults.append(Fault("sweep.sampler", "CMA-ES has one objective", "say sweep.sampler=tpe"))
+    if pruned != "NopPruner" and len(sought) > 1:
+        faults.append(Fault("sweep.pruner", "no trial can be pruned by several objectives", "say sweep.pruner=none"))
+    if faults:
+        raise ConfigError(faults)
+    build({"sweep.sampler": sampler, "sweep.pruner": pruner}, trust=trust)
+
+
+def _fixed(prepared: Prepared, config: Mapping[str, Any]) -> dict[str, str]:
+    """What does not vary, by content: a moved file is the same, a changed row is not."""
+    used = references(config["method"], config)
+    return {
+        "experiment": prepared.score_form.key[:16],
+        **{part: digest(config[part])[:16] for part in PARTS if part not in used},
+    }
+
+
+def _source(function: Any) -> str | None:
+    if function is None:
+        return None
+    return f"{function.__module__}.{function.__qualname__} {digest(inspect.getsource(function))[:12]}"

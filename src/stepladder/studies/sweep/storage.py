@@ -1,0 +1,219 @@
+"""Where a study is kept, and who is alive: a journal with locks of the kernel, or PostgreSQL with those of the server.
+
+A lock dies with the process that holds it, so a killed worker is known at once and no clock is asked. Knows Optuna's
+storages; knows no trial.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from stepladder.errors import ConfigError, Fault, UserError
+from stepladder.runs.masking import mask
+
+SECONDS_TO_ANSWER = 10
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class Locks(Protocol):
+    """Who may change a study now, and who still works on it."""
+
+    me: str
+
+    def exclusive(self) -> Any:
+        """A context in which no other process is."""
+        ...
+
+    def alive(self, worker: str) -> bool: ...
+
+
+class KernelLock:
+    """Optuna's lock on a journal, as one that the kernel takes back from a killed process."""
+
+    def __init__(self, file: Path) -> None:
+        self.lock = FileLock(file)
+
+    def acquire(self) -> bool:
+        self.lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+class Journal(JournalFileBackend):  # type: ignore[misc]
+    """A journal that a killed writer can not ruin: a torn last line is put aside before the next one is written."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.lock = file, KernelLock(file.with_suffix(".lock"))
+        super().__init__(str(file), lock_obj=self.lock)
+        with self.lock.lock:
+            mend(file)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with self.lock.lock:
+            mend(self.file)
+            super().append_logs(logs)
+
+
+def mend(journal: Path) -> None:
+    """Put what follows the last whole line of a journal into a file beside it (`.torn`)."""
+    with journal.open("rb+") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 1))
+        if size == 0 or stream.read() == b"\n":
+            return
+        stream.seek(0)
+        whole = stream.read().rfind(b"\n") + 1
+        stream.seek(whole)
+        with journal.with_suffix(".torn").open("ab") as torn:
+            shutil.copyfileobj(stream, torn)
+            torn.write(b"\n")
+        stream.truncate(whole)
+
+
+class FileLocks:
+    """Locks on files of the study's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.me = folder / "workers", _name()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._claim = FileLock(folder / "claim.lock")
+        self._mine = FileLock(self.folder / f"{self.me}.lock")
+        self._mine.acquire()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with self._claim:
+            yield
+
+    def alive(self, worker: str) -> bool:
+        file = self.folder / f"{worker}.lock"
+        if worker == self.me:
+            return True
+        if not file.exists():
+            return False
+        probe = FileLock(file)
+        try:
+            probe.acquire(timeout=0)
+        except Timeout:
+            return True
+        probe.release()
+        return False
+
+
+class ServerLocks:
+    """Advisory locks of a PostgreSQL server, which it takes back when a connection ends."""
+
+    def __init__(self, url: str, study: str) -> None:
+        import psycopg
+
+        self.me, self.study = _name(), study
+        try:
+            self._connection: Any = psycopg.connect(
+                url, autocommit=True, connect_timeout=SECONDS_TO_ANSWER, keepalives_idle=30, keepalives_interval=10
+            )
+        except psycopg.Error as error:
+            raise _no_answer(error) from error
+        self._call("pg_advisory_lock", f"worker {self.me}")
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        self._call("pg_advisory_lock", f"study {self.study}")
+        try:
+            yield
+        finally:
+            self._call("pg_advisory_unlock", f"study {self.study}")
+
+    def alive(self, worker: str) -> bool:
+        if worker == self.me:
+            return True
+        gone = self._call("pg_try_advisory_lock", f"worker {worker}")
+        if gone:
+            self._call("pg_advisory_unlock", f"worker {worker}")
+        return not gone
+
+    def _call(self, function: str, name: str) -> bool:
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        return bool(self._connection.execute(f"SELECT {function}(%s)", (key,)).fetchone()[0])
+
+
+def _name() -> str:
+    """A name for this process among all workers of a study, on whatever machine."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+
+
+def opened(url: str | None, folder: Path, study: str, directions: Sequence[str] | None) -> tuple[optuna.Study, Locks]:
+    """The study, made where it is not there and `directions` are given.
+
+    Raises UserError where it is not there, or where the storage does not answer or is broken.
+    """
+    if url is None:
+        if directions is None and not (folder / "study.journal").is_file():
+            raise _no_study(study)
+        folder.mkdir(parents=True, exist_ok=True)
+        locks: Locks = FileLocks(folder)
+        with locks.exclusive():
+            return _study(JournalStorage(Journal(folder / "study.journal")), study, directions), locks
+    url = "postgresql://" + url.partition("://")[2]
+    _driver()
+    locks = ServerLocks(url, study)
+    import sqlalchemy
+
+    with locks.exclusive():
+        try:
+            engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": SECONDS_TO_ANSWER}}
+            storage = RDBStorage(url.replace("postgresql://", "postgresql+psycopg://", 1), engine_kwargs=engine)
+            return _study(storage, study, directions), locks
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise _no_answer(error) from error
+
+
+def _study(storage: BaseStorage, name: str, directions: Sequence[str] | None) -> optuna.Study:
+    try:
+        if directions is None:
+            if name not in optuna.get_all_study_names(storage):
+                raise _no_study(name)
+            return optuna.load_study(study_name=name, storage=storage)
+        return optuna.create_study(
+            storage=storage, study_name=name, directions=list(directions), load_if_exists=True,
+            sampler=optuna.samplers.RandomSampler(),
+        )  # fmt: skip
+    except (json.JSONDecodeError, ValueError, KeyError) as error:
+        to_do = "put it aside to begin anew, or mend the line"
+        raise UserError(f"The study's storage is broken: {error}", "sweep.storage", to_do) from error
+
+
+def _no_study(name: str) -> UserError:
+    return UserError(f"There is no study {name} yet", "--status", "begin it: the same command without --status")
+
+
+def _driver() -> None:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        what, to_do = "psycopg, which speaks to PostgreSQL, is not installed", "pip install 'stepladder[postgresql]'"
+        raise ConfigError(Fault("sweep.storage", what, to_do)) from error
+
+
+def _no_answer(error: Exception) -> UserError:
+    said = mask(str(error)).strip().splitlines()
+    what = f"The storage does not answer: {said[0] if said else type(error).__name__}"
+    return UserError(what, "sweep.storage", "check that the server runs, and the URL's user, password and database")

@@ -1,0 +1,244 @@
+"""A study as its workers see it: claim a trial, report on it, tell what became of it.
+
+Claims, drawing included, are made by one process at a time. A trial whose worker is gone is taken over by the next that
+claims, under its own number and point. Samplers are made anew for every trial from the study's seed and the trial's
+number, so that a resumed study goes on instead of beginning again. Knows Optuna; knows no experiment.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from stepladder.config.build import build
+from stepladder.config.identity import digest
+from stepladder.config.space import Choice, Parameter, Scalar
+from stepladder.errors import ConfigError, Fault
+from stepladder.studies.sweep.plan import SweepPlan
+from stepladder.studies.sweep.samplers import GridSampler
+from stepladder.studies.sweep.storage import opened
+from stepladder.studies.sweep.trials import Trial, stale
+
+ATTEMPTS = 5
+"""How often a trial is begun before it counts as what kills its process."""
+
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+Outcome = Literal["complete", "pruned", "failed"]
+
+
+class Study:
+    """The study of a plan, in its storage."""
+
+    def __init__(self, plan: SweepPlan, folder: Path, begin: bool = True) -> None:
+        """Begin the study, or go on with it.
+
+        Raises ConfigError where it is there under other terms, UserError where its storage fails, or where there is
+        none and none is to begin.
+        """
+        self.plan = plan
+        directions = [o.direction for o in plan.objectives] if begin else None
+        self._study, self._locks = opened(plan.settings.storage, folder, plan.study, directions)
+        with self._locks.exclusive():
+            self._agree()
+
+    def _agree(self) -> None:
+        """Write down the terms, or hold them against those that were written before."""
+        now = json.loads(json.dumps(self.plan.terms))
+        before = self._study.user_attrs.get("terms")
+        if before is None:
+            self._study.set_user_attr("terms", now)
+        elif before != now:
+            changed = [
+                f"{name} {f'was {one}' if one is not None else 'was not there'}, "
+                f"{f'is {two}' if two is not None else 'is not there now'}"
+                for name, one, two in _differences(before, now)
+            ]
+            to_do = "say the old values to go on with it, or another sweep.name to begin a new one"
+            raise ConfigError(
+                Fault(f"sweep.name={self.plan.study}", "the study is another one: " + "; ".join(changed), to_do)
+            )
+
+    def trials(self) -> list[Trial]:
+        return [_told(t) for t in self._study.get_trials(deepcopy=False)]
+
+    def ended(self, trials: list[Trial]) -> str | None:
+        """Why no new trial is begun; None while there is more to do."""
+        settings = self.plan.settings
+        failed = [t for t in trials if t.state == "failed"]
+        if len(failed) > settings.tolerated or (len(failed) >= 3 and len(failed) == len(trials) - _running(trials)):
+            return "failures"
+        if len(trials) >= self.plan.limit:
+            return "trials"
+        if settings.seconds is not None and sum(t.seconds for t in trials) >= settings.seconds:
+            return "seconds"
+        one = len(self.plan.objectives) == 1
+        if one and settings.patience is not None and stale(trials, self.plan.objectives) >= settings.patience:
+            return "patience"
+        return None
+
+    def claim(self) -> Claim | str | None:
+        """A trial to work on; the reason why there is none; or None while others still work on the last ones."""
+        with self._locks.exclusive():
+            frozen = self._study.get_trials(deepcopy=False)
+            for orphan in frozen:
+                if orphan.state == TrialState.RUNNING and not self._owned(orphan):
+                    adopted = self._adopt(orphan)
+                    if adopted is not None:
+                        return adopted
+            trials = self.trials()
+            reason = self.ended(trials)
+            if reason is None:
+                self._equip(len(trials))
+                return self._claimed(self._study.ask(), attempt=1)
+            return None if _running(trials) else reason
+
+    def _owned(self, trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs.get("worker")
+        return owner is not None and self._locks.alive(owner)
+
+    def _adopt(self, orphan: FrozenTrial) -> Claim | None:
+        attempt = int(orphan.user_attrs.get("attempt", 0)) + 1
+        self._equip(orphan.number)
+        trial = optuna.trial.Trial(self._study, orphan._trial_id)
+        if attempt <= ATTEMPTS:
+            return self._claimed(trial, attempt)
+        trial.set_user_attr("reason", f"its process was killed {ATTEMPTS} times, as happens where memory runs out")
+        self._study.tell(trial.number, state=TrialState.FAIL)
+        return None
+
+    def _equip(self, number: int) -> None:
+        """The sampler and the pruner of trial `number`."""
+        plan = self.plan
+        seed = int(digest([plan.seed, number])[:8], 16)
+        if plan.is_grid:
+            self._study.sampler = GridSampler({p.name: p.size or 1 for p in plan.draft.space})
+        else:
+            self._study.sampler = build({"sampler": _seeded(plan.sampler, seed)}, trust=plan.draft.trust)[
+                "sampler"
+            ].object
+        self._study.pruner = build({"pruner": plan.pruner}, trust=plan.draft.trust)["pruner"].object
+
+    def _claimed(self, trial: optuna.trial.Trial, attempt: int) -> Claim:
+        drawn: dict[str, Scalar] = {}
+        overrides: list[str] = []
+        space = self.plan.draft.space
+        while space:
+            for parameter in space:
+                drawn[parameter.name] = _suggested(trial, parameter)
+                overrides.append(parameter.override(drawn[parameter.name]))
+            space = self.plan.draft.more(drawn)
+        for name, fact in {"overrides": overrides, "attempt": attempt, "worker": self._locks.me}.items():
+            trial.set_user_attr(name, fact)
+        return Claim(self, trial, tuple(overrides), drawn, attempt)
+
+    def tell(self, claim: Claim, outcome: Outcome, values: list[float] | None, facts: Mapping[str, Any]) -> bool:
+        """Record an end. False where the trial is not ours any more: another one has taken it over."""
+        with self._locks.exclusive():
+            found = next(t for t in self._study.get_trials(deepcopy=False) if t.number == claim.number)
+            if found.state.is_finished() or found.user_attrs.get("worker") != self._locks.me:
+                return False
+            for name, fact in facts.items():
+                claim.note(name, fact)
+            state = next(s for s, name in STATES.items() if name == outcome)
+            self._study.tell(claim.number, values, state=state)
+            return True
+
+    def importances(self) -> list[dict[str, float]]:
+        """For each objective, the parameters' shares in what moves it (PED-ANOVA); empty where too little is known."""
+        return [self._shares(place) for place in range(len(self.plan.objectives))]
+
+    def _shares(self, place: int) -> dict[str, float]:
+        sign = -1.0 if self.plan.objectives[place].direction == "maximize" else 1.0  # low values are the good ones
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                found = optuna.importance.get_param_importances(self._study, target=lambda t: sign * t.values[place])
+        except (ValueError, RuntimeError):
+            return {}
+        return {name: float(share) for name, share in found.items()}
+
+
+class Claim:
+    """A trial in this process's hands: its number, its point, and a way to report on it."""
+
+    def __init__(
+        self,
+        study: Study,
+        trial: optuna.trial.Trial,
+        overrides: tuple[str, ...],
+        drawn: Mapping[str, Scalar],
+        attempt: int,
+    ) -> None:
+        self.study, self._trial, self.overrides, self.parameters = study, trial, overrides, drawn
+        self.number, self.attempt = int(trial.number), attempt
+
+    def note(self, name: str, fact: Any) -> None:
+        """Keep plain data beside the trial."""
+        self._trial.set_user_attr(name, fact)
+
+    def report(self, value: float, validation: int) -> bool:
+        """Note the value of a validation, counted from one; true where the trial should end here."""
+        self._trial.report(value, validation)
+        return bool(self._trial.should_prune())
+
+
+def _running(trials: list[Trial]) -> int:
+    return sum(t.state == "running" for t in trials)
+
+
+def _seeded(node: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The sampler's node with a seed, where it takes one and names none."""
+    from stepladder.config.targets import resolve
+
+    target = resolve(node["_target_"], "sweep.sampler")
+    takes = inspect.isclass(target) and "seed" in inspect.signature(target).parameters
+    return {**({"seed": seed} if takes else {}), **node}
+
+
+def _suggested(trial: optuna.trial.Trial, parameter: Parameter) -> Scalar:
+    domain, name = parameter.domain, parameter.name
+    if isinstance(domain, Choice):
+        found: Scalar = trial.suggest_categorical(name, domain.values)
+    elif domain.whole:
+        step = 1 if domain.step is None else int(domain.step)
+        found = trial.suggest_int(name, int(domain.low), int(domain.high), step=step, log=domain.log)
+    else:
+        found = trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+    return found
+
+
+def _told(trial: FrozenTrial) -> Trial:
+    known = trial.user_attrs
+    ended = trial.datetime_complete
+    return Trial(
+        number=trial.number,
+        state=STATES.get(trial.state, "running"),
+        overrides=tuple(known.get("overrides", ())),
+        parameters=dict(trial.params),
+        values=tuple(trial.values) if trial.state == TrialState.COMPLETE else None,
+        curve=dict(trial.intermediate_values),
+        seconds=float(known.get("seconds", 0.0)),
+        tokens=int(known.get("training_tokens", 0)),
+        reason=known.get("reason"),
+        worker=known.get("worker"),
+        began=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
+        ended=ended.timestamp() if ended else 0.0,
+        reused=bool(known.get("reused", False)),
+    )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    found: list[tuple[str, Any, Any]] = []
+    for name in dict.fromkeys((*before, *now)):
+        one, two = before.get(name), now.get(name)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            found += [(f"{name} {key}", a, b) for key, a, b in _differences(one, two)]
+        elif one != two:
+            found.append((name, one, two))
+    return found

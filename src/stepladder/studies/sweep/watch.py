@@ -1,0 +1,116 @@
+"""What a person sees of a study: a table on a terminal, else a line a finished trial. Knows trials as plain values."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from stepladder.resources import Progress, Silent
+from stepladder.studies.sweep.objectives import Objective
+from stepladder.studies.sweep.plan import SweepPlan
+from stepladder.studies.sweep.trials import Trial, counts, front
+
+SECONDS_BETWEEN_LOOKS = 1.0
+ROWS_SHOWN = 12
+
+
+@contextmanager
+def watching(planned: SweepPlan, look: Callable[[], list[Trial]], progress: Progress) -> Iterator[None]:
+    """Show what `look` finds while the block runs."""
+    seen = {t.number for t in look() if t.state != "running"}
+    over = threading.Event()
+    console = Console(stderr=True)
+    live = console.is_terminal and not isinstance(progress, Silent)
+
+    def tell() -> None:
+        trials = look()
+        for trial in trials:
+            if trial.state != "running" and trial.number not in seen:
+                seen.add(trial.number)
+                progress.note(line(planned, trial, trials))
+
+    def loop() -> None:
+        if not live:
+            while not over.wait(SECONDS_BETWEEN_LOOKS):
+                tell()
+            return
+        with Live(console=console, transient=True, auto_refresh=False) as shown:
+            while not over.wait(SECONDS_BETWEEN_LOOKS):
+                shown.update(table(planned, look()), refresh=True)
+
+    watcher = threading.Thread(target=loop, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        tell()
+
+
+def line(planned: SweepPlan, trial: Trial, trials: Sequence[Trial]) -> str:
+    """One trial and where the study stands, in a line."""
+    told = figures(trial, planned.objectives) or (trial.reason or "").split("\n")[0]
+    best = front(trials, planned.objectives)
+    beside = f"; best {figures(best[0], planned.objectives)} (trial {best[0].number})" if best else ""
+    done = sum(t.state != "running" for t in trials)
+    where = f"{done} of {planned.limit}{left(planned, trials)}"
+    return f"[{where}] trial {trial.number} {trial.state}: {told}{beside} | {' '.join(trial.overrides)}"
+
+
+def figures(trial: Trial, sought: Sequence[Objective]) -> str:
+    return ", ".join(f"{o.name} {v:.4g}" for o, v in zip(sought, trial.values or (), strict=False))
+
+
+def left(planned: SweepPlan, trials: Sequence[Trial]) -> str:
+    seconds = seconds_left(planned, trials)
+    return "" if seconds is None else f", about {spoken(seconds)} left"
+
+
+def seconds_left(planned: SweepPlan, trials: Sequence[Trial], now: float | None = None) -> float | None:
+    """What the trials to come will take at the pace of those that ended; None before the first has."""
+    ended = [t.seconds for t in trials if t.state != "running"]
+    if not ended:
+        return None
+    mean, now = sum(ended) / len(ended), time.time() if now is None else now
+    running = [max(0.0, mean - (now - t.began)) for t in trials if t.state == "running"]
+    waiting = max(0, planned.limit - len(trials)) * mean
+    return (waiting + sum(running)) / max(1, len(running))
+
+
+def spoken(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def table(planned: SweepPlan, trials: Sequence[Trial]) -> Group:
+    """The study on a screen: what runs, the best, the last ones that ended."""
+    drawn = Table(title=planned.study, title_justify="left")
+    for name in ("trial", "state", *(o.name for o in planned.objectives), "seconds", "point"):
+        drawn.add_column(name, overflow="fold" if name == "point" else "ellipsis")
+    best = {t.number for t in front(trials, planned.objectives)[:1]}
+    running = [t for t in trials if t.state == "running"]
+    ended = sorted((t for t in trials if t.state != "running"), key=lambda t: t.ended, reverse=True)
+    for trial in [*running, *[t for t in ended if t.number in best], *[t for t in ended if t.number not in best]][
+        :ROWS_SHOWN
+    ]:
+        values = [f"{v:.4g}" for v in trial.values or ()] or [""] * len(planned.objectives)
+        state = f"{trial.state} (best)" if trial.number in best else trial.state
+        passed = time.time() - trial.began if trial.state == "running" else trial.seconds
+        drawn.add_row(str(trial.number), state, *values, f"{passed:.0f}", Text(" ".join(trial.overrides)))
+    return Group(drawn, Text(standing(planned, trials)))
+
+
+def standing(planned: SweepPlan, trials: Sequence[Trial]) -> str:
+    found: Mapping[str, Any] = counts(trials)
+    told = ", ".join(f"{count} {state}" for state, count in found.items())
+    return f"{told}, {sum(t.state == 'running' for t in trials)} running of {planned.limit}{left(planned, trials)}"

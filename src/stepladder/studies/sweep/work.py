@@ -1,0 +1,174 @@
+"""A worker: claims trials and runs each on the validation rows until the study has ended.
+
+One process, which keeps base models and read data from trial to trial and holds validation experiments only. Run as a
+module it reads on stdin, as JSON, the command line that it works for.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from optuna import TrialPruned
+
+from stepladder.config.settle import validate
+from stepladder.errors import StepladderError, UserError
+from stepladder.files import read_lines
+from stepladder.resources import Progress, Silent
+from stepladder.runs.masking import mask
+from stepladder.runs.run import Circumstances, Run, run_prepared
+from stepladder.runs.stages import prepare
+from stepladder.runs.store import Store
+from stepladder.runs.tracking import RunTracker, open_tracker
+from stepladder.studies.sweep.plan import SweepPlan, plan
+from stepladder.studies.sweep.study import Claim, Outcome, Study
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def work(planned: SweepPlan, around: Circumstances, parent: int | None = None) -> str:
+    """Run trials until there are no more, or until the process `parent` is gone; the reason why.
+
+    Raises what is no failure of a trial.
+    """
+    study = Study(planned, around.store.study(planned.study))
+    around = replace(around, progress=Silent())
+    while parent is None or os.getppid() == parent:
+        claim = study.claim()
+        if isinstance(claim, str):
+            return claim
+        if claim is None:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        else:
+            attempted(claim, planned, around)
+            gc.collect()
+    return "the process that began the sweep is gone"
+
+
+def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Any], progress: Progress) -> Circumstances:
+    """What the runs of a sweep share: `read`, and base models once they are loaded."""
+    built = validate(planned.config, planned.draft.trust)
+    return Circumstances(
+        store=Store(outputs, progress.note), compute=built["compute"].object, tracking=built["tracking"].object,
+        progress=progress, trust=planned.draft.trust, study=planned.study, read=read,
+    )  # fmt: skip
+
+
+@dataclass
+class Ended:
+    """How a trial ended, and what is kept of it."""
+
+    outcome: Outcome
+    values: list[float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def attempted(claim: Claim, planned: SweepPlan, around: Circumstances) -> Ended:
+    """Run one trial and tell the study how it ended."""
+    told = {"trial": claim.number, "parameters": dict(claim.parameters), "attempt": claim.attempt}
+    tracked = open_tracker(
+        around.tracking, around.store.root, f"{planned.study}-{claim.number:04}", group=planned.study, job_type="trial",
+        config={**told, "overrides": list(claim.overrides)}, name=f"{planned.study} trial {claim.number}",
+    )  # fmt: skip
+    began = time.perf_counter()
+    with tracked as tracker:
+        try:
+            ended = _run(claim, planned, around, tracker)
+        except Exception as error:
+            study_failed = Ended("failed", facts={"reason": f"a bug: {type(error).__name__}: {mask(str(error))}"})
+            claim.study.tell(claim, study_failed.outcome, None, study_failed.facts)
+            raise
+        ended.facts.setdefault("seconds", round(time.perf_counter() - began, 3))
+        values = dict(zip((o.name for o in planned.objectives), ended.values or [], strict=False))
+        tracker.log_state({"state": ended.outcome, "values": values, "reason": ended.facts.get("reason")})
+    claim.study.tell(claim, ended.outcome, ended.values, ended.facts)
+    return ended
+
+
+def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTracker) -> Ended:
+    watching = _Watching(claim, planned)
+    try:
+        experiment, _ = planned.draft.composed(claim.overrides)
+        prepared = prepare(experiment, around.trust, around.read)
+        made = run_prepared(prepared, replace(around, on_validation=watching), tracker)
+        if made.reused["fit"]:
+            _replay(made, watching)
+        values = [objective.value(made) for objective in planned.objectives]
+    except TrialPruned:
+        return Ended("pruned", facts={"training_tokens": watching.tokens})
+    except (UserError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+        reason = f"{type(error).__name__}: {mask(str(error))}"[:2000]
+        return Ended("failed", facts={"reason": reason, "training_tokens": watching.tokens})
+    facts = {"training_tokens": made.costs["training_tokens"], "reused": all(made.reused.values())}
+    if made.reused["fit"]:
+        facts["seconds"] = _seconds(made.costs)
+    if not all(math.isfinite(value) for value in values):
+        return Ended("failed", facts={**facts, "reason": f"the objective is {values}"})
+    return Ended("complete", values, facts)
+
+
+def _seconds(costs: Mapping[str, Any]) -> float:
+    """What a run cost that was made before."""
+    fit, asking = costs["fit_seconds"] or 0.0, costs["seconds_per_question"] * costs["questions"]
+    return round(float(fit + asking), 3)
+
+
+class _Watching:
+    """Hands what a fit reports on to the study, and ends the fit where the study says so."""
+
+    def __init__(self, claim: Claim, planned: SweepPlan) -> None:
+        self.claim, self.objectives = claim, planned.objectives
+        self.seen, self.tokens = 0, 0
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> bool:
+        self.tokens = int(values.get("training_tokens", self.tokens))
+        if self.told(values):
+            raise TrialPruned
+        return False
+
+    def told(self, values: Mapping[str, float]) -> bool:
+        """Report a validation, as a value in the objective's direction; true where the trial should end."""
+        self.seen += 1
+        if len(self.objectives) > 1:
+            return False
+        (objective,) = self.objectives
+        loss = values["validation_loss"]
+        turned = -loss if objective.direction == "maximize" else loss
+        return self.claim.report(values.get(objective.name, turned), self.seen)
+
+
+def _replay(made: Run, watching: _Watching) -> None:
+    """Let others be measured against the curve of a fit that was made before."""
+    metrics = made.fit.folder / "metrics.jsonl"
+    for line in read_lines(metrics) if metrics.exists() else ():
+        if "validation_loss" in line:
+            watching.told(line)
+
+
+def main() -> int:
+    """Work for the command line on stdin; exit code as the command's own."""
+    told = json.loads(sys.stdin.read())
+    try:
+        config_dir = Path(told["config_dir"]) if told["config_dir"] else None
+        read: dict[str, Any] = {}
+        planned = plan(told["words"], config_dir, told["trust"], read)
+        around = circumstances(planned, Path(told["outputs"]), read, Silent())
+        work(planned, around, parent=told["parent"])
+    except StepladderError as error:
+        print(f"stepladder: {mask(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
