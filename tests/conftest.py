@@ -14,6 +14,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture(scope="session")
+def postgresql() -> str:
+    """The URL of a PostgreSQL server, in `STEPLADDER_POSTGRESQL`: `.ci/postgresql COMMAND` starts one."""
+    url = os.environ.get("STEPLADDER_POSTGRESQL")
+    if not url:
+        pytest.skip("STEPLADDER_POSTGRESQL is not set: run the tests by .ci/postgresql scripts/test")
+    return url
+
+
+@pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of public datasets that `STEPLADDER_DATA` names: banking77, sms_spam, xquad_en, restaurant8k."""
     folder = os.environ.get("STEPLADDER_DATA")

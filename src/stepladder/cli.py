@@ -239,7 +239,12 @@ def compare(asked: Asked) -> dict[str, Any]:
     planned = plan(asked.words, asked.config_dir, asked.trust)
     _notice(planned.notices)
     around = _around(asked, planned.config, heavy=False)
-    told = compare_planned(planned, around)
+    tuning = None
+    if planned.comparison.tune:
+        from stepladder.studies.tuned import tuned
+
+        planned, tuning = tuned(planned, asked.words, asked.config_dir, around)
+    told = compare_planned(planned, around, tuning)
     _print_table(asked, told)
     _say(asked, f"report: {told['report']}")
     return told

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from stepladder.records import Prediction, Probe
+
 T = TypeVar("T")
 
 
@@ -68,6 +70,8 @@ class Resources:
     models: base models already loaded, by the hash of their fingerprint.
     facts: figures about the work that belong beside its result (trained_parameters, best_step, ...).
     on_validation: told each validation's step and values; a true answer stops the fit.
+    judge: the main suite's figures on the validation rows, its main metric first, of whatever answers their probe.
+    objective: the same of the model in training, once a method has put its own way of asking behind it.
     """
 
     folder: Path | None = None
@@ -79,3 +83,5 @@ class Resources:
     progress: Progress = field(default_factory=Silent)
     facts: dict[str, Any] = field(default_factory=dict)
     on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
+    judge: Callable[[Callable[[Probe], Iterable[Prediction]]], Mapping[str, float]] | None = None
+    objective: Callable[[Any], Mapping[str, float]] | None = None

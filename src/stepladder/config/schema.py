@@ -39,10 +39,14 @@ class Compute:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` varies: values by key, the first key slowest; and how it judges."""
+    """What `compare` varies: values by key, the first key slowest; and how it judges.
+
+    tune: for each method a space, in the grammar of `sweep`, that is searched on validation rows before it is compared.
+    """
 
     name: str
     vary: Mapping[str, Sequence[Any]]
+    tune: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     baseline: str | None = None
     target: float | None = None
     margin: float = 0.02

@@ -23,6 +23,9 @@ COSTS = {
     "new_tokens_per_question": ("new tokens/question", "{:,.1f}"),
     "seconds_per_question": ("s/question", "{:,.4f}"),
 }
+TUNED = (
+    "Every rung was tuned with the same budget, on the validation rows; each winner was then scored on the test rows."
+)
 NOTES = (
     "Square brackets hold 95 % intervals. Differences are paired: both rungs answered the same questions. "
     "p is two-sided, adjusted over all rungs by Holm's method; a large p does not show that there is no difference."
@@ -34,6 +37,8 @@ def markdown(comparison: Mapping[str, Any]) -> str:
     verdict = comparison["verdict"]
     parts = [f"# {_plain(comparison['study'])}", f"**Recommended: {_plain(verdict['recommended'] or 'none')}.** "]
     parts[-1] += _plain(verdict["reason"])
+    if comparison.get("tuning"):
+        parts += ["## Tuning", _markdown_table(*_tuning(comparison)), TUNED]
     parts += ["## Quality", _markdown_table(*_quality(comparison))]
     parts += ["## Differences", _markdown_table(*_differences(comparison)), NOTES]
     parts += ["## Costs", _markdown_table(*_costs(comparison))]
@@ -45,7 +50,9 @@ def markdown(comparison: Mapping[str, Any]) -> str:
 def table(comparison: Mapping[str, Any]) -> RenderableType:
     """The ladder, its differences, its costs and the verdict, for a terminal."""
     verdict = comparison["verdict"]
+    tuning = [_rich_table("Tuning", *_tuning(comparison))] if comparison.get("tuning") else []
     return Group(
+        *tuning,
         _rich_table("Quality", *_quality(comparison)),
         _rich_table("Differences", *_differences(comparison)),
         _rich_table("Costs", *_costs(comparison)),
@@ -61,6 +68,21 @@ def _quality(comparison: Mapping[str, Any]) -> tuple[list[str], Rows]:
         for cell in comparison["cells"]
     ]
     return ["rung", *metrics], rows
+
+
+def _tuning(comparison: Mapping[str, Any]) -> tuple[list[str], Rows]:
+    main, rows = comparison["verdict"].get("metric") or _metrics(comparison)[0], []
+    for cell in comparison["cells"]:
+        found = comparison["tuning"].get(cell["name"], {})
+        value = "" if found.get("value") is None else f"{found['value']:.3f}"
+        cost = [
+            f"{found.get('trials', 0)}",
+            f"{found.get('seconds', 0.0):,.0f}",
+            f"{found.get('training_tokens', 0):,}",
+        ]
+        winner = " ".join(found.get("overrides", [])) or "nothing to tune"
+        rows.append([_named(cell, comparison), *cost, winner, value, _interval(cell["scores"].get(main), "{:.3f}")])
+    return ["rung", "trials", "s", "training tokens", "winner", "on validation", f"{main} on test"], rows
 
 
 def _differences(comparison: Mapping[str, Any]) -> tuple[list[str], Rows]:

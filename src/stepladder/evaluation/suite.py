@@ -81,6 +81,16 @@ class MetricSuite:
     def probes(self, main: Probe) -> tuple[Probe, ...]:
         return (main,)
 
+    def figures(self, main: Answered) -> dict[str, float]:
+        """The bare values of the metrics that are defined here, the main one first."""
+        found = {}
+        for name in sorted(self.metrics, key=lambda name: name != self.main):
+            try:
+                found[name] = Side(self.metrics[name], main).value
+            except NotDefinedError:
+                continue
+        return found
+
     def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
         main = answered["main"]
         if self.kind not in (None, main.probe.task.kind):

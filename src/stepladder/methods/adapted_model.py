@@ -18,7 +18,7 @@ from stepladder.errors import ModelError
 from stepladder.methods.rendering import Encoder, Rendered, render
 from stepladder.model.language_model import Checkpoint, Completion, LanguageModel, Scores
 from stepladder.records import Choice, Decoding, Json, Prediction, Probe, Question, Shown, Task, TrainingData
-from stepladder.resources import Resources
+from stepladder.resources import Resources, Silent
 from stepladder.tuning.tuning import TrainingRow, Tuning
 
 
@@ -46,6 +46,12 @@ class AdaptedModel:
             raise ModelError("There are no training rows to tune on", "dataset.train", "name training rows")
         base = _base(self.model, resources)
         rows = self._rows(base, data, resources)
+        judge = resources.judge
+        if judge is not None:
+            quiet = replace(resources, progress=Silent())
+            resources = replace(
+                resources, objective=lambda model: judge(lambda probe: self._answered(model, probe, quiet))
+            )
         self._fitted = self.tuning.tune(base, rows[0], rows[1], resources, seed)
 
     def _rows(
@@ -71,6 +77,9 @@ class AdaptedModel:
 
     def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
         model = self._fitted if self._fitted is not None and probe.tuned else _base(self.model, resources)
+        return self._answered(model, probe, resources)
+
+    def _answered(self, model: LanguageModel, probe: Probe, resources: Resources) -> Iterator[Prediction]:
         prompt = self.prompt if probe.reading is None or probe.reading.prompt is None else probe.reading.prompt
         rendered = self._render(model, prompt, probe, resources)
         sound = [r for r in rendered if not r.failure]

@@ -20,7 +20,7 @@ class Method(Protocol):
 
     @property
     def reads(self) -> frozenset[str]:
-        """Which of labels, train, validation, corpus, seed the fit depends on; nothing else enters its key."""
+        """Which of labels, train, validation, corpus, seed, objective the fit depends on: all that enters its key."""
         ...
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None: ...

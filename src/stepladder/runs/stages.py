@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from stepladder.config.schema import UNTARGETED
 from stepladder.dataset.dataset import Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.suite import Suite, SuiteScores
+from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
 from stepladder.files import read_json, read_lines, write_lines, write_text
 from stepladder.methods.method import Method
 from stepladder.records import (
@@ -63,6 +63,11 @@ class Prepared:
         questions = tuple(example.question for example in self.examples)
         return Probe("main", self.data.task, questions, self.decoding)
 
+    @property
+    def main_suite(self) -> Component:
+        """What comparisons and sweeps look at."""
+        return next(iter(self.suites.values()))
+
     @cached_property
     def probes(self) -> dict[str, Probe]:
         """What all suites ask, shared by key: two suites that ask the same ask once."""
@@ -82,6 +87,7 @@ class Prepared:
             "validation": lambda: digest([_learnt(e) for e in data.validation]),
             "corpus": lambda: digest([_passage(p) for p in data.corpus]),
             "seed": lambda: self.experiment.seed,
+            "objective": lambda: [identity(self.main_suite), _decoding(self.decoding)],
         }
         read = {name: hashes[name]() for name in sorted(method.reads)}
         short = {"stage": "fit", "version": CODE_VERSION, "method": identity(self.method), "reads": read}
@@ -175,13 +181,22 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     _record(prepared, folder)
     write_text(folder / "task.json", json.dumps(_task(prepared.data.task), indent=1, ensure_ascii=False))
     method: Method = prepared.method.object
-    resources = replace(resources, folder=folder, facts={})
+    resources = replace(resources, folder=folder, facts={}, judge=partial(_judged, prepared))
     started = time.perf_counter()
     method.fit(prepared.data.training, resources, prepared.experiment.seed)
     artefact = folder / "artefact"
     _empty(artefact)
     method.save(artefact)
     return {**resources.facts, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _judged(prepared: Prepared, ask: Callable[[Probe], Iterable[Prediction]]) -> dict[str, float]:
+    """The main suite's figures on the validation rows, as a fit goes: the main metric first, and no interval."""
+    examples, suite = prepared.data.validation, prepared.main_suite.object
+    if not isinstance(suite, MetricSuite):
+        raise ConfigError(Fault("training.validate_with", "the main suite has no metrics to go by", "say loss"))
+    probe = Probe("validation", prepared.data.task, tuple(e.question for e in examples), prepared.decoding)
+    return suite.figures(Answered(probe, tuple(ask(probe)), examples))
 
 
 def _empty(folder: Path) -> None:

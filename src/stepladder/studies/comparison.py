@@ -6,7 +6,7 @@ Knows runs and evaluation; what varies is planned in `variants`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ VERSION = 1
 """Raised when the same scores are judged in another way."""
 
 
-def compare(planned: Plan, around: Circumstances) -> dict[str, Any]:
+def compare(planned: Plan, around: Circumstances, tuning: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Run every variant and judge them on the same questions. Returns the object that `compare --json` prints, and
-    leaves it in the study's folder as comparison.json, with report.md for people.
+    leaves it in the study's folder as comparison.json, with report.md for people. `tuning` tells how cells were tuned.
 
     Raises UserError before the first run where a variant can not run, or where questions differ.
     """
@@ -50,6 +50,7 @@ def compare(planned: Plan, around: Circumstances) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     judged = _judged(planned, variants, runs, baseline, folder / "judged.json", seed=int(digest(study)[:8], 16))
     whole = {"study": study, "report": str(folder / "report.md"), "baseline": baseline, **judged}
+    whole |= {"tuning": tuning} if tuning else {}
     write_text(folder / "report.md", markdown(whole))
     write_text(folder / "comparison.json", json.dumps(whole, indent=1, ensure_ascii=False))
     return whole

@@ -1,4 +1,4 @@
-"""The best weights so far by validation loss. Knows parameters and losses; knows no data and no loop."""
+"""The best weights so far by what a validation found. Knows parameters and losses; knows no data and no loop."""
 
 from __future__ import annotations
 

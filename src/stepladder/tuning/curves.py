@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ class Curves:
         self._line(step, values)
         self.tracker.log({**values, "tokens_per_second": tokens / seconds}, step)
 
-    def validation(self, step: int, loss: float, seconds: float) -> None:
-        self._line(step, {"validation_loss": loss, "seconds": round(seconds, 6)})
-        self.tracker.log({"validation_loss": loss}, step)
+    def validation(self, step: int, values: Mapping[str, float], seconds: float) -> None:
+        self._line(step, {**values, "seconds": round(seconds, 6)})
+        self.tracker.log(values, step)
 
     def _line(self, step: int, values: dict[str, Any]) -> None:
         if self.path:

@@ -38,7 +38,7 @@ class FineTune:
 
     @property
     def reads(self) -> frozenset[str]:
-        return frozenset({"train", "validation", "seed"})
+        return frozenset({"train", "validation", "seed"} | {"objective"} & {self.training.validate_with})
 
     def tune(
         self,
@@ -65,6 +65,9 @@ class FineTune:
             raise DataError(
                 "There is no training row to learn from", "dataset.train", "give training rows, or tuning=frozen"
             )
+        if self.training.validate_with == "objective" and resources.objective is None:
+            what = "nothing that runs this fit computes an objective"
+            raise ConfigError(Fault("training.validate_with", what, "say training.validate_with=loss"))
         if not validation:
             resources.progress.note("no validation rows: the last weights are kept")
         device = next(model.module.parameters()).device
@@ -75,8 +78,8 @@ class FineTune:
             resources.facts |= {"trained_parameters": weights.trained(tuned.module), "learning_rate": peak}
             # Biases of norms meet their frozen weights inside one kernel, which wants one dtype.
             frozen_too = self.training.precision == "float32" or isinstance(self._adapter, adapters.BitFit)
-            with weights.in_training(tuned.module, frozen_too):
-                train(tuned, rows, validation, self.training, peak, resources, seed)
+            with weights.in_training(tuned.module, frozen_too) as at_rest:
+                train(tuned, rows, validation, self.training, peak, resources, seed, at_rest)
         return tuned
 
     def save(self, folder: Path, model: LanguageModel) -> None:

@@ -12,8 +12,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ from stepladder.tuning.curves import Curves
 from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
+from stepladder.tuning.weights import AtRest
 
 TOKENS_AT_ONCE = {"cpu": 2048}
 """Tokens of a micro-batch with its padding, by device; elsewhere `TOKENS_ELSEWHERE`."""
@@ -58,13 +59,14 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         validation: Sequence[Batch],
         best: Best,
         resources: Resources,
+        at_rest: AtRest = nullcontext,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.network = model, model.module
         self.training_config, self.peak, self.total = training, peak, len(steps)
         self.validation, self.validated = validation, training.validated(len(steps.rows))
-        self.best, self.curves, self.resources = best, Curves(resources), resources
+        self.best, self.curves, self.resources, self.at_rest = best, Curves(resources), resources, at_rest
         self.step, self.loss, self.interrupted = 0, math.nan, False
         self.validation_loss: float | None = None
 
@@ -106,15 +108,25 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             batches = [self.transfer_batch_to_device(batch, self.device, 0) for batch in self.validation]
             total = sum(answer_loss(self.model, batch).item() for batch in batches)
         self.network.train()
+        found = self._objective()
         self.validation_loss = total / sum(int(batch.answer.sum()) for batch in self.validation)
-        self.curves.validation(self.step, self.validation_loss, time.perf_counter() - began)
-        self.best.offer(self.step, self.validation_loss)
+        values = {"validation_loss": self.validation_loss, **found}
+        self.curves.validation(self.step, values, time.perf_counter() - began)
+        self.best.offer(self.step, -next(iter(found.values())) if found else self.validation_loss)
+        if self.best.step == self.step:
+            self.resources.facts |= {"best_step": self.step} | {f"best_{name}": v for name, v in values.items()}
         told = self.resources.on_validation
         tokens = self.resources.facts["training_tokens"]
-        values = {"validation_loss": self.validation_loss, "training_tokens": tokens}
-        stop = told is not None and told(self.step, values)
+        stop = told is not None and told(self.step, {**values, "training_tokens": tokens})
         patience = self.training_config.patience
         self.trainer.should_stop = stop or (patience is not None and self.best.worse >= patience)
+
+    def _objective(self) -> Mapping[str, float]:
+        """The main suite's figures where weights are chosen by them, the one that decides first."""
+        if self.training_config.validate_with == "loss" or self.resources.objective is None:
+            return {}
+        with self.at_rest():
+            return self.resources.objective(self.model)
 
     def _check_reached(self, loss: Tensor) -> None:
         if not loss.requires_grad:
@@ -141,6 +153,7 @@ def train(
     peak: float,
     resources: Resources,
     seed: int,
+    at_rest: AtRest = nullcontext,
 ) -> None:
     """Train what asks for gradients in `model.module`; afterwards it holds the best weights on `validation`."""
     device = next(model.module.parameters()).device
@@ -148,14 +161,12 @@ def train(
     steps = Steps(rows, training, room, seed)
     best = Best(model.module, resources.folder / "checkpoints" if resources.folder else None)
     module = AnswerTuning(
-        model, training, peak, steps, [collate(part) for part in split(validation, room)], best, resources
+        model, training, peak, steps, [collate(part) for part in split(validation, room)], best, resources, at_rest
     )
     model.module.train()
     with _quiet(), _interruptible(module):
         _trainer(device, training, TrainingProgress(resources, len(steps))).fit(module, steps)
     best.restore()
-    if best.step:
-        resources.facts |= {"best_step": best.step, "best_validation_loss": best.loss}
 
 
 def _trainer(device: torch.device, training: Training, progress: TrainingProgress) -> Trainer:

@@ -25,6 +25,8 @@ class Training:
     precision: of the products while training; trained weights and the optimiser are float32 in both.
     patience: stop after so many validations without a better one; None never stops early.
     validate_every: validations are so many epochs apart (0.5: twice an epoch); the end is always validated.
+    validate_with: what the best weights are chosen by: the validation loss; or the objective, the main metric of the
+        model's answers to the validation rows, which takes the time of giving them.
     optimizer: an optimiser of torch to be called with parameters and `lr`; None is AdamW.
     """
 
@@ -40,6 +42,7 @@ class Training:
     precision: Literal["bf16", "float32"] = "bf16"
     patience: int | None = 2
     validate_every: float = 1.0
+    validate_with: Literal["loss", "objective"] = "loss"
     optimizer: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
@@ -54,6 +57,7 @@ class Training:
             ("precision", self.precision in ("bf16", "float32"), "bf16 or float32"),
             ("patience", self.patience is None or self.patience >= 1, "at least 1, or null"),
             ("validate_every", self.validate_every > 0, "above 0"),
+            ("validate_with", self.validate_with in ("loss", "objective"), "loss or objective"),
         )
         faults = [
             Fault(key, f"{getattr(self, key)!r} is out of range", right) for key, fine, right in rules if not fine

@@ -33,7 +33,7 @@ class Tuning(Protocol):
 
     @property
     def reads(self) -> frozenset[str]:
-        """Which of train, validation, seed the result depends on."""
+        """Which of train, validation, seed, objective the result depends on."""
         ...
 
     def tune(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
+
+AtRest: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 def trained(module: nn.Module) -> int:
@@ -26,9 +28,12 @@ def shared_copy(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def in_training(module: nn.Module, frozen_too: bool) -> Iterator[None]:
+def in_training(module: nn.Module, frozen_too: bool) -> Iterator[AtRest]:
     """Trained weights (`frozen_too`: all of them) in float32 and on memory of their own; afterwards trained weights are
-    in the dtype they came in, frozen ones the very memory they were, all on the device they were on."""
+    in the dtype they came in, frozen ones the very memory they were, all on the device they were on.
+
+    Gives a context in which, while training lasts, the module is as it will be afterwards.
+    """
     device = next(module.parameters()).device
     # Weights in four bits are of a kind of their own, and nobody's business here.
     before = [(parameter, parameter.data) for parameter in module.parameters() if type(parameter) is nn.Parameter]
@@ -37,8 +42,22 @@ def in_training(module: nn.Module, frozen_too: bool) -> Iterator[None]:
             parameter.data = data.to(torch.float32, copy=True)
         elif frozen_too and data.is_floating_point():
             parameter.data = data.float()
+
+    @contextmanager
+    def at_rest() -> Iterator[None]:
+        now = [parameter.data for parameter, _ in before]
+        for parameter, data in before:
+            parameter.data = parameter.data.to(data.dtype) if parameter.requires_grad else data
+        module.eval()
+        try:
+            yield
+        finally:
+            for (parameter, _), trained_data in zip(before, now, strict=True):
+                parameter.data = trained_data
+            module.train()
+
     try:
-        yield
+        yield at_rest
     finally:
         for parameter, data in before:
             parameter.data = parameter.data.to(data.device, data.dtype) if parameter.requires_grad else data

@@ -1,0 +1,135 @@
+"""Rounds of SIGKILL: a sweep of short trials with two controllers, killed whole at some moment, begun again until done.
+
+    python scripts/benchmarks/kills.py 20          rounds, with a journal
+    python scripts/benchmarks/kills.py 20 URL      with PostgreSQL, and an outputs folder for each controller
+
+Every round must end with exactly the trials that were asked for, none twice, none lost, and with the best of a sweep of
+the same seed that nobody disturbed: the trials are drawn each by itself, so their order changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TRIALS = 8
+WORDS = [
+    "experiment=first_look", "method=finetune", "adapter.r=choice(2,4,8)", "training.epochs=range(1,4)",
+    "training.learning_rate=tag(log,interval(1e-4,1e-1))", "training.validate_every=0.5", f"sweep.trials={TRIALS}",
+    "sweep.sampler=random",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round came to: killed after how many `seconds`, with how many trials `ended` and `running`, and what was
+    wrong in the end."""
+
+    seconds: float
+    ended: int
+    running: int
+    faults: tuple[str, ...]
+
+
+class Killing:
+    """A sweep in `folder` that is killed again and again, each time under another name."""
+
+    def __init__(self, folder: Path, storage: str | None = None) -> None:
+        self.folder, self.storage = folder, storage
+        began = time.perf_counter()
+        told = self.begun(f"undisturbed-{os.getpid()}", [folder / "undisturbed"])[0].communicate()[0]
+        self.wanted: dict[str, Any] = json.loads(told)
+        self.lasts = time.perf_counter() - began
+
+    def begun(self, name: str, outputs: Sequence[Path], group: int = 0) -> list[subprocess.Popen[bytes]]:
+        """A controller for each folder, all in one process group."""
+        found: list[subprocess.Popen[bytes]] = []
+        for at, folder in enumerate(outputs):
+            words = [*WORDS, f"sweep.name={name}", "--outputs", str(folder), "--json"]
+            words += [f"sweep.storage={self.storage}"] if self.storage else []
+            log = (self.folder / f"{name}-{at}.log").open("ab")
+            found.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "stepladder", "sweep", *words],
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    process_group=found[0].pid if found else group,
+                )
+            )
+        return found
+
+    def round(self, name: str, draw: random.Random) -> Round:
+        shared = self.folder / name
+        outputs = [shared / "one", shared / "two"] if self.storage else [shared, shared]
+        seconds = draw.uniform(0.3, 1.0) * self.lasts
+        running = self.begun(name, outputs)
+        time.sleep(seconds)
+        os.killpg(running[0].pid, signal.SIGKILL)
+        for process in running:
+            process.communicate()
+        states = self.states(name, outputs[0])
+        again = self.begun(name, outputs)
+        told = [process.communicate()[0] for process in again]
+        faults = [f"exit code {process.returncode}" for process in again if process.returncode]
+        found = [json.loads(text) for text in told if text]
+        faults += [fault for each in found for fault in self.faults(each)]
+        running_then = states.count("RUNNING")
+        return Round(round(seconds, 2), len(states) - running_then, running_then, tuple(faults))
+
+    def states(self, name: str, outputs: Path) -> list[str]:
+        """How the study's trials stood; none where it had not begun."""
+        import optuna
+
+        if self.storage:
+            storage: Any = self.storage.replace("postgresql://", "postgresql+psycopg://")
+        else:
+            journal = outputs / "studies" / name / "study.journal"
+            if not journal.exists():
+                return []
+            storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+        if name not in optuna.get_all_study_names(storage):
+            return []
+        return [trial.state.name for trial in optuna.load_study(study_name=name, storage=storage).trials]
+
+    def faults(self, told: dict[str, Any]) -> list[str]:
+        found = []
+        if told["trials"] != {"complete": TRIALS, "pruned": 0, "failed": 0}:
+            found.append(f"trials: {told['trials']}")
+        trials = json.loads((Path(told["folder"]) / "sweep.json").read_text())["all_trials"]
+        if [t["number"] for t in trials] != list(range(TRIALS)):
+            found.append(f"numbers: {[t['number'] for t in trials]}")
+        if told["best"] != self.wanted["best"]:
+            found.append(f"best: {told['best']}, undisturbed {self.wanted['best']}")
+        return found
+
+
+def main(rounds: int, storage: str | None, seed: int = 0) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        killing = Killing(Path(folder), storage)
+        draw, found = random.Random(seed), []
+        for number in range(rounds):
+            found.append(killing.round(f"round-{os.getpid()}-{number}", draw))
+            print(f"  round {number + 1} of {rounds}: {found[-1]}", file=sys.stderr, flush=True)
+    return {
+        "rounds": rounds,
+        "right": sum(not r.faults for r in found),
+        "trials_ended_at_the_kill": [r.ended for r in found],
+        "trials_running_at_the_kill": [r.running for r in found],
+        "faults": [fault for r in found for fault in r.faults],
+    }
+
+
+if __name__ == "__main__":
+    outcome = main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
+    print(json.dumps(outcome))
+    sys.exit(bool(outcome["faults"]))

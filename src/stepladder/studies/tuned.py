@@ -1,0 +1,93 @@
+"""Tuned against tuned: every cell of a comparison is swept with one budget, and its winner takes its place.
+
+Knows plans of comparisons and sweeps; scores nothing on test rows, which is the comparison's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stepladder.config.overrides import parse
+from stepladder.config.settle import settled
+from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.runs.experiment import Experiment
+from stepladder.runs.run import Circumstances
+from stepladder.studies.sweep.plan import SweepPlan
+from stepladder.studies.sweep.plan import plan as plan_sweep
+from stepladder.studies.sweep.sweep import Found, search
+from stepladder.studies.variants import Plan, Variant
+
+
+def tuned(
+    planned: Plan, texts: Sequence[str], config_dir: Path | None, around: Circumstances
+) -> tuple[Plan, dict[str, Any]]:
+    """The comparison of the winners, and for each cell how it was tuned: study, budget, trials, overrides, value.
+
+    Raises ConfigError with what is wrong in any cell's space before the first trial.
+    """
+    overrides = parse(texts)
+    fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+    said = {o.get_key_element() for o in overrides}
+    cells: dict[str, Variant] = {}
+    for variant in planned.variants:
+        cells.setdefault(variant.name, variant)
+    strange = [method for method in planned.comparison.tune if method not in {_method(v) for v in cells.values()}]
+    unknown = [method for method in strange if method not in planned.comparison.vary.get("method", ())]
+    if unknown:
+        rungs = sorted({_method(v) for v in cells.values()})
+        raise ConfigError(
+            [Fault(f"comparison.tune.{m}", f"'{m}' is no rung of it", did_you_mean(m, rungs)) for m in unknown]
+        )
+    searches: dict[str, tuple[SweepPlan, list[str]]] = {}
+    for name, variant in cells.items():
+        space = {k: v for k, v in planned.comparison.tune.get(_method(variant), {}).items() if k not in said}
+        if space:
+            words = [*_named(fixed, name), *variant.overrides, *(f"{key}={text}" for key, text in space.items())]
+            read: dict[str, Any] = dict(around.read)
+            searches[name] = plan_sweep(words, config_dir, around.trust, read), words
+            around.read.update(read)
+    found: dict[str, Found] = {}
+    for name, (sweep, words) in searches.items():
+        around.progress.note(f"tuning {name}: {sweep.limit} trials at the most")
+        found[name] = search(sweep, words, replace(around, study=sweep.study))
+    winners = {name: each.best[0].overrides for name, each in found.items()}
+    variants = [_won(v, winners.get(v.name, ()), fixed, config_dir, around.trust) for v in planned.variants]
+    return replace(planned, variants=tuple(variants)), {name: _told(found.get(name)) for name in cells}
+
+
+def _method(variant: Variant) -> str:
+    return variant.name.split(" ")[0]
+
+
+def _named(fixed: Sequence[str], cell: str) -> list[str]:
+    """Each cell is a study of its own, under the name that was given."""
+    own = "".join(sign if sign.isalnum() or sign in "_.-" else "_" for sign in cell)
+    return [f"{text}-{own}" if text.startswith("sweep.name=") else text for text in fixed]
+
+
+def _won(
+    variant: Variant, winner: Sequence[str], fixed: Sequence[str], config_dir: Path | None, trust: Sequence[str]
+) -> Variant:
+    composed, config = settled([*fixed, *variant.overrides, *winner], config_dir, trust)
+    experiment = Experiment.from_config(config, composed.choices)
+    return replace(variant, overrides=(*variant.overrides, *winner), experiment=experiment)
+
+
+def _told(found: Found | None) -> Mapping[str, Any]:
+    if found is None:
+        return {"study": None, "trials": 0, "seconds": 0.0, "training_tokens": 0, "value": None, "overrides": []}
+    (value, *_) = found.best[0].values or (None,)
+    return {
+        "study": found.plan.study,
+        "budget": {"trials": found.plan.settings.trials, "seconds": found.plan.settings.seconds},
+        "trials": len(found.trials),
+        "seconds": round(sum(t.seconds for t in found.trials), 1),
+        "training_tokens": sum(t.tokens for t in found.trials),
+        "objective": found.plan.objectives[0].name,
+        "value": value,
+        "default": found.default[0] if found.default else None,
+        "overrides": list(found.best[0].overrides),
+    }

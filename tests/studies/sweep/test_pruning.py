@@ -1,0 +1,51 @@
+"""Trials that end early because of what a fit reports as it trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from asking import TUNED, asked, trials
+
+RATES = "training.learning_rate=choice(1e-3,2e-3,3e-3,1e-6,2e-6,3e-6,4e-6,5e-6,6e-6)"  # the last six learn nothing
+SWEEP = [*TUNED, "training.epochs=4", RATES, "sweep.sampler=grid", "sweep.objective=best_validation_loss"]
+PRUNER = ["sweep.pruner=median", "+sweep.pruner.n_startup_trials=3"]
+
+
+def test_plainly_bad_rates_are_pruned_and_the_best_stays(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    whole = asked(capsys, tmp_path / "whole", SWEEP)
+    told = asked(capsys, tmp_path / "pruned", [*SWEEP, *PRUNER])
+    assert told["trials"]["pruned"] >= 3
+    assert told["trials"]["failed"] == 0
+    assert sum(told["trials"].values()) == 9
+    assert told["best"]["value"] == whole["best"]["value"]
+    assert told["training_tokens"] <= 0.6 * whole["training_tokens"]
+    for trial in trials(told):
+        if trial["state"] == "pruned":
+            assert trial["values"] is None
+            assert 0 < trial["training_tokens"] < whole["training_tokens"] / 9
+    done = list((tmp_path / "pruned" / "fits").glob("*/done.json"))
+    assert len(done) == told["trials"]["complete"] + 1  # and the default; a fit that was cut short is no finished one
+
+
+def test_a_pruned_trials_curve_counts_for_others_from_the_store(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked(capsys, tmp_path, [*SWEEP, "sweep.trials=3"])
+    told = asked(capsys, tmp_path, [*SWEEP, *PRUNER])
+    assert [t["state"] for t in trials(told)[:3]] == ["complete"] * 3
+    assert told["trials"]["pruned"] >= 3
+
+
+def test_the_objective_itself_is_reported_where_it_is_validated_with(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = [*SWEEP[:-1], *PRUNER, "training.validate_with=objective"]
+    told = asked(capsys, tmp_path, [*words, "sweep.trials=2"])
+    (fit,) = [Path(told["test"]["folders"]["fit"])]
+    lines = [json.loads(line) for line in (fit / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = [line["accuracy"] for line in lines if "validation_loss" in line]
+    assert len(found) >= 3
+    facts = json.loads((fit / "done.json").read_text(encoding="utf-8"))["facts"]
+    assert facts["best_accuracy"] == max(found) == told["best"]["value"]
