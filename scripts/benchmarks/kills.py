@@ -1,7 +1,7 @@
 """Rounds of SIGKILL: a sweep of short trials with two controllers, killed whole at some moment, begun again until done.
 
-    python scripts/benchmarks/kills.py 20          rounds, with a journal
-    python scripts/benchmarks/kills.py 20 URL      with PostgreSQL, and an outputs folder for each controller
+    python scripts/benchmarks/kills.py ROUNDS "" SEED      with a journal
+    python scripts/benchmarks/kills.py ROUNDS URL SEED     with PostgreSQL, and an outputs folder for each controller
 
 Every round must end with exactly the trials that were asked for, none twice, none lost, and with the best of a sweep of
 the same seed that nobody disturbed: the trials are drawn each by itself, so their order changes nothing.
@@ -130,6 +130,7 @@ def main(rounds: int, storage: str | None, seed: int = 0) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    outcome = main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
+    rounds, url, seed = (*sys.argv[1:], "", "")[:3]
+    outcome = main(int(rounds), url or None, int(seed or 0))
     print(json.dumps(outcome))
     sys.exit(bool(outcome["faults"]))

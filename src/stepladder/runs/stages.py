@@ -177,7 +177,6 @@ def _decodable(decoding: Decoding, task: Task) -> None:
 
 def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any]:
     """Fit the method and save it under `folder`/artefact. Returns the facts of the fit."""
-    (folder / "metrics.jsonl").unlink(missing_ok=True)
     _record(prepared, folder)
     write_text(folder / "task.json", json.dumps(_task(prepared.data.task), indent=1, ensure_ascii=False))
     method: Method = prepared.method.object

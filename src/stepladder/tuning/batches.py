@@ -86,15 +86,20 @@ def collate(rows: Sequence[TrainingRow]) -> Batch:
 
 @dataclass(frozen=True)
 class Steps:
-    """All steps of a training, in order."""
+    """All steps of a training, in order, from the one that follows `after`."""
 
     rows: Sequence[TrainingRow]
     training: Training
     room: Room
     seed: int
+    after: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.training.steps(len(self.rows))
 
     def __len__(self) -> int:
-        return self.training.steps(len(self.rows))
+        return self.total - self.after
 
     def __iter__(self) -> Iterator[Step]:
         lengths = [row.length for row in self.rows]
@@ -102,6 +107,8 @@ class Steps:
         for epoch in range(self.training.epochs):
             for indices in epoch_order(lengths, self.training.batch_size, self.seed, epoch):
                 number += 1
+                if number <= self.after:
+                    continue
                 rows = [self.rows[i] for i in indices]
                 batches = [collate(part) for part in split(rows, self.room)]
                 yield Step(number, batches, sum(r.length for r in rows), sum(len(r.answer_ids) for r in rows))

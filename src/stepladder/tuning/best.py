@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -33,6 +34,13 @@ class Best:
         unfinished = self.path.with_suffix(".unfinished")
         save_file(weights, unfinished, metadata={"step": str(step)})
         unfinished.replace(self.path)
+
+    def kept(self) -> int:
+        """The step of the weights that lie in the folder; nought where there are none."""
+        if self.path is None or not self.path.exists():
+            return 0
+        with safe_open(self.path, framework="pt") as file:
+            return int(file.metadata()["step"])
 
     def restore(self) -> None:
         """Put the best weights back; when nothing was offered, the last ones stay."""

@@ -7,17 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stepladder.files import read_lines, write_lines
 from stepladder.resources import Resources
 
 
 class Curves:
     """Writes a line for every step and every validation as it comes, and keeps the sums."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, after: int = 0) -> None:
+        """What was written of steps up to `after` stays."""
         self.tracker, self.facts = resources.tracker, resources.facts
         self.path: Path | None = resources.folder / "metrics.jsonl" if resources.folder else None
+        self.before: list[dict[str, Any]] = []
         if self.path:
-            self.path.write_text("", encoding="utf-8")
+            self.before = [line for line in read_lines(self.path) if line["step"] <= after] if after else []
+            write_lines(self.path, self.before)
         self.facts |= {"steps": 0, "training_tokens": 0, "training_seconds": 0.0}
 
     def step(self, step: int, loss: float, tokens: int, seconds: float, learning_rate: float) -> None:

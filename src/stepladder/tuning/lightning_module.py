@@ -30,6 +30,7 @@ from stepladder.precision import computed
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, Step, Steps, collate, split
 from stepladder.tuning.best import Best
+from stepladder.tuning.checkpoint import Checkpoint, Standing
 from stepladder.tuning.curves import Curves
 from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.training import Training
@@ -60,13 +61,15 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         best: Best,
         resources: Resources,
         at_rest: AtRest = nullcontext,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.network = model, model.module
-        self.training_config, self.peak, self.total = training, peak, len(steps)
+        self.training_config, self.peak, self.total = training, peak, steps.total
         self.validation, self.validated = validation, training.validated(len(steps.rows))
-        self.best, self.curves, self.resources, self.at_rest = best, Curves(resources), resources, at_rest
+        self.best, self.curves, self.resources, self.at_rest = best, Curves(resources, steps.after), resources, at_rest
+        self.checkpoint = checkpoint or Checkpoint(None)
         self.step, self.loss, self.interrupted = 0, math.nan, False
         self.validation_loss: float | None = None
 
@@ -74,6 +77,21 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         groups = [{"params": list(self.best.trained.values()), "weight_decay": self.training_config.weight_decay}]
         make = self.training_config.optimizer or partial(AdamW, fused=True)
         return make(groups, lr=self.peak)
+
+    def go_on(self, standing: Standing) -> None:
+        """Take up what an earlier attempt had found; what it reported is told again."""
+        self.step = standing.step
+        self.resources.facts |= standing.facts
+        self.best.step, self.best.loss, self.best.worse = standing.best_step, standing.best_loss, standing.worse
+        told = self.resources.on_validation
+        for line in self.curves.before:
+            if "validation_loss" in line and told is not None:
+                told(line["step"], line)
+
+    def on_train_start(self) -> None:
+        if self.step:
+            optimizer: Any = self.optimizers()
+            self.checkpoint.restore(self.best, optimizer.optimizer)
 
     def training_step(self, step: Step, _: int) -> None:
         if self.interrupted:
@@ -115,6 +133,8 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.best.offer(self.step, -next(iter(found.values())) if found else self.validation_loss)
         if self.best.step == self.step:
             self.resources.facts |= {"best_step": self.step} | {f"best_{name}": v for name, v in values.items()}
+        optimizer: Any = self.optimizers()
+        self.checkpoint.offer(self.step, self.best, optimizer.optimizer, self.resources.facts)
         told = self.resources.on_validation
         tokens = self.resources.facts["training_tokens"]
         stop = told is not None and told(self.step, {**values, "training_tokens": tokens})
@@ -158,15 +178,37 @@ def train(
     """Train what asks for gradients in `model.module`; afterwards it holds the best weights on `validation`."""
     device = next(model.module.parameters()).device
     room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
-    steps = Steps(rows, training, room, seed)
-    best = Best(model.module, resources.folder / "checkpoints" if resources.folder else None)
+    folder = resources.folder / "checkpoints" if resources.folder else None
+    best, checkpoint = Best(model.module, folder), Checkpoint(folder / "last.safetensors" if folder else None)
+    standing = checkpoint.standing(best)
+    steps = Steps(rows, training, room, seed, _after(standing, training, len(rows)))
     module = AnswerTuning(
-        model, training, peak, steps, [collate(part) for part in split(validation, room)], best, resources, at_rest
+        model,
+        training,
+        peak,
+        steps,
+        [collate(part) for part in split(validation, room)],
+        best,
+        resources,
+        at_rest,
+        checkpoint,
     )
+    if standing is not None:
+        module.go_on(standing)
     model.module.train()
-    with _quiet(), _interruptible(module):
-        _trainer(device, training, TrainingProgress(resources, len(steps))).fit(module, steps)
+    if len(steps):
+        with _quiet(), _interruptible(module):
+            _trainer(device, training, TrainingProgress(resources, steps.total)).fit(module, steps)
     best.restore()
+    checkpoint.remove()
+
+
+def _after(standing: Standing | None, training: Training, rows: int) -> int:
+    """The step behind which training goes on; the last one where patience had already ended it."""
+    if standing is None:
+        return 0
+    over = training.patience is not None and standing.worse >= training.patience
+    return training.steps(rows) if over else standing.step
 
 
 def _trainer(device: torch.device, training: Training, progress: TrainingProgress) -> Trainer:
