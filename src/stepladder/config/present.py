@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-NEVER_OVERRIDDEN = ("experiment", "sweep")
+NEVER_OVERRIDDEN = ("experiment",)
 
 
 def as_experiment(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str:

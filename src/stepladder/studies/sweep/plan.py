@@ -43,7 +43,11 @@ class Draft:
         """What the user's function opens once so much was drawn."""
         if self.settings.conditions is None:
             return ()
-        given = self.settings.conditions(dict(drawn))
+        try:
+            given = self.settings.conditions(dict(drawn))
+        except Exception as error:
+            what = f"the function failed on {dict(drawn)}: {type(error).__name__}: {error}"
+            raise ConfigError(Fault("sweep.conditions", what, "mend the function")) from error
         if not isinstance(given, Mapping):
             what = f"the function gave {given!r}"
             raise ConfigError(Fault("sweep.conditions", what, "give a mapping: {'adapter.r': 'choice(4, 8)'}"))

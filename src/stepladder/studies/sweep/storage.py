@@ -151,8 +151,24 @@ class ServerLocks:
         return not gone
 
     def _call(self, function: str, name: str) -> bool:
+        import psycopg
+
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-        return bool(self._connection.execute(f"SELECT {function}(%s)", (key,)).fetchone()[0])
+        try:
+            return bool(self._connection.execute(f"SELECT {function}(%s)", (key,)).fetchone()[0])
+        except psycopg.Error as error:
+            raise _no_answer(error) from error
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """What a server says when it is gone in the middle of it, as an error that the user can mend."""
+    import sqlalchemy
+
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise _no_answer(error) from error
 
 
 def _name() -> str:

@@ -27,6 +27,7 @@ from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import open_tracker
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.report import page
+from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Study
 from stepladder.studies.sweep.trials import Trial, counts, front
 from stepladder.studies.sweep.watch import seconds_left, standing, watching
@@ -35,6 +36,8 @@ from stepladder.studies.sweep.work import circumstances, work
 __all__ = ["circumstances", "concluded", "search", "status", "told_lines"]
 
 SECONDS_BETWEEN_LOOKS = 0.2
+REPLACED = 10
+"""So many killed workers are replaced; then something else is wrong."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ def search(planned: SweepPlan, words: Sequence[str], around: Circumstances) -> F
 
     Raises UserError where too many trials fail, or where none was finished.
     """
+    with answering():
+        return _searched(planned, words, around)
+
+
+def _searched(planned: SweepPlan, words: Sequence[str], around: Circumstances) -> Found:
     folder = around.store.study(planned.study)
     study = Study(planned, folder)
     before = study.trials()
@@ -89,6 +97,7 @@ def _workers(planned: SweepPlan, words: Sequence[str], around: Circumstances, st
     }  # fmt: skip
     logs = around.store.study(planned.study) / "workers"
     logs.mkdir(parents=True, exist_ok=True)
+    killed = 0
     alive = [
         _started(told, logs / f"{number}.log", planned.settings.workers) for number in range(planned.settings.workers)
     ]
@@ -97,7 +106,8 @@ def _workers(planned: SweepPlan, words: Sequence[str], around: Circumstances, st
             time.sleep(SECONDS_BETWEEN_LOOKS)
             for place, worker in enumerate(alive):
                 code = worker.poll()
-                if code is not None and code < 0 and study.ended(study.trials()) is None:
+                if code is not None and code < 0 and killed < REPLACED and study.ended(study.trials()) is None:
+                    killed += 1
                     around.progress.note(f"a worker was killed (signal {-code}); another takes over its trial")
                     alive[place] = _started(told, logs / f"{place}.log", planned.settings.workers)
                 elif code:
@@ -128,6 +138,9 @@ def _raise(code: int, log: Path) -> None:
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     if code == 130:
         raise KeyboardInterrupt
+    if code < 0:
+        what = f"{REPLACED} workers were killed and replaced, and one more was killed (signal {-code})"
+        raise UserError(what, str(log), "see whether memory runs out, fewer sweep.workers need less")
     if code == 2:
         start = max((at for at, text in enumerate(said) if text.startswith("stepladder: ")), default=0)
         raise UserError(
@@ -167,7 +180,8 @@ def concluded(found: Found, test: Run | None, around: Circumstances) -> dict[str
         composed, config = settled(
             [*planned.draft.fixed, *trial.overrides], planned.draft.config_dir, planned.draft.trust
         )
-        text = as_experiment(config, composed.choices)
+        own = {key: node for key, node in config.items() if key != "sweep"}
+        text = as_experiment(own, {group: option for group, option in composed.choices.items() if group != "sweep"})
         name = "best" if place == 0 else f"front-{place + 1}"
         write_text(found.folder / "experiment" / f"{name}.yaml", text)
         if place == 0:

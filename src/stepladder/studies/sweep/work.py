@@ -29,6 +29,7 @@ from stepladder.runs.stages import prepare
 from stepladder.runs.store import Store
 from stepladder.runs.tracking import RunTracker, open_tracker
 from stepladder.studies.sweep.plan import SweepPlan, plan
+from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Claim, Outcome, Study
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -161,7 +162,8 @@ def main() -> int:
         read: dict[str, Any] = {}
         planned = plan(told["words"], config_dir, told["trust"], read)
         around = circumstances(planned, Path(told["outputs"]), read, Silent())
-        work(planned, around, parent=told["parent"])
+        with answering():
+            work(planned, around, parent=told["parent"])
     except StepladderError as error:
         print(f"stepladder: {mask(str(error))}", file=sys.stderr)
         return 2
