@@ -42,14 +42,17 @@ class Round:
 
 
 class Killing:
-    """A sweep in `folder` that is killed again and again, each time under another name."""
+    """A sweep in `folder` that is killed again and again, each time under another name: most often while trials run,
+    now and then before the first one."""
 
     def __init__(self, folder: Path, storage: str | None = None) -> None:
         self.folder, self.storage = folder, storage
-        began = time.perf_counter()
-        told = self.begun(f"undisturbed-{os.getpid()}", [folder / "undisturbed"])[0].communicate()[0]
+        name = f"undisturbed-{os.getpid()}"
+        told = self.begun(name, [folder / "undisturbed"])[0].communicate()[0]
         self.wanted: dict[str, Any] = json.loads(told)
-        self.lasts = time.perf_counter() - began
+        ends = [trial.datetime_complete for trial in self.trials(name, folder / "undisturbed")]
+        begins = [trial.datetime_start for trial in self.trials(name, folder / "undisturbed")]
+        self.lasts = (max(ends) - min(begins)).total_seconds()
 
     def begun(self, name: str, outputs: Sequence[Path], group: int = 0) -> list[subprocess.Popen[bytes]]:
         """A controller for each folder, all in one process group."""
@@ -71,13 +74,17 @@ class Killing:
     def round(self, name: str, draw: random.Random) -> Round:
         shared = self.folder / name
         outputs = [shared / "one", shared / "two"] if self.storage else [shared, shared]
-        seconds = draw.uniform(0.3, 1.0) * self.lasts
+        seconds = draw.uniform(-0.2, 1.0) * self.lasts
         running = self.begun(name, outputs)
-        time.sleep(seconds)
+        began = time.perf_counter()
+        while seconds > 0 and not self.trials(name, outputs[0]) and running[0].poll() is None:
+            time.sleep(0.1)
+        time.sleep(max(0.0, seconds) or draw.uniform(0, 10))
+        seconds = time.perf_counter() - began
         os.killpg(running[0].pid, signal.SIGKILL)
         for process in running:
             process.communicate()
-        states = self.states(name, outputs[0])
+        states = [trial.state.name for trial in self.trials(name, outputs[0])]
         again = self.begun(name, outputs)
         told = [process.communicate()[0] for process in again]
         faults = [f"exit code {process.returncode}" for process in again if process.returncode]
@@ -86,8 +93,8 @@ class Killing:
         running_then = states.count("RUNNING")
         return Round(round(seconds, 2), len(states) - running_then, running_then, tuple(faults))
 
-    def states(self, name: str, outputs: Path) -> list[str]:
-        """How the study's trials stood; none where it had not begun."""
+    def trials(self, name: str, outputs: Path) -> list[Any]:
+        """The study's trials; none where it has not begun."""
         import optuna
 
         if self.storage:
@@ -99,7 +106,8 @@ class Killing:
             storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
         if name not in optuna.get_all_study_names(storage):
             return []
-        return [trial.state.name for trial in optuna.load_study(study_name=name, storage=storage).trials]
+        found: list[Any] = optuna.load_study(study_name=name, storage=storage).trials
+        return found
 
     def faults(self, told: dict[str, Any]) -> list[str]:
         found = []
