@@ -30,7 +30,7 @@ def tuned(
     """
     overrides = parse(texts)
     fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
-    said = {o.get_key_element() for o in overrides}
+    said = {o.key_or_group for o in overrides}
     cells: dict[str, Variant] = {}
     for variant in planned.variants:
         cells.setdefault(variant.name, variant)
@@ -43,7 +43,9 @@ def tuned(
         )
     searches: dict[str, tuple[SweepPlan, list[str]]] = {}
     for name, variant in cells.items():
-        space = {k: v for k, v in planned.comparison.tune.get(_method(variant), {}).items() if k not in said}
+        space = {
+            k: v for k, v in planned.comparison.tune.get(_method(variant), {}).items() if k.lstrip("+") not in said
+        }
         if space:
             words = [*_named(fixed, name), *variant.overrides, *(f"{key}={text}" for key, text in space.items())]
             read: dict[str, Any] = dict(around.read)
