@@ -67,6 +67,7 @@ class Killing:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     process_group=found[0].pid if found else group,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},  # two controllers share the cores
                 )
             )
         return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import peft
 import pytest
 import torch
@@ -10,10 +12,12 @@ from test_scoring import ARCHITECTURES, LABELS, SHAPE, from_configuration
 
 from stepladder.model import network as networks
 from stepladder.model import slots as room
+from stepladder.model.matrix import Matrix, Packs
 from stepladder.model.network import Network
 from stepladder.model.reading import CacheReading, begin, shared
 from stepladder.model.slots import Prefix, SlotReading
 from stepladder.model.toy import ToyCheckpoint
+from stepladder.tuning.weights import shared_copy
 
 PREFIX = [101, 102, 103, 104]
 PROMPTS = [[*PREFIX, 70, 71, 72], [*PREFIX, 80], [*PREFIX, *range(20, 33)]]
@@ -183,3 +187,27 @@ def test_a_body_that_computes_something_else_is_not_used(monkeypatch):
 
     monkeypatch.setattr(networks, "Body", Wrong)
     assert ToyCheckpoint().load().network.body() is None
+
+
+def test_frozen_matrices_are_packed_once_for_all_who_are_tuned_from_one_base():
+    base = ToyCheckpoint().load()
+    base.module.requires_grad_(False)
+    first, second = (replace(base, module=shared_copy(base.module)) for _ in range(2))
+    one, two = first.network.body(), second.network.body()
+    for ours, theirs in zip(one.layers, two.layers, strict=True):
+        for a, b in zip(ours.linears, theirs.linears, strict=True):
+            assert a.matrix.packed
+            assert a.matrix.weight is b.matrix.weight
+
+
+def test_a_matrix_that_is_learnt_or_was_changed_is_packed_anew():
+    weight, packs = torch.nn.Parameter(torch.randn(8, 8), requires_grad=False), Packs()
+    x = torch.randn(2, 8)
+    assert Matrix([weight], None, packs).weight is Matrix([weight], None, packs).weight
+    weight.mul_(2)
+    close(Matrix([weight], None, packs).times(x), x @ weight.T)
+    weight.requires_grad_(True)
+    weight.data.mul_(2)  # unseen, as a fused optimiser does it
+    close(Matrix([weight], None, packs).times(x), x @ weight.T)
+    both = Matrix([weight, weight * 3], None, packs, both=True)
+    close(both.back(both.times(x)), x @ weight.T @ weight + 9 * x @ weight.T @ weight)

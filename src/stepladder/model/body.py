@@ -8,7 +8,8 @@ forward computes: `Network` tries it before it is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from stepladder.model.attention import Sight
 from stepladder.model.language_model import LowRank
 from stepladder.model.low_rank import Blocks, with_additions
-from stepladder.model.matrix import Matrix
+from stepladder.model.matrix import Matrix, Packs
 from stepladder.model.operations import gated, rms_norm, rotated
 
 KIN = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -28,13 +29,12 @@ PACKED = 2**24  # bytes of a layer's matrices up to which they are packed for le
 class _Joined:
     """Several linear layers of one input as one: (tokens, in) to (tokens, sum of outs)."""
 
-    def __init__(self, layers: Sequence[Any], packed: bool, both: bool) -> None:
+    def __init__(self, layers: Sequence[Any], packs: Packs | None, both: bool) -> None:
         opened = [_opened(layer) for layer in layers]
-        weights = [weight for weight, _, _ in opened]
-        weight, bias = torch.cat(weights) if len(weights) > 1 else weights[0], None
+        weights, bias = [weight for weight, _, _ in opened], None
         if any(bias is not None for _, bias, _ in opened):
             bias = torch.cat([w.new_zeros(len(w)) if b is None else b.to(w.dtype) for w, b, _ in opened]).detach()
-        self.matrix = Matrix(weight.detach(), bias, packed, both)
+        self.matrix = Matrix(weights, bias, packs, both)
         starts = accumulate((len(weight) for weight in weights), initial=0)
         self.additions = [(first, low) for first, (_, _, low) in zip(starts, opened, strict=False) if low is not None]
 
@@ -43,9 +43,10 @@ class LearningLinear(_Joined):
     """The layers as they are while low-rank additions to them are learnt. Packed for products in bf16, which gain most,
     and as long as the copies are small."""
 
-    def __init__(self, layers: Sequence[Any]) -> None:
-        size = sum(_opened(layer)[0].nbytes for layer in layers)
-        super().__init__(layers, packed=_opened(layers[0])[0].dtype == torch.bfloat16 and size <= PACKED, both=True)
+    def __init__(self, layers: Sequence[Any], packs: Packs) -> None:
+        weights = [_opened(layer)[0] for layer in layers]
+        pays = weights[0].dtype == torch.bfloat16 and sum(weight.nbytes for weight in weights) <= PACKED
+        super().__init__(layers, packs if pays else None, both=True)
         if any(low.dropout for _, low in self.additions):
             raise TypeError("something is dropped")
 
@@ -57,8 +58,8 @@ class LearningLinear(_Joined):
 class Linear(_Joined):
     """The layers as they now are, for predicting."""
 
-    def __init__(self, layers: Sequence[Any]) -> None:
-        super().__init__(layers, packed=True, both=False)
+    def __init__(self, layers: Sequence[Any], packs: Packs) -> None:
+        super().__init__(layers, packs, both=False)
         self.blocks = Blocks.of(self.additions, self.matrix.outs, self.matrix.dtype) if self.additions else None
 
     def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
@@ -87,7 +88,7 @@ class _Norm:
 
 
 class _Layer:
-    def __init__(self, layer: Any, joined: type[Linear] | type[LearningLinear]) -> None:
+    def __init__(self, layer: Any, joined: Callable[[Sequence[Any]], Linear | LearningLinear]) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         if not isinstance(mlp.act_fn, nn.SiLU) and "silu" not in type(mlp.act_fn).__name__.lower():
             raise TypeError(f"{type(mlp.act_fn).__name__} is not silu")
@@ -130,15 +131,15 @@ class Body:
     Raises TypeError or AttributeError for any other model, and where more is learnt than low-rank additions.
     """
 
-    def __init__(self, causal: Any, learning: bool = False) -> None:
+    def __init__(self, causal: Any, packs: Packs, learning: bool = False) -> None:
         model = causal.base_model
         if causal.config.get_text_config().model_type not in KIN:
             raise TypeError("not of the kin")
-        joined = LearningLinear if learning else Linear
+        joined = partial(LearningLinear if learning else Linear, packs=packs)
         self.embeddings, self.rotary = model.embed_tokens, model.rotary_emb
         self.layers = [_Layer(layer, joined) for layer in model.layers]
         self.norm = _Norm(model.norm)
-        self.head = None if learning else Linear([causal.get_output_embeddings()])
+        self.head = None if learning else Linear([causal.get_output_embeddings()], packs)
         if learning:
             self._check_reached(model)
 

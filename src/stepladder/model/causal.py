@@ -6,7 +6,7 @@ Joins `chat`, `network`, `scoring` and `generation`; knows no dataset and no lab
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from stepladder.model import choosing, generation, scoring
 from stepladder.model.chat import Chat
 from stepladder.model.grammar import JsonGrammar
 from stepladder.model.language_model import Best, Completion, Scores, VirtualTokens
+from stepladder.model.matrix import Packs
 from stepladder.model.network import Network
 from stepladder.records import Message
 
@@ -26,15 +27,18 @@ _TOKENS_AT_ONCE = 8192
 
 @dataclass(frozen=True, eq=False)
 class CausalModel:
-    """A transformers causal model (`module`, perhaps wrapped by PEFT), its `chat`, and virtual tokens by batch size."""
+    """A transformers causal model (`module`, perhaps wrapped by PEFT), its `chat`, and virtual tokens by batch size.
+
+    What is tuned from one base shares its `packs`."""
 
     module: nn.Module
     chat: Chat
     virtual: Callable[[int], VirtualTokens] | None = None
+    packs: Packs = field(default_factory=Packs)
 
     @cached_property
     def network(self) -> Network:
-        return Network(self.module, self.virtual)
+        return Network(self.module, self.virtual, self.packs)
 
     @property
     def tokenizer(self) -> Any:

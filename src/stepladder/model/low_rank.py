@@ -42,7 +42,7 @@ class Blocks(NamedTuple):
 
 def low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, additions: Sequence[Addition]) -> Tensor:
     """`with_additions` of a weight (out, in) and bias (out) as they lie."""
-    return with_additions(x, Matrix(weight, bias), additions)
+    return with_additions(x, Matrix([weight], bias), additions)
 
 
 def with_additions(x: Tensor, matrix: Matrix, additions: Sequence[Addition]) -> Tensor:

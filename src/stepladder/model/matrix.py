@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+MOST = 4096  # packed matrices that are kept
+
+
+class Packs:
+    """What is found out once for all models that are tuned from one base: frozen weights as oneDNN wants them, and
+    whether the attention of this house `suits` them (None: not tried yet)."""
+
+    def __init__(self) -> None:
+        self.suits: bool | None = None
+        self._kept: dict[tuple[object, ...], tuple[Sequence[Tensor], Tensor]] = {}
+
+    def packed(self, weights: Sequence[Tensor], transposed: bool) -> Tensor:
+        """`weights` (out, in), one below the other. Those that are learnt may change unseen, and are packed anew."""
+        if any(weight.requires_grad for weight in weights):
+            return _packed(weights, transposed)
+        key = transposed, *((w.data_ptr(), w._version, w.dtype, w.shape) for w in weights)
+        if key not in self._kept:
+            if len(self._kept) >= MOST:
+                self._kept.clear()
+            self._kept[key] = weights, _packed(weights, transposed)  # while it is kept its memory is no other's
+        return self._kept[key][1]
+
 
 class Matrix:
-    """weight (out, in) and bias (out) of linear layers, neither of which is learnt.
+    """weights (out, in), one below the other, and bias (out) of linear layers, none of which is learnt.
 
     Where it is to be `packed`, and the device is a CPU, it is kept as oneDNN wants it: products of few rows take up to
-    half the time. Of each way that it is used (`times`, and for learning `back`) there is then a copy.
+    half the time. Of each way that it is used (`times`, and for learning `back`) there is then a copy, in `packs`.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, packed: bool = False, both: bool = False) -> None:
-        self.dtype, self.outs, self.bias = weight.dtype, len(weight), bias
-        self.packed = packed and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self.weight = _packed(weight) if self.packed else weight
-        self.transposed = _packed(weight.T.contiguous()) if self.packed and both else None
+    def __init__(
+        self, weights: Sequence[Tensor], bias: Tensor | None, packs: Packs | None = None, both: bool = False
+    ) -> None:
+        (first, *others), self.bias = weights, bias
+        self.dtype, self.outs = first.dtype, sum(map(len, weights))
+        self.packed = packs is not None and first.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        self.transposed = None
+        if packs is not None and self.packed:
+            self.weight = packs.packed(weights, transposed=False)
+            self.transposed = packs.packed(weights, transposed=True) if both else None
+        else:
+            self.weight = (torch.cat(list(weights)) if others else first).detach()
 
     def times(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """x (n, in) to (n, out), in the dtype of x; added to `onto` where given, perhaps in its place."""
@@ -37,8 +67,10 @@ class Matrix:
         return _product(x.to(self.dtype), self.transposed, None, None).to(x.dtype)
 
 
-def _packed(weight: Tensor) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 16)
+def _packed(weights: Sequence[Tensor], transposed: bool) -> Tensor:
+    whole = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
+    whole = whole.detach().T.contiguous() if transposed else whole.detach()
+    found: Tensor = torch.ops.mkldnn._reorder_linear_weight(whole, 16)
     return found
 
 

@@ -19,6 +19,7 @@ from stepladder.model import attention
 from stepladder.model.body import Body, signature
 from stepladder.model.cross_entropy import frozen_head_losses, head_losses
 from stepladder.model.language_model import VirtualTokens
+from stepladder.model.matrix import Packs
 
 Virtual = Callable[[int], VirtualTokens]
 
@@ -26,8 +27,8 @@ Virtual = Callable[[int], VirtualTokens]
 class Network:
     """A causal model's body and head, with the virtual tokens that stand before every row."""
 
-    def __init__(self, module: nn.Module, virtual: Virtual | None = None) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, virtual: Virtual | None = None, packs: Packs | None = None) -> None:
+        self.module, self.packs = module, packs or Packs()
         # PEFT's low-rank and scaling adapters live inside the model that they wrap: calling that one is right.
         whole = cast(Any, module)
         self.causal = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
@@ -73,7 +74,9 @@ class Network:
     @property
     def ours(self) -> bool:
         """Whether the attention of this house serves the model."""
-        return attention.suits(self.causal)
+        if self.packs.suits is None:
+            self.packs.suits = attention.suits(self.causal)
+        return self.packs.suits
 
     def hidden(self, ids: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
         """Hidden states (wanted.sum(), width) at the `wanted` places of right-padded rows, row by row; gradients flow.
@@ -116,7 +119,7 @@ class Network:
         places = torch.arange(6)
         try:
             with self.predicting(), torch.autocast(self.device.type, enabled=False):
-                made = Body(self.causal, learning)
+                made = Body(self.causal, self.packs, learning)
                 ours = made(ids, places, attention.Rows([6], 0, self.device)).float()
                 own = self.through(attention.Rows([6], 0, self.device), ids, places).float()
         except (TypeError, AttributeError, RuntimeError):

@@ -39,7 +39,7 @@ def provenance(data: Mapping[str, str] | None = None, weights: Mapping[str, str]
     `code` is the checkout that Stepladder itself runs from (None for an installed wheel), `project` the one that the
     working directory lies in where that is another.
     """
-    code, here = _own_checkout(), checkout(Path.cwd())
+    code = _own_checkout()
     return {
         "schema": 1,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -52,7 +52,7 @@ def provenance(data: Mapping[str, str] | None = None, weights: Mapping[str, str]
         "environment": mask({name: os.environ[name] for name in ENVIRONMENT if name in os.environ}),
         "distributions": dict(_distributions()),
         "code": code,
-        "project": None if here and code and here["root"] == code["root"] else here,
+        "project": None if code and code["root"] == mask(_root(Path.cwd())) else checkout(Path.cwd()),
         "data": dict(data or {}),
         "weights": dict(weights or {}),
     }
@@ -81,16 +81,16 @@ def checkout(folder: Path) -> dict[str, Any] | None:
     `diff` is what tracked files differ by from `commit` (None before the first one), without secrets (`masked` tells
     whether some were taken out) and cut at DIFF_LIMIT; `diff_sha256` is of the whole, unmasked diff.
     """
-    root = _git(folder, "rev-parse", "--show-toplevel")
+    root = _root(folder)
     if root is None:
         return None
-    top = Path(root.strip())
+    top = Path(root)
     commit = (_git(top, "rev-parse", "--verify", "--quiet", "HEAD") or "").strip() or None
     diff = (_git(top, "diff", "--no-color", "--no-ext-diff", "--binary", "HEAD") or "") if commit else ""
     untracked = (_git(top, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0")[:-1]
     shown = mask_code(diff)
     return {
-        "root": mask(str(top)),
+        "root": mask(root),
         "commit": commit,
         "dirty": bool(diff or untracked or not commit),
         "diff": shown[:DIFF_LIMIT],
@@ -100,6 +100,11 @@ def checkout(folder: Path) -> dict[str, Any] | None:
         "untracked": untracked[:FILES_LIMIT],
         "untracked_count": len(untracked),
     }
+
+
+def _root(folder: Path) -> str | None:
+    root = _git(folder, "rev-parse", "--show-toplevel")
+    return None if root is None else root.strip()
 
 
 @cache
