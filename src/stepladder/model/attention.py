@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
@@ -50,17 +49,8 @@ def through(causal: Any, sight: Sight, **arguments: Any) -> Tensor:
     return hidden
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-
-
-def suits(causal: nn.Module) -> bool:
-    """Whether `causal` computes by our attention what it computes by its own; tried on six tokens, once a network."""
-    if causal not in _KNOWN:
-        _KNOWN[causal] = _tried(causal)
-    return _KNOWN[causal]
-
-
-def _tried(causal: Any) -> bool:
+def suits(causal: Any) -> bool:
+    """Whether `causal` computes by our attention what it computes by its own; tried on six tokens."""
     if not getattr(causal, "_supports_attention_backend", False):
         return False
     embeddings = causal.get_input_embeddings().weight
