@@ -211,3 +211,12 @@ def test_a_matrix_that_is_learnt_or_was_changed_is_packed_anew():
     close(Matrix([weight], None, packs).times(x), x @ weight.T)
     both = Matrix([weight, weight * 3], None, packs, both=True)
     close(both.back(both.times(x)), x @ weight.T @ weight + 9 * x @ weight.T @ weight)
+
+
+def test_the_memory_of_packed_weights_is_held_when_a_parameter_is_put_elsewhere():
+    weight, packs = torch.nn.Parameter(torch.randn(8, 8), requires_grad=False), Packs()
+    Matrix([weight], None, packs)
+    place = weight.data_ptr()
+    weight.data = torch.randn(8, 8)
+    ((held, _),) = packs._kept.values()
+    assert [memory.data_ptr() for memory in held] == [place]

@@ -22,10 +22,12 @@ KEPT = 2**18  # places that are remembered of all texts
 
 
 class _Places:
-    """Where each pair of tokens, and each token, was last followed by another."""
+    """Where each pair of tokens, and each token, was last followed by another; at first in `text`."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: list[int]) -> None:
         self._after: dict[tuple[int, ...], tuple[list[int], int]] = {}
+        for at in range(1, len(text)):
+            self.add(text, at)
 
     def add(self, text: list[int], at: int) -> None:
         """`text[at]` follows what stands before it."""
@@ -42,11 +44,8 @@ class Drafts:
     """What is known of all texts; `first` is what they begin with."""
 
     def __init__(self, first: Tokens) -> None:
-        self.shared = _Places()
+        self.shared = _Places(list(first))
         self._right: defaultdict[Kind, list[int]] = defaultdict(lambda: [1, 2])  # guesses that were right, of so many
-        text = list(first)
-        for at in range(1, len(text)):
-            self.shared.add(text, at)
 
     def begin(self, prompt: Tokens) -> Drafted:
         return Drafted(self, prompt)
@@ -65,9 +64,8 @@ class Drafted:
     """One row's text as it grows, and guesses at how it goes on."""
 
     def __init__(self, drafts: Drafts, prompt: Tokens) -> None:
-        self._drafts, self._own, self._text = drafts, _Places(), list(prompt)
-        for at in range(1, len(self._text)):
-            self._own.add(self._text, at)
+        self._drafts, self._text = drafts, list(prompt)
+        self._own = _Places(self._text)
         self._guesses: list[tuple[Kind, int]] = []
 
     def guess(self, most: int) -> Tokens:

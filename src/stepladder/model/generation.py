@@ -78,7 +78,8 @@ def generate(
     ends = frozenset({chat.end}) | network.ends
     begun = time.perf_counter()
     prefix = shared(network, prompts)
-    spent, drafts = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0, Drafts(prefix.tokens)
+    spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0
+    drafts = Drafts(prefix.tokens)
 
     def begin_row(i: int) -> _Row:
         own, writer = prompts[i][len(prefix.tokens) :], grammar.writer() if grammar else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-MOST = 4096  # packed matrices that are kept
+KEPT = 2**30  # bytes of weights whose packed forms are kept
 
 
 class Packs:
@@ -26,9 +26,10 @@ class Packs:
             return _packed(weights, transposed)
         key = transposed, *((w.data_ptr(), w._version, w.dtype, w.shape) for w in weights)
         if key not in self._kept:
-            if len(self._kept) >= MOST:
+            if sum(w.nbytes for memory, _ in self._kept.values() for w in memory) >= KEPT:
                 self._kept.clear()
-            self._kept[key] = weights, _packed(weights, transposed)  # while it is kept its memory is no other's
+            # A parameter may be put elsewhere: its memory itself is held, so that no other comes to lie there.
+            self._kept[key] = [w.detach() for w in weights], _packed(weights, transposed)
         return self._kept[key][1]
 
 
