@@ -1,5 +1,6 @@
 """The metric suite: its probes, scores, lines and details, and the suites that are shipped."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 import yaml
 
 from stepladder.errors import ConfigError
+from stepladder.evaluation.exhibits import Curves, Table
 from stepladder.evaluation.metrics import Accuracy, MacroF1, Metric
-from stepladder.evaluation.suite import MetricSuite, Suite
+from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
 from stepladder.records import Choice, Json, Text
 
 CONF = Path(__file__).parents[2] / "conf" / "evaluation"
@@ -109,3 +111,13 @@ def test_every_kind_of_task_has_a_suite_in_auto():
 def _class(target: str):
     module, _, name = target.rpartition(".")
     return getattr(import_module(module), name)
+
+
+def test_exhibits_are_written_as_plain_data(scored):
+    shown = SuiteScores(
+        {}, exhibits=(Table("t", ["a"], [["<b>", 1.5, None]]), Curves("c", "x", "y", {"one": [(0, 1)]}, diagonal=True))
+    ).as_dict()["exhibits"]
+    assert json.loads(json.dumps(shown)) == [
+        {"kind": "table", "title": "t", "columns": ["a"], "rows": [["<b>", 1.5, None]], "note": ""},
+        {"kind": "curves", "title": "c", "x": "x", "y": "y", "lines": {"one": [[0, 1]]}, "diagonal": True, "note": ""},
+    ]

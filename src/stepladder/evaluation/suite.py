@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.estimates import Measured, Side, measured
+from stepladder.evaluation.exhibits import Exhibit
 from stepladder.evaluation.metrics import Metric, NotDefinedError, label_pair
 from stepladder.records import Choice, Probe
 
@@ -22,15 +23,21 @@ REASONS_SHOWN = 20
 
 @dataclass(frozen=True)
 class SuiteScores:
-    """What a suite found: a figure a metric, one a question and metric (None where a metric has none), and details."""
+    """What a suite found: a figure a metric, one a question and metric (None where a metric has none), details for
+    programs and exhibits for people."""
 
     metrics: Mapping[str, Measured]
     per_question: tuple[Mapping[str, Any], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    exhibits: tuple[Exhibit, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For scores.json."""
-        return {"metrics": {name: each.as_dict() for name, each in self.metrics.items()}, "details": dict(self.details)}
+        return {
+            "metrics": {name: each.as_dict() for name, each in self.metrics.items()},
+            "details": dict(self.details),
+            "exhibits": [exhibit.as_dict() for exhibit in self.exhibits],
+        }
 
     def lines(self, suite: str) -> Iterator[dict[str, Any]]:
         """For per_question.jsonl: id, suite, metric, value."""

@@ -253,7 +253,8 @@ def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: i
     write_lines(folder / "per_question.jsonl", _per_question(scored))
     scores = {name: {metric: asdict(m) for metric, m in s.metrics.items()} for name, s in scored.items()}
     details = {name: s.details for name, s in scored.items()}
-    whole = {"scores": scores, "details": details, "rows": prepared.data.accounts.as_dict()}
+    exhibits = {name: [each.as_dict() for each in s.exhibits] for name, s in scored.items()}
+    whole = {"scores": scores, "details": details, "exhibits": exhibits, "rows": prepared.data.accounts.as_dict()}
     write_text(folder / "scores.json", json.dumps(whole, indent=1, ensure_ascii=False))
     return {"scores": scores}
 
