@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from stepladder.errors import ConfigError, Fault
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -140,11 +142,25 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a probe changes in what the model reads: another prompt (`stepladder.context.prompt.Prompt`), or fixed
-    passages by question id."""
+class Format:
+    """Other words around the same content: templates that hold {instruction} and {question}, once each."""
 
-    prompt: Any = None
+    instruction: str = "{instruction}"
+    question: str = "{question}"
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in ("instruction", "question") if getattr(self, name).count(f"{{{name}}}") != 1]
+        if wrong:
+            raise ConfigError(
+                [Fault(n, f"'{getattr(self, n)}' has not one place for {{{n}}}", f"write {{{n}}} once") for n in wrong]
+            )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a probe changes in what the model reads: the format of its prompt, or fixed passages by question id."""
+
+    format: Format | None = None
     passages: Mapping[str, tuple[Passage, ...]] | None = None
 
 

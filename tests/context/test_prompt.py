@@ -1,8 +1,8 @@
 import pytest
 
-from stepladder.context.prompt import PlainPrompt, Prompt, StructuredPrompt
+from stepladder.context.prompt import PlainPrompt, Prompt, Reformatted, StructuredPrompt
 from stepladder.errors import ConfigError
-from stepladder.records import Choice, Example, Json, Message, Passage, Question, Shown, Task, Text
+from stepladder.records import Choice, Example, Format, Json, Message, Passage, Question, Shown, Task, Text
 
 CHOICE = Task("Name the topic.", Choice(("money", "travel"), {"money": "cards and cash"}))
 JSON = Task(
@@ -119,3 +119,16 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         PlainPrompt(on_overflow="cut", question_template="nothing", context_template="{passages}{passages}")  # type: ignore[arg-type]
     assert [fault.key for fault in caught.value.faults] == ["on_overflow", "question_template", "context_template"]
+
+
+@pytest.mark.parametrize("prompt", [PlainPrompt(), StructuredPrompt()])
+def test_another_format_puts_the_same_content_in_other_words(prompt: PlainPrompt) -> None:
+    put = Reformatted(prompt, Format("Task: {instruction}", "Q: {question}\nA:"))
+    assert isinstance(put, Prompt)
+    shown, question = Shown(demonstrations=(DEMONSTRATION,)), Question("q", "Is the {question} late?")
+    system, demonstrated, answer, asked = (message.content for message in put.messages(CHOICE, question, shown))
+    assert system.startswith("Task: Name the topic.")
+    assert (demonstrated, answer, asked) == ("Q: Where is my card?\nA:", "money", "Q: Is the {question} late?\nA:")
+    assert Reformatted(prompt, Format()).messages(CHOICE, question, shown) == prompt.messages(CHOICE, question, shown)
+    with pytest.raises(ConfigError, match="one place for {question}"):
+        Format(question="Q: ")

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from stepladder.errors import ConfigError
+from stepladder.evaluation.asking import Asked, Material
 from stepladder.evaluation.exhibits import Curves, Table
 from stepladder.evaluation.metrics import Accuracy, MacroF1, Metric
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
@@ -24,9 +25,10 @@ def scored(asked):
 
 
 def test_it_asks_for_the_plain_answers_only(asked):
-    probe = asked(["a"], ["a"]).probe
+    answered = asked(["a"], ["a"])
     assert isinstance(CHOICE, Suite)
-    assert CHOICE.probes(probe) == (probe,)
+    material = Material(answered.probe, answered.examples)
+    assert CHOICE.probes(material) == (Asked(answered.probe, answered.examples),)
 
 
 def test_scores_have_a_figure_a_metric_and_a_line_a_question_and_metric(scored):

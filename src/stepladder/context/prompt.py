@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.records import Choice, Json, Message, Question, Shown, Task
+from stepladder.records import Choice, Format, Json, Message, Question, Shown, Task
 
 OnOverflow = Literal["stop", "drop_context", "skip"]
 
@@ -111,6 +111,31 @@ class StructuredPrompt(PlainPrompt):
             if question.choices
             else asked
         )
+
+
+@dataclass(frozen=True)
+class Reformatted:
+    """Any `prompt`, its instruction and its questions (those of demonstrations too) put in another `format` first."""
+
+    prompt: Prompt
+    format: Format
+
+    @property
+    def on_overflow(self) -> OnOverflow:
+        return self.prompt.on_overflow
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.prompt.reads
+
+    def messages(self, task: Task, question: Question, shown: Shown) -> tuple[Message, ...]:
+        instruction = self.format.instruction.replace("{instruction}", task.instruction) if task.instruction else ""
+        demonstrations = tuple(replace(e, question=self._put(e.question)) for e in shown.demonstrations)
+        shown = replace(shown, demonstrations=demonstrations)
+        return self.prompt.messages(replace(task, instruction=instruction), self._put(question), shown)
+
+    def _put(self, question: Question) -> Question:
+        return replace(question, text=self.format.question.replace("{question}", question.text))
 
 
 def _listed(task: Task) -> Iterator[str]:

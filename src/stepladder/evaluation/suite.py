@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.asking import Asked, Material
 from stepladder.evaluation.estimates import Measured, Side, measured
 from stepladder.evaluation.exhibits import Exhibit
 from stepladder.evaluation.metrics import Metric, NotDefinedError, label_pair
-from stepladder.records import Choice, Probe
+from stepladder.records import Choice
 
 TaskKind = Literal["choice", "text", "json"]
 REASONS_SHOWN = 20
@@ -54,12 +55,15 @@ class Suite(Protocol):
         """The kind of task it serves; None serves all."""
         ...
 
-    def probes(self, main: Probe) -> tuple[Probe, ...]:
-        """All that it needs answered. Equal probes of several suites are asked once."""
+    def probes(self, material: Material) -> tuple[Asked, ...]:
+        """All that it needs answered, each under a name of its own; the plain answers are `material.plain`.
+
+        Equal probes of several suites are asked once. Raises ConfigError where it can not serve this data or decoding.
+        """
         ...
 
     def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        """Scores from the answered probes by name. `seed` settles every draw."""
+        """Scores from its answered probes by name. `seed` settles every draw."""
         ...
 
 
@@ -85,8 +89,8 @@ class MetricSuite:
                 Fault("main", f"there is no metric '{self.main}'", did_you_mean(self.main, [*self.metrics]))
             )
 
-    def probes(self, main: Probe) -> tuple[Probe, ...]:
-        return (main,)
+    def probes(self, material: Material) -> tuple[Asked, ...]:
+        return (material.plain,)
 
     def figures(self, main: Answered) -> dict[str, float]:
         """The bare values of the metrics that are defined here, the main one first."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stepladder.context.context import Context
-from stepladder.context.prompt import Prompt
+from stepladder.context.prompt import Prompt, Reformatted
 from stepladder.errors import ModelError
 from stepladder.methods.rendering import Encoder, Rendered, render
 from stepladder.model.language_model import Checkpoint, Completion, LanguageModel, Scores
@@ -36,6 +36,10 @@ class AdaptedModel:
     def reads(self) -> frozenset[str]:
         """With the task, also where nothing is learnt: a stored fit can then be asked new questions of its task."""
         return self.context.reads | self.tuning.reads | {"labels"}
+
+    @property
+    def tunes(self) -> bool:
+        return bool(self.tuning.reads)
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
         """Fit the context, then the weights; a frozen model is not even loaded."""
@@ -80,7 +84,9 @@ class AdaptedModel:
         return self._answered(model, probe, resources)
 
     def _answered(self, model: LanguageModel, probe: Probe, resources: Resources) -> Iterator[Prediction]:
-        prompt = self.prompt if probe.reading is None or probe.reading.prompt is None else probe.reading.prompt
+        prompt: Prompt = self.prompt
+        if probe.reading is not None and probe.reading.format is not None:
+            prompt = Reformatted(prompt, probe.reading.format)
         rendered = self._render(model, prompt, probe, resources)
         sound = [r for r in rendered if not r.failure]
         answered = _write

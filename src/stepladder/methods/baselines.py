@@ -32,6 +32,7 @@ class Majority:
     """
 
     version: ClassVar[int] = 1
+    prompted: ClassVar[bool] = False
 
     _counts: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -79,6 +80,7 @@ class Linear:
     words: int = 2
     characters: int = 4
     version: ClassVar[int] = 1
+    prompted: ClassVar[bool] = False
 
     _model: Classifier | Nearest | None = field(default=None, init=False, repr=False, compare=False)
     _floor: Majority = field(default_factory=Majority, init=False, repr=False, compare=False)

@@ -16,11 +16,14 @@ class Method(Protocol):
 
     In time: construct (light: loads nothing), then either `fit` or `load`, then `predict` as often as wanted. `save`
     after `fit`. A method is fitted at most once.
+
+    Optional attributes tell suites what makes sense: `prompted` (true where it is not given) that a prompt is read,
+    `tunes` (false where it is not given) that weights were changed, so that a probe with `tuned=False` differs.
     """
 
     @property
     def reads(self) -> frozenset[str]:
-        """Which of labels, train, validation, corpus, seed, objective the fit depends on: all that enters its key."""
+        """Which of labels, train, validation, corpus, gold, seed, objective the fit depends on: all of its key."""
         ...
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None: ...

@@ -19,23 +19,22 @@ from stepladder.config.schema import UNTARGETED
 from stepladder.dataset.dataset import Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.asking import Material
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
 from stepladder.files import read_json, read_lines, write_lines, write_text
 from stepladder.methods.method import Method
-from stepladder.records import (
-    Answer,
-    Choice,
-    Decoding,
-    Example,
-    Json,
-    Passage,
-    Prediction,
-    Probe,
-    Question,
-    Task,
-    Text,
-)
+from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 from stepladder.resources import Resources
+from stepladder.runs.asking import Inquiry, inquiry
+from stepladder.runs.content import (
+    decoding_content,
+    example_content,
+    gold_content,
+    judged_content,
+    passage_content,
+    probe_content,
+    task_content,
+)
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.provenance import provenance
 from stepladder.runs.store import Form
@@ -68,59 +67,68 @@ class Prepared:
         """What comparisons and sweeps look at."""
         return next(iter(self.suites.values()))
 
+    @property
+    def material(self) -> Material:
+        """What suites make probes from. An experiment on validation rows has nothing beside them."""
+        method, data = self.method.object, self.data
+        final = self.experiment.rows == "test"
+        return Material(
+            self.main,
+            self.examples,
+            data.validation if final else (),
+            data.out_of_scope if final else (),
+            data.corpus,
+            rows=self.experiment.rows,
+            prompted=getattr(method, "prompted", True),
+            retrieves="corpus" in method.reads,
+            tunes=getattr(method, "tunes", False),
+        )
+
     @cached_property
-    def probes(self) -> dict[str, Probe]:
-        """What all suites ask, shared by key: two suites that ask the same ask once."""
-        found = {"main": self.main}
-        for component in self.suites.values():
-            suite: Suite = component.object
-            found.update({probe.name: probe for probe in suite.probes(self.main)})
-        return found
+    def inquiry(self) -> Inquiry:
+        """All that the suites ask. Raises ConfigError for every suite that can not serve the data or the decoding."""
+        suites: dict[str, Suite] = {name: component.object for name, component in self.suites.items()}
+        return inquiry(suites, self.material, lambda probe: self.predict_form(probe).key)
+
+    @property
+    def probes(self) -> Mapping[str, Probe]:
+        return self.inquiry.probes
 
     @cached_property
     def fit_form(self) -> Form:
         method: Method = self.method.object
         data = self.data
         hashes: dict[str, Callable[[], Any]] = {
-            "labels": lambda: digest(_task(data.task)),
-            "train": lambda: digest([_learnt(e) for e in data.train]),
-            "validation": lambda: digest([_learnt(e) for e in data.validation]),
-            "corpus": lambda: digest([_passage(p) for p in data.corpus]),
+            "labels": lambda: digest(task_content(data.task)),
+            "train": lambda: digest([example_content(e) for e in data.train]),
+            "validation": lambda: digest([example_content(e) for e in data.validation]),
+            "corpus": lambda: digest([passage_content(p) for p in data.corpus]),
+            "gold": lambda: digest([gold_content(e) for e in data.train]),
             "seed": lambda: self.experiment.seed,
-            "objective": lambda: [identity(self.main_suite), _decoding(self.decoding)],
+            "objective": lambda: [identity(self.main_suite), decoding_content(self.decoding)],
         }
         read = {name: hashes[name]() for name in sorted(method.reads)}
         short = {"stage": "fit", "version": CODE_VERSION, "method": identity(self.method), "reads": read}
         return self._form(short, {**short, "method": identity(self.method, full=True)})
 
     def predict_form(self, probe: Probe) -> Form:
-        asked = {
-            "task": _task(probe.task),
-            "questions": digest([_asked(q) for q in probe.questions]),
-            "decoding": _decoding(probe.decoding),
-            "reading": None if probe.reading is None else repr(probe.reading),
-            "tuned": probe.tuned,
-        }
+        content = probe_content(probe)
+        asked = {**content, **{long: digest(content[long]) for long in ("questions", "reading") if content[long]}}
         form = {"stage": "predict", "version": CODE_VERSION, "fit": self.fit_form.key, "probe": asked}
         return self._form(form, form)
 
     @cached_property
     def score_form(self) -> Form:
-        judged = [
-            {
-                "id": e.question.id,
-                "answers": e.answers,
-                "gold": e.gold,
-                "group": e.question.group,
-                "tags": e.question.tags,
-            }
-            for e in self.examples
-        ]
+        beside = {
+            suite: {own: [name, digest([judged_content(e) for e in a.examples])] for own, (name, a) in asked.items()}
+            for suite, asked in self.inquiry.beside.items()
+        }
         short = {
             "stage": "score",
             "version": CODE_VERSION,
             "predictions": {name: self.predict_form(probe).key for name, probe in self.probes.items()},
-            "examples": digest(judged),
+            "examples": digest([judged_content(e) for e in self.examples]),
+            **({"beside": beside} if beside else {}),
             "suites": {name: identity(suite) for name, suite in self.suites.items()},
         }
         full = {**short, "suites": {name: identity(suite, full=True) for name, suite in self.suites.items()}}
@@ -154,7 +162,9 @@ def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str
     suites = {name: built[f"evaluation.{name}"] for name in experiment.evaluation}
     data.held_out(experiment.rows)
     _learnable(built["method"].object, data)
-    return Prepared(experiment, built["method"], decoding, suites, data)
+    prepared = Prepared(experiment, built["method"], decoding, suites, data)
+    _ = prepared.inquiry  # what can not be asked is told before anything is computed
+    return prepared
 
 
 def _learnable(method: Method, data: Loaded) -> None:
@@ -178,7 +188,7 @@ def _decodable(decoding: Decoding, task: Task) -> None:
 def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any]:
     """Fit the method and save it under `folder`/artefact. Returns the facts of the fit."""
     _record(prepared, folder)
-    write_text(folder / "task.json", json.dumps(_task(prepared.data.task), indent=1, ensure_ascii=False))
+    write_text(folder / "task.json", json.dumps(task_content(prepared.data.task), indent=1, ensure_ascii=False))
     method: Method = prepared.method.object
     resources = replace(resources, folder=folder, facts={}, judge=partial(_judged, prepared))
     started = time.perf_counter()
@@ -242,13 +252,11 @@ def read_predictions(folder: Path) -> list[Prediction]:
 
 def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: int) -> dict[str, Any]:
     """Judge the predictions in `folders` (by probe) and write scores.json and per_question.jsonl."""
-    answered = {
-        name: Answered(probe, tuple(read_predictions(folders[name])), prepared.examples)
-        for name, probe in prepared.probes.items()
-    }
-    scored: dict[str, SuiteScores] = {
-        name: suite.object.score(answered, seed) for name, suite in prepared.suites.items()
-    }
+    predictions = {name: tuple(read_predictions(folders[name])) for name in prepared.probes}
+    scored: dict[str, SuiteScores] = {}
+    for suite, asked in prepared.inquiry.suites.items():
+        answered = {own: Answered(a.probe, predictions[name], a.examples) for own, (name, a) in asked.items()}
+        scored[suite] = prepared.suites[suite].object.score(answered, seed)
     _record(prepared, folder)
     write_lines(folder / "per_question.jsonl", _per_question(scored))
     scores = {name: {metric: asdict(m) for metric, m in s.metrics.items()} for name, s in scored.items()}
@@ -268,12 +276,8 @@ def _per_question(scored: Mapping[str, SuiteScores]) -> Iterable[Mapping[str, An
 def _record(prepared: Prepared, folder: Path) -> None:
     data = prepared.data
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    hashes = {name: digest([_learnt(e) for e in examples]) for name, examples in parts.items() if examples}
+    hashes = {name: digest([example_content(e) for e in examples]) for name, examples in parts.items() if examples}
     write_text(folder / "provenance.json", json.dumps(provenance(data=hashes), indent=1, ensure_ascii=False))
-
-
-def _task(task: Task) -> dict[str, Any]:
-    return {"instruction": task.instruction, "kind": task.kind, **asdict(task.answer)}
 
 
 def read_task(folder: Path) -> Task:
@@ -284,28 +288,3 @@ def read_task(folder: Path) -> Task:
     kinds: dict[str, Callable[..., Answer]] = {"choice": Choice, "text": Text, "json": Json}
     instruction, kind = found.pop("instruction"), found.pop("kind")
     return Task(instruction, kinds[kind](**{k: tuple(v) if k == "labels" else v for k, v in found.items()}))
-
-
-def _asked(question: Question) -> list[Any]:
-    """What of a question reaches a method's answer: not its group, not its tags."""
-    turns = [[m.role, m.content] for m in question.history]
-    return [question.id, question.text, turns, question.system, question.choices]
-
-
-def _learnt(example: Example) -> list[Any]:
-    return [*_asked(example.question), example.answers]
-
-
-def _passage(passage: Passage) -> list[str]:
-    return [passage.id, passage.text]
-
-
-def _decoding(decoding: Decoding) -> dict[str, Any]:
-    """Only what the mode reads: a limit of new tokens changes no choice of a label."""
-    used = {
-        "choose": ("mode", "normalise", "probabilities"),
-        "greedy": ("mode", "max_new_tokens"),
-        "json": ("mode", "max_new_tokens"),
-        "sampled": ("mode", "max_new_tokens", "temperature", "seed"),
-    }[decoding.mode]
-    return {name: getattr(decoding, name) for name in used}

@@ -1,0 +1,65 @@
+"""What a suite may make its probes from, and a probe with the examples that its answers are judged by.
+
+Knows rows and traits of the method that is asked; knows no method and no prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from stepladder.errors import ConfigError, Fault
+from stepladder.records import Decoding, Example, Passage, Probe, Question, Reading
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A probe, and the examples that its answers are judged by: one a question, in any order."""
+
+    probe: Probe
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that probes are made from.
+
+    main: the plain questions of the held-out `examples`. rows: which rows those are; where they are the validation
+    rows, nothing else is handed out, so that no search can come to rest on what is for the last look alone.
+    validation: rows that may settle a threshold or a temperature. out_of_scope: questions of no label.
+    prompted: the method reads a prompt. retrieves: it shows passages of the corpus. tunes: it has changed weights.
+    """
+
+    main: Probe
+    examples: tuple[Example, ...]
+    validation: tuple[Example, ...] = ()
+    out_of_scope: tuple[Question, ...] = ()
+    corpus: tuple[Passage, ...] = ()
+    rows: Literal["test", "validation"] = "test"
+    prompted: bool = True
+    retrieves: bool = False
+    tunes: bool = False
+
+    @property
+    def plain(self) -> Asked:
+        return Asked(self.main, self.examples)
+
+    def ask(
+        self,
+        name: str,
+        examples: Sequence[Example],
+        reading: Reading | None = None,
+        decoding: Decoding | None = None,
+        tuned: bool = True,
+    ) -> Asked:
+        """The main probe, changed: other examples, or the same ones read or answered in another way."""
+        questions = tuple(example.question for example in examples)
+        decoding = self.main.decoding if decoding is None else decoding
+        probe = replace(self.main, name=name, questions=questions, decoding=decoding, reading=reading, tuned=tuned)
+        return Asked(probe, tuple(examples))
+
+
+def unfit(what: str, to_do: str) -> ConfigError:
+    """What a suite raises that can not serve the data or the decoding, before anything runs."""
+    return ConfigError(Fault("", what, to_do))
