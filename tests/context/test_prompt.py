@@ -130,5 +130,5 @@ def test_another_format_puts_the_same_content_in_other_words(prompt: PlainPrompt
     assert system.startswith("Task: Name the topic.")
     assert (demonstrated, answer, asked) == ("Q: Where is my card?\nA:", "money", "Q: Is the {question} late?\nA:")
     assert Reformatted(prompt, Format()).messages(CHOICE, question, shown) == prompt.messages(CHOICE, question, shown)
-    with pytest.raises(ConfigError, match="one place for {question}"):
+    with pytest.raises(ConfigError, match=r"one place for \{question\}"):
         Format(question="Q: ")

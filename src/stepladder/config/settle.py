@@ -41,12 +41,12 @@ def settle(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any]:
         for key, value in config["decoding"].items()
     }
     asked = [name for name in composed.choices["evaluation"] if name in config["evaluation"]]
-    misfits = [name for name in asked if not _serves(config["evaluation"][name], kind)]
+    misfits = [name for name in asked if not _serves(config["evaluation"][name], kind, trust)]
     if misfits:
         raise ConfigError(
             [Fault(f"evaluation={n}", f"this suite does not serve {kind} tasks", "leave it out") for n in misfits]
         )
-    config["evaluation"] = {n: node for n, node in config["evaluation"].items() if _serves(node, kind)}
+    config["evaluation"] = {n: node for n, node in config["evaluation"].items() if _serves(node, kind, trust)}
     return config
 
 
@@ -77,8 +77,10 @@ def settled(
     return composed, settle(composed, trust)
 
 
-def _serves(suite: Mapping[str, Any], kind: str) -> bool:
-    return suite.get("kind") in (None, kind)
+def _serves(suite: Mapping[str, Any], kind: str, trust: Sequence[str]) -> bool:
+    """Whether the suite is for this kind of task: as its node says, else as its class does."""
+    of_class = getattr(resolve(suite.get("_target_"), "", trust), "kind", None)
+    return suite.get("kind", of_class if isinstance(of_class, str) else None) in (None, kind)
 
 
 def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool = True) -> dict[str, Component]:

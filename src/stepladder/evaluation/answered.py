@@ -45,13 +45,18 @@ class Answered:
 
         A question without a group is a group of one.
         """
-        groups = [example.question.group for example in self.examples]
-        named = {group for group in groups if group is not None}
-        if not named or (None not in groups and len(named) == len(groups)):
-            return None
-        number = {group: index for index, group in enumerate(dict.fromkeys(g for g in groups if g is not None))}
-        alone = iter(range(len(number), len(number) + len(groups)))
-        return np.array([next(alone) if group is None else number[group] for group in groups], dtype=np.intp)
+        return clusters_of(self.examples)
+
+
+def clusters_of(examples: Sequence[Example]) -> NDArray[np.intp] | None:
+    """The number of each example's group, shape (n,), or None where every one stands alone."""
+    groups = [example.question.group for example in examples]
+    named = {group for group in groups if group is not None}
+    if len(named) + groups.count(None) == len(groups):
+        return None
+    number = {group: index for index, group in enumerate(dict.fromkeys(g for g in groups if g is not None))}
+    alone = iter(range(len(number), len(number) + len(groups)))
+    return np.array([next(alone) if group is None else number[group] for group in groups], dtype=np.intp)
 
 
 def check_same_questions(ours: Answered, theirs: Answered) -> None:

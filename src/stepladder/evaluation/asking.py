@@ -63,3 +63,15 @@ class Material:
 def unfit(what: str, to_do: str) -> ConfigError:
     """What a suite raises that can not serve the data or the decoding, before anything runs."""
     return ConfigError(Fault("", what, to_do))
+
+
+def demand_probabilities(material: Material, alone: bool) -> None:
+    """Raise ConfigError unless answers have probabilities: of all labels, or where that does, of the answer `alone`."""
+    decoding = material.main.decoding
+    if decoding.mode != "choose":
+        raise unfit(f"decoding.mode={decoding.mode} gives no probabilities of labels", "say decoding=choose")
+    if not alone and decoding.probabilities != "all":
+        raise unfit(
+            f"decoding.probabilities={decoding.probabilities} gives no probabilities of the other labels",
+            "say decoding.probabilities=all",
+        )

@@ -1,0 +1,124 @@
+"""Figures with intervals from one value a row: means, paired changes, and whatever else can be computed from rows.
+
+Knows numbers and groups; knows no probe and no suite. The metric that a kind of task is judged by, row by row, stands
+here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.estimates import Difference, Measured
+from stepladder.evaluation.json_metrics import FieldF1
+from stepladder.evaluation.metrics import Accuracy, Floats, Metric, numbers_of, question_values
+from stepladder.evaluation.resampling import (
+    Clusters,
+    bias_corrected_interval,
+    bootstrap_picks,
+    bootstrap_sums,
+    permutation_p,
+)
+from stepladder.evaluation.statistics import mcnemar, paired_share_interval, wilson
+from stepladder.evaluation.text_metrics import TokenF1
+from stepladder.records import Task
+
+PICKED_DRAWS = 1000
+
+
+def metric_for(task: Task) -> Metric:
+    """What one answer is judged by, by the task's kind: right or wrong, F1 of words, F1 of fields."""
+    metrics: dict[str, Metric] = {"choice": Accuracy(), "text": TokenF1(), "json": FieldF1()}
+    return metrics[task.kind]
+
+
+def row_values(answered: Answered, metric: Metric | None = None) -> Floats:
+    """Each answer's own value, shape (n,)."""
+    metric = metric_for(answered.probe.task) if metric is None else metric
+    if not answered.ids:
+        return np.empty(0)
+    numbers = numbers_of(metric, answered.predictions, answered.examples, answered.probe.task)
+    found = question_values(metric, numbers)
+    assert found is not None, "a suite's metric has a value for every question"
+    return found
+
+
+def mean(values: Floats, clusters: Clusters | None, seed: int) -> Measured:
+    """The mean of values from 0 to 1: with Wilson's interval for a share of independent rows, else a bootstrap's."""
+    n = len(values)
+    value = float(values.mean())
+    units = n if clusters is None else int(clusters.max()) + 1
+    if clusters is None and _is_share(values):
+        low, high = wilson(float(values.sum()), n)
+    else:
+        sums = bootstrap_sums(np.stack([values, np.ones(n)], axis=1), clusters, seed)
+        low, high = bias_corrected_interval(sums[:, 0] / sums[:, 1], value)
+        if low == high:  # resampling equal rows says nothing of rows not seen
+            low, high = wilson(value * units, units)
+    return Measured(value, min(low, value), max(high, value), n)
+
+
+def change(ours: Floats, theirs: Floats, clusters: Clusters | None, seed: int) -> Difference:
+    """Ours minus theirs over the same rows, values from 0 to 1: interval, p-value, wins and losses.
+
+    McNemar's exact test for right and wrong of independent rows, else a permutation of the two sides.
+    """
+    n, gaps = len(ours), ours - theirs
+    value = float(gaps.mean())
+    wins, losses = int(np.sum(gaps > 1e-12)), int(np.sum(gaps < -1e-12))
+    units = n if clusters is None else int(clusters.max()) + 1
+    if clusters is None and _is_share(ours) and _is_share(theirs):
+        (low, high), p = paired_share_interval(wins, losses, n), mcnemar(wins, losses)
+        at_least, _ = paired_share_interval(wins, losses, n, confidence=0.9)
+    elif wins == losses == 0:
+        (low, high), p = paired_share_interval(0, 0, units), 1.0
+        at_least, _ = paired_share_interval(0, 0, units, confidence=0.9)
+    else:
+        ones = np.ones(n)
+        sums = bootstrap_sums(np.stack([gaps, ones], axis=1), clusters, seed)
+        low, at_least, high = (float(q) for q in np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.05, 0.975]))
+        sides = np.stack([ours, ones], axis=1), np.stack([theirs, ones], axis=1)
+        p = permutation_p(*sides, lambda summed: summed[..., 0] / summed[..., 1], clusters, seed)
+    return Difference(value, min(low, value), max(high, value), min(at_least, value), p, n, wins, losses)
+
+
+def resampled(
+    statistic: Callable[[NDArray[np.intp]], float],
+    n: int,
+    clusters: Clusters | None,
+    seed: int,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    pivotal: bool = False,
+) -> Measured:
+    """`statistic(rows)` of all rows, with the interval that drawing rows again gives; `rows` are places, repeated.
+
+    pivotal: reflect the draws' quantiles at the value, for what drawing again moves to one side, as it does what counts
+    gaps by their size (the basic interval of Davison and Hinkley 1997). Draws that give NaN do not count.
+    """
+    value = statistic(np.arange(n))
+    picks = bootstrap_picks(n, clusters, seed, PICKED_DRAWS)
+    draws = np.array([drawn for rows in picks if not np.isnan(drawn := statistic(rows))])
+    if len(draws) < PICKED_DRAWS / 2:
+        return Measured(value, *bounds, n)
+    if pivotal:
+        upper, lower = np.quantile(draws, [0.975, 0.025])
+        low, high = 2 * value - upper, 2 * value - lower
+    else:
+        low, high = bias_corrected_interval(draws, value)
+    units = n if clusters is None else int(clusters.max()) + 1
+    if low == high and bounds == (0.0, 1.0):
+        low, high = wilson(value * units, units)
+    low, high = max(bounds[0], float(low)), min(bounds[1], float(high))
+    return Measured(value, min(low, value), max(high, value), n)
+
+
+def told(measured: Measured | Difference, form: str = "{:.3f}") -> str:
+    """`0.812 [0.790, 0.834]`, for the cells of tables."""
+    return f"{form} [{form}, {form}]".format(*(x + 0.0 for x in (measured.value, measured.low, measured.high)))
+
+
+def _is_share(values: Floats) -> bool:
+    return bool(np.all((values == 0) | (values == 1)))

@@ -1,0 +1,164 @@
+"""Calibration: known miscalibration comes out right, agrees with scikit-learn, and the temperature sees no test row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss, log_loss
+
+from stepladder.errors import ConfigError
+from stepladder.evaluation import confidence as c
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.asking import Material
+from stepladder.evaluation.calibration import Calibration
+from stepladder.evaluation.suite import Suite
+from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task
+
+TASK = Task("Say.", Choice(("yes", "no")))
+TRUE_SHARES, TOO_SURE = (0.6, 0.7, 0.8, 0.9), 2.5
+
+
+def answered(rows: Sequence[tuple[dict[str, float] | None, str]], name: str = "main", group: Any = None) -> Answered:
+    """rows: probabilities (None for a failure) and the label that counts."""
+    examples = tuple(
+        Example(Question(f"{name}{i}", f"question {i}", group=group(i) if group else None), (label,))
+        for i, (_, label) in enumerate(rows)
+    )
+    predictions = tuple(
+        Prediction(e.question.id, max(p, key=lambda label: p[label]) if p else "", p, failure=None if p else "too long")
+        for e, (p, _) in zip(examples, rows, strict=True)
+    )
+    probe = Probe(name, TASK, tuple(e.question for e in examples), Decoding("choose"))
+    return Answered(probe, predictions, examples)
+
+
+def too_sure(times: int = 1, temperature: float = TOO_SURE) -> list[tuple[dict[str, float] | None, str]]:
+    """Rows whose answers are right in exactly TRUE_SHARES of the cases, said with shares raised to `temperature`."""
+    rows: list[tuple[dict[str, float] | None, str]] = []
+    for share in TRUE_SHARES:
+        said = share**temperature / (share**temperature + (1 - share) ** temperature)
+        right = round(10 * share) * times
+        rows += [({"yes": said, "no": 1 - said}, "yes" if i < right else "no") for i in range(10 * times)]
+    return rows
+
+
+SUITE = Calibration(bins=4)
+
+
+def test_known_miscalibration_comes_out_to_three_decimals() -> None:
+    scores = SUITE.score({"main": answered(too_sure()), "validation": answered(too_sure(), "v")}, seed=0)
+    said = [s**TOO_SURE / (s**TOO_SURE + (1 - s) ** TOO_SURE) for s in TRUE_SHARES]
+    gap = float(np.mean([abs(a - b) for a, b in zip(said, TRUE_SHARES, strict=True)]))
+    assert scores.metrics["ece"].value == pytest.approx(gap, abs=1e-9)
+    assert scores.details["temperature"] == pytest.approx(TOO_SURE, abs=5e-4)
+    assert scores.metrics["ece_after"].value == pytest.approx(0, abs=5e-4)
+    entropy = -np.mean([s * np.log(s) + (1 - s) * np.log(1 - s) for s in TRUE_SHARES])
+    assert scores.metrics["nll_after"].value == pytest.approx(entropy, abs=5e-4)
+    assert scores.metrics["brier_after"].value == pytest.approx(
+        2 * np.mean([s * (1 - s) for s in TRUE_SHARES]), abs=5e-4
+    )
+    assert scores.metrics["ece"].low <= gap <= scores.metrics["ece"].high
+
+
+def test_brier_and_likelihood_are_scikit_learns() -> None:
+    generator = np.random.default_rng(3)
+    labels = ("a", "b", "c")
+    shares = generator.dirichlet([0.4, 1, 2], size=200)
+    true = [labels[i] for i in generator.integers(3, size=200)]
+    examples = tuple(Example(Question(str(i), "q"), (label,)) for i, label in enumerate(true))
+    predictions = [
+        Prediction(str(i), labels[int(row.argmax())], dict(zip(labels, row.tolist(), strict=True)))
+        for i, row in enumerate(shares)
+    ]
+    known = c.probabilities(predictions, examples)
+    assert known.nll().mean() == pytest.approx(log_loss(true, shares, labels=labels), abs=1e-9)
+    theirs = brier_score_loss(true, shares, labels=labels, scale_by_half=False)
+    assert known.brier().mean() == pytest.approx(theirs, abs=1e-9)
+    tempered = known.at(2.0)
+    assert np.allclose(tempered, np.sqrt(shares) / np.sqrt(shares).sum(axis=1, keepdims=True))
+
+
+def test_the_temperature_and_the_threshold_see_validation_rows_alone() -> None:
+    validation = answered(too_sure(), "v")
+    plain = SUITE.score({"main": answered(too_sure()), "validation": validation}, seed=0)
+    spoilt = [(p, "no" if label == "yes" else "yes") for p, label in too_sure()]
+    other = SUITE.score({"main": answered(spoilt), "validation": validation}, seed=0)
+    assert other.details["temperature"] == plain.details["temperature"]
+    assert other.details["threshold"] == plain.details["threshold"]
+    assert other.metrics["ece_after"] != plain.metrics["ece_after"]
+    changed = SUITE.score({"main": answered(too_sure()), "validation": answered(too_sure(1, 1.5), "v")}, seed=0)
+    assert changed.details["temperature"] == pytest.approx(1.5, abs=5e-4)
+
+
+def test_probes_are_the_plain_answers_and_the_validation_rows() -> None:
+    main, held = answered(too_sure()), answered(too_sure(), "v")
+    material = Material(main.probe, main.examples, held.examples)
+    assert isinstance(SUITE, Suite)
+    probes = {asked.probe.name: asked for asked in SUITE.probes(material)}
+    assert probes["main"].probe == main.probe
+    assert probes["validation"].examples == held.examples
+    best = replace(material, main=replace(main.probe, decoding=Decoding("choose", probabilities="best")))
+    with pytest.raises(ConfigError, match="no probabilities of the other labels"):
+        SUITE.probes(best)
+    with pytest.raises(ConfigError, match="mode=greedy gives no probabilities"):
+        SUITE.probes(replace(material, main=replace(main.probe, decoding=Decoding("greedy"))))
+
+
+def test_without_validation_rows_there_is_no_after_and_the_reason_is_told() -> None:
+    scores = SUITE.score({"main": answered(too_sure())}, seed=0)
+    assert not [name for name in scores.metrics if name.endswith("_after") or name.startswith("selected")]
+    assert "no validation rows" in scores.details["left_out"]["temperature"]
+
+
+def test_failures_count_as_wrong_and_least_sure_and_never_vanish() -> None:
+    rows = too_sure()
+    scores = SUITE.score({"main": answered([*rows, *[(None, "yes")] * 40])}, seed=0)
+    whole = SUITE.score({"main": answered(rows)}, seed=0)
+    assert scores.metrics["ece"].value == whole.metrics["ece"].value
+    assert (scores.metrics["ece"].n, scores.metrics["aurc"].n) == (40, 80)
+    assert scores.metrics["aurc"].value > whole.metrics["aurc"].value
+    assert scores.details["without_probabilities"] == 40
+    assert [line["value"] for line in scores.per_question][-1] is None
+    nothing = SUITE.score({"main": answered([(None, "yes")] * 3), "validation": answered([(None, "yes")], "v")}, seed=0)
+    assert nothing.metrics == {}
+    assert nothing.details["left_out"]
+
+
+@pytest.mark.parametrize("rows", [[({"yes": 1.0, "no": 0.0}, "no")], [({"yes": 0.5, "no": 0.5}, "yes")] * 7])
+def test_certainty_ties_and_a_single_row_give_finite_figures(rows: list[Any]) -> None:
+    scores = Calibration().score({"main": answered(rows), "validation": answered(rows, "v")}, seed=0)
+    for figure in scores.metrics.values():
+        assert np.isfinite([figure.value, figure.low, figure.high]).all()
+        assert figure.low <= figure.value <= figure.high
+
+
+def test_rows_that_are_equally_sure_have_no_order() -> None:
+    confidence = np.array([0.9, 0.9, 0.9, 0.2])
+    for right in ([1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0]):
+        values = np.array(right, dtype=float)
+        assert c.aurc(confidence, values) == pytest.approx((1 / 3 * 3 + 1 / 2) / 4)
+        assert c.ece(confidence, values, 4) == pytest.approx((3 * (0.9 - 2 / 3) + 0.2) / 4)
+        assert c.reach(confidence, values, 0.6) == (0.75, 0.9)
+        assert c.reach(confidence, values, 0.9) == (0.0, np.inf)
+
+
+def test_the_surest_errors_are_listed_first_and_grouped_rows_widen_the_interval() -> None:
+    rows = too_sure(5)
+    scores = Calibration(errors=3).score({"main": answered(rows)}, seed=0)
+    errors = scores.exhibits[-1].as_dict()
+    assert (errors["title"], len(errors["rows"])) == ("Confident errors", 3)
+    assert errors["rows"][0][-1] == max(max(p.values()) for p, _ in rows if p)
+    grouped = SUITE.score({"main": answered(rows, group=lambda i: str(i // 50))}, seed=0).metrics["brier"]
+    alone = SUITE.score({"main": answered(rows)}, seed=0).metrics["brier"]
+    assert grouped.high - grouped.low > alone.high - alone.low
+
+
+def test_a_few_rows_are_warned_of_and_bad_settings_refused() -> None:
+    assert SUITE.score({"main": answered(too_sure())}, seed=0).details["warnings"]
+    assert not SUITE.score({"main": answered(too_sure(10))}, seed=0).details["warnings"]
+    with pytest.raises(ConfigError, match="3 faults"):
+        Calibration(bins=1, accuracy=0, errors=-1)
