@@ -118,3 +118,48 @@ def test_xquad_s_gold_paragraph_is_among_the_first_five_for_97_percent(data_fold
     found = sum(gold[question.id] in one.ids for question, one in zip(questions, shown, strict=True))
     assert len(questions) == 1190
     assert found / len(questions) >= 0.97, found
+
+
+FACTS = tuple(Passage(f"p{i}", f"The radiator of room {i} is on wall {i}.") for i in range(12))
+KNOWN = tuple(
+    Example(Question(f"t{i}", f"On which wall is radiator {i}?"), (f"wall {i}",), (f"p{i}",)) for i in range(12)
+)
+
+
+def trained_beside(retrieval: Retrieval, rows: tuple[Example, ...] = KNOWN) -> list[bool]:
+    """Of each training row, whether its gold passage is shown; and never more than k, or one twice."""
+    shown = retrieval.show([row.question for row in rows], training=True)
+    assert all(len(each.ids) == len(set(each.ids)) <= retrieval.k for each in shown)
+    return [row.gold[0] in each.ids for row, each in zip(rows, shown, strict=True)]
+
+
+def test_the_share_of_training_rows_without_gold_sees_distractors_alone() -> None:
+    assert all(trained_beside(fitted(Retrieval(k=3, without_gold=0), FACTS, KNOWN)))
+    assert not any(trained_beside(fitted(Retrieval(k=3, without_gold=1), FACTS, KNOWN)))
+    many = tuple(
+        Example(Question(f"m{i}", f"On which wall is radiator {i % 12}, please ({i})?"), ("x",), (f"p{i % 12}",))
+        for i in range(300)
+    )
+    seen = trained_beside(fitted(Retrieval(k=3, without_gold=0.2), FACTS, many), many)
+    assert 0.7 < sum(seen) / len(seen) < 0.9
+    places = {each.ids.index(row.gold[0]) for row, each in zip(
+        many, fitted(Retrieval(k=3, retriever="dense", embedder=ToyEmbedder(), without_gold=0), FACTS, many).show(
+            [row.question for row in many], training=True), strict=True)}  # fmt: skip
+    assert len(places) > 1
+
+
+def test_questions_that_are_not_trained_on_see_what_is_found() -> None:
+    plain, mixed = fitted(Retrieval(k=3), FACTS, KNOWN), fitted(Retrieval(k=3, without_gold=1), FACTS, KNOWN)
+    questions = [row.question for row in KNOWN]
+    assert plain.show(questions) == mixed.show(questions)
+    alone = [mixed.show([question], training=True)[0] for question in questions]
+    assert alone == mixed.show(questions, training=True)
+
+
+def test_gold_is_read_only_where_it_is_asked_for() -> None:
+    assert Retrieval().reads == {"corpus"}
+    assert Retrieval(without_gold=0.2).reads == {"corpus", "gold"}
+    with pytest.raises(DataError, match="gold passages are known"):
+        fitted(Retrieval(without_gold=0.2), FACTS, (Example(Question("t", "Where?"), ("here",)),))
+    with pytest.raises(ConfigError, match="is no share"):
+        Retrieval(without_gold=1.5)

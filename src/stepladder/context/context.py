@@ -21,7 +21,7 @@ class Context(Protocol):
 
     @property
     def reads(self) -> frozenset[str]:
-        """Which of labels, train, validation, corpus, seed decide what a question is shown."""
+        """Which of labels, train, validation, corpus, gold, seed decide what a question is shown."""
         ...
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None: ...

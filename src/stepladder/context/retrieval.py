@@ -5,6 +5,7 @@ Knows passages and an embedder; knows no prompt and no model. Searching itself i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,9 @@ class Retrieval:
     chunk_words: cut passages into pieces of so many words, `chunk_overlap` of them shared with the piece before; None
     leaves them whole. A piece bears the id of its passage.
     language, k1, b: of bm25, see `WordIndex`.
+    without_gold: of the training rows whose gold passages are known, this share is shown distractors alone while they
+    are trained on, the others a gold passage among distractors (RAFT, Zhang et al. 2024, arXiv 2403.10131); None shows
+    them what is found, as it does all other questions.
     """
 
     k: int = 5
@@ -40,12 +44,14 @@ class Retrieval:
     language: str | None = "en"
     k1: float = 1.5
     b: float = 0.75
+    without_gold: float | None = None
     version: ClassVar[int] = 1
 
     _corpus: tuple[Passage, ...] = field(default=(), init=False, repr=False, compare=False)
     _made_from: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _pieces: tuple[Passage, ...] = field(default=(), init=False, repr=False, compare=False)
     _places: dict[str, list[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _gold: dict[str, frozenset[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _index: Index | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -72,16 +78,23 @@ class Retrieval:
             yield Fault("k1", f"k1 is {self.k1}", "use at least 0")
         if not 0 <= self.b <= 1:
             yield Fault("b", f"b is {self.b}", "use 0 to 1")
+        if self.without_gold is not None and not 0 <= self.without_gold <= 1:
+            yield Fault("without_gold", f"{self.without_gold} is no share", "use 0 to 1, or null")
 
     @property
     def reads(self) -> frozenset[str]:
         """The corpus. (Training rows only say which passages to hide from them while they are trained on.)"""
-        return frozenset({"corpus"})
+        return frozenset({"corpus"} if self.without_gold is None else {"corpus", "gold"})
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
         if not data.corpus:
             what = "There is no passage to retrieve"
             raise DataError(what, "dataset.corpus", "name a file of passages, or training rows to make them of")
+        if self.without_gold is not None:
+            self._gold = {row.question.id: frozenset(row.gold) for row in data.train if row.gold}
+            if data.train and not self._gold:
+                what = "No training row's gold passages are known, so none can be left out"
+                raise DataError(what, "dataset.gold", "name their column, or say retrieval.without_gold=null")
         self._stand(data.corpus, dict(_made_from(data.corpus, data.train)), resources)
 
     def _stand(self, corpus: Iterable[Passage], made_from: Mapping[str, str], resources: Resources) -> None:
@@ -115,8 +128,34 @@ class Retrieval:
         if self._index is None:
             raise RuntimeError("show comes after fit or load")
         without = [self._places.get(folded(question.text), []) if training else [] for question in questions]
-        found = self._index.search([sought(question) for question in questions], self.k, without)
+        if training and self._gold:
+            found = self._with_distractors(questions, without)
+        else:
+            found = self._index.search([sought(question) for question in questions], self.k, without)
         return [Shown(passages=tuple(self._pieces[place] for place in places)) for places in found]
+
+    def _with_distractors(self, questions: Sequence[Question], without: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Places of pieces for training rows: gold among distractors, or those alone; by the hash of the row's id."""
+        assert self._index is not None
+        assert self.without_gold is not None
+        pieces = defaultdict(list)
+        for place, piece in enumerate(self._pieces):
+            pieces[piece.id].append(place)
+        own = [[p for id_ in sorted(self._gold.get(q.id, ())) for p in pieces[id_]] for q in questions]
+        searched = [sought(question) for question in questions]
+        bare = self._index.search(searched, self.k, [[*w, *gold] for w, gold in zip(without, own, strict=True)])
+        found = self._index.search(searched, self.k, without)
+        for row, question in enumerate(questions):
+            gold = [place for place in own[row] if place not in without[row]]
+            chance, place = _drawn(question.id)
+            if question.id not in self._gold:
+                continue
+            if chance < self.without_gold or not gold:
+                found[row] = bare[row]
+            elif not set(gold) & set(found[row]):
+                found[row] = bare[row][: self.k - 1]
+                found[row].insert(place % (len(found[row]) + 1), gold[0])
+        return found
 
     def save(self, folder: Path) -> None:
         write_passages(folder / "passages.jsonl", self._corpus)
@@ -125,6 +164,12 @@ class Retrieval:
     def load(self, folder: Path, resources: Resources) -> None:
         made_from = json.loads((folder / "made_from.json").read_text(encoding="utf-8"))
         self._stand(read_passages(folder / "passages.jsonl"), made_from, resources)
+
+
+def _drawn(id_: str) -> tuple[float, int]:
+    """A share in [0, 1) and a number, from an id alone, so that no row's part hangs on the others."""
+    words = hashlib.sha256(f"without_gold:{id_}".encode()).digest()
+    return int.from_bytes(words[:8]) / 2**64, int.from_bytes(words[8:12])
 
 
 def _made_from(corpus: Iterable[Passage], train: Iterable[Example]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.estimates import Difference, Measured
-from stepladder.evaluation.json_metrics import FieldF1
+from stepladder.evaluation.json_metrics import FieldF1, NotJsonError, parsed
 from stepladder.evaluation.metrics import Accuracy, Floats, Metric, numbers_of, question_values
 from stepladder.evaluation.resampling import (
     Clusters,
@@ -24,7 +24,7 @@ from stepladder.evaluation.resampling import (
 )
 from stepladder.evaluation.statistics import mcnemar, paired_share_interval, wilson
 from stepladder.evaluation.text_metrics import TokenF1
-from stepladder.records import Task
+from stepladder.records import Prediction, Task
 
 PICKED_DRAWS = 1000
 
@@ -103,16 +103,38 @@ def resampled(
     draws = np.array([drawn for rows in picks if not np.isnan(drawn := statistic(rows))])
     if len(draws) < PICKED_DRAWS / 2:
         return Measured(value, *bounds, n)
-    if pivotal:
-        upper, lower = np.quantile(draws, [0.975, 0.025])
-        low, high = 2 * value - upper, 2 * value - lower
-    else:
-        low, high = bias_corrected_interval(draws, value)
+    low, high = reflected(draws, value) if pivotal else bias_corrected_interval(draws, value)
     units = n if clusters is None else int(clusters.max()) + 1
-    if low == high and bounds == (0.0, 1.0):
-        low, high = wilson(value * units, units)
+    floor, width = bounds[0], bounds[1] - bounds[0]
+    if low == high and np.isfinite(width):  # resampling equal rows says nothing of rows not seen
+        low, high = (floor + width * edge for edge in wilson((value - floor) / width * units, units))
     low, high = max(bounds[0], float(low)), min(bounds[1], float(high))
     return Measured(value, min(low, value), max(high, value), n)
+
+
+def reflected(draws: Floats, value: float) -> tuple[float, float]:
+    """The 95 % interval of `value` from its draws, their quantiles reflected at it."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return 2 * value - float(high), 2 * value - float(low)
+
+
+def as_measured(found: Difference) -> Measured:
+    """A change as a figure among others."""
+    return Measured(found.value, found.low, found.high, found.n)
+
+
+def same_answer(one: Prediction, other: Prediction) -> bool:
+    """Whether two answers say the same: both failed, or the same text, or the same JSON value."""
+    if (one.failure is None) != (other.failure is None):
+        return False
+    if one.text.strip() == other.text.strip():
+        return True
+    if one.failure is not None or not all(text.strip().startswith(("{", "[")) for text in (one.text, other.text)):
+        return False
+    try:
+        return bool(parsed(one.text) == parsed(other.text))
+    except NotJsonError:
+        return False
 
 
 def told(measured: Measured | Difference, form: str = "{:.3f}") -> str:

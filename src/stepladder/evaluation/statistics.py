@@ -68,6 +68,21 @@ def paired_share_interval(wins: int, losses: int, n: int, confidence: float = 0.
     return max(-1.0, net / total - reach), min(1.0, net / total + reach)
 
 
+def unpaired_share_interval(one: tuple[float, int], other: tuple[float, int]) -> Interval:
+    """Interval of the difference of two shares (right, n) of different rows: Newcombe's, from two Wilson intervals."""
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    low, high = confint_proportions_2indep(*one, *other, method="newcomb", compare="diff")
+    return float(low), float(high)
+
+
+def fisher(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """Two-sided p-value of Fisher's exact test that two shares (right, n) of different rows are one."""
+    from scipy.stats import fisher_exact
+
+    return float(fisher_exact([[one[0], one[1] - one[0]], [other[0], other[1] - other[0]]]).pvalue)
+
+
 def _adjusted(p_values: Sequence[float], method: str) -> list[float]:
     from statsmodels.stats.multitest import multipletests
 

@@ -1,0 +1,79 @@
+"""How much worse or better some rows are than the rest of them, for many such parts at once.
+
+Knows values of rows and which rows are in a part; knows no tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepladder.evaluation.estimates import Measured
+from stepladder.evaluation.metrics import Floats
+from stepladder.evaluation.resampling import Clusters, bootstrap_sums
+from stepladder.evaluation.statistics import fisher, holm, unpaired_share_interval
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The mean of a part less that of the rest, with its 95 % interval; `n` rows are in the part."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    p: float
+    p_adjusted: float
+
+    @property
+    def measured(self) -> Measured:
+        return Measured(self.value, self.low, self.high, self.n)
+
+
+def gaps(values: Floats, clusters: Clusters | None, parts: Sequence[NDArray[np.bool_]], seed: int) -> list[Gap]:
+    """One gap a part; each part and its rest must have rows.
+
+    Right and wrong of independent rows get Newcombe's interval and Fisher's exact test, all else a bootstrap's.
+    p-values are adjusted by Holm over different splits: a part and its rest are one.
+    """
+    exact = clusters is None and bool(np.all((values == 0) | (values == 1)))
+    found = _exact(values, parts) if exact else _drawn(values, clusters, parts, seed)
+    splits = [min(rows.tobytes(), (~rows).tobytes()) for rows in parts]
+    first = {split: i for i, split in reversed(list(enumerate(splits)))}
+    adjusted = dict(zip(first, holm([found[i][3] for i in first.values()]), strict=True))
+    return [
+        Gap(value, min(low, value), max(high, value), int(rows.sum()), p, adjusted[split])
+        for (value, low, high, p), rows, split in zip(found, parts, splits, strict=True)
+    ]
+
+
+def _exact(values: Floats, parts: Sequence[NDArray[np.bool_]]) -> list[tuple[float, float, float, float]]:
+    found = []
+    for rows in parts:
+        one, other = (int(values[rows].sum()), int(rows.sum())), (int(values[~rows].sum()), int((~rows).sum()))
+        low, high = unpaired_share_interval(one, other)
+        found.append((one[0] / one[1] - other[0] / other[1], low, high, fisher(one, other)))
+    return found
+
+
+def _drawn(
+    values: Floats, clusters: Clusters | None, parts: Sequence[NDArray[np.bool_]], seed: int
+) -> list[tuple[float, float, float, float]]:
+    columns = np.stack([c for rows in parts for c in (values * rows, rows, values * ~rows, ~rows)], axis=1)
+    sums = bootstrap_sums(columns.astype(np.float64), clusters, seed).reshape(-1, len(parts), 4)
+    found = []
+    for part, rows in enumerate(parts):
+        drawn = sums[:, part][(sums[:, part, 1] > 0) & (sums[:, part, 3] > 0)]
+        draws = drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]
+        value = float(values[rows].mean() - values[~rows].mean())
+        if len(draws) == 0 or draws.min() == draws.max():
+            one, other = ((float(values[r].sum()), int(r.sum())) for r in (rows, ~rows))
+            found.append((value, *unpaired_share_interval(one, other), 1.0))
+            continue
+        low, high = np.quantile(draws, [0.025, 0.975])
+        tail = min(np.sum(draws <= 0), np.sum(draws >= 0))
+        found.append((value, float(low), float(high), min(1.0, 2 * (float(tail) + 1) / (len(draws) + 1))))
+    return found

@@ -1,0 +1,58 @@
+"""House rules for a written answer: what must or must not stand in it, and how long it may be.
+
+Knows texts; knows no question and no right answer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from stepladder.errors import ConfigError, Fault
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An answer keeps it that has a match of the pattern `must`, none of `must_not`, and a number of words within
+    bounds. Patterns are regular expressions, found anywhere; `(?i)` before one ignores case."""
+
+    must: str | None = None
+    must_not: str | None = None
+    min_words: int | None = None
+    max_words: int | None = None
+
+    def __post_init__(self) -> None:
+        faults = []
+        for key in ("must", "must_not"):
+            pattern = getattr(self, key)
+            if pattern is not None:
+                try:
+                    re.compile(pattern)
+                except (re.error, TypeError) as error:
+                    faults.append(Fault(key, f"{pattern!r} is no regular expression: {error}", "mend it"))
+        for key in ("min_words", "max_words"):
+            bound = getattr(self, key)
+            if bound is not None and (not isinstance(bound, int) or bound < 0):
+                faults.append(Fault(key, f"{bound!r} is no number of words", "give a whole number from 0"))
+        if all(getattr(self, key) is None for key in ("must", "must_not", "min_words", "max_words")):
+            faults.append(Fault("", "it asks for nothing", "give must, must_not, min_words or max_words"))
+        if not faults and None not in (self.min_words, self.max_words) and self.min_words > self.max_words:  # type: ignore[operator]
+            faults.append(Fault("", "no number of words keeps it", "let min_words be at most max_words"))
+        if faults:
+            raise ConfigError(faults)
+
+    @cached_property
+    def _patterns(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+        compiled = [None if pattern is None else re.compile(pattern) for pattern in (self.must, self.must_not)]
+        return compiled[0], compiled[1]
+
+    def keeps(self, text: str) -> bool:
+        must, must_not = self._patterns
+        words = len(text.split())
+        return (
+            (must is None or must.search(text) is not None)
+            and (must_not is None or must_not.search(text) is None)
+            and (self.min_words is None or words >= self.min_words)
+            and (self.max_words is None or words <= self.max_words)
+        )
