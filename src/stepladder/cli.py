@@ -206,10 +206,12 @@ def check(asked: Asked) -> dict[str, Any]:
     from stepladder.runs.check import expectations
     from stepladder.runs.experiment import Experiment
     from stepladder.runs.stages import prepare
+    from stepladder.studies.variants import cells
 
     composed, config = _composed(asked)
     around = _around(asked, config)
-    told = expectations(prepare(Experiment.from_config(config, composed.choices), asked.trust), around.store)
+    prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
+    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1))
     for line in told["lines"]:
         _say(asked, line)
     return told

@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import permutation_test, t
 
 from stepladder.errors import DataError
-from stepladder.evaluation.estimates import measure, paired_difference
+from stepladder.evaluation.estimates import Side, at_least, difference, measure, paired_difference
 from stepladder.evaluation.metrics import Accuracy, MacroF1, Mean
-from stepladder.evaluation.statistics import mcnemar, paired_share_interval, wilson
+from stepladder.evaluation.statistics import detectable_difference, mcnemar, paired_share_interval, wilson
 from stepladder.evaluation.text_metrics import TokenF1
 from stepladder.records import Choice
 
@@ -53,6 +53,41 @@ def test_right_and_wrong_are_compared_by_mcnemar(right_wrong):
     assert found.p == mcnemar(15, 5)
     assert (found.low, found.high) == pytest.approx(paired_share_interval(15, 5, 50))
     assert found.low < found.at_least < found.value
+
+
+def test_every_difference_tells_what_it_could_have_found(right_wrong, asked):
+    ours, theirs = right_wrong("1" * 15 + "0" * 5 + "1" * 30), right_wrong("0" * 15 + "1" * 5 + "1" * 30)
+    found = paired_difference(Accuracy(), ours, theirs, seed=0)
+    assert found.detectable == pytest.approx(detectable_difference(21 / 52, 50))
+    strict = difference(Side(Accuracy(), ours), Side(Accuracy(), theirs), seed=0, mid_p=True, level=0.05 / 7)
+    assert strict.detectable == pytest.approx(detectable_difference(21 / 52, 50, 0.05 / 7))
+    assert strict.p == mcnemar(15, 5, mid_p=True) < found.p
+    generator = np.random.default_rng(0)
+    one, two = generator.random(400), generator.random(400)
+    graded = paired_difference(GRADED, asked(map(str, one), ["x"] * 400), asked(map(str, two), ["x"] * 400), seed=0)
+    assert graded.detectable == pytest.approx(2.8 * np.std(one - two) / 20, rel=0.05)
+    same = paired_difference(Accuracy(), ours, ours, seed=0)
+    assert 0 < same.detectable < 1
+
+
+def test_one_group_or_groups_all_alike_do_not_make_certainty(right_wrong):
+    for groups in (["a"] * 20, [f"g{i // 10}" for i in range(20)]):
+        ours, theirs = right_wrong("1110000000" * 2, groups=groups), right_wrong("0" * 20, groups=groups)
+        found = paired_difference(Accuracy(), ours, theirs, seed=0)
+        assert found.value == pytest.approx(0.3)
+        assert found.low < 0 < found.high
+        assert found.at_least < 0
+        assert found.detectable > 0.5
+        value = measure(Accuracy(), ours, seed=0)
+        assert value.low < 0.1
+        assert value.high > 0.6
+
+
+def test_the_lower_bound_of_a_score_is_one_sided(right_wrong):
+    share = Side(Accuracy(), right_wrong("1" * 45 + "0" * 5))
+    assert at_least(share, seed=0) == pytest.approx(wilson(45, 50, confidence=0.9)[0])
+    runs = Side(Accuracy(), [right_wrong("1" * right + "0" * (100 - right)) for right in (70, 80, 90)])
+    assert measure(Accuracy(), runs.runs, seed=0).low < at_least(runs, seed=0) < runs.value
 
 
 def test_graded_scores_are_compared_by_permutation(asked):

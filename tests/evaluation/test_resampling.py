@@ -4,9 +4,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
-from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_sums, by_cluster, permutation_p
+from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_sums, by_cluster, permutation_p, widened
 from stepladder.evaluation.statistics import mcnemar
 
 
@@ -72,3 +72,11 @@ def test_clusters_are_swapped_together():
 def test_equal_sides_have_p_one():
     same = numbers(np.random.default_rng(0).random(20))
     assert permutation_p(same, same, mean, None, seed=0) == 1
+
+
+def test_few_units_widen_the_draws_as_student_does():
+    draws = np.random.default_rng(0).normal(0.5, 0.1, 4000)
+    reach = np.quantile(widened(draws, 10), 0.975) - draws.mean()
+    assert reach == pytest.approx(t.ppf(0.975, 9) * 0.1 * np.sqrt(10 / 9), rel=0.05)
+    assert widened(draws, 2000).std() == pytest.approx(draws.std(), rel=0.002)
+    assert np.array_equal(widened(draws, 1), draws)

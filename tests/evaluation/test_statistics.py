@@ -1,10 +1,14 @@
 """Closed forms against published figures."""
 
+import numpy as np
 import pytest
+from scipy.stats import binom
 
 from stepladder.evaluation.statistics import (
     benjamini_hochberg,
     clopper_pearson,
+    detectable_difference,
+    detectable_of,
     holm,
     mcnemar,
     paired_share_interval,
@@ -53,3 +57,41 @@ def test_the_paired_interval_is_agresti_and_mins():
     low, high = paired_share_interval(0, 0, 100)
     assert -low == high == pytest.approx(1.96 / 102, abs=1e-4)
     assert paired_share_interval(3, 0, 3)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("n", "points"), [(390, (3.1, 4.4, 6.3, 7.7)), (1115, (1.9, 2.6, 3.7, 4.6)), (3080, (1.1, 1.6, 2.2, 2.8))]
+)
+def test_the_detectable_difference_is_the_normal_approximations(n, points):
+    """2.80 sqrt((q - d^2) / n), solved for d by another way: halving."""
+    for disagreement, wanted in zip((0.05, 0.1, 0.2, 0.3), points, strict=True):
+        found = detectable_difference(disagreement, n)
+        low, high = 0.0, disagreement
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if middle < 2.801585 * ((disagreement - middle**2) / n) ** 0.5 else (low, middle)
+        assert found == pytest.approx(low, abs=1e-6)
+        assert found * 100 == pytest.approx(wanted, abs=0.06)
+
+
+def test_a_difference_is_detected_as_often_as_is_said():
+    """By all outcomes of McNemar's test, without the approximation: n 400, disagreement .2, mid-p."""
+    n, disagreement = 400, 0.2
+    gap = detectable_difference(disagreement, n)
+    better, worse = (disagreement + gap) / 2, (disagreement - gap) / 2
+    power = 0.0
+    for discordant in range(30, 140):
+        here = binom.pmf(discordant, n, disagreement)
+        wins = np.arange(discordant + 1)
+        found = [mcnemar(int(w), int(discordant - w), mid_p=True) < 0.05 for w in wins]
+        power += here * float(binom.pmf(wins, discordant, better / (better + worse))[found].sum())
+    assert power == pytest.approx(0.8, abs=0.02)
+
+
+def test_what_can_be_detected_grows_dearer_with_the_level_and_never_past_the_disagreement():
+    assert detectable_difference(0.1, 200, level=0.05 / 7) > detectable_difference(0.1, 200)
+    assert detectable_difference(0.1, 200, power=0.9) > detectable_difference(0.1, 200)
+    few = detectable_difference(0.01, 20)  # a fifth of one question: the sides would have to disagree more
+    assert few == pytest.approx(detectable_difference(few, 20))
+    assert detectable_difference(1, 1) < 1
+    assert detectable_of(1.959964 * 0.01) == pytest.approx(0.02801585)

@@ -3,10 +3,10 @@
 import pytest
 
 from stepladder.errors import ConfigError, DataError
-from stepladder.evaluation.ladder import compared
+from stepladder.evaluation.ladder import Rules, compared
 from stepladder.evaluation.metrics import Accuracy, MacroF1
-from stepladder.evaluation.statistics import holm, mcnemar
-from stepladder.evaluation.verdict import verdict
+from stepladder.evaluation.statistics import benjamini_hochberg, detectable_difference, holm, mcnemar
+from stepladder.evaluation.verdict import told, verdict
 from stepladder.records import Choice
 
 METRICS = {"accuracy": Accuracy(), "macro_f1": MacroF1()}
@@ -90,3 +90,54 @@ def test_a_target_is_met_by_the_interval_and_not_by_luck(right_wrong):
 def test_the_order_is_the_ladders_and_not_the_cells(right_wrong):
     cells = ladder(right_wrong, dear="1" * 897 + "0" * 103, best="1" * 900 + "0" * 100, cheap="1" * 898 + "0" * 102)
     assert verdict(cells, ["cheap", "dear", "best"], "accuracy", 0.02)["recommended"] == "cheap"
+
+
+def test_mid_p_and_benjamini_hochberg_are_rules_of_a_comparison(right_wrong):
+    rungs = {
+        n: [right_wrong(m)] for n, m in {"a": "1" * 20 + "0" * 80, "b": "0" * 20 + "1" * 80, "c": "10" * 50}.items()
+    }
+    strict = compared({"accuracy": Accuracy()}, rungs, "a", "accuracy", seed=0)
+    loose = compared(
+        {"accuracy": Accuracy()}, rungs, "a", "accuracy", 0, Rules(mid_p=True, correction="benjamini_hochberg")
+    )
+    p_values = [mcnemar(80, 20, mid_p=True), mcnemar(40, 10, mid_p=True)]
+    found = [cell["difference"]["accuracy"] for cell in loose[1:]]
+    assert [each["p"] for each in found] == pytest.approx(p_values)
+    assert [each["p_adjusted"] for each in found] == pytest.approx(benjamini_hochberg(p_values))
+    assert strict[2]["difference"]["accuracy"]["p"] == mcnemar(40, 10)
+
+
+def test_what_could_be_detected_counts_the_comparisons_beside_it(right_wrong):
+    cells = ladder(right_wrong, one="10" * 50, two="01" * 50, three="1" * 100)
+    assert cells[1]["difference"]["accuracy"]["detectable"] == pytest.approx(
+        detectable_difference(101 / 102, 100, 0.025)
+    )
+
+
+def test_no_difference_found_is_never_said_alone(right_wrong):
+    nothing = ladder(right_wrong, one="10" * 50, two="01" * 50)[1]["difference"]["accuracy"]
+    said = told(nothing, "accuracy")
+    assert "50 better and 50 worse of 100 questions. No difference found; 0." in said
+    assert "No difference found" not in told({**nothing, "p_adjusted": 0.01}, "accuracy")
+
+
+def test_the_verdict_tells_what_it_rests_on_and_what_would_turn_it(right_wrong):
+    found = judged(ladder(right_wrong, simple="1" * 130 + "0" * 70, best="0" * 4 + "1" * 126 + "1" * 6 + "0" * 64))
+    assert found["undecided"] == ["simple"]
+    assert found["rests_on"][0].startswith("simple against best: -0.010 accuracy [")
+    assert any(line.startswith("A margin of 0.0") for line in found["would_change"])
+    (needed,) = (line for line in found["would_change"] if line.startswith("About "))
+    assert 200 < int(needed.split()[1].replace(",", "")) < 20_000
+    near = judged(ladder(right_wrong, near="1" * 897 + "0" * 103, best="1" * 900 + "0" * 100))
+    assert "then near is no longer shown to be enough" in near["would_change"][-1]
+    aimed = judged(ladder(right_wrong, poor="10" * 100, sure="1" * 198 + "0" * 2), target=0.9)
+    assert "then poor is enough" in aimed["would_change"][0]
+    assert "sure is no longer shown to reach it" in aimed["would_change"][-1]
+
+
+def test_a_target_asks_for_one_sided_certainty(right_wrong):
+    cells = ladder(right_wrong, only="1" * 180 + "0" * 20)
+    low, floor = cells[0]["scores"]["accuracy"]["low"], cells[0]["at_least"]["accuracy"]
+    between = (low + floor) / 2
+    assert judged(cells, target=between)["recommended"] == "only"
+    assert judged(cells, target=floor + 0.001)["recommended"] is None

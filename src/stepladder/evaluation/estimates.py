@@ -16,8 +16,14 @@ import numpy as np
 from stepladder.errors import DataError
 from stepladder.evaluation.answered import Answered, check_same_questions
 from stepladder.evaluation.metrics import Floats, Metric, folded, numbers_of, question_values
-from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_sums, permutation_p
-from stepladder.evaluation.statistics import mcnemar, paired_share_interval, wilson
+from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_sums, permutation_p, widened
+from stepladder.evaluation.statistics import (
+    detectable_difference,
+    detectable_of,
+    mcnemar,
+    paired_share_interval,
+    wilson,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Difference:
     """Ours minus theirs over the same `n` questions.
 
     `low` to `high` is the 95 % interval; `at_least` the one-sided 95 % lower bound; `p` two-sided. `wins` and `losses`
-    count the questions on which ours is better and worse, None for a metric of the whole.
+    count the questions on which ours is better and worse, None for a metric of the whole. `detectable` is the smallest
+    difference that a comparison like this one finds four times in five (`statistics.detectable_difference`).
     """
 
     value: float
@@ -49,6 +56,7 @@ class Difference:
     n: int
     wins: int | None
     losses: int | None
+    detectable: float
 
     def as_dict(self) -> dict[str, float | None]:
         return asdict(self)
@@ -132,14 +140,22 @@ def measure(metric: Metric, answered: Answered | Sequence[Answered], seed: int) 
 
 def measured(side: Side, seed: int) -> Measured:
     """`measure` of a side already made."""
-    if side.share:
-        low, high = wilson(float(side.numbers[0][:, 0].sum()), side.n)
-    else:
-        draws = np.clip(_with_seeds(side.drawn(seed).mean(axis=1), [side], seed), 0, 1)
-        low, high = bias_corrected_interval(draws, side.value)
-        if low == high:  # resampling equal rows says nothing of rows not seen
-            low, high = wilson(side.value * side.units, side.units)
+    low, high = _interval(side, seed, 0.95)
     return Measured(side.value, min(low, side.value), max(high, side.value), side.n)
+
+
+def at_least(side: Side, seed: int) -> float:
+    """The one-sided 95 % lower bound of a side's value."""
+    return min(_interval(side, seed, 0.9)[0], side.value)
+
+
+def _interval(side: Side, seed: int, confidence: float) -> tuple[float, float]:
+    if side.share:
+        return wilson(float(side.numbers[0][:, 0].sum()), side.n, confidence)
+    draws = np.clip(_with_seeds(widened(side.drawn(seed).mean(axis=1), side.units), [side], seed), 0, 1)
+    if draws.max() - draws.min() < 1e-12:  # resampling units that are all alike says nothing of rows not seen
+        return wilson(side.value * side.units, side.units, confidence)
+    return bias_corrected_interval(draws, side.value, confidence)
 
 
 def paired_difference(
@@ -154,29 +170,39 @@ def paired_difference(
     return difference(Side(metric, ours), Side(metric, theirs), seed)
 
 
-def difference(ours: Side, theirs: Side, seed: int) -> Difference:
-    """`paired_difference` of two sides already made under the same metric."""
+def difference(ours: Side, theirs: Side, seed: int, mid_p: bool = False, level: float = 0.05) -> Difference:
+    """`paired_difference` of two sides already made under the same metric. `mid_p` is McNemar's; `level` that at which
+    a difference counts as found, for `detectable`."""
     check_same_questions(ours.runs[0], theirs.runs[0])
     value = ours.value - theirs.value
     wins, losses = _discordant(ours.by_question, theirs.by_question)
     if ours.share and theirs.share and wins is not None and losses is not None:
         low, high = paired_share_interval(wins, losses, ours.n)
         at_least, _ = paired_share_interval(wins, losses, ours.n, confidence=0.9)
-        p = mcnemar(wins, losses)
-    elif np.array_equal(ours.stacked, theirs.stacked):  # resampling equal sides says nothing of rows not seen
-        low, high = paired_share_interval(0, 0, ours.units)
-        at_least, _ = paired_share_interval(0, 0, ours.units, confidence=0.9)
-        p = 1.0
+        p = mcnemar(wins, losses, mid_p)
+        # half a question in each cell, as in the interval: no disagreement seen is not no disagreement
+        detectable = detectable_difference((wins + losses + 1) / (ours.n + 2), ours.n, level)
     else:
-        gaps = ours.drawn(seed).mean(axis=1) - theirs.drawn(seed).mean(axis=1)
-        draws = np.clip(_with_seeds(gaps, [ours, theirs], seed), -1, 1)
-        low, at_least, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.975]))
+        draws = np.clip(_with_seeds(_gaps(ours, theirs, seed), [ours, theirs], seed), -1, 1)
+        if draws.max() - draws.min() < 1e-12:  # resampling units that are all alike says nothing of rows not seen
+            alike = max(value, 0.0) * ours.units, max(-value, 0.0) * ours.units
+            low, high = paired_share_interval(*alike, ours.units)
+            at_least, _ = paired_share_interval(*alike, ours.units, confidence=0.9)
+        else:
+            low, at_least, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.975]))
         if len(ours.runs) == len(theirs.runs) == 1:
             p = permutation_p(ours.stacked, theirs.stacked, ours.fold, ours.clusters, seed)
         else:
             hits = int(np.sum(np.abs(draws - draws.mean()) >= abs(value) - 1e-12))
             p = (hits + 1) / (len(draws) + 1)
-    return Difference(value, min(low, value), max(high, value), min(at_least, value), p, ours.n, wins, losses)
+        detectable = min(1.0, detectable_of((high - low) / 2, level))
+    return Difference(
+        value, min(low, value), max(high, value), min(at_least, value), p, ours.n, wins, losses, detectable
+    )
+
+
+def _gaps(ours: Side, theirs: Side, seed: int) -> Floats:
+    return widened(ours.drawn(seed).mean(axis=1) - theirs.drawn(seed).mean(axis=1), ours.units)
 
 
 def _with_seeds(drawn: Floats, sides: Sequence[Side], seed: int) -> Floats:

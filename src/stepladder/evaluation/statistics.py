@@ -55,7 +55,7 @@ def clopper_pearson(right: int, n: int, confidence: float = 0.95) -> Interval:
     return float(low), float(high)
 
 
-def paired_share_interval(wins: int, losses: int, n: int, confidence: float = 0.95) -> Interval:
+def paired_share_interval(wins: float, losses: float, n: int, confidence: float = 0.95) -> Interval:
     """Interval of the difference of two shares right on the same `n` questions.
 
     Wald's interval after half a question is added to each of the four cells (Agresti and Min 2005): unlike a bootstrap
@@ -81,6 +81,31 @@ def fisher(one: tuple[int, int], other: tuple[int, int]) -> float:
     from scipy.stats import fisher_exact
 
     return float(fisher_exact([[one[0], one[1] - one[0]], [other[0], other[1] - other[0]]]).pvalue)
+
+
+def detectable_difference(disagreement: float, n: float, level: float = 0.05, power: float = 0.8) -> float:
+    """The smallest difference of two shares right on the same `n` questions that a two-sided test at `level` finds with
+    `power`, where the two sides disagree on the share `disagreement` of the questions.
+
+    A test finds what lies z(1 - level / 2) + z(power) standard errors from nothing (Bloom 1995, "Minimum detectable
+    effects"). The standard error of a paired difference d is sqrt((disagreement - d^2) / n), and d is solved for. It is
+    never below what sides need that disagree only where one is right: d can not exceed the disagreement.
+    """
+    reach = _reach(level, power) ** 2
+    return sqrt(reach / (n + reach)) * max(sqrt(min(disagreement, 1.0)), sqrt(reach / (n + reach)))
+
+
+def detectable_of(half_width: float, level: float = 0.05, power: float = 0.8) -> float:
+    """The same where half the width of a 95 % interval tells the standard error."""
+    from scipy.stats import norm
+
+    return half_width / float(norm.ppf(0.975)) * _reach(level, power)
+
+
+def _reach(level: float, power: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.ppf(1 - level / 2) + norm.ppf(power))
 
 
 def _adjusted(p_values: Sequence[float], method: str) -> list[float]:

@@ -6,7 +6,8 @@ neither supports nor rules out a simpler rung, and never takes "no difference fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 
@@ -15,9 +16,11 @@ def verdict(
 ) -> dict[str, Any]:
     """The first rung in `order` (simplest first) that does.
 
-    With a `target`: whose 95 % interval lies at or above it. Else: that is within `margin` of the best rung, shown by
-    the one-sided 95 % lower bound of its paired difference to the best; the best always does. `undecided` names simpler
-    rungs that the questions neither support nor rule out. `recommended` is None where no rung meets the target.
+    With a `target`: whose one-sided 95 % lower bound lies at or above it. Else: that is within `margin` of the best
+    rung, shown by the one-sided 95 % lower bound of its paired difference to the best; the best always does.
+    `undecided` names simpler rungs that the questions neither support nor rule out. `recommended` is None where no
+    rung meets the target. `rests_on` and `would_change` tell a person, a sentence each, what the choice stands on and
+    what would turn it.
     """
     known = {cell["name"]: cell for cell in cells}
     ladder = [known[name] for name in order]
@@ -35,6 +38,7 @@ def verdict(
         else _margin_reason(chosen, best, simpler, metric, margin)
     )
     questions = best["scores"][metric]["n"]
+    gaps = {cell["name"]: cell["to_best"]["difference"][metric] for cell in ladder if "to_best" in cell}
     if undecided:
         are = "is" if len(undecided) == 1 else "are"
         reason += f" {questions} questions are too few to tell whether {_listed(undecided)} {are} enough."
@@ -47,14 +51,75 @@ def verdict(
         "target": target,
         "questions": questions,
         "undecided": undecided,
+        "rests_on": list(_rests_on(chosen, best, simpler, metric, target)),
+        "would_change": list(_would_change(chosen, simpler, gaps, undecided, metric, margin, target)),
     }
 
 
+def _rests_on(
+    chosen: Mapping[str, Any] | None, best: Mapping[str, Any], simpler: Sequence[Any], metric: str, target: float | None
+) -> Iterator[str]:
+    for cell in {cell["name"]: cell for cell in (*simpler, chosen) if cell is not None}.values():
+        if target is not None:
+            floor = cell["at_least"][metric]
+            yield f"{cell['name']}: {metric} {_score(cell, metric)}, at least {floor:.3f} (one-sided 95 %)."
+        elif "to_best" in cell:
+            yield f"{cell['name']} against {best['name']}: {told(cell['to_best']['difference'][metric], metric)}"
+    seeds = {cell["name"]: len(cell["seeds"]) for cell in (*simpler, chosen) if cell and len(cell.get("seeds", ())) > 1}
+    if not seeds:
+        yield "One seed a rung: how much the draw of a seed moves a tuned rung is not in these intervals."
+
+
+def _would_change(
+    chosen: Mapping[str, Any] | None,
+    simpler: Sequence[Mapping[str, Any]],
+    gaps: Mapping[str, Mapping[str, Any]],
+    undecided: Sequence[str],
+    metric: str,
+    margin: float,
+    target: float | None,
+) -> Iterator[str]:
+    for cell in simpler:
+        name = cell["name"]
+        if target is not None:
+            yield f"A target of {cell['at_least'][metric]:.3f} or less: then {name} is enough."
+        elif name in gaps and gaps[name]["at_least"] < -margin:
+            yield f"A margin of {-gaps[name]['at_least']:.3f} or more: then {name} is enough."
+        if target is None and name in undecided and (needed := _questions(gaps[name], margin)):
+            yield f"About {needed:,} questions, if the figures stay as they are: then {name} is shown to be enough."
+    if target is None and chosen is not None and "to_best" in chosen:
+        slack = max(0.0, -gaps[chosen["name"]]["at_least"])
+        yield f"A margin below {slack:.3f}: then {chosen['name']} is no longer shown to be enough."
+    if target is not None and chosen is not None:
+        yield f"A target above {chosen['at_least'][metric]:.3f}: then {chosen['name']} is no longer shown to reach it."
+
+
+def _questions(gap: Mapping[str, Any], margin: float) -> int | None:
+    """How many questions would bring the one-sided bound of `gap` within `margin` four times in five, its value as it
+    is now; None where no number would."""
+    from scipy.stats import norm
+
+    room = gap["value"] + margin
+    reach = (gap["value"] - gap["at_least"]) * float(1 + norm.ppf(0.8) / norm.ppf(0.95))
+    return ceil(gap["n"] * (reach / room) ** 2) if room > 0 else None
+
+
+def told(found: Mapping[str, Any], metric: str) -> str:
+    """A paired difference in one sentence: effect, interval, adjusted p, discordant counts, n; and where nothing was
+    found, what could have been."""
+    effect = f"{found['value']:+.3f} {metric} [{found['low']:+.3f}, {found['high']:+.3f}]"
+    p = "< 0.001" if found["p_adjusted"] < 0.001 else f"= {found['p_adjusted']:.3f}"
+    counts = "" if found["wins"] is None else f", {found['wins']} better and {found['losses']} worse"
+    sentence = f"{effect}, adjusted p {p}{counts} of {found['n']} questions."
+    if found["p_adjusted"] >= 0.05:
+        sentence += f" No difference found; {found['detectable']:.3f} or more would have been, four times in five."
+    return sentence
+
+
 def _against_target(cell: Mapping[str, Any], metric: str, target: float) -> str:
-    score = cell["scores"][metric]
-    if score["low"] >= target:
+    if cell["at_least"][metric] >= target:
         return "supported"
-    return "undecided" if score["high"] >= target else "ruled out"
+    return "undecided" if cell["scores"][metric]["high"] >= target else "ruled out"
 
 
 def _near_best(cell: Mapping[str, Any], metric: str, margin: float) -> str:
@@ -69,7 +134,10 @@ def _near_best(cell: Mapping[str, Any], metric: str, margin: float) -> str:
 def _target_reason(chosen: Mapping[str, Any] | None, best: Mapping[str, Any], metric: str, target: float) -> str:
     if chosen is None:
         return f"No rung is shown to reach {metric} {target:g}; the best, {best['name']}, has {_score(best, metric)}."
-    return f"{chosen['name']} is the simplest rung shown to reach {metric} {target:g}: {_score(chosen, metric)}."
+    return (
+        f"{chosen['name']} is the simplest rung shown to reach {metric} {target:g}: {_score(chosen, metric)}, at "
+        f"least {chosen['at_least'][metric]:.3f} (one-sided 95 %)."
+    )
 
 
 def _margin_reason(

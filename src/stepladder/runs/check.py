@@ -5,15 +5,21 @@ Knows prepared experiments and the store; loads no model.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from stepladder.records import Choice
+from stepladder.evaluation.statistics import detectable_difference
+from stepladder.records import Choice, Example
 from stepladder.runs.stages import Prepared
 from stepladder.runs.store import Store
 
+DISAGREEMENTS = (0.05, 0.1, 0.2, 0.3)  # shares of the questions on which one of two rungs is right and the other not
 
-def expectations(prepared: Prepared, store: Store) -> dict[str, Any]:
-    """Rows, labels, what has to be computed and how often, as plain data; `lines` tell the same to a person."""
+
+def expectations(prepared: Prepared, store: Store, comparisons: int = 1) -> dict[str, Any]:
+    """Rows, labels, what has to be computed and how often, and what difference so many rows can show in a family of
+    `comparisons`, as plain data; `lines` tell the same to a person."""
     rows = prepared.data.accounts.as_dict()
     task = prepared.data.task
     labels = len(task.answer.labels) if isinstance(task.answer, Choice) else None
@@ -24,12 +30,14 @@ def expectations(prepared: Prepared, store: Store) -> dict[str, Any]:
     }
     steps = _steps(prepared)
     asked = sum(len(probe.questions) for probe in prepared.probes.values())
+    power = detectable(prepared.examples, comparisons)
     lines = [
         f"rows: {rows['read']} read, {rows['kept']} kept, {rows['rejected']} rejected",
         f"task: {task.kind}" + (f", {labels} labels" if labels else ""),
         f"train {len(prepared.data.train)}, validation {len(prepared.data.validation)}, {prepared.experiment.rows} "
         f"{len(prepared.examples)}, passages {len(prepared.data.corpus)}",
         f"to expect: {steps or 'no'} optimiser steps, {asked} questions asked",
+        *_power_lines(power, comparisons),
         "in the store: " + (", ".join(name for name, there in stored.items() if there) or "nothing of this yet"),
     ]
     return {
@@ -38,6 +46,7 @@ def expectations(prepared: Prepared, store: Store) -> dict[str, Any]:
         "labels": labels,
         "steps": steps,
         "questions": asked,
+        "detectable": power,
         "stored": stored,
         "lines": lines,
     }
@@ -49,3 +58,44 @@ def _steps(prepared: Prepared) -> int:
     if training is None:
         return 0
     return int(training.steps(len(prepared.data.train)))
+
+
+def detectable(examples: Sequence[Example], comparisons: int = 1) -> dict[str, Any]:
+    """The smallest difference of two shares right that these questions show four times in five, by the share of them on
+    which the two sides disagree; None where so few disagreements show nothing.
+
+    `independent` counts every question, `grouped` (None without groups) counts as if the questions of a group fell all
+    together, which leaves (sum of sizes)^2 / (sum of squared sizes) of them (Kish 1965): the truth lies between. A
+    family of comparisons is held to the level of Holm's first step.
+    """
+    n = len(examples)
+    sizes = Counter(e.question.group for e in examples if e.question.group is not None)
+    alone = n - sizes.total()
+    fewest = n**2 / (sum(size**2 for size in sizes.values()) + alone) if n else 0.0
+
+    def told(questions: float) -> dict[str, float | None]:
+        level = 0.05 / max(1, comparisons)
+        found = {share: detectable_difference(share, questions, level) for share in DISAGREEMENTS}
+        return {f"{share:g}": round(gap, 4) if gap <= share else None for share, gap in found.items()}
+
+    grouped = told(fewest) if n and fewest < n else None
+    return {"questions": n, "comparisons": comparisons, "independent": told(n) if n else None, "grouped": grouped}
+
+
+def _power_lines(power: dict[str, Any], comparisons: int) -> list[str]:
+    if power["independent"] is None:
+        return []
+    told = [f"{float(share):.0%} {_gap(gap)}" for share, gap in power["independent"].items()]
+    family = f"{comparisons} comparisons (Holm)" if comparisons > 1 else "one comparison"
+    lines = [
+        f"smallest difference that {power['questions']} questions show in {family}, four times in five, by the share "
+        f"of them that two rungs disagree on: {', '.join(told)}"
+    ]
+    if power["grouped"] is not None:
+        together = [f"{float(share):.0%} {_gap(gap)}" for share, gap in power["grouped"].items()]
+        lines.append(f"  if the questions of a group fall all together: {', '.join(together)}")
+    return lines
+
+
+def _gap(gap: float | None) -> str:
+    return "none" if gap is None else f"{gap:.3f}"

@@ -14,8 +14,8 @@ from typing import Any
 from stepladder.config.identity import digest
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.estimates import paired_difference
-from stepladder.evaluation.ladder import compared
+from stepladder.evaluation.estimates import Side, difference
+from stepladder.evaluation.ladder import Rules, compared
 from stepladder.evaluation.metrics import NotDefinedError
 from stepladder.evaluation.report import markdown
 from stepladder.evaluation.suite import MetricSuite
@@ -25,7 +25,7 @@ from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare, read_predictions
 from stepladder.studies.variants import Plan, Variant
 
-VERSION = 1
+VERSION = 2
 """Raised when the same scores are judged in another way."""
 
 
@@ -121,7 +121,8 @@ def _judge(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], base
         seeds.setdefault(variant.name, []).append(variant.seed)
     metrics = {name: m for name, m in suite.metrics.items() if all(name in _own(run) for run in runs)}
     main = suite.main or next(iter(metrics))
-    cells = compared(metrics, rungs, baseline, main, seed)
+    rules = Rules(planned.comparison.mid_p, planned.comparison.correction)
+    cells = compared(metrics, rungs, baseline, main, seed, rules)
     for cell in cells:
         cell["seeds"] = seeds[cell["name"]]
     differences: list[dict[str, Any]] = []
@@ -130,16 +131,16 @@ def _judge(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], base
         if variant.name != baseline:
             same_seed = seeds[baseline].index(variant.seed) if variant.seed in seeds[baseline] else 0
             against = rungs[baseline][same_seed]
-            differences[-1]["difference"] = _difference(metrics, answers, against, seed)
+            differences[-1]["difference"] = _difference(metrics, answers, against, seed, rules)
     chosen = verdict(cells, list(rungs), main, planned.comparison.margin, planned.comparison.target)
     return {"cells": cells, "verdict": chosen, "differences": differences}
 
 
-def _difference(metrics: Any, ours: Answered, theirs: Answered, seed: int) -> dict[str, Any]:
+def _difference(metrics: Any, ours: Answered, theirs: Answered, seed: int, rules: Rules) -> dict[str, Any]:
     found = {}
     for name, metric in metrics.items():
         try:
-            found[name] = paired_difference(metric, ours, theirs, seed).as_dict()
+            found[name] = difference(Side(metric, ours), Side(metric, theirs), seed, rules.mid_p).as_dict()
         except NotDefinedError:
             continue
     return found

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
         comparison = replace(comparison, baseline=None)  # the file's own baseline is left out of this comparison
     # an override that one of the methods uses is not worth a word
     return Plan(comparison, tuple(_collapsed(variants)), base, tuple(sorted(set.intersection(*notices))))
+
+
+def cells(vary: Mapping[str, Sequence[Any]]) -> int:
+    """How many cells a comparison of such values has."""
+    return prod(len(values) for key, values in vary.items() if key != "seed")
 
 
 def _text(value: object) -> str:

@@ -1,0 +1,131 @@
+"""Whether the statistics hold: how often comparisons of equals reject, how often intervals hold the truth, how often a
+difference of the size that is called detectable is found.
+
+    scripts/bench statistics              the table of docs/statistics.md; about half an hour on one core
+    scripts/bench statistics rounds=50    the same with fewer rounds
+
+A world is drawn again for every round: questions in groups, answers of two rungs, runs that differ by their seed.
+Whether an answer is right depends on a normal score: what the rung is worth, plus the group's, the question's, the
+seed's and the answer's own part. So the truth is known in closed form. Everything goes through the code that `compare`
+calls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.estimates import Side, difference, measured
+from stepladder.evaluation.metrics import Accuracy, Mean
+from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task
+
+TASK = Task("Answer.", Choice(("yes", "no")))
+GRADED = Mean(lambda prediction, example: float(prediction.text))
+
+
+@dataclass(frozen=True)
+class World:
+    """`groups` of 1 to `widest` questions each (one each: no groups), `seeds` runs a rung.
+
+    worth: the normal score of a rung without difference; apart: what the second rung has more. group, question, seed,
+    answer: standard deviations of the parts; question and group are shared by both rungs.
+    """
+
+    name: str
+    groups: int
+    widest: int = 1
+    seeds: int = 1
+    graded: bool = False
+    mid_p: bool = False
+    worth: float = 0.8
+    group: float = 0.0
+    question: float = 0.8
+    seed: float = 0.0
+    answer: float = 0.8
+
+    @property
+    def spread(self) -> float:
+        return sqrt(self.group**2 + self.question**2 + self.seed**2 + self.answer**2)
+
+    def truth(self, apart: float = 0.0) -> float:
+        """The expected score of a rung over all questions, groups and seeds."""
+        return float(norm.cdf((self.worth + apart) / (sqrt(1 + self.spread**2) if self.graded else self.spread)))
+
+    def apart(self, gap: float) -> float:
+        """What a rung must have more to score `gap` more."""
+        scale = sqrt(1 + self.spread**2) if self.graded else self.spread
+        return float(norm.ppf(self.truth() + gap)) * scale - self.worth
+
+    def drawn(self, generator: np.random.Generator, apart: float = 0.0) -> tuple[Side, Side]:
+        """Two rungs, the second `apart` from the first, on questions drawn anew."""
+        sizes = generator.integers(1, self.widest + 1, self.groups)
+        place = np.repeat(np.arange(self.groups), sizes)
+        shared = generator.normal(0, self.group, self.groups)[place] + generator.normal(0, self.question, len(place))
+        groups = [f"g{p}" for p in place] if self.widest > 1 else [None] * len(place)
+        questions = tuple(Question(f"q{i}", "", group=group) for i, group in enumerate(groups))
+        examples = tuple(Example(question, ("yes",)) for question in questions)
+        probe = Probe("main", TASK, questions, Decoding("greedy"))
+        return self._side(generator, shared, 0.0, probe, examples), self._side(
+            generator, shared, apart, probe, examples
+        )
+
+    def _side(
+        self, generator: np.random.Generator, shared: Any, apart: float, probe: Probe, examples: tuple[Example, ...]
+    ) -> Side:
+        runs = []
+        for luck in generator.normal(0, self.seed, self.seeds):
+            score = self.worth + apart + luck + shared + generator.normal(0, self.answer, len(shared))
+            texts = [f"{x:.4f}" for x in norm.cdf(score)] if self.graded else ["yes" if s > 0 else "no" for s in score]
+            predictions = tuple(Prediction(e.question.id, text) for e, text in zip(examples, texts, strict=True))
+            runs.append(Answered(probe, predictions, examples))
+        return Side(GRADED if self.graded else Accuracy(), runs)
+
+
+WORLDS = (
+    World("right or wrong, exact McNemar", 1000),
+    World("right or wrong, mid-p", 1000, mid_p=True),
+    World("right or wrong, 100 questions, mid-p", 100, mid_p=True),
+    World("graded", 300, graded=True),
+    World("right or wrong, 100 groups", 100, 8, group=0.6),
+    World("graded, 100 groups", 100, 8, graded=True, group=0.6),
+    World("right or wrong, 20 groups", 20, 20, group=0.6),
+    World("right or wrong, 3 seeds", 500, seeds=3, seed=0.15),
+    World("right or wrong, 3 seeds that agree", 500, seeds=3),
+    World("right or wrong, 5 seeds", 500, seeds=5, seed=0.15),
+    World("graded, 3 seeds", 300, seeds=3, seed=0.15, graded=True),
+    World("right or wrong, 100 groups, 3 seeds", 100, 8, seeds=3, group=0.6, seed=0.15),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Shares of the rounds: equals that were told apart, truths that the interval of a score and of a difference held,
+    differences of the detectable size that were found."""
+
+    rejected: float
+    score_held: float
+    difference_held: float
+    detected: float
+
+
+def simulate(world: World, rounds: int, seed: int = 0) -> Found:
+    """What became of so many rounds, each a comparison of equals and one of rungs apart by the detectable
+    difference.""" generator = np.random.default_rng(seed)
+    rejected, score_held, difference_held, detected = [], [], [], []
+    for _ in range(rounds):
+        one, two = world.drawn(generator)
+        told = difference(two, one, seed=int(generator.integers(2**31)), mid_p=world.mid_p)
+        score = measured(one, seed=int(generator.integers(2**31)))
+        rejected.append(told.p < 0.05)
+        score_held.append(score.low <= world.truth() <= score.high)
+        one, two = world.drawn(generator, world.apart(min(told.detectable, 0.95 - world.truth())))
+        gap = world.truth(world.apart(min(told.detectable, 0.95 - world.truth()))) - world.truth()
+        shown = difference(two, one, seed=int(generator.integers(2**31)), mid_p=world.mid_p)
+        difference_held.append(shown.low <= gap <= shown.high)
+        detected.append(shown.p < 0.05)
+    return Found(*(float(np.mean(each)) for each in (rejected, score_held, difference_held, detected)))
