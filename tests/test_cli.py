@@ -131,7 +131,13 @@ def test_compare_ends_in_a_table_a_report_and_a_verdict(
     assert told["verdict"]["recommended"] == "linear"
     report = Path(told["report"])
     assert report.is_absolute()
-    assert "linear" in report.read_text(encoding="utf-8")
+    assert report.name == "report.html"
+    for text in (report.read_text(encoding="utf-8"), report.with_suffix(".md").read_text(encoding="utf-8")):
+        assert "Recommended: linear" in text
+    assert "stepladder compare dataset=file" in report.read_text(encoding="utf-8")
+    assert {each["point"]: each["found"] for each in told["checklist"]}["Evaluation is held out"] == "yes"
+    assert told["bills"]["unit"] == "s"
+    assert {"labels_used", "seconds_p50", "seconds_p95"} <= told["rows"][0]["costs"].keys()
     again = json.loads(outcome(capsys, words)[1])
     assert all(all(row["reused"].values()) for row in again["rows"])
     assert again["cells"] == told["cells"]

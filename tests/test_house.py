@@ -25,6 +25,8 @@ DOORS = {  # the only place, under src/stepladder, that imports the package
     "wandb": "runs/tracking.py",
     "optuna": "studies/sweep/",
     "psycopg": "studies/sweep/storage.py",
+    "jinja2": "studies/page/page.py",
+    "markupsafe": "studies/page/page.py",
     "transformers": "model/",
     "tokenizers": "model/",
     "llguidance": "model/",

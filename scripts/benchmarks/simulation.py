@@ -12,6 +12,7 @@ calls.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -25,6 +26,7 @@ from stepladder.evaluation.metrics import Accuracy, Mean
 from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task
 
 TASK = Task("Answer.", Choice(("yes", "no")))
+ROUNDS = 1000
 GRADED = Mean(lambda prediction, example: float(prediction.text))
 
 
@@ -114,8 +116,8 @@ class Found:
 
 
 def simulate(world: World, rounds: int, seed: int = 0) -> Found:
-    """What became of so many rounds, each a comparison of equals and one of rungs apart by the detectable
-    difference.""" generator = np.random.default_rng(seed)
+    """What became of so many rounds: each compares equals, and rungs apart by the detectable difference."""
+    generator = np.random.default_rng(seed)
     rejected, score_held, difference_held, detected = [], [], [], []
     for _ in range(rounds):
         one, two = world.drawn(generator)
@@ -129,3 +131,22 @@ def simulate(world: World, rounds: int, seed: int = 0) -> Found:
         difference_held.append(shown.low <= gap <= shown.high)
         detected.append(shown.p < 0.05)
     return Found(*(float(np.mean(each)) for each in (rejected, score_held, difference_held, detected)))
+
+
+def row(world: World, found: Found, rounds: int) -> str:
+    """A line of the table."""
+    shares = (found.rejected, found.score_held, found.difference_held, found.detected)
+    return f"| {world.name} | {rounds:,} | " + " | ".join(f"{100 * share:.1f}" for share in shares) + " |"
+
+
+def main(words: list[str]) -> None:
+    """Print the table, a line as soon as it is known."""
+    rounds = int(next((word.split("=")[1] for word in words if word.startswith("rounds=")), ROUNDS))
+    print("| what is compared | rounds | rejected, % | score held, % | difference held, % | detected, % |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for world in WORLDS:
+        print(row(world, simulate(world, rounds), rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

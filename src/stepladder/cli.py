@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -246,10 +247,20 @@ def compare(asked: Asked) -> dict[str, Any]:
         from stepladder.studies.tuned import tuned
 
         planned, tuning = tuned(planned, asked.words, asked.config_dir, around)
-    told = compare_planned(planned, around, tuning)
+    told = compare_planned(planned, around, tuning, _command(asked))
     _print_table(asked, told)
     _say(asked, f"report: {told['report']}")
     return told
+
+
+def _command(asked: Asked) -> str:
+    """The command line, to be said again; secrets masked."""
+    from stepladder.runs.masking import mask_arguments
+
+    own = ["--config-dir", str(asked.config_dir)] if asked.config_dir else []
+    trusted = [word for prefix in asked.trust for word in ("--trust", prefix)]
+    words = ["stepladder", asked.verb, *asked.words, *own, *trusted, "--outputs", str(asked.outputs)]
+    return shlex.join(mask_arguments(words))
 
 
 def _print_table(asked: Asked, told: Mapping[str, Any]) -> None:

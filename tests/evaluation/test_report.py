@@ -62,20 +62,58 @@ def test_markdown_has_the_verdict_and_a_whole_table_of_quality(comparison):
 
 def test_differences_are_to_the_baseline_and_to_the_rung_below(comparison):
     header, _, *rows = section(markdown(comparison), "Differences")
-    assert header == ["rung", "metric", "to zero_shot", "p", "to the rung below", "p below"]
-    tuned = next(row for row in rows if row[0].startswith("finetune") and row[1] == "accuracy")
-    assert tuned[2].startswith("+0.450 [+")
-    assert tuned[4].startswith("+0.250 [+")
-    assert tuned[3] == "< 0.001"
+    assert header[:5] == ["rung", "metric", "against", "difference", "adjusted p"]
+    assert header[5:] == ["better : worse", "n", "detectable", "found"]
+    first, second = (row for row in rows if row[0].startswith("finetune") and row[1] == "accuracy")
+    assert first[2:5] == ["zero_shot", first[3], "< 0.001"]
+    assert first[3].startswith("+0.450 [+")
+    assert second[2] == "rag¦k=[1]\\(http://x) &lt;b>, the rung below"
+    assert second[3].startswith("+0.250 [+")
+    assert first[-1] == second[-1] == "better"
     assert not any(row[0] == "zero_shot" for row in rows)
+
+
+def test_no_difference_found_stands_beside_what_could_have_been(right_wrong, comparison):
+    rungs = {"zero_shot": [right_wrong("10" * 50)], "rag": [right_wrong("01" * 50)]}
+    cells = compared({"accuracy": Accuracy()}, rungs, "zero_shot", "accuracy", seed=0)
+    found = verdict(cells, list(rungs), "accuracy", 0.02)
+    ((*_, detectable, told),) = section(markdown({**comparison, "cells": cells, "verdict": found}), "Differences")[2:]
+    assert told == "no difference found"
+    assert float(detectable) == pytest.approx(cells[1]["difference"]["accuracy"]["detectable"], abs=5e-4)
 
 
 def test_costs_are_means_over_seeds_and_blank_where_not_known(comparison):
     header, _, *rows = section(markdown(comparison), "Costs")
     assert header[0] == "rung"
-    assert rows[0][1:] == ["0", "", "31.5", "1.0", "0.2500"]
-    assert rows[2][1:] == ["4,884,480", "", "31.5", "1.0", "0.3750"]
+    assert rows[0][1:] == ["0", "31.5", "1.0", "0.2500"]
+    assert rows[2][1:] == ["4,884,480", "31.5", "1.0", "0.3750"]
     assert "read 503, kept 500" in markdown(comparison)
+
+
+def test_break_even_is_told_in_requests_or_never(comparison):
+    each = {
+        "name": "finetune",
+        "against": "zero_shot",
+        "setup": 90.0,
+        "saved": 0.1,
+        "saved_low": 0.05,
+        "saved_high": 0.2,
+    }
+    each |= {"requests": 900, "low": 450, "high": 1800, "until": None, "tokens_saved": 12.0}
+    rungs = {
+        name: {"setup": 1.0, "request": 0.1, "setup_seconds": 1.0, "labels": 9} for name in ("zero_shot", "finetune")
+    }
+    whole = {**comparison, "bills": {"unit": "s", "rungs": rungs}, "break_even": [each]}
+    (row,) = section(markdown(whole), "Break-even")[2:]
+    assert row[2:] == ["+0.450", "90", "0.1 [0.05, 0.2]", "900 [450, 1,800]", "12.0"]
+    for change, wanted in (
+        ({"requests": None, "low": None, "high": None}, "never"),
+        ({"high": None}, "900 [450, never]"),
+        ({"requests": None, "low": 450, "high": None}, "never [450, never]"),
+        ({"requests": None, "until": 77}, "cheaper up to 77 requests, then never"),
+    ):
+        (row,) = section(markdown({**whole, "break_even": [{**each, **change}]}), "Break-even")[2:]
+        assert row[5] == wanted
 
 
 def test_a_name_can_not_break_out_of_its_cell(comparison):

@@ -39,7 +39,8 @@ def test_every_rung_is_tuned_with_one_budget(capsys: pytest.CaptureFixture[str],
     ]
     assert len(on_test) == len(found["rows"])
     report = Path(found["report"]).read_text(encoding="utf-8")
-    assert "## Tuning" in report
+    assert 'id="tuning"' in report
+    assert "## Tuning" in Path(found["report"]).with_suffix(".md").read_text(encoding="utf-8")
     assert tuning["linear"]["overrides"][0] in report
 
 

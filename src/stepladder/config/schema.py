@@ -38,36 +38,13 @@ class Compute:
 
 
 @dataclass(frozen=True)
-class Prices:
-    """What things cost, all in one `currency`.
-
-    hour: of the machine that answers and trains; training_hour: of training, where that is another machine (null: as
-    `hour`). million_prompt_tokens, million_new_tokens: where answers are paid for by the token. label: of one labelled
-    row. Without any price, costs are told in seconds of the machine.
-    """
-
-    currency: str = "EUR"
-    hour: float = 0.0
-    training_hour: float | None = None
-    million_prompt_tokens: float = 0.0
-    million_new_tokens: float = 0.0
-    label: float = 0.0
-
-    def __post_init__(self) -> None:
-        names = ("hour", "training_hour", "million_prompt_tokens", "million_new_tokens", "label")
-        below = [name for name in names if (value := getattr(self, name)) is not None and not 0 <= value < float("inf")]
-        if below:
-            raise ConfigError([Fault(name, "a price is a number from 0", "give it as a number") for name in below])
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What `compare` varies: values by key, the first key slowest; and how it judges.
 
     tune: for each method a space, in the grammar of `sweep`, that is searched on validation rows before it is compared.
     target: a score of the main metric that is good enough; null asks instead for one within `margin` of the best.
-    mid_p, correction: of the tests. prices: what things cost, in one currency of your own. requests: how many questions
-    you expect to ask in all, null where you can not say.
+    mid_p, correction: of the tests. prices: what things cost (`stepladder.evaluation.costs.Prices`). requests: how
+    many questions you expect to ask in all, null where you can not say.
     """
 
     name: str
@@ -78,7 +55,7 @@ class Comparison:
     margin: float = 0.02
     mid_p: bool = False
     correction: Literal["holm", "benjamini_hochberg"] = "holm"
-    prices: Prices | None = None
+    prices: Any = None
     requests: float | None = None
 
     def __post_init__(self) -> None:

@@ -1,48 +1,41 @@
 """A comparison for people: Markdown for report.md, tables for the terminal.
 
-Knows the JSON object of `stepladder compare` and nothing behind it; computes no statistics. Names come from config and
-data, so they are escaped.
+Knows the exhibits of `sections` and draws them; computes no statistics. Names come from config and data, so they are
+escaped.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
-Rows = list[list[str]]
-COSTS = {
-    "trained_parameters": ("trained parameters", "{:,.0f}"),
-    "training_seconds": ("training s", "{:,.1f}"),
-    "prompt_tokens_per_question": ("prompt tokens/question", "{:,.1f}"),
-    "new_tokens_per_question": ("new tokens/question", "{:,.1f}"),
-    "seconds_per_question": ("s/question", "{:,.4f}"),
-}
-TUNED = (
-    "Every rung was tuned with the same budget, on the validation rows; each winner was then scored on the test rows."
-)
-NOTES = (
-    "Square brackets hold 95 % intervals. Differences are paired: both rungs answered the same questions. "
-    "p is two-sided, adjusted over all rungs by Holm's method; a large p does not show that there is no difference."
-)
+from stepladder.evaluation import sections
+from stepladder.evaluation.exhibits import Table
+
+SHORT = (sections.tuning, sections.quality, sections.differences, sections.costs, sections.break_even)
+WHOLE = (*SHORT[:-1], sections.bills, sections.break_even, sections.checklist)
 
 
-def markdown(comparison: Mapping[str, Any]) -> str:
-    """The text of report.md."""
+def markdown(comparison: Mapping[str, Any], exhibits: Sequence[tuple[str, Sequence[Mapping[str, Any]]]] = ()) -> str:
+    """The text of report.md; `exhibits` of suites by a title, as scores.json has them."""
     verdict = comparison["verdict"]
     parts = [f"# {_plain(comparison['study'])}", f"**Recommended: {_plain(verdict['recommended'] or 'none')}.** "]
     parts[-1] += _plain(verdict["reason"])
-    if comparison.get("tuning"):
-        parts += ["## Tuning", _markdown_table(*_tuning(comparison)), TUNED]
-    parts += ["## Quality", _markdown_table(*_quality(comparison))]
-    parts += ["## Differences", _markdown_table(*_differences(comparison)), NOTES]
-    parts += ["## Costs", _markdown_table(*_costs(comparison))]
-    rows = _row_account(comparison)
+    for title, lines in (("It rests on", "rests_on"), ("It would change with", "would_change")):
+        if verdict.get(lines):
+            parts += [f"{title}:", "\n".join(f"- {_plain(line)}" for line in verdict[lines])]
+    for table in _tables(comparison):
+        parts += [f"## {_plain(table.title)}", *_drawn(table.columns, table.rows, table.note)]
+    for title, found in exhibits:
+        parts.append(f"## {_plain(title)}")
+        for exhibit in found:
+            parts += [f"### {_plain(exhibit['title'])}", *_exhibit(exhibit)]
+    rows = sections.row_account(comparison)
     parts += ["## Rows", rows] if rows else []
     return "\n\n".join(parts) + "\n"
 
@@ -50,110 +43,48 @@ def markdown(comparison: Mapping[str, Any]) -> str:
 def table(comparison: Mapping[str, Any]) -> RenderableType:
     """The ladder, its differences, its costs and the verdict, for a terminal."""
     verdict = comparison["verdict"]
-    tuning = [_rich_table("Tuning", *_tuning(comparison))] if comparison.get("tuning") else []
     return Group(
-        *tuning,
-        _rich_table("Quality", *_quality(comparison)),
-        _rich_table("Differences", *_differences(comparison)),
-        _rich_table("Costs", *_costs(comparison)),
+        *(_rich_table(each) for each in _tables(comparison, SHORT)),
         Text(f"Recommended: {verdict['recommended'] or 'none'}", style="bold"),
         Text(verdict["reason"]),
     )
 
 
-def _quality(comparison: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    metrics = _metrics(comparison)
-    rows = [
-        [_named(cell, comparison), *(_interval(cell["scores"].get(metric), "{:.3f}") for metric in metrics)]
-        for cell in comparison["cells"]
-    ]
-    return ["rung", *metrics], rows
+def _tables(comparison: Mapping[str, Any], makers: Sequence[Callable[..., Table | None]] = WHOLE) -> Iterator[Table]:
+    for make in makers:
+        made = make(comparison)
+        if made is not None:
+            yield made
 
 
-def _tuning(comparison: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    main, rows = comparison["verdict"].get("metric") or _metrics(comparison)[0], []
-    for cell in comparison["cells"]:
-        found = comparison["tuning"].get(cell["name"], {})
-        value = "" if found.get("value") is None else f"{found['value']:.3f}"
-        cost = [
-            f"{found.get('trials', 0)}",
-            f"{found.get('seconds', 0.0):,.0f}",
-            f"{found.get('training_tokens', 0):,}",
-        ]
-        winner = " ".join(found.get("overrides", [])) or "nothing to tune"
-        rows.append([_named(cell, comparison), *cost, winner, value, _interval(cell["scores"].get(main), "{:.3f}")])
-    return ["rung", "trials", "s", "training tokens", "winner", "on validation", f"{main} on test"], rows
+def _exhibit(exhibit: Mapping[str, Any]) -> list[str]:
+    """A table as it is; curves as the points that they go through."""
+    if exhibit["kind"] == "table":
+        return _drawn(exhibit["columns"], exhibit["rows"], exhibit["note"])
+    rows = [[name, x, y] for name, points in exhibit["lines"].items() for x, y in points]
+    return _drawn(["line", exhibit["x"], exhibit["y"]], rows, exhibit["note"])
 
 
-def _differences(comparison: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    header = ["rung", "metric", f"to {comparison['baseline']}", "p", "to the rung below", "p below"]
-    rows = []
-    for cell in comparison["cells"]:
-        for metric in _metrics(comparison):
-            first = cell.get("difference", {}).get(metric)
-            second = cell.get("to_below", {}).get("difference", {}).get(metric)
-            if first or second:
-                rows.append([_named(cell, comparison), metric, *_difference(first), *_difference(second)])
-    return header, rows
+def _drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str) -> list[str]:
+    lines = [columns, ["---"] * len(columns), *([shown(field) for field in row] for row in rows)]
+    drawn = "\n".join("| " + " | ".join(_plain(field) for field in line) + " |" for line in lines)
+    return [drawn, _plain(note)] if note else [drawn]
 
 
-def _costs(comparison: Mapping[str, Any]) -> tuple[list[str], Rows]:
-    rows = []
-    for cell in comparison["cells"]:
-        runs: list[Mapping[str, Any]] = [row["costs"] for row in comparison["rows"] if row["name"] == cell["name"]]
-        found: list[list[float]] = [[run[cost] for run in runs if run.get(cost) is not None] for cost in COSTS]
-        shown = [
-            form.format(fmean(values)) if values else ""
-            for values, (_, form) in zip(found, COSTS.values(), strict=True)
-        ]
-        rows.append([_named(cell, comparison), *shown])
-    return ["rung", *(title for title, _ in COSTS.values())], rows
-
-
-def _row_account(comparison: Mapping[str, Any]) -> str:
-    """What the data's rows came to, in one sentence; every row of a comparison has the same data."""
-    found: Mapping[str, Any] = next((row["rows"] for row in comparison["rows"] if row.get("rows")), {})
-    return ", ".join(f"{name} {found[name]:,}" for name in found if isinstance(found[name], int))
-
-
-def _metrics(comparison: Mapping[str, Any]) -> list[str]:
-    """The main metric first, then the others as they come."""
-    names = dict.fromkeys(metric for cell in comparison["cells"] for metric in cell["scores"])
-    main = comparison["verdict"].get("metric")
-    return sorted(names, key=lambda name: name != main)
-
-
-def _named(cell: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    runs = sum(row["name"] == cell["name"] for row in comparison["rows"])
-    return str(cell["name"]) if runs < 2 else f"{cell['name']} ({runs} seeds)"
-
-
-def _difference(found: Mapping[str, Any] | None) -> list[str]:
-    if not found:
-        return ["", ""]
-    p = found["p_adjusted"]
-    return [_interval(found, "{:+.3f}"), "< 0.001" if p < 0.001 else f"{p:.3f}"]
-
-
-def _interval(found: Mapping[str, Any] | None, form: str) -> str:
-    if not found:
+def shown(field: Any) -> str:
+    """A cell as text: numbers to four figures, nothing for None."""
+    if field is None:
         return ""
-    value, low, high = (form.format(found[key] + 0.0) for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    return f"{field:.4g}" if isinstance(field, float) else str(field)
 
 
-def _markdown_table(header: Sequence[str], rows: Rows) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_plain(field) for field in line) + " |" for line in lines)
-
-
-def _rich_table(title: str, header: Sequence[str], rows: Rows) -> Table:
-    drawn = Table(title=title, title_justify="left")
-    for position, name in enumerate(header):
-        drawn.add_column(Text(name), justify="left" if position == 0 else "right")
-    for row in rows:
-        drawn.add_row(*(Text(field) for field in row))
-    return drawn
+def _rich_table(drawn: Table) -> RichTable:
+    made = RichTable(title=drawn.title, title_justify="left")
+    for position, name in enumerate(drawn.columns):
+        made.add_column(Text(name), justify="left" if position == 0 else "right")
+    for row in drawn.rows:
+        made.add_row(*(Text(shown(field)) for field in row))
+    return made
 
 
 def _plain(text: str) -> str:

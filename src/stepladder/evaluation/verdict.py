@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
+SHOWN = 3  # of the margins or targets that would turn the verdict
+
 
 def verdict(
     cells: Sequence[Mapping[str, Any]], order: Sequence[str], metric: str, margin: float, target: float | None = None
@@ -79,14 +81,17 @@ def _would_change(
     margin: float,
     target: float | None,
 ) -> Iterator[str]:
-    for cell in simpler:
-        name = cell["name"]
-        if target is not None:
-            yield f"A target of {cell['at_least'][metric]:.3f} or less: then {name} is enough."
-        elif name in gaps and gaps[name]["at_least"] < -margin:
-            yield f"A margin of {-gaps[name]['at_least']:.3f} or more: then {name} is enough."
-        if target is None and name in undecided and (needed := _questions(gaps[name], margin)):
-            yield f"About {needed:,} questions, if the figures stay as they are: then {name} is shown to be enough."
+    ways = [
+        (-gaps[cell["name"]]["at_least"] if target is None else -cell["at_least"][metric], cell["name"])
+        for cell in simpler
+        if target is not None or gaps[cell["name"]]["at_least"] < -margin
+    ]
+    for needed, name in sorted(ways)[:SHOWN]:
+        asked = f"A margin of {needed:.3f} or more" if target is None else f"A target of {-needed:.3f} or less"
+        yield f"{asked}: then {name} is enough."
+    for name in undecided if target is None else ():
+        if more := _questions(gaps[name], margin):
+            yield f"About {more:,} questions, if the figures stay as they are: then {name} is shown to be enough."
     if target is None and chosen is not None and "to_best" in chosen:
         slack = max(0.0, -gaps[chosen["name"]]["at_least"])
         yield f"A margin below {slack:.3f}: then {chosen['name']} is no longer shown to be enough."

@@ -68,7 +68,8 @@ class Run:
     @property
     def costs(self) -> dict[str, Any]:
         """What making the folders cost, whenever that was."""
-        trained = {"trained_parameters": 0, "training_tokens": 0, "training_seconds": 0.0}
+        trained: dict[str, Any] = {"trained_parameters": 0, "training_tokens": 0, "training_seconds": 0.0}
+        trained["labels_used"] = self.prepared.labels_used
         fitted = {k: v for k, v in self.fit.facts.items() if k != "seconds"}
         return {**trained, **fitted, "fit_seconds": self.fit.facts.get("seconds"), **self.predictions["main"].facts}
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from stepladder.runs.content import (
     task_content,
 )
 from stepladder.runs.experiment import Experiment
+from stepladder.runs.memory import peak
 from stepladder.runs.provenance import provenance
 from stepladder.runs.store import Form
 
@@ -61,6 +63,15 @@ class Prepared:
     def main(self) -> Probe:
         questions = tuple(example.question for example in self.examples)
         return Probe("main", self.data.task, questions, self.decoding)
+
+    @property
+    def labels_used(self) -> int:
+        """How many labelled rows the method reads: to learn from, to show, to choose by, or to look things up in."""
+        reads = frozenset(self.method.object.reads)
+        told = {e.question.id for e in self.data.train}
+        looked_up = "corpus" in reads and any(passage.id in told for passage in self.data.corpus)
+        chosen_by = len(self.data.validation) if "validation" in reads else 0
+        return (len(told) if "train" in reads or looked_up else 0) + chosen_by
 
     @property
     def main_suite(self) -> Component:
@@ -192,11 +203,13 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     method: Method = prepared.method.object
     resources = replace(resources, folder=folder, facts={}, judge=partial(_judged, prepared))
     started = time.perf_counter()
-    method.fit(prepared.data.training, resources, prepared.experiment.seed)
+    with peak() as memory:
+        method.fit(prepared.data.training, resources, prepared.experiment.seed)
     artefact = folder / "artefact"
     _empty(artefact)
     method.save(artefact)
-    return {**resources.facts, "seconds": round(time.perf_counter() - started, 3)}
+    most = {f"training_{name}": value for name, value in memory.items()}
+    return {**resources.facts, **most, "seconds": round(time.perf_counter() - started, 3)}
 
 
 def _judged(prepared: Prepared, ask: Callable[[Probe], Iterable[Prediction]]) -> dict[str, float]:
@@ -219,10 +232,11 @@ def predict(prepared: Prepared, probe: Probe, folder: Path, resources: Resources
     """Ask a fitted method and write predictions.jsonl. Returns what the answers cost."""
     method: Method = prepared.method.object
     resources = replace(resources, folder=folder, facts={})
-    predictions = list(method.predict(probe, resources))
+    with peak() as memory:
+        predictions = list(method.predict(probe, resources))
     _record(prepared, folder)
     write_lines(folder / "predictions.jsonl", (asdict(prediction) for prediction in predictions))
-    return _cost(predictions)
+    return {**_cost(predictions), **memory}
 
 
 def _cost(predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -236,8 +250,14 @@ def _cost(predictions: Sequence[Prediction]) -> dict[str, Any]:
         **totals,
         **{f"{name}_per_question": round(total / count, 3) for name, total in totals.items()},
         "seconds_per_question": sum(p.seconds for p in predictions) / count,
+        **{f"seconds_p{share}": _quantile([p.seconds for p in predictions], share) for share in (50, 95)},
         "failures": sum(p.failure is not None for p in predictions),
     }
+
+
+def _quantile(values: Sequence[float], percent: int) -> float:
+    """The smallest value that at least so many percent of the values do not exceed."""
+    return sorted(values)[max(0, ceil(len(values) * percent / 100) - 1)]
 
 
 def read_predictions(folder: Path) -> list[Prediction]:

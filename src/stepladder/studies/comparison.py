@@ -6,32 +6,41 @@ Knows runs and evaluation; what varies is planned in `variants`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stepladder.config.identity import digest
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.checklist import checklist
+from stepladder.evaluation.costs import Prices
 from stepladder.evaluation.estimates import Side, difference
 from stepladder.evaluation.ladder import Rules, compared
-from stepladder.evaluation.metrics import NotDefinedError
+from stepladder.evaluation.metrics import Metric, NotDefinedError
 from stepladder.evaluation.report import markdown
 from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.verdict import verdict
 from stepladder.files import read_json, write_text
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare, read_predictions
+from stepladder.studies.evidence import confusions, evidence, facts, shown_rows, spent
+from stepladder.studies.page.ladder import page, suites_told
 from stepladder.studies.variants import Plan, Variant
 
 VERSION = 2
 """Raised when the same scores are judged in another way."""
+JUDGED = ("cells", "verdict", "rules", "bills", "break_even")
+"""What of a judgement is part of the object that is printed."""
 
 
-def compare(planned: Plan, around: Circumstances, tuning: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def compare(
+    planned: Plan, around: Circumstances, tuning: Mapping[str, Any] | None = None, command: str | None = None
+) -> dict[str, Any]:
     """Run every variant and judge them on the same questions. Returns the object that `compare --json` prints, and
-    leaves it in the study's folder as comparison.json, with report.md for people. `tuning` tells how cells were tuned.
+    leaves it in the study's folder as comparison.json, with report.html and report.md for people. `tuning` tells how
+    cells were tuned, `command` how the comparison was asked for.
 
     Raises UserError before the first run where a variant can not run, or where questions differ.
     """
@@ -48,10 +57,24 @@ def compare(planned: Plan, around: Circumstances, tuning: Mapping[str, Any] | No
     variants, runs = _distinct(planned.variants, runs)
     folder = around.store.study(study)
     folder.mkdir(parents=True, exist_ok=True)
-    judged = _judged(planned, variants, runs, baseline, folder / "judged.json", seed=int(digest(study)[:8], 16))
-    whole = {"study": study, "report": str(folder / "report.md"), "baseline": baseline, **judged}
+    judge = Judge(planned, variants, runs, baseline, tuning or {}, seed=int(digest(study)[:8], 16))
+    kept = _kept(judge, folder / "judged.json")
+    rows = [
+        {"name": v.name, "overrides": list(v.overrides), "seed": v.seed, **run.as_dict(), **told}
+        for v, run, told in zip(variants, runs, kept["differences"], strict=True)
+    ]
+    whole: dict[str, Any] = {
+        "study": study,
+        "report": str(folder / "report.html"),
+        "baseline": baseline,
+        "command": command,
+    }
+    whole |= {"rows": rows, **{name: kept[name] for name in JUDGED}}
     whole |= {"tuning": tuning} if tuning else {}
-    write_text(folder / "report.md", markdown(whole))
+    whole["checklist"] = checklist(whole, facts(planned, variants, runs))
+    beside = evidence(planned, variants, runs, kept)
+    write_text(folder / "report.html", page(whole, beside))
+    write_text(folder / "report.md", markdown(whole, suites_told(beside)))
     write_text(folder / "comparison.json", json.dumps(whole, indent=1, ensure_ascii=False))
     return whole
 
@@ -94,49 +117,84 @@ def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Va
     return [variant for variant, _ in kept], [run for _, run in kept]
 
 
-def _judged(
-    planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], baseline: str, kept: Path, seed: int
+def _kept(judge: Judge, file: Path) -> dict[str, Any]:
+    """What was judged before of the same scores is read back from the file."""
+    found = read_json(file)
+    if found is None or found.get("of") != judge.of:
+        found = {"of": judge.of, **judge()}
+        write_text(file, json.dumps(found, ensure_ascii=False))
+    return found
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Finished runs and how they are to be judged."""
+
+    planned: Plan
+    variants: Sequence[Variant]
+    runs: Sequence[Run]
+    baseline: str
+    tuning: Mapping[str, Any]
+    seed: int
+
+    @property
+    def of(self) -> str:
+        """What the judgement depends on."""
+        pairs = zip(self.variants, self.runs, strict=True)
+        names = [(variant.name, variant.seed, run.score.key, run.fit.folder.name) for variant, run in pairs]
+        searched = {name: found.get("seconds") for name, found in self.tuning.items()}
+        rules = asdict(self.planned.comparison)
+        return digest({"version": VERSION, "runs": names, "baseline": self.baseline, "by": rules, "search": searched})
+
+    def __call__(self) -> dict[str, Any]:
+        suite, comparison = _main_suite(self.runs[0]), self.planned.comparison
+        answered = [_answered(run) for run in self.runs]
+        rungs: dict[str, list[Answered]] = {}
+        seeds: dict[str, list[int]] = {}
+        for variant, answers in zip(self.variants, answered, strict=True):
+            rungs.setdefault(variant.name, []).append(answers)
+            seeds.setdefault(variant.name, []).append(variant.seed)
+        metrics = {name: m for name, m in suite.metrics.items() if all(name in _own(run) for run in self.runs)}
+        main = suite.main or next(iter(metrics))
+        rules = Rules(comparison.mid_p, comparison.correction)
+        cells = compared(metrics, rungs, self.baseline, main, self.seed, rules)
+        for cell in cells:
+            cell["seeds"] = seeds[cell["name"]]
+        chosen = verdict(cells, list(rungs), main, comparison.margin, comparison.target)
+        prices = comparison.prices or Prices()
+        first = chosen["recommended"] or chosen["best"]
+        return {
+            "cells": cells,
+            "verdict": chosen,
+            "rules": asdict(rules),
+            "differences": list(self._differences(metrics, answered, rungs, seeds, rules)),
+            **spent(self.variants, self.runs, answered, self.tuning, prices, metrics[main], self.seed),
+            "rows": shown_rows(self.variants, answered, metrics[main], self.baseline, first),
+            "confusions": confusions(self.variants, answered),
+        }
+
+    def _differences(
+        self,
+        metrics: Mapping[str, Metric],
+        answered: Sequence[Answered],
+        rungs: Mapping[str, Sequence[Answered]],
+        seeds: Mapping[str, Sequence[int]],
+        rules: Rules,
+    ) -> Iterator[dict[str, Any]]:
+        """Each run to the baseline's run of its seed, or to the first; none for the baseline itself."""
+        for variant, answers in zip(self.variants, answered, strict=True):
+            if variant.name == self.baseline:
+                yield {}
+                continue
+            own = seeds[self.baseline]
+            same_seed = own.index(variant.seed) if variant.seed in own else 0
+            against = rungs[self.baseline][same_seed]
+            yield {"difference": _difference(metrics, answers, against, self.seed, rules)}
+
+
+def _difference(
+    metrics: Mapping[str, Metric], ours: Answered, theirs: Answered, seed: int, rules: Rules
 ) -> dict[str, Any]:
-    """Rows, cells and verdict. What was judged before of the same scores is read back from the file `kept`."""
-    names = [(variant.name, variant.seed, run.score.key) for variant, run in zip(variants, runs, strict=True)]
-    of = digest({"version": VERSION, "runs": names, "baseline": baseline, "comparison": asdict(planned.comparison)})
-    found = read_json(kept)
-    if found is None or found.get("of") != of:
-        found = {"of": of, **_judge(planned, variants, runs, baseline, seed)}
-        write_text(kept, json.dumps(found, ensure_ascii=False))
-    rows = [
-        {"name": v.name, "overrides": list(v.overrides), "seed": v.seed, **run.as_dict(), **told}
-        for v, run, told in zip(variants, runs, found["differences"], strict=True)
-    ]
-    return {"rows": rows, "cells": found["cells"], "verdict": found["verdict"]}
-
-
-def _judge(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], baseline: str, seed: int) -> dict[str, Any]:
-    suite = _main_suite(runs[0])
-    answered = [_answered(run) for run in runs]
-    rungs: dict[str, list[Answered]] = {}
-    seeds: dict[str, list[int]] = {}
-    for variant, answers in zip(variants, answered, strict=True):
-        rungs.setdefault(variant.name, []).append(answers)
-        seeds.setdefault(variant.name, []).append(variant.seed)
-    metrics = {name: m for name, m in suite.metrics.items() if all(name in _own(run) for run in runs)}
-    main = suite.main or next(iter(metrics))
-    rules = Rules(planned.comparison.mid_p, planned.comparison.correction)
-    cells = compared(metrics, rungs, baseline, main, seed, rules)
-    for cell in cells:
-        cell["seeds"] = seeds[cell["name"]]
-    differences: list[dict[str, Any]] = []
-    for variant, answers in zip(variants, answered, strict=True):
-        differences.append({})
-        if variant.name != baseline:
-            same_seed = seeds[baseline].index(variant.seed) if variant.seed in seeds[baseline] else 0
-            against = rungs[baseline][same_seed]
-            differences[-1]["difference"] = _difference(metrics, answers, against, seed, rules)
-    chosen = verdict(cells, list(rungs), main, planned.comparison.margin, planned.comparison.target)
-    return {"cells": cells, "verdict": chosen, "differences": differences}
-
-
-def _difference(metrics: Any, ours: Answered, theirs: Answered, seed: int, rules: Rules) -> dict[str, Any]:
     found = {}
     for name, metric in metrics.items():
         try:

@@ -102,7 +102,7 @@ def test_several_objectives_end_in_a_front(capsys: pytest.CaptureFixture[str], t
     }
     assert {tuple(b["value"]) for b in told["best"]} == wanted
     assert told["test"] is None
-    assert "<h2>Front</h2>" in Path(told["report"]).read_text(encoding="utf-8")
+    assert ">Front</h2>" in Path(told["report"]).read_text(encoding="utf-8")
     assert all(
         yaml.safe_load(f.read_text())["rows"] != "test" for f in (tmp_path / "predictions").glob("*/config.yaml")
     )

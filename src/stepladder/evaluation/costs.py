@@ -1,0 +1,178 @@
+"""What rungs cost, and after how many requests a dearer beginning has paid for itself.
+
+Knows prices, seconds, tokens and labels as numbers; knows no run and no page. Without prices the unit is a second of
+the machine, and a label is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from stepladder.errors import ConfigError, Fault
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.resampling import Floats, bootstrap_sums, widened
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What things cost, all in one `currency`.
+
+    hour: of the machine that answers and trains; training_hour: of training, where that is another machine (None: as
+    `hour`). million_prompt_tokens, million_new_tokens: where answers are paid for by the token. label: of one labelled
+    row. With no price at all, costs are told in seconds of the machine.
+    """
+
+    currency: str = "EUR"
+    hour: float = 0.0
+    training_hour: float | None = None
+    million_prompt_tokens: float = 0.0
+    million_new_tokens: float = 0.0
+    label: float = 0.0
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in asdict(self).items() if name != "currency" and value is not None}
+        wrong = [name for name, value in given.items() if not 0 <= value < float("inf")]
+        if wrong:
+            raise ConfigError([Fault(name, f"{given[name]} is no price", "give a number from 0") for name in wrong])
+
+    @property
+    def known(self) -> bool:
+        return any(value for name, value in asdict(self).items() if name != "currency")
+
+    @property
+    def unit(self) -> str:
+        return self.currency if self.known else "s"
+
+    def setup(self, seconds: float, labels: float) -> float:
+        """What it takes before the first request: seconds of fitting and searching, labelled rows."""
+        if not self.known:
+            return seconds
+        hour = self.hour if self.training_hour is None else self.training_hour
+        return seconds / 3600 * hour + labels * self.label
+
+    def request(self, seconds: Any, prompt_tokens: Any, new_tokens: Any) -> Any:
+        """What a request takes; numbers, or arrays of them."""
+        if not self.known:
+            return seconds
+        tokens = prompt_tokens * self.million_prompt_tokens + new_tokens * self.million_new_tokens
+        return seconds / 3600 * self.hour + tokens / 1e6
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What one rung took, means over its runs: before the first request, and for each question, shape (n,) in the order
+    of the sorted ids. `tuned` tells whether a model was trained."""
+
+    setup_seconds: float
+    labels: float
+    seconds: Floats
+    prompt_tokens: Floats
+    new_tokens: Floats
+    tuned: bool
+
+    @classmethod
+    def of(cls, runs: Sequence[Answered], costs: Sequence[Mapping[str, Any]], sweep_seconds: float = 0.0) -> Spending:
+        """From a rung's answers and the costs of its runs. A fit counts whole: loading and validation too."""
+        fits = [float(cost.get("fit_seconds") or cost.get("training_seconds") or 0.0) for cost in costs]
+        order = [np.argsort(run.ids) for run in runs]
+
+        def mean(name: str) -> Floats:
+            by_run = [np.array([getattr(p, name) for p in run.predictions], dtype=np.float64) for run in runs]
+            return np.asarray(np.mean([each[o] for each, o in zip(by_run, order, strict=True)], axis=0))
+
+        return cls(
+            setup_seconds=float(np.mean(fits)) + sweep_seconds,
+            labels=float(np.mean([cost.get("labels_used") or 0 for cost in costs])),
+            seconds=mean("seconds"),
+            prompt_tokens=mean("prompt_tokens"),
+            new_tokens=mean("new_tokens"),
+            tuned=any(cost.get("training_tokens") for cost in costs),
+        )
+
+    @property
+    def prompted(self) -> bool:
+        """Whether a language model is asked that nobody tuned."""
+        return not self.tuned and bool(self.prompt_tokens.any())
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """When `name`, dearer to set up than `against` by `setup`, has paid for that by what it saves a request.
+
+    saved: a request, with its 95 % interval over the questions, groups drawn whole. requests: how many it takes, with
+    the interval that follows; None is never. until: where the other way round a cheaper beginning is used up.
+    """
+
+    name: str
+    against: str
+    setup: float
+    saved: float
+    saved_low: float
+    saved_high: float
+    requests: int | None
+    low: int | None
+    high: int | None
+    until: int | None
+    tokens_saved: float
+
+
+def break_even(
+    name: str, tuned: Spending, against: str, prompted: Spending, prices: Prices, clusters: Any, seed: int
+) -> BreakEven:
+    """Requests = difference of the setups / difference of the requests; the same questions on both sides."""
+    setup = prices.setup(tuned.setup_seconds, tuned.labels) - prices.setup(prompted.setup_seconds, prompted.labels)
+    each = _request(prompted, prices) - _request(tuned, prices)
+    sums = bootstrap_sums(np.column_stack([each, np.ones(len(each))]), clusters, seed)
+    units = len(each) if clusters is None else int(clusters.max()) + 1
+    low, high = (float(q) for q in np.quantile(widened(sums[:, 0] / sums[:, 1], units), [0.025, 0.975]))
+    saved = float(each.mean())
+    low, high = min(low, saved), max(high, saved)
+    return BreakEven(
+        name,
+        against,
+        setup,
+        saved,
+        low,
+        high,
+        requests=_requests(setup, saved),
+        low=_requests(setup, high),
+        high=_requests(setup, low),
+        until=ceil(setup / saved) if setup < 0 and saved < 0 else None,
+        tokens_saved=float(np.mean(prompted.prompt_tokens - tuned.prompt_tokens)),
+    )
+
+
+def break_evens(spent: Mapping[str, Spending], prices: Prices, clusters: Any, seed: int) -> list[dict[str, Any]]:
+    """Every tuned rung against every prompted one, as plain data."""
+    return [
+        asdict(break_even(name, tuned, against, prompted, prices, clusters, seed))
+        for name, tuned in spent.items()
+        if tuned.tuned
+        for against, prompted in spent.items()
+        if prompted.prompted
+    ]
+
+
+def bill(spent: Spending, prices: Prices) -> dict[str, float]:
+    """A rung's setup and its mean request, in the prices' unit."""
+    return {
+        "setup": prices.setup(spent.setup_seconds, spent.labels),
+        "request": float(np.mean(_request(spent, prices))),
+        "setup_seconds": spent.setup_seconds,
+        "labels": spent.labels,
+    }
+
+
+def _request(spent: Spending, prices: Prices) -> Floats:
+    return np.asarray(prices.request(spent.seconds, spent.prompt_tokens, spent.new_tokens), dtype=np.float64)
+
+
+def _requests(setup: float, saved: float) -> int | None:
+    if saved > 0:
+        return max(0, ceil(setup / saved - 1e-9))
+    return 0 if setup <= 0 and saved == 0 else None

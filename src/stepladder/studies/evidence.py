@@ -1,0 +1,121 @@
+"""What stands beside a comparison's figures in its report: rows, suites, confusions, costs, and how all was made.
+
+Knows finished runs and their folders; draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.checklist import Facts
+from stepladder.evaluation.confusion import confusion
+from stepladder.evaluation.costs import Prices, Spending, bill, break_evens
+from stepladder.evaluation.estimates import Side
+from stepladder.evaluation.metrics import Metric
+from stepladder.files import read_json
+from stepladder.records import Choice
+from stepladder.runs.masking import mask
+from stepladder.runs.run import Run
+from stepladder.studies.page.ladder import Evidence, Suite
+from stepladder.studies.page.rows import rows
+from stepladder.studies.variants import Plan, Variant
+
+
+def titles(variants: Sequence[Variant]) -> list[str]:
+    """What each run is called: its cell, and its seed where the cell has several runs."""
+    names = [variant.name for variant in variants]
+    return [v.name if names.count(v.name) == 1 else f"{v.name}, seed {v.seed}" for v in variants]
+
+
+def spent(
+    variants: Sequence[Variant],
+    runs: Sequence[Run],
+    answered: Sequence[Answered],
+    tuning: Mapping[str, Any],
+    prices: Prices,
+    metric: Metric,
+    seed: int,
+) -> dict[str, Any]:
+    """The bills of all rungs in one unit, and when tuned ones have paid for themselves."""
+    spending: dict[str, Spending] = {}
+    for name in dict.fromkeys(variant.name for variant in variants):
+        own = [at for at, variant in enumerate(variants) if variant.name == name]
+        seconds = float(tuning.get(name, {}).get("seconds") or 0.0)
+        spending[name] = Spending.of([answered[at] for at in own], [runs[at].costs for at in own], seconds)
+    told = {"unit": prices.unit, "rungs": {name: bill(each, prices) for name, each in spending.items()}}
+    clusters = Side(metric, answered[0]).clusters
+    return {"bills": told, "break_even": break_evens(spending, prices, clusters, seed)}
+
+
+def shown_rows(
+    variants: Sequence[Variant], answered: Sequence[Answered], metric: Metric, baseline: str, first: str
+) -> dict[str, Any]:
+    """The rows for the page's script: each run beside the run of the rung below with its seed, or the first of it."""
+    names = [variant.name for variant in variants]
+    rungs = list(dict.fromkeys(names))
+
+    def run_of(rung: str, seed: int) -> int:
+        own = [at for at, name in enumerate(names) if name == rung]
+        return next((at for at in own if variants[at].seed == seed), own[0])
+
+    below = [run_of(rungs[max(0, rungs.index(v.name) - 1)], v.seed) for v in variants]
+    named = dict(zip(titles(variants), answered, strict=True))
+    return rows(named, metric, below, names.index(baseline), names.index(first))
+
+
+def confusions(variants: Sequence[Variant], answered: Sequence[Answered]) -> dict[str, list[dict[str, Any]]]:
+    """What is taken for what, of the first run of every rung."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for variant, answers, title in zip(variants, answered, titles(variants), strict=True):
+        if not any(other.split(", seed ")[0] == variant.name for other in found):
+            found[title] = [table.as_dict() for table in confusion(answers)]
+    return {title: tables for title, tables in found.items() if tables}
+
+
+def suites(variants: Sequence[Variant], runs: Sequence[Run]) -> list[Suite]:
+    """What the suites beside the main one found, run by run."""
+    found = []
+    for title, run in zip(titles(variants), runs, strict=True):
+        stored = read_json(run.score.folder / "scores.json") or {}
+        main = next(iter(run.prepared.suites))
+        for name in run.prepared.suites:
+            exhibits = stored.get("exhibits", {}).get(name, [])
+            if name != main or exhibits:
+                metrics = {} if name == main else run.scores.get(name, {})
+                found.append(Suite(title, name, metrics, exhibits))
+    return found
+
+
+def facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) -> Facts:
+    """What the list of points asks of the data."""
+    prepared = runs[0].prepared
+    answer = prepared.data.task.answer
+    by_suite: dict[str, dict[str, Any]] = {}
+    for variant, run in zip(variants, runs, strict=True):
+        for name in [*run.prepared.suites][1:]:
+            if run.scores.get(name):
+                by_suite.setdefault(name, {}).setdefault(variant.name, run.scores[name])
+    return Facts(
+        train=len(prepared.data.train),
+        validation=len(prepared.data.validation),
+        labels=len(answer.labels) if isinstance(answer, Choice) and answer.labels else None,
+        rows=prepared.data.accounts.as_dict(),
+        decoding=prepared.decoding.mode,
+        requests=planned.comparison.requests,
+        suites=by_suite,
+    )
+
+
+def evidence(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], kept: Mapping[str, Any]) -> Evidence:
+    """All of it; `kept` has what was made of the predictions: rows and confusions."""
+    last = runs[-1]
+    provenance = read_json(last.score.folder / "provenance.json") or {}
+    texts = {"Configuration": mask(yaml.safe_dump(dict(planned.config), sort_keys=False, allow_unicode=True))}
+    for title, run in zip(titles(variants), runs, strict=True):
+        config = run.prepared.experiment.as_config()
+        texts[f"Experiment: {title}"] = mask(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    return Evidence(kept["rows"], suites(variants, runs), kept["confusions"], texts, provenance)

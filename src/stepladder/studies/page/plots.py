@@ -1,0 +1,285 @@
+"""Plots as SVG: points, lines, bars and whiskers on scaled axes. Knows numbers and names; knows no trial and no
+rung."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TypeAlias
+
+from stepladder.evaluation.exhibits import Curves
+
+Value: TypeAlias = str | int | float | bool | None
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 260, 80, 20, 12, 44
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From a value to a share of the axis, 0 to 1, with the values that are written at it."""
+
+    ticks: tuple[tuple[float, str], ...]
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    places: Mapping[str, float] | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[Value], log: bool = False) -> Axis:
+        """An axis that holds all of `values`: numbers by size, anything else side by side in order of appearance."""
+        numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(numbers) < len(values) or not values:
+            texts = list(dict.fromkeys(str(v) for v in values))
+            places = {text: (at + 0.5) / len(texts) for at, text in enumerate(texts)}
+            return cls(tuple((place, text) for text, place in places.items()), places=places)
+        scaled = [math.log(n) for n in numbers] if log else numbers
+        low, high = min(scaled), max(scaled)
+        room = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
+        low, high = low - room, high + room
+        marks = _powers(math.exp(low), math.exp(high)) if log else _round_steps(low, high)
+        places_ = [((math.log(m) if log else m) - low) / (high - low) for m in marks]
+        ticks = tuple((place, f"{m:.4g}") for place, m in zip(places_, marks, strict=True))
+        return cls(ticks, low, high, log)
+
+    def __call__(self, value: Value) -> float:
+        if self.places is not None:
+            return self.places[str(value)]
+        number = float(value)  # type: ignore[arg-type]
+        return ((math.log(number) if self.log else number) - self.low) / (self.high - self.low)
+
+
+def _round_steps(low: float, high: float) -> list[float]:
+    """Some four to eight values between, at steps of 1, 2 or 5 times a power of ten."""
+    raw = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * each for each in (1, 2, 5, 10) if power * each >= raw * 0.999)
+    return [round(step * n, 12) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """Powers of ten between, finer where there are few of them."""
+    whole = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10))):
+        found = [each * 10.0**n for n in whole for each in digits if low <= each * 10.0**n <= high]
+        if len(found) >= 3:
+            return found
+    return _round_steps(low, high)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point with what is told of it; `kind` is its class in the page's style."""
+
+    x: Value
+    y: Value
+    told: str
+    kind: str = "complete"
+
+
+def scatter(marks: Sequence[Mark], x: str, y: str, log: bool = False, steps: Sequence[tuple[Value, Value]] = ()) -> str:
+    """Points over two axes, with a stepped line through `steps`."""
+    across = Axis.of([m.x for m in marks] + [s[0] for s in steps], log)
+    up = Axis.of([m.y for m in marks] + [s[1] for s in steps])
+    parts = [_axes(across, up, x, y)]
+    if steps:
+        first, *others = [(_x(across(a)), _y(up(b))) for a, b in steps]
+        path = f"M{first[0]:.1f} {first[1]:.1f}" + "".join(f"H{a:.1f}V{b:.1f}" for a, b in others)
+        parts.append(f'<path class="line" d="{path}"/>')
+    parts += [
+        f'<circle class="{m.kind}" cx="{_x(across(m.x)):.1f}" cy="{_y(up(m.y)):.1f}" r="4">'
+        f"<title>{escape(m.told)}</title></circle>"
+        for m in marks
+    ]
+    return _svg(parts)
+
+
+def lines(curves: Mapping[str, tuple[Mapping[int, float], str]], x: str, y: str) -> str:
+    """A curve a name: its values by step, and its class."""
+    across = Axis.of([step for curve, _ in curves.values() for step in curve])
+    up = Axis.of([value for curve, _ in curves.values() for value in curve.values() if math.isfinite(value)])
+    parts = [_axes(across, up, x, y)]
+    for name, (curve, kind) in curves.items():
+        points = [(across(s), up(v)) for s, v in sorted(curve.items()) if math.isfinite(v)]
+        path = " ".join(f"{_x(a):.1f},{_y(b):.1f}" for a, b in points)
+        parts.append(f'<polyline class="{kind}" points="{path}"><title>{escape(name)}</title></polyline>')
+        parts += [f'<circle class="{kind}" cx="{_x(a):.1f}" cy="{_y(b):.1f}" r="2"/>' for a, b in points]
+    return _svg(parts)
+
+
+def bars(shares: Mapping[str, float]) -> str:
+    """A bar a name, the longest first."""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    longest, parts = max(shares.values()) or 1.0, []
+    for at, (name, share) in enumerate(ordered):
+        top, width = TOP + at * 26, (WIDTH - 300) * share / longest
+        parts.append(f'<text x="200" y="{top + 14}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<rect class="bar" x="208" y="{top}" width="{width:.1f}" height="18"/>')
+        parts.append(f'<text x="{214 + width:.1f}" y="{top + 14}">{share:.2f}</text>')
+    return _svg(parts, TOP * 2 + 26 * len(ordered))
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """A value with its interval, at `x` where there is such an axis."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    x: float = 0.0
+    best: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "best" if self.best else "plain"
+
+    @property
+    def told(self) -> str:
+        return f"{self.name}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def against(whiskers: Sequence[Whisker], x: str, y: str, guides: Mapping[str, float]) -> str:
+    """Values with intervals over a cost that is drawn by its logarithm, each with its name; `guides` are level."""
+    height, least = 340, min((w.x for w in whiskers if w.x > 0), default=1.0)
+    across = Axis.of([max(w.x, least) for w in whiskers], log=True)
+    up = Axis.of([*(w.low for w in whiskers), *(w.high for w in whiskers), *guides.values()])
+    parts = [_axes(across, up, x, y, height)]
+    for name, level in guides.items():
+        at = _y(up(level), height)
+        parts.append(f'<path class="guide" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text class="soft" x="{WIDTH - RIGHT}" y="{at - 4:.1f}" text-anchor="end">{escape(name)}</text>')
+    taken: list[tuple[float, float, float]] = []
+    for each in sorted(whiskers, key=lambda w: -w.value):
+        a, b = _x(across(max(each.x, least))), _y(up(each.value), height)
+        low, high = _y(up(each.low), height), _y(up(each.high), height)
+        parts.append(f'<path class="whisker {each.kind}" d="M{a:.1f} {low:.1f}V{high:.1f}M{a - 4:.1f} {low:.1f}h8"/>')
+        parts.append(f'<path class="whisker {each.kind}" d="M{a - 4:.1f} {high:.1f}h8"/>')
+        dot = f'<circle class="{each.kind}" cx="{a:.1f}" cy="{b:.1f}" r="5">'
+        parts.append(f"{dot}<title>{escape(each.told)}</title></circle>")
+        parts.append(_label(each, a, b, taken))
+    return _svg(parts, height, f"{y} with 95 % intervals against {x}: " + "; ".join(w.told for w in whiskers))
+
+
+def _label(each: Whisker, a: float, b: float, taken: list[tuple[float, float, float]]) -> str:
+    """The name beside its point, on the side that has room and below what was written there before."""
+    name = each.name if len(each.name) <= 34 else f"{each.name[:33]}…"
+    wide, left = 6.2 * len(name), a > (LEFT + WIDTH - RIGHT) / 2
+    begin = a - 9 - wide if left else a + 9
+    line = b + 4
+    while any(begin < right and begin + wide > start and abs(line - other) < 12 for start, right, other in taken):
+        line += 12
+    taken.append((begin, begin + wide, line))
+    weight = ' class="chosen"' if each.best else ""
+    anchor = ' text-anchor="end"' if left else ""
+    return f'<text{weight} x="{a - 9 if left else a + 9:.1f}" y="{line:.1f}"{anchor}>{escape(name)}</text>'
+
+
+def forest(whiskers: Sequence[Whisker], x: str, zero: float | None = 0.0) -> str:
+    """A row a name: its value and interval over one axis, beside a line at `zero`."""
+    room, left = 26, 210
+    ends = [*(w.low for w in whiskers), *(w.high for w in whiskers), *([] if zero is None else [zero])]
+    axis, bottom = Axis.of(ends), TOP + room * len(whiskers)
+
+    def place(value: float) -> float:
+        return left + axis(value) * (WIDTH - RIGHT - left)
+
+    parts = [f'<path class="axis" d="M{left} {bottom}H{WIDTH - RIGHT}"/>']
+    for share, text in axis.ticks:
+        at = left + share * (WIDTH - RIGHT - left)
+        parts.append(f'<path class="grid" d="M{at:.1f} {TOP}V{bottom}"/>')
+        parts.append(f'<text class="soft" x="{at:.1f}" y="{bottom + 14}" text-anchor="middle">{text}</text>')
+    if zero is not None:
+        parts.append(f'<path class="guide" d="M{place(zero):.1f} {TOP}V{bottom}"/>')
+    for row, each in enumerate(whiskers):
+        at, name = TOP + room * (row + 0.5), each.name if len(each.name) <= 32 else f"{each.name[:31]}…"
+        weight = ' class="chosen"' if each.best else ""
+        parts.append(f'<text{weight} x="{left - 10}" y="{at + 4}" text-anchor="end">{escape(name)}</text>')
+        line = f"M{place(each.low):.1f} {at}H{place(each.high):.1f}"
+        parts.append(f'<path class="whisker {each.kind}" d="{line}"/>')
+        dot = f'<circle class="{each.kind}" cx="{place(each.value):.1f}" cy="{at}" r="4.5">'
+        parts.append(f"{dot}<title>{escape(each.told)}</title></circle>")
+    parts.append(f'<text x="{(left + WIDTH) / 2}" y="{bottom + 32}" text-anchor="middle">{escape(x)}</text>')
+    return _svg(parts, bottom + 40, f"{x}, with 95 % intervals: " + "; ".join(w.told for w in whiskers))
+
+
+def curves(drawn: Curves) -> str:
+    """An exhibit's lines through their points, told apart by colour and by a list of names."""
+    points = [point for line in drawn.lines.values() for point in line if all(math.isfinite(v) for v in point)]
+    if not points:
+        return _svg([f'<text x="20" y="{TOP + 14}">no points</text>'], 40, drawn.title)
+    both = [value for point in points for value in point]
+    across = Axis.of(both if drawn.diagonal else [a for a, _ in points])
+    up = Axis.of(both if drawn.diagonal else [b for _, b in points])
+    rows = math.ceil(len(drawn.lines) / 3)
+    height = HEIGHT + (18 * rows if len(drawn.lines) > 1 else 0)
+    parts = [_axes(across, up, drawn.x, drawn.y)]
+    if drawn.diagonal:
+        low, high = min(both), max(both)
+        ends = f"M{_x(across(low)):.1f} {_y(up(low)):.1f}L{_x(across(high)):.1f} {_y(up(high)):.1f}"
+        parts.append(f'<path class="guide" d="{ends}"/>')
+    for number, (name, line) in enumerate(drawn.lines.items()):
+        colour, sound = f"c{number % 6}", [p for p in line if all(math.isfinite(v) for v in p)]
+        places = [(_x(across(a)), _y(up(b))) for a, b in sound]
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
+        parts.append(f'<polyline class="curve {colour}" points="{path}"><title>{escape(name)}</title></polyline>')
+        parts += [
+            f'<circle class="curve {colour}" cx="{a:.1f}" cy="{b:.1f}" r="2.5">'
+            f"<title>{escape(name)}: {x:.4g}, {y:.4g}</title></circle>"
+            for (a, b), (x, y) in zip(places, sound, strict=True)
+            if len(sound) <= 60
+        ]
+        if len(drawn.lines) > 1:
+            a, b = LEFT + (number % 3) * 180, HEIGHT + 10 + 18 * (number // 3)
+            parts.append(f'<rect class="curve {colour}" x="{a}" y="{b - 8}" width="10" height="10"/>')
+            parts.append(f'<text x="{a + 15}" y="{b + 1}">{escape(name[:26])}</text>')
+    told = f"{drawn.title}: {drawn.y} by {drawn.x} for {', '.join(drawn.lines)}"
+    return _svg(parts, height, told)
+
+
+def parallel(rows: Sequence[Mapping[str, Value]], names: Sequence[str], logs: set[str], kinds: Sequence[str]) -> str:
+    """A line a row over one upright axis a name; a row without a value there goes by beneath the axis."""
+    axes = {name: Axis.of([row[name] for row in rows if name in row], name in logs) for name in names}
+    apart = (WIDTH - 2 * LEFT) / max(1, len(names) - 1)
+    parts = []
+    for row, kind in zip(rows, kinds, strict=True):
+        points = [
+            f"{LEFT + at * apart:.1f},{_y(axes[name](row[name])) if name in row else HEIGHT - BOTTOM + 8:.1f}"
+            for at, name in enumerate(names)
+        ]
+        told = ", ".join(f"{name}={value}" for name, value in row.items())
+        parts.append(f'<polyline class="{kind}" points="{" ".join(points)}"><title>{escape(told)}</title></polyline>')
+    for at, name in enumerate(names):
+        x = LEFT + at * apart
+        parts.append(f'<line class="axis" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
+        parts += [f'<text x="{x + 4:.1f}" y="{_y(s):.1f}">{escape(text)}</text>' for s, text in axes[name].ticks]
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(name.split(".")[-1])}</text>')
+    return _svg(parts)
+
+
+def _axes(across: Axis, up: Axis, x: str, y: str, height: int = HEIGHT) -> str:
+    bottom, right = height - BOTTOM, WIDTH - RIGHT
+    parts = [f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>']
+    parts += [
+        f'<text x="{_x(s):.1f}" y="{bottom + 14}" text-anchor="middle">{escape(t)}</text>' for s, t in across.ticks
+    ]
+    for share, text in up.ticks:
+        at = _y(share, height) + 4
+        parts.append(f'<text x="{LEFT - 6}" y="{at:.1f}" text-anchor="end">{escape(text)}</text>')
+    parts.append(f'<text x="{(LEFT + right) / 2}" y="{height - 8}" text-anchor="middle">{escape(x)}</text>')
+    middle = (TOP + bottom) / 2
+    parts.append(f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">{escape(y)}</text>')
+    return "".join(parts)
+
+
+def _x(share: float) -> float:
+    return LEFT + share * (WIDTH - RIGHT - LEFT)
+
+
+def _y(share: float, height: int = HEIGHT) -> float:
+    return height - BOTTOM - share * (height - BOTTOM - TOP)
+
+
+def _svg(parts: Sequence[str], height: int = HEIGHT, told: str = "") -> str:
+    label = f' aria-label="{escape(told)}"' if told else ""
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img"{label}>{"".join(parts)}</svg>'
