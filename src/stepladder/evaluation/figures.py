@@ -21,8 +21,9 @@ from stepladder.evaluation.resampling import (
     bootstrap_picks,
     bootstrap_sums,
     permutation_p,
+    widened,
 )
-from stepladder.evaluation.statistics import mcnemar, paired_share_interval, wilson
+from stepladder.evaluation.statistics import detectable_of, mcnemar, paired_share_interval, wilson
 from stepladder.evaluation.text_metrics import TokenF1
 from stepladder.records import Prediction, Task
 
@@ -79,10 +80,17 @@ def change(ours: Floats, theirs: Floats, clusters: Clusters | None, seed: int) -
     else:
         ones = np.ones(n)
         sums = bootstrap_sums(np.stack([gaps, ones], axis=1), clusters, seed)
-        low, at_least, high = (float(q) for q in np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.05, 0.975]))
+        draws = widened(sums[:, 0] / sums[:, 1], units)
+        if draws.max() - draws.min() < 1e-12:  # resampling units that are all alike says nothing of rows not seen
+            alike = max(value, 0.0) * units, max(-value, 0.0) * units
+            low, high = paired_share_interval(*alike, units)
+            at_least, _ = paired_share_interval(*alike, units, confidence=0.9)
+        else:
+            low, at_least, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.975]))
         sides = np.stack([ours, ones], axis=1), np.stack([theirs, ones], axis=1)
         p = permutation_p(*sides, lambda summed: summed[..., 0] / summed[..., 1], clusters, seed)
-    return Difference(value, min(low, value), max(high, value), min(at_least, value), p, n, wins, losses)
+    detectable = min(1.0, detectable_of((high - low) / 2))
+    return Difference(value, min(low, value), max(high, value), min(at_least, value), p, n, wins, losses, detectable)
 
 
 def resampled(
