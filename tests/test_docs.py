@@ -6,8 +6,11 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from stepladder.evaluation.costs import Prices, Spending, bill, break_even
+from stepladder.evaluation.statistics import detectable_difference
 from stepladder.studies.sweep.plan import draft
 from stepladder.studies.variants import plan as plan_comparison
 
@@ -42,3 +45,35 @@ def test_the_sweeps_of_the_page_are_searches(line: str, monkeypatch: pytest.Monk
     else:
         trust = words[words.index("--trust") + 1 :] if "--trust" in words else []
         assert draft([word for word in words if word not in ("--trust", *trust)], trust=trust).space
+
+
+def test_the_table_of_what_can_be_found_is_what_the_tool_says() -> None:
+    text = (DOCS / "statistics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d,]+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|$", text, re.MULTILINE)
+    assert len(rows) == 4
+    for n, *told in rows:
+        for share, cell in zip((0.05, 0.1, 0.2, 0.3), told, strict=True):
+            found = detectable_difference(share, int(n.replace(",", "")))
+            assert cell == ("-" if found > share else f"{found:.3f}".removeprefix("0"))
+
+
+def test_the_worked_example_of_break_even_is_what_the_tool_says() -> None:
+    text = (DOCS / "statistics.md").read_text(encoding="utf-8")
+    prices = Prices("EUR", hour=0.9, training_hour=1.2, million_prompt_tokens=0.15, million_new_tokens=0.6, label=0.25)
+
+    def spent(seconds: float, setup: float, labels: int, tokens: int) -> Spending:
+        every = (np.full(20, value) for value in (seconds, float(tokens), 4.0))
+        return Spending(setup, labels, *every, tuned=setup > 0)
+
+    tuned, prompted = spent(0.1, 1800 + 5400, 500, 60), spent(0.4, 0, 20, 900)
+    found = break_even("tuned", tuned, "prompted", prompted, prices, None, seed=0)
+    for wanted in (
+        f"= {prices.setup(7200, 500):.2f} |",
+        f"| {found.setup:.2f} dearer",
+        f"= {bill(tuned, prices)['request']:.7f} |",
+        f"= {bill(prompted, prices)['request']:.7f} |",
+        f"{found.saved:.6f} saved",
+        f"after {found.requests:,} requests",
+        f"saves {found.tokens_saved:.0f} prompt tokens",
+    ):
+        assert wanted in text, wanted

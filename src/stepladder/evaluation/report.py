@@ -17,6 +17,7 @@ from rich.text import Text
 from stepladder.evaluation import sections
 from stepladder.evaluation.exhibits import Table
 
+LONGEST = 400  # characters of a cell
 SHORT = (sections.tuning, sections.quality, sections.differences, sections.costs, sections.break_even)
 WHOLE = (*SHORT[:-1], sections.bills, sections.break_even, sections.checklist)
 
@@ -31,7 +32,8 @@ def markdown(comparison: Mapping[str, Any], exhibits: Sequence[tuple[str, Sequen
             parts += [f"{title}:", "\n".join(f"- {_plain(line)}" for line in verdict[lines])]
     for table in _tables(comparison):
         parts += [f"## {_plain(table.title)}", *_drawn(table.columns, table.rows, table.note)]
-    for title, found in exhibits:
+    curve = [("Learning curve", comparison["curve"])] if comparison.get("curve") else []
+    for title, found in (*curve, *exhibits):
         parts.append(f"## {_plain(title)}")
         for exhibit in found:
             parts += [f"### {_plain(exhibit['title'])}", *_exhibit(exhibit)]
@@ -72,10 +74,11 @@ def _drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str) -> 
 
 
 def shown(field: Any) -> str:
-    """A cell as text: numbers to four figures, nothing for None."""
+    """A cell as text: numbers to four figures, nothing for None, long texts cut."""
     if field is None:
         return ""
-    return f"{field:.4g}" if isinstance(field, float) else str(field)
+    text = f"{field:.4g}" if isinstance(field, float) else str(field)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _rich_table(drawn: Table) -> RichTable:

@@ -44,6 +44,10 @@ def compare(
 
     Raises UserError before the first run where a variant can not run, or where questions differ.
     """
+    if not isinstance(planned.comparison.prices, Prices | None):
+        raise ConfigError(
+            Fault("comparison.prices", "these are no prices", "its _target_ is stepladder.evaluation.costs.Prices")
+        )
     prepared = [prepare(variant.experiment, around.trust, around.read) for variant in planned.variants]
     _same_questions(planned.variants, prepared)
     tell_of_rows(prepared[0], around)

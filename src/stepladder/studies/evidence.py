@@ -77,10 +77,12 @@ def confusions(variants: Sequence[Variant], answered: Sequence[Answered]) -> dic
 
 
 def suites(variants: Sequence[Variant], runs: Sequence[Run]) -> list[Suite]:
-    """What the suites beside the main one found, run by run."""
-    found = []
-    for title, run in zip(titles(variants), runs, strict=True):
-        stored = read_json(run.score.folder / "scores.json") or {}
+    """What the suites beside the main one found, run by run; exhibits of the first run of every rung."""
+    found: list[Suite] = []
+    seen: set[str] = set()
+    for variant, title, run in zip(variants, titles(variants), runs, strict=True):
+        stored = {} if variant.name in seen else read_json(run.score.folder / "scores.json") or {}
+        seen.add(variant.name)
         main = next(iter(run.prepared.suites))
         for name in run.prepared.suites:
             exhibits = stored.get("exhibits", {}).get(name, [])
@@ -115,7 +117,9 @@ def evidence(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], ke
     last = runs[-1]
     provenance = read_json(last.score.folder / "provenance.json") or {}
     texts = {"Configuration": mask(yaml.safe_dump(dict(planned.config), sort_keys=False, allow_unicode=True))}
-    for title, run in zip(titles(variants), runs, strict=True):
+    for variant, run in zip(variants, runs, strict=True):
         config = run.prepared.experiment.as_config()
-        texts[f"Experiment: {title}"] = mask(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        texts.setdefault(
+            f"Experiment: {variant.name}", mask(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        )
     return Evidence(kept["rows"], suites(variants, runs), kept["confusions"], texts, provenance)

@@ -17,7 +17,8 @@ from stepladder.evaluation.estimates import Side
 from stepladder.evaluation.metrics import Metric
 
 BYTES = 2_000_000
-LONGEST, SHORTEST = 4_000, 120  # characters of a text that are kept at the most, and when room is short
+CUTS = (4_000, 2_000, 1_000, 500, 250, 120)  # characters of a text that are kept, fewer where room is short
+TEXTS = 0.8  # of the room, for texts
 FULL = 100  # the mark of an answer that is wholly right
 
 
@@ -53,20 +54,23 @@ def _fitted(
     columns: Mapping[str, list[str]], answers: list[list[str]], marks: list[list[int]], limit: int
 ) -> dict[str, Any]:
     """Texts and marks as numbers, within the limit: first by cutting texts, then by leaving rows out."""
-    places, longest, count = list(range(len(columns["ids"]))), LONGEST, len(columns["ids"])
+    places, count = list(range(len(columns["ids"]))), len(columns["ids"])
+    lengths = [len(text) for text in {text for column in (*columns.values(), *answers) for text in column}]
+    room = limit * TEXTS
+    longest = next((cut for cut in CUTS if sum(min(length, cut) for length in lengths) <= room), CUTS[-1])
     while True:
         made = _coded(columns, answers, marks, places, longest)
         size = len(json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode())
         if size <= limit or len(places) <= 1:
             break
-        if longest > SHORTEST:
-            longest = max(SHORTEST, longest // 2)
+        if longest > CUTS[-1]:
+            longest = CUTS[CUTS.index(longest) + 1]
         else:  # rows that tell something first, then as many of the others as there is room for
             keep = max(1, min(len(places) - 1, int(len(places) * limit / size * 0.95)))
             telling = sorted(places, key=lambda at: len({each[at] for each in marks}) < 2)
             places = sorted(telling[:keep])
     told = []
-    if any(len(text) > longest for column in (*columns.values(), *answers) for text in column):
+    if max(lengths) > longest:
         told.append(f"Texts are cut at {longest:,} characters.")
     if len(places) < count:
         told.append(
