@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stepladder.config.settle import settled
 from stepladder.evaluation.costs import Prices, Spending, bill, break_even
 from stepladder.evaluation.statistics import detectable_difference
 from stepladder.studies.sweep.plan import draft
@@ -31,6 +32,17 @@ def test_every_link_between_documents_leads_somewhere() -> None:
     for document in [root / "README.md", root / "CHANGELOG.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+@pytest.mark.parametrize("line", re.findall(r"^stepladder (.*)$", (DOCS / "evaluation.md").read_text(), re.MULTILINE))
+def test_the_commands_of_the_page_on_suites_compose(line: str) -> None:
+    verb, *words = shlex.split(line)
+    assert plan_comparison(words).variants if verb == "compare" else settled(words)
+
+
+def test_another_dataset_can_be_named_for_retention() -> None:
+    _, config = settled(["evaluation=[retention]", "dataset@evaluation.retention.dataset=faq_route"])
+    assert config["evaluation"]["retention"]["dataset"]["target"] == "category"
 
 
 @pytest.mark.parametrize("line", re.findall(r"^stepladder (.*)$", (DOCS / "sweeps.md").read_text(), re.MULTILINE))

@@ -231,6 +231,9 @@ def run(asked: Asked) -> dict[str, Any]:
             _say(
                 asked, f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}"
             )
+    for suite, left_out in made.left_out.items():
+        for what, why in left_out.items():
+            _say(asked, f"{suite}: {what} left out ({why})")
     _say(asked, f"scores in {told['folders']['score']}")
     return told
 

@@ -135,3 +135,13 @@ def test_what_a_probe_is_judged_by_enters_the_score_key(ready: Prepared) -> None
     answers = [key((Example(question, (answer,)),)) for answer in ("here", "there", "here")]
     assert answers[0] == answers[2] != answers[1]
     assert key((Example(replace(question, group="g"), ("here",)),)) != answers[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "reads"), [("retrieval.without_gold=0.2", True), ("retrieval.without_gold=null", False)]
+)
+def test_training_gold_enters_the_fit_key_where_it_is_read(override: str, reads: bool) -> None:
+    ready = prepared("method=finetune_rag", override)
+    first, *others = ready.data.train
+    known = replace(ready, data=replace(ready.data, train=(replace(first, gold=("p",)), *others)))
+    assert (known.fit_form.key != ready.fit_form.key) == reads

@@ -59,7 +59,7 @@ class Calibration:
     def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
         main, held = Sure.of(answered["main"]), answered.get("validation")
         if not main.known.logs.size:
-            return SuiteScores({}, details={"left_out": {"all": "no question was answered with probabilities"}})
+            return SuiteScores({}, details={"left_out": {"everything": "no question was answered with probabilities"}})
         validation = None if held is None else Sure.of(held)
         details: dict[str, Any] = {"left_out": {}, "warnings": [], "without_probabilities": main.failed}
         if len(main.known.right) < ENOUGH:
@@ -153,5 +153,4 @@ def _table(before: Mapping[str, Measured], after: Mapping[str, Measured], detail
     notes = [f"ECE by chance alone: {details['ece_by_chance']:.3f}.", *(f"Warning: {w}." for w in details["warnings"])]
     if "temperature" in details:
         notes.append(f"Temperature {details['temperature']:.3f}, from {details['temperature_rows']} validation rows.")
-    notes += [f"No {what}: {reason}." for what, reason in details["left_out"].items()]
     return Table("Calibration", ("figure", "before", "after the temperature"), rows, " ".join(notes))

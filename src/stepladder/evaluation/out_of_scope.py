@@ -141,10 +141,10 @@ def _curve(inside: Floats, outside: Floats) -> Curves:
 
 def _table(metrics: Mapping[str, Measured], details: Mapping[str, Any]) -> Table:
     rows: list[list[Cell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
-    notes = [f"No {what}: {reason}." for what, reason in details["left_out"].items()]
+    note = ""
     if details["threshold"] is not None:
-        notes.append(f"Threshold {details['threshold']:.4g}, from {details['threshold_rows']} validation rows.")
-    return Table("Questions of no label", ("figure", "value", "questions"), rows, " ".join(notes))
+        note = f"Threshold {details['threshold']:.4g}, from {details['threshold_rows']} validation rows."
+    return Table("Questions of no label", ("figure", "value", "questions"), rows, note)
 
 
 def _lines(strange: Answered, confidence: Floats) -> Iterator[Mapping[str, Any]]:

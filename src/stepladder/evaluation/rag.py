@@ -96,7 +96,7 @@ class Rag:
 
     def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
         if "gold" not in answered:
-            return SuiteScores({}, details={"left_out": {"all": "the method reads no prompt, so no passages"}})
+            return SuiteScores({}, details={"left_out": {"everything": "the method reads no prompt, so no passages"}})
         conditions = {name: answered[name] for name in CONDITIONS if name in answered}
         examples = answered["gold"].examples
         clusters = clusters_of(examples)

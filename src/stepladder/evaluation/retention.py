@@ -88,7 +88,9 @@ class Retention:
     def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
         before, after = answered.get("before"), answered.get("after")
         if before is None or after is None:
-            return SuiteScores({}, details={"left_out": {"all": "nothing was tuned, or no held-out row is there"}})
+            return SuiteScores(
+                {}, details={"left_out": {"everything": "nothing was tuned, or no held-out row is there"}}
+            )
         old, new, clusters = row_values(before), row_values(after), before.clusters()
         moved = change(new, old, clusters, seed)
         fixed, broken = new > old + 1e-12, new < old - 1e-12

@@ -78,6 +78,12 @@ class Run:
         found: dict[str, Any] = self.score.facts["scores"]
         return found
 
+    @property
+    def left_out(self) -> Mapping[str, Mapping[str, str]]:
+        """By suite, what it left out and why."""
+        found: Mapping[str, Mapping[str, str]] = self.score.facts.get("left_out", {})
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """The object that `run --json` prints."""
         return {

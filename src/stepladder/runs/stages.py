@@ -21,6 +21,7 @@ from stepladder.dataset.dataset import Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
+from stepladder.evaluation.exhibits import Table
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
 from stepladder.files import read_json, read_lines, write_lines, write_text
 from stepladder.methods.method import Method
@@ -281,10 +282,17 @@ def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: i
     write_lines(folder / "per_question.jsonl", _per_question(scored))
     scores = {name: {metric: asdict(m) for metric, m in s.metrics.items()} for name, s in scored.items()}
     details = {name: s.details for name, s in scored.items()}
-    exhibits = {name: [each.as_dict() for each in s.exhibits] for name, s in scored.items()}
+    left_out = {name: dict(why) for name, s in scored.items() if (why := s.details.get("left_out"))}
+    exhibits = {name: [e.as_dict() for e in (*s.exhibits, *_told(left_out.get(name)))] for name, s in scored.items()}
     whole = {"scores": scores, "details": details, "exhibits": exhibits, "rows": prepared.data.accounts.as_dict()}
     write_text(folder / "scores.json", json.dumps(whole, indent=1, ensure_ascii=False))
-    return {"scores": scores}
+    return {"scores": scores, "left_out": left_out}
+
+
+def _told(left_out: Mapping[str, str] | None) -> Iterable[Table]:
+    """What a suite left out and why, for people."""
+    if left_out:
+        yield Table("Left out", ("what", "why"), [[what, why] for what, why in left_out.items()])
 
 
 def _per_question(scored: Mapping[str, SuiteScores]) -> Iterable[Mapping[str, Any]]:
