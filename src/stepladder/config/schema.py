@@ -41,6 +41,7 @@ class Compute:
 class Comparison:
     """What `compare` varies: values by key, the first key slowest; and how it judges.
 
+    curve: a varied number of training rows along which scores are drawn; variants that come to the same run are one.
     tune: for each method a space, in the grammar of `sweep`, that is searched on validation rows before it is compared.
     target: a score of the main metric that is good enough; null asks instead for one within `margin` of the best.
     mid_p, correction: of the tests. prices: what things cost (`stepladder.evaluation.costs.Prices`). requests: how
@@ -57,6 +58,7 @@ class Comparison:
     correction: Literal["holm", "benjamini_hochberg"] = "holm"
     prices: Any = None
     requests: float | None = None
+    curve: str | None = None
 
     def __post_init__(self) -> None:
         faults = []

@@ -18,7 +18,7 @@ from stepladder.dataset.formats import Dialect, Table
 from stepladder.dataset.layouts import Layout, LayoutName, flattened, layout_of
 from stepladder.dataset.rows import Kind, Row, RowReader, check_ids
 from stepladder.dataset.sources import Files, Source
-from stepladder.dataset.splits import OnOverlap, Side, Split, divide, limited, surplus, without_overlap
+from stepladder.dataset.splits import OnOverlap, Side, Split, divide, drawn, limited, surplus, without_overlap
 from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, fitting, in_schema_order, task_of
 from stepladder.errors import ConfigError, DataError, Fault
 from stepladder.records import Choice, Example, Passage, Question, Task, TrainingData
@@ -65,7 +65,7 @@ class Dataset:
     task: kind (choice, text, json), instruction, schema. labels: a list, or definitions by name.
     corpus: what retrieval reads; by default the training rows, for squad its paragraphs.
     out_of_scope: rows that belong to no label. header, quote: what a csv file does not say of itself.
-    limit: at most so many training rows (of each label).
+    limit: at most so many training rows (of each label). rows: at most so many in all, the `draw`-th so many.
     """
 
     train: str | None = None
@@ -89,16 +89,19 @@ class Dataset:
     on_bad_row: OnBadRow = "stop"
     on_overlap: OnOverlap = "drop"
     limit: int | None = None
+    rows: int | None = None
+    draw: int = 0
     source: Source = FILES
 
     def __post_init__(self) -> None:
         faults = settings.of_words(vars(self)) + settings.of_names(self.header, self.quote, self.tags)
         if self.train is None and self.test is None:
             faults.append(Fault("train", "no rows are named", "give dataset.train=FILE, or dataset.test=FILE alone"))
-        if self.limit is not None and self.limit < 1:
-            faults.append(
-                Fault("limit", f"{self.limit} leaves no training rows", "give a whole number from 1, or null")
-            )
+        faults += [
+            Fault(key, f"{value} leaves no training rows", "give a whole number from 1, or null")
+            for key, value in (("limit", self.limit), ("rows", self.rows))
+            if value is not None and value < 1
+        ]
         faults += settings.of_columns(self.layout or "columns", self.input, self.target)
         for read in (lambda: self._task, lambda: self._split):
             try:
@@ -131,7 +134,8 @@ class Dataset:
         parts, task = self._with_task(parts, ledger)
         ledger.settle()
         self._demand_training(parts, ledger)
-        used = {**parts, "train": limited(parts["train"], self.limit, self._labelled)}
+        kept = limited(parts["train"], self.limit, self._labelled)
+        used = {**parts, "train": drawn(kept, self.rows, self.draw)}
         train, validation, test = (tuple(row.example for row in used[side]) for side in SIDES)
         return Loaded(
             task=task,

@@ -182,6 +182,15 @@ def surplus(rows: Iterable[Row]) -> int:
     return sum(asked.values()) - len(asked)
 
 
+def drawn(rows: Sequence[Row], count: int | None, draw: int) -> list[Row]:
+    """At most `count` rows, by a hash of content and `draw`: a smaller number is a part of a greater one."""
+    if count is None or count >= len(rows):
+        return list(rows)
+    order = sorted(rows, key=lambda row: hashlib.sha256(f"draw:{draw}:{row.asked}".encode()).hexdigest())
+    chosen = {id(row) for row in order[:count]}
+    return [row for row in rows if id(row) in chosen]
+
+
 def limited(rows: Sequence[Row], limit: int | None, labelled: bool) -> list[Row]:
     """At most `limit` rows (of each label), by a hash of content: a smaller limit takes a part of a larger one."""
 

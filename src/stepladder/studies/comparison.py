@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from stepladder.evaluation.verdict import verdict
 from stepladder.files import read_json, write_text
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare, read_predictions
+from stepladder.studies.curve import learning_curve, once
 from stepladder.studies.evidence import confusions, evidence, facts, shown_rows, spent
 from stepladder.studies.page.ladder import page, suites_told
 from stepladder.studies.variants import Plan, Variant
@@ -50,6 +51,9 @@ def compare(
         )
     prepared = [prepare(variant.experiment, around.trust, around.read) for variant in planned.variants]
     _same_questions(planned.variants, prepared)
+    if planned.comparison.curve:
+        distinct = once(list(zip(planned.variants, prepared, strict=True)), planned.comparison.curve)
+        planned, prepared = replace(planned, variants=tuple(v for v, _ in distinct)), [p for _, p in distinct]
     tell_of_rows(prepared[0], around)
     baseline = _baseline(planned)
     study = f"{planned.comparison.name}-{digest([p.score_form.key for p in prepared])[:12]}"
@@ -75,6 +79,10 @@ def compare(
     }
     whole |= {"rows": rows, **{name: kept[name] for name in JUDGED}}
     whole |= {"tuning": tuning} if tuning else {}
+    if planned.comparison.curve:
+        metric = whole["verdict"]["metric"]
+        curve = learning_curve(variants, runs, metric)
+        whole |= {"learning_curve": curve.as_dict(), "curve": [each.as_dict() for each in curve.exhibits(metric)]}
     whole["checklist"] = checklist(whole, facts(planned, variants, runs))
     beside = evidence(planned, variants, runs, kept)
     write_text(folder / "report.html", page(whole, beside))

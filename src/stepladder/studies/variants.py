@@ -65,6 +65,8 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
         notices.append(set(composed.notices))
     if "comparison.baseline" not in said and comparison.baseline not in {v.name.split(" ")[0] for v in variants}:
         comparison = replace(comparison, baseline=None)  # the file's own baseline is left out of this comparison
+    if comparison.curve not in vary:
+        comparison = replace(comparison, curve=None)  # along one number there is no curve
     # an override that one of the methods uses is not worth a word
     return Plan(comparison, tuple(_collapsed(variants)), base, tuple(sorted(set.intersection(*notices))))
 
