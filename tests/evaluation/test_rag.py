@@ -88,7 +88,7 @@ def test_the_conditions_show_what_they_say() -> None:
 
 
 def test_errors_of_retriever_and_reader_add_to_all_errors_and_the_order_of_conditions_is_right() -> None:
-    scores = scored(Rag())
+    scores = scored(Rag(cutoffs=(1, 2, 5)))
     figures = {name: figure.value for name, figure in scores.metrics.items()}
     assert figures["gold"] >= figures["gold_among_distractors"] >= figures["retrieved"] >= figures["none"]
     assert (figures["none"], figures["retrieved"], figures["gold"]) == (0, 0.4, 1)
@@ -98,9 +98,10 @@ def test_errors_of_retriever_and_reader_add_to_all_errors_and_the_order_of_condi
     table = next(e.as_dict() for e in scores.exhibits if e.title == "Retriever or reader")
     assert table["rows"] == [["retriever", 5, 5 / 6, 5], ["reader", 1, 1 / 6, 1], ["all", 6, 1.0, 6]]
     assert figures["recall@1"] == 0
-    assert figures["recall@3"] == 0.5
+    assert figures["recall@2"] == 0.5
     assert figures["mrr"] == 0.25
-    assert figures["ndcg@3"] == pytest.approx(0.5 / log2(3))
+    assert figures["ndcg@2"] == pytest.approx(0.5 / log2(3))
+    assert "recall@5" not in figures
 
 
 def test_questions_that_nothing_shown_answers_want_no_answer() -> None:

@@ -84,6 +84,12 @@ def test_grouped_and_graded_rows_get_their_gaps_from_draws() -> None:
     for gap in (alone, grouped):
         assert gap.low < gap.value < gap.high < 0
         assert gap.p < 0.01
+    clear = np.repeat([0.0, 1.0], [16, 8])
+    (apart,) = gaps(clear, np.arange(24) // 2, [clear == 0], seed=0)
+    assert (apart.value, apart.p < 0.01) == (-1, True)
+    assert apart.low == -1 < apart.high < 0
+    (two,) = gaps(np.repeat([0.0, 1.0], [10, 10]), np.arange(20) // 10, [np.arange(20) < 10], seed=0)
+    assert two.p > 0.9
     equal = gaps(np.ones(40), np.arange(40) // 2, [np.arange(40) < 10], seed=0)[0]
     assert (equal.value, equal.p) == (0, 1)
     assert equal.low < 0 < equal.high

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from stepladder.evaluation.estimates import Measured
 from stepladder.evaluation.metrics import Floats
-from stepladder.evaluation.resampling import Clusters, bootstrap_sums
+from stepladder.evaluation.resampling import Clusters, bootstrap_sums, by_cluster
 from stepladder.evaluation.statistics import fisher, holm, unpaired_share_interval
+
+DEALS, BLOCK = 5000, 500
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Gap:
 def gaps(values: Floats, clusters: Clusters | None, parts: Sequence[NDArray[np.bool_]], seed: int) -> list[Gap]:
     """One gap a part; each part and its rest must have rows.
 
-    Right and wrong of independent rows get Newcombe's interval and Fisher's exact test, all else a bootstrap's.
+    Right and wrong of independent rows get Newcombe's interval and Fisher's exact test, all else a bootstrap's
+    interval and a permutation test.
     p-values are adjusted by Holm over different splits: a part and its rest are one.
     """
     exact = clusters is None and bool(np.all((values == 0) | (values == 1)))
@@ -69,11 +72,31 @@ def _drawn(
         drawn = sums[:, part][(sums[:, part, 1] > 0) & (sums[:, part, 3] > 0)]
         draws = drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]
         value = float(values[rows].mean() - values[~rows].mean())
-        if len(draws) == 0 or draws.min() == draws.max():
-            one, other = ((float(values[r].sum()), int(r.sum())) for r in (rows, ~rows))
-            found.append((value, *unpaired_share_interval(one, other), 1.0))
-            continue
-        low, high = np.quantile(draws, [0.025, 0.975])
-        tail = min(np.sum(draws <= 0), np.sum(draws >= 0))
-        found.append((value, float(low), float(high), min(1.0, 2 * (float(tail) + 1) / (len(draws) + 1))))
+        if len(draws) == 0 or draws.min() == draws.max():  # resampling equal rows says nothing of rows not seen
+            low, high = unpaired_share_interval(*((float(values[r].sum()), int(r.sum())) for r in (rows, ~rows)))
+        else:
+            low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
+        found.append((value, low, high, _dealt_p(values, rows, clusters, seed)))
     return found
+
+
+def _dealt_p(values: Floats, rows: NDArray[np.bool_], clusters: Clusters | None, seed: int) -> float:
+    """Two-sided p-value that the part is any part: it is dealt out anew among the rows, among whole clusters where none
+    stands on both sides. What was seen counts as one of the deals."""
+    ones = np.stack([values, np.ones(len(values))], axis=1)
+    flags = rows.astype(np.float64)
+    if clusters is not None:
+        held = by_cluster(np.stack([flags, np.ones(len(flags))], axis=1), clusters)
+        if np.all((held[:, 0] == 0) | (held[:, 0] == held[:, 1])):
+            ones, flags = by_cluster(ones, clusters), (held[:, 0] > 0).astype(np.float64)
+    generator, total = np.random.default_rng([seed, 2]), ones.sum(axis=0)
+
+    def distance(dealt: Floats) -> Floats:
+        inside = dealt @ ones
+        outside = total - inside
+        return np.abs(inside[:, 0] / inside[:, 1] - outside[:, 0] / outside[:, 1])
+
+    seen, hits = distance(flags[None])[0] - 1e-12, 0
+    for _ in range(DEALS // BLOCK):
+        hits += int(np.sum(distance(generator.permuted(np.tile(flags, (BLOCK, 1)), axis=1)) >= seen))
+    return (hits + 1) / (DEALS + 1)

@@ -127,9 +127,11 @@ class Rag:
             (list(dict.fromkeys(p.shown)), e.gold)
             for p, e in zip(retrieved.predictions, retrieved.examples, strict=True)
         ]
-        found = {f"recall@{k}": np.array([recall_at(r, gold, k) for r, gold in pairs]) for k in self.cutoffs}
+        longest = max(len(ranking) for ranking, _ in pairs)
+        cutoffs = [k for k in self.cutoffs if k <= max(1, longest)]  # beyond what is shown nothing is known
+        found = {f"recall@{k}": np.array([recall_at(r, gold, k) for r, gold in pairs]) for k in cutoffs}
         found["mrr"] = np.array([reciprocal_rank(ranking, gold) for ranking, gold in pairs])
-        return found | {f"ndcg@{k}": np.array([ndcg(r, gold, k) for r, gold in pairs]) for k in self.cutoffs}
+        return found | {f"ndcg@{k}": np.array([ndcg(r, gold, k) for r, gold in pairs]) for k in cutoffs}
 
     def _abstained(
         self, answered: Mapping[str, Answered], clusters: Any, seed: int, details: Any

@@ -126,7 +126,8 @@ class Slices:
             place = np.searchsorted(edges, words, side="left")
             for number in np.unique(place):
                 rows = place == number
-                yield ("words", f"{words[rows].min()} to {words[rows].max()}"), rows
+                least, most = words[rows].min(), words[rows].max()
+                yield ("words", f"{least}" if least == most else f"{least} to {most}"), rows
 
 
 _SAY = "name columns by dataset.tags=[...]"
