@@ -13,8 +13,8 @@ import yaml
 from stepladder.context.prompt import PlainPrompt, Reformatted, StructuredPrompt
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material
-from stepladder.evaluation.robustness import Robustness, chosen
+from stepladder.evaluation.asking import Asked, Material, chosen
+from stepladder.evaluation.robustness import Robustness
 from stepladder.evaluation.suite import Suite, SuiteScores
 from stepladder.records import Choice, Decoding, Example, Format, Json, Prediction, Probe, Question, Shown, Task, Text
 

@@ -5,6 +5,7 @@ Knows rows and traits of the method that is asked; knows no method and no predic
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -58,6 +59,15 @@ class Material:
         decoding = self.main.decoding if decoding is None else decoding
         probe = replace(self.main, name=name, questions=questions, decoding=decoding, reading=reading, tuned=tuned)
         return Asked(probe, tuple(examples))
+
+
+def chosen(examples: Sequence[Example], rows: int | None, seed: int) -> list[Example]:
+    """At most `rows` examples, in their order; which ones hangs on their ids alone."""
+    if rows is None or rows >= len(examples):
+        return list(examples)
+    order = sorted(examples, key=lambda e: hashlib.sha256(f"{seed}:{e.question.id}".encode()).digest())
+    kept = {e.question.id for e in order[:rows]}
+    return [e for e in examples if e.question.id in kept]
 
 
 def unfit(what: str, to_do: str) -> ConfigError:

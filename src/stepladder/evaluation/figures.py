@@ -56,9 +56,11 @@ def mean(values: Floats, clusters: Clusters | None, seed: int) -> Measured:
         low, high = wilson(float(values.sum()), n)
     else:
         sums = bootstrap_sums(np.stack([values, np.ones(n)], axis=1), clusters, seed)
-        low, high = bias_corrected_interval(sums[:, 0] / sums[:, 1], value)
-        if low == high:  # resampling equal rows says nothing of rows not seen
+        draws = np.clip(widened(sums[:, 0] / sums[:, 1], units), 0, 1)
+        if draws.max() - draws.min() < 1e-12:  # resampling equal rows says nothing of rows not seen
             low, high = wilson(value * units, units)
+        else:
+            low, high = bias_corrected_interval(draws, value)
     return Measured(value, min(low, value), max(high, value), n)
 
 
@@ -111,10 +113,11 @@ def resampled(
     draws = np.array([drawn for rows in picks if not np.isnan(drawn := statistic(rows))])
     if len(draws) < PICKED_DRAWS / 2:
         return Measured(value, *bounds, n)
-    low, high = reflected(draws, value) if pivotal else bias_corrected_interval(draws, value)
     units = n if clusters is None else int(clusters.max()) + 1
     floor, width = bounds[0], bounds[1] - bounds[0]
-    if low == high and np.isfinite(width):  # resampling equal rows says nothing of rows not seen
+    draws = np.clip(widened(draws, units), *bounds)
+    low, high = reflected(draws, value) if pivotal else bias_corrected_interval(draws, value)
+    if draws.max() - draws.min() < 1e-12 and np.isfinite(width):  # equal rows drawn again say nothing of rows not seen
         low, high = (floor + width * edge for edge in wilson((value - floor) / width * units, units))
     low, high = max(bounds[0], float(low)), min(bounds[1], float(high))
     return Measured(value, min(low, value), max(high, value), n)

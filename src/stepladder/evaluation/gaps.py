@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stepladder.evaluation.estimates import Measured
 from stepladder.evaluation.metrics import Floats
-from stepladder.evaluation.resampling import Clusters, bootstrap_sums, by_cluster
+from stepladder.evaluation.resampling import Clusters, bootstrap_sums, by_cluster, widened
 from stepladder.evaluation.statistics import fisher, holm, unpaired_share_interval
 
 DEALS, BLOCK = 5000, 500
@@ -72,10 +72,11 @@ def _drawn(
         drawn = sums[:, part][(sums[:, part, 1] > 0) & (sums[:, part, 3] > 0)]
         draws = drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]
         value = float(values[rows].mean() - values[~rows].mean())
-        if len(draws) == 0 or draws.min() == draws.max():  # resampling equal rows says nothing of rows not seen
+        if len(draws) == 0 or draws.max() - draws.min() < 1e-12:  # resampling equal rows says nothing of rows not seen
             low, high = unpaired_share_interval(*((float(values[r].sum()), int(r.sum())) for r in (rows, ~rows)))
         else:
-            low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
+            units = len(values) if clusters is None else int(clusters.max()) + 1
+            low, high = (float(q) for q in np.clip(np.quantile(widened(draws, units), [0.025, 0.975]), -1, 1))
         found.append((value, low, high, _dealt_p(values, rows, clusters, seed)))
     return found
 
@@ -94,7 +95,7 @@ def _dealt_p(values: Floats, rows: NDArray[np.bool_], clusters: Clusters | None,
     def distance(dealt: Floats) -> Floats:
         inside = dealt @ ones
         outside = total - inside
-        return np.abs(inside[:, 0] / inside[:, 1] - outside[:, 0] / outside[:, 1])
+        return np.asarray(np.abs(inside[:, 0] / inside[:, 1] - outside[:, 0] / outside[:, 1]))
 
     seen, hits = distance(flags[None])[0] - 1e-12, 0
     for _ in range(DEALS // BLOCK):

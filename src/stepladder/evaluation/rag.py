@@ -13,14 +13,13 @@ import numpy as np
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answered import Answered, clusters_of
-from stepladder.evaluation.asking import Asked, Material, unfit
+from stepladder.evaluation.asking import Asked, Material, chosen, unfit
 from stepladder.evaluation.estimates import Measured
 from stepladder.evaluation.exhibits import Cell, Exhibit, Table
 from stepladder.evaluation.figures import change, mean, metric_for, row_values, told
 from stepladder.evaluation.metrics import Floats
 from stepladder.evaluation.passages import Distractors, distractors, gold_of, mixed
 from stepladder.evaluation.ranking import ndcg, recall_at, reciprocal_rank
-from stepladder.evaluation.robustness import chosen
 from stepladder.evaluation.statistics import holm
 from stepladder.evaluation.suite import SuiteScores, TaskKind
 from stepladder.evaluation.text_metrics import normalised

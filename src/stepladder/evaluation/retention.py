@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material
+from stepladder.evaluation.asking import Asked, Material, chosen
 from stepladder.evaluation.exhibits import Cell, Table
 from stepladder.evaluation.figures import as_measured, change, mean, metric_for, row_values, told
-from stepladder.evaluation.robustness import chosen
 from stepladder.evaluation.suite import SuiteScores, TaskKind
 from stepladder.records import Decoding, Example, Probe, Reading, Task
 

@@ -5,7 +5,6 @@ Knows perturbations of questions and formats of prompts; knows no prompt.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ import numpy as np
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answered import Answered, clusters_of
-from stepladder.evaluation.asking import Asked, Material
+from stepladder.evaluation.asking import Asked, Material, chosen
 from stepladder.evaluation.estimates import Difference, Measured
 from stepladder.evaluation.exhibits import Cell, Exhibit, Table
 from stepladder.evaluation.figures import (
@@ -161,15 +160,6 @@ class Rows:
     def unchanged(self, other: Rows) -> Floats:
         pairs = zip(self.predictions, other.predictions, strict=True)
         return np.array([float(same_answer(one, two)) for one, two in pairs])
-
-
-def chosen(examples: Sequence[Example], rows: int | None, seed: int) -> list[Example]:
-    """At most `rows` examples, in their order; which ones hangs on their ids alone."""
-    if rows is None or rows >= len(examples):
-        return list(examples)
-    order = sorted(examples, key=lambda e: hashlib.sha256(f"{seed}:{e.question.id}".encode()).digest())
-    kept = {e.question.id for e in order[:rows]}
-    return [e for e in examples if e.question.id in kept]
 
 
 def _worst(plain: Rows, others: Sequence[Rows]) -> Floats:
