@@ -89,18 +89,19 @@ class World:
 
 
 WORLDS = (
-    World("right or wrong, exact McNemar", 1000),
-    World("right or wrong, mid-p", 1000, mid_p=True),
-    World("right or wrong, 100 questions, mid-p", 100, mid_p=True),
-    World("graded", 300, graded=True),
-    World("right or wrong, 100 groups", 100, 8, group=0.6),
-    World("graded, 100 groups", 100, 8, graded=True, group=0.6),
-    World("right or wrong, 20 groups", 20, 20, group=0.6),
-    World("right or wrong, 3 seeds", 500, seeds=3, seed=0.15),
-    World("right or wrong, 3 seeds that agree", 500, seeds=3),
-    World("right or wrong, 5 seeds", 500, seeds=5, seed=0.15),
-    World("graded, 3 seeds", 300, seeds=3, seed=0.15, graded=True),
-    World("right or wrong, 100 groups, 3 seeds", 100, 8, seeds=3, group=0.6, seed=0.15),
+    World("right or wrong, 1,000 rows, exact McNemar", 1000),
+    World("right or wrong, 1,000 rows, mid-p", 1000, mid_p=True),
+    World("right or wrong, 100 rows, exact McNemar", 100),
+    World("right or wrong, 100 rows, mid-p", 100, mid_p=True),
+    World("graded, 150 rows", 150, graded=True),
+    World("right or wrong, 100 groups of 1 to 8", 100, 8, group=0.6),
+    World("graded, 100 groups of 1 to 8", 100, 8, graded=True, group=0.6),
+    World("right or wrong, 20 groups of 1 to 20", 20, 20, group=0.6),
+    World("right or wrong, 200 rows, 3 seeds", 200, seeds=3, seed=0.15),
+    World("right or wrong, 200 rows, 3 seeds that agree", 200, seeds=3),
+    World("right or wrong, 200 rows, 5 seeds", 200, seeds=5, seed=0.15),
+    World("graded, 150 rows, 3 seeds", 150, seeds=3, seed=0.15, graded=True),
+    World("right or wrong, 50 groups of 1 to 8, 3 seeds", 50, 8, seeds=3, group=0.6, seed=0.15),
 )
 
 

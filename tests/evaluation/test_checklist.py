@@ -9,6 +9,7 @@ from stepladder.evaluation.ladder import compared
 from stepladder.evaluation.metrics import Accuracy
 from stepladder.evaluation.verdict import verdict
 
+FORMAT = "The format is strict, and prompting does not keep it"
 FACTS = Facts(400, 40, 4, {"rejected": 3, "overlap": 2}, "choose", None, {})
 
 
@@ -81,8 +82,20 @@ def test_a_suite_that_was_asked_is_evidence(study):
 
 
 def test_a_forced_format_is_no_measure_of_format(study):
-    assert told(study)["The format is strict"][0] == NOT_MEASURED
-    assert told(study, replace(FACTS, decoding="greedy"))["The format is strict"] == (
+    assert told(study)[FORMAT][0] == NOT_MEASURED
+    assert told(study, replace(FACTS, decoding="greedy"))[FORMAT] == (
         "in part",
         "Most unusable answers: 2, by zero_shot.",
     )
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    free = {"rag": {"valid": figure}, "finetune": {"valid": {**figure, "value": 0.99, "low": 0.97, "high": 1.0}}}
+    assert told(study, replace(FACTS, suites={"format": free}))[FORMAT] == (
+        "yes",
+        "Of free answers are valid: rag 0.500 [0.400, 0.600], finetune 0.990 [0.970, 1.000].",
+    )
+
+
+def test_slices_without_a_slice_are_no_look_at_bias(study):
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    found = told(study, replace(FACTS, suites={"slices": {"rag": {"all": figure}}}))
+    assert found["Bias was looked at"][0] == NOT_MEASURED

@@ -105,3 +105,29 @@ def test_json_answers_have_a_report(capsys, tmp_path) -> None:
     found, page = compared(capsys, tmp_path / "out", words)
     assert found["verdict"]["metric"] == "field_f1"
     assert held(page)["runs"] == ["zero_shot", "few_shot"]
+
+
+def test_other_rows_are_refused_before_the_first_run_and_the_difference_is_named(capsys, routed, tmp_path) -> None:
+    words = [*routed, "method=majority", "dataset.split.test=0.2,0.4", "--outputs", str(tmp_path / "out")]
+    assert main(["compare", *words]) == 2
+    told = capsys.readouterr().err
+    assert "Not the same questions: " in told
+    assert "only in the second [" in told
+    assert not (tmp_path / "out" / "fits").exists()
+
+
+def test_other_texts_under_the_same_ids_are_refused_too(capsys, tmp_path) -> None:
+    lines = [f"{n},one text {n},another text {n},{'ab'[n % 2]}" for n in range(20)]
+    (tmp_path / "rows.csv").write_text("id,x,y,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    words = ["dataset=file", f"dataset.test={tmp_path}/rows.csv", "dataset.target=label", "dataset.id=id", *TOY]
+    words += ["dataset.input=x,y", "method=zero_shot", "dataset.labels=[a,b]", "--outputs", str(tmp_path / "out")]
+    assert main(["compare", *words]) == 2
+    assert "has another text in each" in capsys.readouterr().err
+
+
+def test_what_is_no_price_is_told_before_anything_is_run(capsys, routed, tmp_path) -> None:
+    words = [*routed, "method=majority", "comparison.prices.hour=-1", "comparison.target=2", "--outputs", str(tmp_path)]
+    assert main(["compare", *words]) == 2
+    told = capsys.readouterr().err
+    assert "comparison.prices.hour" in told
+    assert "comparison.target" in told

@@ -13,6 +13,7 @@ from stepladder.evaluation.sections import interval, requests
 from stepladder.evaluation.verdict import told
 
 NOT_MEASURED = "not measured"
+KEPT = 0.95  # the share of valid answers from which a format counts as kept
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ def checklist(comparison: Mapping[str, Any], facts: Facts) -> list[dict[str, str
         ("Good examples are at hand", _examples(facts)),
         ("Prompting is too inconsistent, long or dear", _prompting(comparison, facts)),
         ("Retrieval does not do", _retrieval(comparison)),
-        ("The format is strict", _format(comparison, facts)),
+        ("The format is strict, and prompting does not keep it", _format(comparison, facts)),
         ("Evaluation is held out", _held_out(comparison, facts)),
         ("There are means to monitor", _suite(facts, ("calibration", "out_of_scope"), "in part")),
         ("Privacy was looked at", (NOT_MEASURED, "Nothing here looks for private data, or for what a model recites.")),
-        ("Bias was looked at", _suite(facts, ("slices",), "yes")),
+        ("Bias was looked at", _bias(facts)),
     )
     return [{"point": point, "found": found, "evidence": evidence} for point, (found, evidence) in points]
 
@@ -104,8 +105,13 @@ def _retrieval(comparison: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _format(comparison: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
-    if "format" in facts.suites:
-        return _suite(facts, ("format",), "yes")
+    free = facts.suites.get("format", {})
+    prompted, tuned = _best(comparison, tuned=False), _best(comparison, tuned=True)
+    if prompted is not None and (valid := free.get(prompted["name"], {}).get("valid")):
+        evidence = f"Of free answers are valid: {prompted['name']} {interval(valid)}"
+        if tuned is not None and (other := free.get(tuned["name"], {}).get("valid")):
+            evidence += f", {tuned['name']} {interval(other)}"
+        return ("yes" if valid["high"] < KEPT else "no" if valid["low"] >= KEPT else "in part"), f"{evidence}."
     if facts.decoding in ("choose", "json"):
         return NOT_MEASURED, f"decoding={facts.decoding} gives valid answers always; free answers were not asked for."
     worst = max((_costs(comparison, cell["name"]).get("failures", 0), cell["name"]) for cell in comparison["cells"])
@@ -120,6 +126,17 @@ def _held_out(comparison: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
         f"{n:,} test rows that no fit saw; {rows} overlaps with training rows were dealt with; choices were made on "
         f"{facts.validation:,} validation rows. How often the test rows were looked at before was not measured."
     )
+
+
+def _bias(facts: Facts) -> tuple[str, str]:
+    found = {
+        rung: {name: figure for name, figure in scores.items() if name != "all"}
+        for rung, scores in facts.suites.get("slices", {}).items()
+    }
+    rung = next((rung for rung in reversed(found) if found[rung]), None)
+    if rung is None:
+        return NOT_MEASURED, "Name columns to slice by, or terms to swap: dataset.tags=[...] evaluation=[slices]."
+    return "yes", f"slices, {rung}: {_some(found[rung])}"
 
 
 def _suite(facts: Facts, names: Sequence[str], found: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from rich.text import Text
 from stepladder.evaluation import sections
 from stepladder.evaluation.exhibits import Table
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 LONGEST = 400  # characters of a cell
 SHORT = (sections.tuning, sections.quality, sections.differences, sections.costs, sections.break_even)
 WHOLE = (*SHORT[:-1], sections.bills, sections.break_even, sections.checklist)
@@ -39,7 +40,7 @@ def markdown(comparison: Mapping[str, Any], exhibits: Sequence[tuple[str, Sequen
             parts += [f"### {_plain(exhibit['title'])}", *_exhibit(exhibit)]
     rows = sections.row_account(comparison)
     parts += ["## Rows", rows] if rows else []
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def table(comparison: Mapping[str, Any]) -> RenderableType:
@@ -81,12 +82,17 @@ def shown(field: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
+def printable(text: str) -> str:
+    """`text` with a sign of replacement for what no text file may hold: control characters, half a surrogate pair."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
 def _rich_table(drawn: Table) -> RichTable:
     made = RichTable(title=drawn.title, title_justify="left")
     for position, name in enumerate(drawn.columns):
         made.add_column(Text(name), justify="left" if position == 0 else "right")
     for row in drawn.rows:
-        made.add_row(*(Text(shown(field)) for field in row))
+        made.add_row(*(Text(printable(shown(field))) for field in row))
     return made
 
 

@@ -23,6 +23,7 @@ from stepladder.evaluation.report import markdown
 from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.verdict import verdict
 from stepladder.files import read_json, write_text
+from stepladder.records import Example
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare, read_predictions
 from stepladder.studies.curve import learning_curve, once
@@ -105,17 +106,36 @@ def _baseline(planned: Plan) -> str:
 
 
 def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -> None:
-    first = {e.question.id: e.answers for e in prepared[0].examples}
+    """Raises DataError, naming the difference, where two variants would be asked other rows."""
+    first = {e.question.id: e for e in prepared[0].examples}
     for variant, other in zip(variants, prepared, strict=True):
-        found = {e.question.id: e.answers for e in other.examples}
-        if found != first:
+        found = {e.question.id: e for e in other.examples}
+        where = f"{variants[0].name} (seed {variants[0].seed}) and {variant.name} (seed {variant.seed})"
+        to_do = "compare on one dataset with one split; what varies must not change the held-out rows"
+        if found.keys() != first.keys():
             only = [sorted(first.keys() - found.keys())[:3], sorted(found.keys() - first.keys())[:3]]
             raise DataError(
                 f"Not the same questions: {len(first)} against {len(found)}; only in the first {only[0]}, "
                 f"only in the second {only[1]}",
-                f"{variants[0].name} (seed {variants[0].seed}) and {variant.name} (seed {variant.seed})",
-                "compare on one dataset with one split; what varies must not change the held-out rows",
+                where,
+                to_do,
             )
+        for id_, example in found.items():
+            if (what := _unlike(first[id_], example)) is not None:
+                raise DataError(f"Not the same questions: '{id_}' has another {what} in each", where, to_do)
+
+
+def _unlike(one: Example, other: Example) -> str | None:
+    """What of a row with one id is not the same."""
+    for what, ours, theirs in (
+        ("text", one.question.text, other.question.text),
+        ("history", one.question.history, other.question.history),
+        ("group", one.question.group, other.question.group),
+        ("answer", one.answers, other.answers),
+    ):
+        if ours != theirs:
+            return what
+    return None
 
 
 def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Variant], list[Run]]:
@@ -153,7 +173,7 @@ class Judge:
     def of(self) -> str:
         """What the judgement depends on."""
         pairs = zip(self.variants, self.runs, strict=True)
-        names = [(variant.name, variant.seed, run.score.key, run.fit.folder.name) for variant, run in pairs]
+        names = [(variant.name, variant.seed, run.score.key, run.costs) for variant, run in pairs]
         searched = {name: found.get("seconds") for name, found in self.tuning.items()}
         rules = asdict(self.planned.comparison)
         return digest({"version": VERSION, "runs": names, "baseline": self.baseline, "by": rules, "search": searched})

@@ -107,7 +107,9 @@ def _evidence(whole: dict[str, Any], runs: dict[str, list[Answered]], seeds: int
     }
     exhibits = [
         Curves("Reliability", "confidence", "share right", steps, diagonal=True, note="Ten bins.").as_dict(),
-        Table("Confident errors", ["question", "said"], [[PLANTED, "topic_1"], ["a question", None]]).as_dict(),
+        Table(
+            "Confident errors", ["question", "said"], [[PLANTED, "topic_1"], ["a \x00 question\x0c", None]]
+        ).as_dict(),
     ]
     return Evidence(
         rows=data,

@@ -173,6 +173,7 @@ def test_small_and_strange_studies_have_a_page_and_a_text(names: tuple[str, ...]
     assert "Recommended: " in text
     told = markdown(whole, suites_told(evidence))
     assert "<script" not in told
+    assert not re.search("[\x00-\x08\x0b-\x1f]", text + told)
     assert not re.search(r'[>"= ,][+-]?nan\b', text)
 
 

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stepladder.evaluation.exhibits import Curves, Table
-from stepladder.evaluation.report import shown
+from stepladder.evaluation.report import printable, shown
 from stepladder.runs.masking import mask
 from stepladder.studies.page.plots import curves
 
@@ -112,9 +112,9 @@ def render(title: str, sections: Sequence[Section], data: Mapping[str, Any] | No
         _environment()
         .get_template("page.html.jinja")
         .render(
-            title=mask(title),
+            title=printable(mask(title)),
             sections=sections,
-            body=Markup(mask(body)),
+            body=Markup(printable(mask(body))),
             data=None if data is None else Markup(embedded(data)),
         )
     )

@@ -91,7 +91,7 @@ def scatter(marks: Sequence[Mark], x: str, y: str, log: bool = False, steps: Seq
         f"<title>{escape(m.told)}</title></circle>"
         for m in marks
     ]
-    return _svg(parts)
+    return _svg(parts, told=f"{y} by {x}, {len(marks)} points")
 
 
 def lines(curves: Mapping[str, tuple[Mapping[int, float], str]], x: str, y: str) -> str:
@@ -104,7 +104,7 @@ def lines(curves: Mapping[str, tuple[Mapping[int, float], str]], x: str, y: str)
         path = " ".join(f"{_x(a):.1f},{_y(b):.1f}" for a, b in points)
         parts.append(f'<polyline class="{kind}" points="{path}"><title>{escape(name)}</title></polyline>')
         parts += [f'<circle class="{kind}" cx="{_x(a):.1f}" cy="{_y(b):.1f}" r="2"/>' for a, b in points]
-    return _svg(parts)
+    return _svg(parts, told=f"{y} by {x}, {len(curves)} lines")
 
 
 def bars(shares: Mapping[str, float]) -> str:
@@ -116,7 +116,8 @@ def bars(shares: Mapping[str, float]) -> str:
         parts.append(f'<text x="200" y="{top + 14}" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<rect class="bar" x="208" y="{top}" width="{width:.1f}" height="18"/>')
         parts.append(f'<text x="{214 + width:.1f}" y="{top + 14}">{share:.2f}</text>')
-    return _svg(parts, TOP * 2 + 26 * len(ordered))
+    told = "; ".join(f"{name} {share:.2f}" for name, share in ordered)
+    return _svg(parts, TOP * 2 + 26 * len(ordered), told)
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def parallel(rows: Sequence[Mapping[str, Value]], names: Sequence[str], logs: se
         parts.append(f'<line class="axis" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
         parts += [f'<text x="{x + 4:.1f}" y="{_y(s):.1f}">{escape(text)}</text>' for s, text in axes[name].ticks]
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(name.split(".")[-1])}</text>')
-    return _svg(parts)
+    return _svg(parts, told=f"{len(rows)} rows over {', '.join(names)}")
 
 
 def _axes(across: Axis, up: Axis, x: str, y: str, height: int = HEIGHT) -> str:
