@@ -26,6 +26,7 @@ COSTS = {
 TUNED = (
     "Every rung was tuned with the same budget, on the validation rows; each winner was then scored on the test rows."
 )
+SAVED = {"value": "", "low": "_low", "high": "_high"}
 CORRECTIONS = {"holm": "Holm's method", "benjamini_hochberg": "Benjamini and Hochberg's method"}
 
 
@@ -76,18 +77,18 @@ def bills(comparison: Mapping[str, Any]) -> Table | None:
     told = comparison.get("bills")
     if not told:
         return None
-    unit = told["unit"]
+    unit, (many, words) = told["unit"], per(told["unit"])
     rows = [
         [
             name,
             f"{each['setup_seconds']:,.1f}",
             f"{each['labels']:,.0f}",
             f"{each['setup']:,.4g}",
-            f"{each['request']:.3g}",
+            f"{each['request'] * many:,.3g}",
         ]
         for name, each in told["rungs"].items()
     ]
-    columns = ["rung", "fit and search s", "labels", f"setup, {unit}", f"a request, {unit}"]
+    columns = ["rung", "fit and search s", "labels", f"setup, {unit}", words]
     note = "A fit counts whole, with loading and validation; a search with all of its trials."
     return Table(
         "Setup and request", columns, rows, note if unit != "s" else f"{note} No prices are given: seconds count."
@@ -100,6 +101,7 @@ def break_even(comparison: Mapping[str, Any]) -> Table | None:
     if not found:
         return None
     unit, main = comparison["bills"]["unit"], comparison["verdict"]["metric"]
+    many, words = per(unit)
     scores = {cell["name"]: cell["scores"][main]["value"] for cell in comparison["cells"]}
     rows = [
         [
@@ -107,14 +109,14 @@ def break_even(comparison: Mapping[str, Any]) -> Table | None:
             each["against"],
             f"{scores[each['name']] - scores[each['against']]:+.3f}",
             f"{each['setup']:,.4g}",
-            f"{each['saved']:.3g} [{each['saved_low']:.3g}, {each['saved_high']:.3g}]",
+            interval({key: each[f"saved{end}"] * many for key, end in SAVED.items()}, "{:,.4g}"),
             requests(each),
             f"{each['tokens_saved']:,.1f}",
         ]
         for each in found
     ]
     columns = [
-        "tuned", "against", main, f"dearer to set up, {unit}", f"saved a request, {unit}", "paid for itself after",
+        "tuned", "against", main, f"dearer to set up, {unit}", f"saved by {words}", "paid for itself after",
         "prompt tokens saved",
     ]  # fmt: skip
     note = (
@@ -132,6 +134,11 @@ def requests(each: Mapping[str, Any]) -> str:
         return "never" if each["low"] is None else f"never [{each['low']:,}, never]"
     high = "never" if each["high"] is None else f"{each['high']:,}"
     return f"{each['requests']:,} [{each['low'] or 0:,}, {high}]"
+
+
+def per(unit: str) -> tuple[float, str]:
+    """How many requests a price is told for: seconds for one, money for a million."""
+    return (1.0, "a request, s") if unit == "s" else (1e6, f"a million requests, {unit}")
 
 
 def tuning(comparison: Mapping[str, Any]) -> Table | None:

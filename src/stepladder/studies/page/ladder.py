@@ -110,13 +110,14 @@ def _best_prompted(comparison: Mapping[str, Any]) -> str:
 def _picture(comparison: Mapping[str, Any]) -> Picture:
     verdict = comparison["verdict"]
     metric, bills = verdict["metric"], comparison["bills"]
+    many, words = sections.per(bills["unit"])
     whiskers = [
         Whisker(
             cell["name"],
             cell["scores"][metric]["value"],
             cell["scores"][metric]["low"],
             cell["scores"][metric]["high"],
-            bills["rungs"][cell["name"]]["request"],
+            bills["rungs"][cell["name"]]["request"] * many,
             cell["name"] == verdict["recommended"],
         )
         for cell in comparison["cells"]
@@ -126,9 +127,8 @@ def _picture(comparison: Mapping[str, Any]) -> Picture:
         guides = {f"target {verdict['target']:g}": verdict["target"]}
     else:
         guides = {f"{verdict['margin']:g} below the best": best - verdict["margin"]}
-    unit = "seconds" if bills["unit"] == "s" else bills["unit"]
-    told = f"Each rung's {metric} with its 95 % interval, over what a request costs ({unit}, logarithmic)."
-    return Picture(against(whiskers, f"a request, {unit}", metric, guides), told)
+    told = f"Each rung's {metric} with its 95 % interval, over the price of {words} (logarithmic)."
+    return Picture(against(whiskers, words, metric, guides), told)
 
 
 def _differences(comparison: Mapping[str, Any]) -> Iterator[Block]:
@@ -161,8 +161,11 @@ def _suite(name: str, evidence: Evidence, comparison: Mapping[str, Any]) -> list
 
 def _figures(name: str, suites: Sequence[Suite]) -> Table:
     metrics = list(dict.fromkeys(metric for suite in suites for metric in suite.metrics))
-    rows = [[suite.run, *(sections.interval(suite.metrics.get(metric)) for metric in metrics)] for suite in suites]
-    return Table(_titled(name), ["rung", *metrics], rows)
+    if len(metrics) <= max(len(suites), 5):
+        rows = [[suite.run, *(sections.interval(suite.metrics.get(metric)) for metric in metrics)] for suite in suites]
+        return Table(_titled(name), ["rung", *metrics], rows)
+    turned = [[metric, *(sections.interval(suite.metrics.get(metric)) for suite in suites)] for metric in metrics]
+    return Table(_titled(name), ["figure", *(suite.run for suite in suites)], turned)
 
 
 def _costs(comparison: Mapping[str, Any]) -> Iterator[Block]:

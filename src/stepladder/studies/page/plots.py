@@ -51,7 +51,7 @@ class Axis:
 
 def _round_steps(low: float, high: float) -> list[float]:
     """Some four to eight values between, at steps of 1, 2 or 5 times a power of ten."""
-    raw = (high - low) / 5
+    raw = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * each for each in (1, 2, 5, 10) if power * each >= raw * 0.999)
     return [round(step * n, 12) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -150,7 +150,8 @@ def against(whiskers: Sequence[Whisker], x: str, y: str, guides: Mapping[str, fl
         at = _y(up(level), height)
         parts.append(f'<path class="guide" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text class="soft" x="{WIDTH - RIGHT}" y="{at - 4:.1f}" text-anchor="end">{escape(name)}</text>')
-    taken: list[tuple[float, float, float]] = []
+    dots = [(_x(across(max(w.x, least))), _y(up(w.value), height) + 4) for w in whiskers]
+    taken = [(a - 7, a + 7, b) for a, b in dots]  # what no name may be written over, from, to, at which line
     for each in sorted(whiskers, key=lambda w: -w.value):
         a, b = _x(across(max(each.x, least))), _y(up(each.value), height)
         low, high = _y(up(each.low), height), _y(up(each.high), height)
