@@ -100,9 +100,9 @@ def test_spending_is_the_mean_over_seeds_question_by_question():
         return Answered(probe, tuple(predictions), examples)
 
     costs = [{"fit_seconds": 10.0, "labels_used": 7, "training_tokens": 5}, {"fit_seconds": 20.0, "labels_used": 7}]
-    found = Spending.of([run(3, 1, 2), run(5, 3, 4)], costs, sweep_seconds=100)
+    found = Spending.of([run(3, 1, 2), run(5, 3, 4)], costs, search_seconds=100, search_labels=3)
     assert found.seconds.tolist() == [2, 3, 4]
-    assert (found.setup_seconds, found.labels, found.tuned, found.prompted) == (115, 7, True, False)
+    assert (found.setup_seconds, found.labels, found.tuned, found.prompted) == (115, 10, True, False)
 
 
 def test_a_price_below_nothing_is_refused():

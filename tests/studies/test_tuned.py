@@ -38,6 +38,10 @@ def test_every_rung_is_tuned_with_one_budget(capsys: pytest.CaptureFixture[str],
         if (config := yaml.safe_load(file.read_text(encoding="utf-8")))["rows"] == "test"
     ]
     assert len(on_test) == len(found["rows"])
+    bills = found["bills"]["rungs"]
+    for name, each in tuning.items():
+        spent = [row["costs"]["fit_seconds"] for row in found["rows"] if row["name"] == name]
+        assert bills[name]["setup_seconds"] == pytest.approx(sum(spent) / len(spent) + each["seconds"])
     report = Path(found["report"]).read_text(encoding="utf-8")
     assert 'id="tuning"' in report
     assert "## Tuning" in Path(found["report"]).with_suffix(".md").read_text(encoding="utf-8")

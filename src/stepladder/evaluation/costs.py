@@ -76,8 +76,15 @@ class Spending:
     tuned: bool
 
     @classmethod
-    def of(cls, runs: Sequence[Answered], costs: Sequence[Mapping[str, Any]], sweep_seconds: float = 0.0) -> Spending:
-        """From a rung's answers and the costs of its runs. A fit counts whole: loading and validation too."""
+    def of(
+        cls,
+        runs: Sequence[Answered],
+        costs: Sequence[Mapping[str, Any]],
+        search_seconds: float = 0.0,
+        search_labels: int = 0,
+    ) -> Spending:
+        """From a rung's answers and the costs of its runs. A fit counts whole: loading and validation too. A search
+        adds its seconds, and the labelled rows that it chose by where the fit did not read them."""
         fits = [float(cost.get("fit_seconds") or cost.get("training_seconds") or 0.0) for cost in costs]
         order = [np.argsort(run.ids) for run in runs]
 
@@ -86,8 +93,8 @@ class Spending:
             return np.asarray(np.mean([each[o] for each, o in zip(by_run, order, strict=True)], axis=0))
 
         return cls(
-            setup_seconds=float(np.mean(fits)) + sweep_seconds,
-            labels=float(np.mean([cost.get("labels_used") or 0 for cost in costs])),
+            setup_seconds=float(np.mean(fits)) + search_seconds,
+            labels=float(np.mean([cost.get("labels_used") or 0 for cost in costs])) + search_labels,
             seconds=mean("seconds"),
             prompt_tokens=mean("prompt_tokens"),
             new_tokens=mean("new_tokens"),

@@ -45,7 +45,11 @@ def spent(
     for name in dict.fromkeys(variant.name for variant in variants):
         own = [at for at, variant in enumerate(variants) if variant.name == name]
         seconds = float(tuning.get(name, {}).get("seconds") or 0.0)
-        spending[name] = Spending.of([answered[at] for at in own], [runs[at].costs for at in own], seconds)
+        prepared = runs[own[0]].prepared
+        chosen_by = len(prepared.data.validation) if "validation" not in prepared.method.object.reads else 0
+        labels = chosen_by if tuning.get(name, {}).get("trials") else 0
+        costs = [runs[at].costs for at in own]
+        spending[name] = Spending.of([answered[at] for at in own], costs, seconds, labels)
     told = {"unit": prices.unit, "rungs": {name: bill(each, prices) for name, each in spending.items()}}
     clusters = Side(metric, answered[0]).clusters
     return {"bills": told, "break_even": break_evens(spending, prices, clusters, seed)}
