@@ -1,8 +1,9 @@
 """Whether the statistics hold: how often comparisons of equals reject, how often intervals hold the truth, how often a
 difference of the size that is called detectable is found.
 
-    scripts/bench statistics              the table of docs/statistics.md; about half an hour on one core
+    scripts/bench statistics              the table of docs/statistics.md; a quarter of an hour on one core
     scripts/bench statistics rounds=50    the same with fewer rounds
+    scripts/bench statistics only=seeds   the worlds with that in their name
 
 A world is drawn again for every round: questions in groups, answers of two rungs, runs that differ by their seed.
 Whether an answer is right depends on a normal score: what the rung is worth, plus the group's, the question's, the
@@ -142,11 +143,13 @@ def row(world: World, found: Found, rounds: int) -> str:
 
 def main(words: list[str]) -> None:
     """Print the table, a line as soon as it is known."""
-    rounds = int(next((word.split("=")[1] for word in words if word.startswith("rounds=")), ROUNDS))
+    said = dict(word.split("=", 1) for word in words)
+    rounds = int(said.get("rounds", ROUNDS))
     print("| what is compared | rounds | rejected, % | score held, % | difference held, % | detected, % |")
     print("|---|---|---|---|---|---|", flush=True)
     for world in WORLDS:
-        print(row(world, simulate(world, rounds), rounds), flush=True)
+        if said.get("only", "") in world.name:
+            print(row(world, simulate(world, rounds), rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_what_is_too_much_is_cut_then_left_out_and_told(n: int, long: int, limit
     said = ["a" if i % 10 else "b" for i in range(n)]
     runs = {"one": answered(["a"] * n, ["a"] * n, long), "two": answered(said, ["a"] * n, long)}
     made = rows(runs, Accuracy(), [0, 0], 0, 1, limit)
-    size = len(json.dumps(made).encode())
+    size = len(json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode())
     assert size < limit + 500 or len(made["ids"]) == 1
     assert "Texts are cut at" in made["told"]
     if len(made["ids"]) < n:
