@@ -19,8 +19,9 @@ from stepladder.evaluation.exhibits import Table
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 LONGEST = 400  # characters of a cell
-SHORT = (sections.tuning, sections.quality, sections.differences, sections.costs, sections.break_even)
-WHOLE = (*SHORT[:-1], sections.bills, sections.break_even, sections.checklist)
+FIRST = (sections.tuning, sections.quality, sections.differences, sections.costs)
+SHORT = (*FIRST, sections.break_even, sections.checklist)
+WHOLE = (*FIRST, sections.bills, sections.break_even, sections.checklist)
 
 
 def markdown(comparison: Mapping[str, Any], exhibits: Sequence[tuple[str, Sequence[Mapping[str, Any]]]] = ()) -> str:
@@ -90,7 +91,8 @@ def printable(text: str) -> str:
 def _rich_table(drawn: Table) -> RichTable:
     made = RichTable(title=drawn.title, title_justify="left")
     for position, name in enumerate(drawn.columns):
-        made.add_column(Text(name), justify="left" if position == 0 else "right")
+        wordy = position == 0 or name == "evidence"
+        made.add_column(Text(name), justify="left" if wordy else "right")
     for row in drawn.rows:
         made.add_row(*(Text(printable(shown(field))) for field in row))
     return made

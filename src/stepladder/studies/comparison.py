@@ -28,7 +28,7 @@ from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare, read_predictions
 from stepladder.studies.curve import learning_curve, once
 from stepladder.studies.evidence import confusions, evidence, facts, shown_rows, spent
-from stepladder.studies.page.ladder import page, suites_told
+from stepladder.studies.page.ladder import appendix, page
 from stepladder.studies.variants import Plan, Variant
 
 VERSION = 2
@@ -87,7 +87,7 @@ def compare(
     whole["checklist"] = checklist(whole, facts(planned, variants, runs))
     beside = evidence(planned, variants, runs, kept)
     write_text(folder / "report.html", page(whole, beside))
-    write_text(folder / "report.md", markdown(whole, suites_told(beside)))
+    write_text(folder / "report.md", markdown(whole, appendix(beside)))
     write_text(folder / "comparison.json", json.dumps(whole, indent=1, ensure_ascii=False))
     return whole
 

@@ -12,7 +12,7 @@ import pytest
 from reports import LADDER, PLANTED, comparison
 
 from stepladder.evaluation.report import markdown
-from stepladder.studies.page.ladder import page, suites_told
+from stepladder.studies.page.ladder import appendix, page
 
 SECTIONS = [
     "verdict", "ladder", "differences", "mistakes", "suite-calibration", "costs", "checklist", "rows", "made", "again",
@@ -171,7 +171,7 @@ def test_small_and_strange_studies_have_a_page_and_a_text(names: tuple[str, ...]
     text = page(whole, evidence)
     assert PLANTED not in text
     assert "Recommended: " in text
-    told = markdown(whole, suites_told(evidence))
+    told = markdown(whole, appendix(evidence))
     assert "<script" not in told
     assert not re.search("[\x00-\x08\x0b-\x1f]", text + told)
     assert not re.search(r'[>"= ,][+-]?nan\b', text)
@@ -179,7 +179,7 @@ def test_small_and_strange_studies_have_a_page_and_a_text(names: tuple[str, ...]
 
 def test_the_text_has_the_tables_of_the_page() -> None:
     whole, evidence = comparison()
-    told = markdown(whole, suites_told(evidence))
+    told = markdown(whole, appendix(evidence))
     for title in (
         "Quality",
         "Differences",

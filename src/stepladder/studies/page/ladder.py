@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepladder.evaluation import sections
-from stepladder.evaluation.exhibits import Table
+from stepladder.evaluation.exhibits import Cell, Table
 from stepladder.studies.page.page import (
     Block,
     Bullets,
@@ -25,6 +25,8 @@ from stepladder.studies.page.page import (
     render,
 )
 from stepladder.studies.page.plots import Whisker, against, forest
+
+LISTED = 10  # rows of a kind in report.md
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,39 @@ def page(comparison: Mapping[str, Any], evidence: Evidence) -> str:
     return render(str(comparison["study"]), list(_sections(comparison, evidence)), data)
 
 
-def suites_told(evidence: Evidence) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """The suites' figures and exhibits under titles, for report.md."""
+def appendix(evidence: Evidence) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """The suites' figures and exhibits and some rows fixed and broken, under titles, for report.md."""
     found: list[tuple[str, list[Mapping[str, Any]]]] = []
+    found += [(f"Mistakes: {run}", list(tables)) for run, tables in evidence.confusions.items()]
     for name in dict.fromkeys(suite.name for suite in evidence.suites):
         of_this = [suite for suite in evidence.suites if suite.name == name]
         if any(suite.metrics for suite in of_this):
             found.append((name, [_figures(name, of_this).as_dict()]))
         found += [(f"{name}: {suite.run}", list(suite.exhibits)) for suite in of_this if suite.exhibits]
+    if evidence.rows is not None:
+        found.append(("Rows fixed and broken", [_changed(evidence.rows).as_dict()]))
     return found
+
+
+def _changed(rows: Mapping[str, Any]) -> Table:
+    """The first rows that the run shown first fixed and broke against the rung below."""
+    ours = rows["first"]
+    theirs = rows["below"][ours]
+    listed: list[list[Cell]] = []
+    counts = {}
+    for change, sign in (("fixed", 1), ("broken", -1)):
+        marks = zip(rows["marks"][ours], rows["marks"][theirs], strict=True)
+        changed = [at for at, (is_, was) in enumerate(marks) if sign * (is_ - was) > 0]
+        counts[change] = len(changed)
+        for at in changed[:LISTED]:
+            cells = [rows[name][at] for name in ("ids", "questions", "expected")]
+            cells += [rows["answers"][theirs][at], rows["answers"][ours][at]]
+            listed.append([*(rows["texts"][cell] for cell in cells), change])
+    names = [rows["runs"][theirs], rows["runs"][ours]]
+    note = f"{counts['fixed']} fixed and {counts['broken']} broken; at most {LISTED} of each are listed. {rows['told']}"
+    return Table(
+        f"{names[1]} against {names[0]}", ["row", "question", "expected", *names, "change"], listed, note.strip()
+    )
 
 
 def _sections(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Section]:
