@@ -126,4 +126,13 @@ def evidence(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], ke
         texts.setdefault(
             f"Experiment: {variant.name}", mask(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         )
-    return Evidence(kept["rows"], suites(variants, runs), kept["confusions"], texts, provenance)
+    origins = [_origin(run) for run in runs]
+    return Evidence(kept["rows"], suites(variants, runs), kept["confusions"], texts, provenance, origins)
+
+
+def _origin(run: Run) -> tuple[str, str]:
+    """When a run's fit was made, and by which commit."""
+    told = read_json(run.fit.folder / "provenance.json") or {}
+    code = told.get("code") or {}
+    changed = " and changes" if code.get("dirty") else ""
+    return str(told.get("time", "")), f"{code['commit'][:12]}{changed}" if code.get("commit") else ""

@@ -42,13 +42,15 @@ class Suite:
 @dataclass(frozen=True)
 class Evidence:
     """What stands beside the object of a comparison: `rows` for the script (None: none), suites beside the main one,
-    confusions by run, and how all was made: texts by a title, and the provenance of a run."""
+    confusions by run, and how all was made: texts by a title, the provenance of the last run, and of every run in turn
+    when its fit was made and by which commit."""
 
     rows: Mapping[str, Any] | None = None
     suites: Sequence[Suite] = ()
     confusions: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    origins: Sequence[tuple[str, str]] = ()
 
 
 def page(comparison: Mapping[str, Any], evidence: Evidence) -> str:
@@ -205,13 +207,12 @@ def _made(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
     account = sections.row_account(comparison)
     if account:
         yield Prose(f"Rows of the data: {account}.")
-    columns = ["rung", "seed", "overrides", "fit key", "prediction key", "score key", "reused"]
+    columns = ["rung", "seed", "overrides", "fit key", "prediction key", "score key", "reused", "fitted", "commit"]
     keys = [
         [row["name"], row["seed"], " ".join(row["overrides"])]
         + [row["keys"][stage][:16] for stage in ("fit", "predict", "score")]
-        + [", ".join(name for name, there in row["reused"].items() if there)]
-        for row in comparison["rows"]
-        if "keys" in row
+        + [", ".join(name for name, there in row["reused"].items() if there), *origin]
+        for row, origin in zip(comparison["rows"], evidence.origins, strict=False)
     ]
     if keys:
         note = "Keys are hashes of content; folders under outputs/ carry their beginning."
