@@ -129,6 +129,7 @@ def test_compare_ends_in_a_table_a_report_and_a_verdict(
     assert {"value", "low", "high", "p", "p_adjusted"} <= told["cells"][1]["difference"]["accuracy"].keys()
     assert "difference" in told["rows"][1]
     assert told["verdict"]["recommended"] == "linear"
+    assert "No language model is needed" in told["verdict"]["reason"]
     report = Path(told["report"])
     assert report.is_absolute()
     assert report.name == "report.html"

@@ -6,7 +6,7 @@ neither supports nor rules out a simpler rung, and never takes "no difference fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -14,7 +14,12 @@ SHOWN = 3  # of the margins or targets that would turn the verdict
 
 
 def verdict(
-    cells: Sequence[Mapping[str, Any]], order: Sequence[str], metric: str, margin: float, target: float | None = None
+    cells: Sequence[Mapping[str, Any]],
+    order: Sequence[str],
+    metric: str,
+    margin: float,
+    target: float | None = None,
+    without_model: Collection[str] = (),
 ) -> dict[str, Any]:
     """The first rung in `order` (simplest first) that does.
 
@@ -22,7 +27,7 @@ def verdict(
     rung, shown by the one-sided 95 % lower bound of its paired difference to the best; the best always does.
     `undecided` names simpler rungs that the questions neither support nor rule out. `recommended` is None where no
     rung meets the target. `rests_on` and `would_change` tell a person, a sentence each, what the choice stands on and
-    what would turn it.
+    what would turn it. `without_model` names the rungs that ask no language model.
     """
     known = {cell["name"]: cell for cell in cells}
     ladder = [known[name] for name in order]
@@ -39,6 +44,8 @@ def verdict(
         if target is not None
         else _margin_reason(chosen, best, simpler, metric, margin)
     )
+    if chosen is not None and chosen["name"] in without_model and not set(order) <= set(without_model):
+        reason += f" No language model is needed: {chosen['name']} asks none."
     questions = best["scores"][metric]["n"]
     gaps = {cell["name"]: cell["to_best"]["difference"][metric] for cell in ladder if "to_best" in cell}
     if undecided:

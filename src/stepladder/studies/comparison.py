@@ -192,7 +192,9 @@ class Judge:
         cells = compared(metrics, rungs, self.baseline, main, self.seed, rules)
         for cell in cells:
             cell["seeds"] = seeds[cell["name"]]
-        chosen = verdict(cells, list(rungs), main, comparison.margin, comparison.target)
+        pairs = zip(self.variants, self.runs, strict=True)
+        bare = {variant.name for variant, run in pairs if not run.costs.get("prompt_tokens")}
+        chosen = verdict(cells, list(rungs), main, comparison.margin, comparison.target, bare)
         prices = comparison.prices or Prices()
         first = chosen["recommended"] or chosen["best"]
         return {
