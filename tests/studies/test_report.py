@@ -116,13 +116,20 @@ def test_other_rows_are_refused_before_the_first_run_and_the_difference_is_named
     assert not (tmp_path / "out" / "fits").exists()
 
 
-def test_other_texts_under_the_same_ids_are_refused_too(capsys, tmp_path) -> None:
-    lines = [f"{n},one text {n},another text {n},{'ab'[n % 2]}" for n in range(20)]
-    (tmp_path / "rows.csv").write_text("id,x,y,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
+def test_other_groups_under_the_same_ids_are_refused_too(capsys, tmp_path) -> None:
+    lines = [f"{n},text {n},{n // 2},{n // 4},{'ab'[n % 2]}" for n in range(20)]
+    (tmp_path / "rows.csv").write_text("id,text,pair,four,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
     words = ["dataset=file", f"dataset.test={tmp_path}/rows.csv", "dataset.target=label", "dataset.id=id", *TOY]
-    words += ["dataset.input=x,y", "method=zero_shot", "dataset.labels=[a,b]", "--outputs", str(tmp_path / "out")]
+    words += [
+        "dataset.input=text",
+        "dataset.group=pair,four",
+        "method=zero_shot",
+        "dataset.labels=[a,b]",
+        "--outputs",
+        str(tmp_path / "out"),
+    ]
     assert main(["compare", *words]) == 2
-    assert "has another text in each" in capsys.readouterr().err
+    assert "has another group in each" in capsys.readouterr().err
 
 
 def test_what_is_no_price_is_told_before_anything_is_run(capsys, routed, tmp_path) -> None:
