@@ -15,6 +15,7 @@ from stepladder.evaluation import confidence as c
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
 from stepladder.evaluation.calibration import Calibration
+from stepladder.evaluation.calibration_error import calibration_error
 from stepladder.evaluation.suite import Suite
 from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task
 
@@ -106,6 +107,23 @@ def test_probes_are_the_plain_answers_and_the_validation_rows() -> None:
         SUITE.probes(best)
     with pytest.raises(ConfigError, match="mode=greedy gives no probabilities"):
         SUITE.probes(replace(material, main=replace(main.probe, decoding=Decoding("greedy"))))
+
+
+@pytest.mark.parametrize("too_much", [0.0, 0.3])
+def test_the_error_s_interval_holds_the_truth_though_noise_moves_the_error_itself(too_much: float) -> None:
+    generator = np.random.default_rng(1)
+
+    def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
+        said = 0.5 + generator.beta(5, 2, n) / 2
+        return said, (generator.random(n) < said - too_much * (said - 0.5)).astype(float)
+
+    truth = c.ece(*drawn(300_000), 10)
+    found = [calibration_error(*drawn(300), 10, None, seed) for seed in range(30)]
+    assert sum(each.low <= truth <= each.high for each in found) >= 25
+    assert np.mean([each.value for each in found]) > truth
+    assert all(0 <= each.low <= each.value <= each.high <= 1 for each in found)
+    certain = calibration_error(np.array([1.0]), np.array([1.0]), 10, None, 0)
+    assert (certain.value, certain.low, certain.high) == (0, 0, 1)
 
 
 def test_without_validation_rows_there_is_no_after_and_the_reason_is_told() -> None:

@@ -15,6 +15,7 @@ from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation import confidence as c
 from stepladder.evaluation.answered import Answered, clusters_of
 from stepladder.evaluation.asking import Asked, Material, demand_probabilities
+from stepladder.evaluation.calibration_error import calibration_error
 from stepladder.evaluation.confidence import Sure
 from stepladder.evaluation.estimates import Measured
 from stepladder.evaluation.exhibits import Cell, Curves, Exhibit, Table
@@ -91,7 +92,7 @@ class Calibration:
         brier, nll = main.known.brier(temperature), main.known.nll(temperature)
         n, some, whole = len(right), main.clusters_usable, main.clusters
         return {
-            "ece": resampled(lambda i: c.ece(usable[i], right[i], self.bins), n, some, seed, pivotal=True),
+            "ece": calibration_error(usable, right, self.bins, some, seed),
             "brier": resampled(lambda i: float(brier[i].mean()), n, some, seed, (0.0, 2.0)),
             "nll": resampled(lambda i: float(nll[i].mean()), n, some, seed, UNBOUNDED),
             "aurc": resampled(lambda i: c.aurc(everywhere[i], all_right[i]), len(all_right), whole, seed),

@@ -101,13 +101,9 @@ def resampled(
     clusters: Clusters | None,
     seed: int,
     bounds: tuple[float, float] = (0.0, 1.0),
-    pivotal: bool = False,
 ) -> Measured:
     """`statistic(rows)` of all rows, with the interval that drawing rows again gives; `rows` are places, repeated.
-
-    pivotal: reflect the draws' quantiles at the value, for what drawing again moves to one side, as it does what counts
-    gaps by their size (the basic interval of Davison and Hinkley 1997). Draws that give NaN do not count.
-    """
+    Draws that give NaN do not count."""
     value = statistic(np.arange(n))
     picks = bootstrap_picks(n, clusters, seed, PICKED_DRAWS)
     draws = np.array([drawn for rows in picks if not np.isnan(drawn := statistic(rows))])
@@ -116,7 +112,7 @@ def resampled(
     units = n if clusters is None else int(clusters.max()) + 1
     floor, width = bounds[0], bounds[1] - bounds[0]
     draws = np.clip(widened(draws, units), *bounds)
-    low, high = reflected(draws, value) if pivotal else bias_corrected_interval(draws, value)
+    low, high = bias_corrected_interval(draws, value)
     if draws.max() - draws.min() < 1e-12 and np.isfinite(width):  # equal rows drawn again say nothing of rows not seen
         low, high = (floor + width * edge for edge in wilson((value - floor) / width * units, units))
     low, high = max(bounds[0], float(low)), min(bounds[1], float(high))
@@ -124,7 +120,7 @@ def resampled(
 
 
 def reflected(draws: Floats, value: float) -> tuple[float, float]:
-    """The 95 % interval of `value` from its draws, their quantiles reflected at it."""
+    """The 95 % interval of `value` from its draws, their quantiles reflected at it (Davison and Hinkley 1997)."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return 2 * value - float(high), 2 * value - float(low)
 
