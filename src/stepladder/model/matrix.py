@@ -13,11 +13,12 @@ KEPT = 2**30  # bytes of weights whose packed forms are kept
 
 
 class Packs:
-    """What is found out once for all models that are tuned from one base: frozen weights as oneDNN wants them, and
-    whether the attention of this house `suits` them (None: not tried yet)."""
+    """What is found out once for all models that are tuned from one base: frozen weights as oneDNN wants them, whether
+    the attention of this house `suits` them (None: not tried yet), and by their form which bodies were `tried`."""
 
     def __init__(self) -> None:
         self.suits: bool | None = None
+        self.tried: dict[object, bool] = {}
         self._kept: dict[tuple[object, ...], tuple[Sequence[Tensor], Tensor]] = {}
 
     def packed(self, weights: Sequence[Tensor], transposed: bool) -> Tensor:

@@ -51,6 +51,8 @@ def work(planned: SweepPlan, around: Circumstances, parent: int | None = None) -
         else:
             attempted(claim, planned, around)
             gc.collect()
+            if not gc.get_freeze_count():
+                gc.freeze()  # libraries and base models stay: looking through them again and again is half a second each
     return "the process that began the sweep is gone"
 
 
