@@ -24,7 +24,7 @@ import kills
 
 TRIALS, WORKERS = 12, 2
 FIXED = [
-    "dataset=faq_route", "dataset.limit=2", "method=finetune", "training.epochs=1", "decoding.probabilities=best",
+    "dataset=faq_route", "dataset.limit=1", "method=finetune", "training.epochs=1", "decoding.probabilities=best",
     "tracking=none",
 ]  # fmt: skip
 SPACE = ["training.learning_rate=tag(log,interval(1e-4,1e-2))", "adapter.r=choice(4,8,16)"]

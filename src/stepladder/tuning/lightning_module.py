@@ -133,8 +133,9 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.best.offer(self.step, -next(iter(found.values())) if found else self.validation_loss)
         if self.best.step == self.step:
             self.resources.facts |= {"best_step": self.step} | {f"best_{name}": v for name, v in values.items()}
-        optimizer: Any = self.optimizers()
-        self.checkpoint.offer(self.step, self.best, optimizer.optimizer, self.resources.facts)
+        if self.step < self.total:
+            optimizer: Any = self.optimizers()
+            self.checkpoint.offer(self.step, self.best, optimizer.optimizer, self.resources.facts)
         told = self.resources.on_validation
         tokens = self.resources.facts["training_tokens"]
         stop = told is not None and told(self.step, {**values, "training_tokens": tokens})

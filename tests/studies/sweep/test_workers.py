@@ -116,12 +116,14 @@ def test_wandb_keeps_every_trial_and_no_secret(
 ) -> None:
     monkeypatch.setenv("SERVICE_PASSWORD", "geheimnis-4711")
     words = [*TUNED, "tracking=wandb", "tracking.tags=[geheimnis-4711]", "training.precision=float32"]
-    words += ["training.max_grad_norm=null", "training.learning_rate=choice(1e-3,1e30,2e-3)", "sweep.sampler=grid"]
+    words += ["training.max_grad_norm=null", "training.learning_rate=choice(1e-3,1e30,2e-3,1e-6)", "sweep.sampler=grid"]
+    words += ["training.epochs=4", "sweep.pruner=median", "+sweep.pruner.n_startup_trials=2"]
     told = asked(capsys, tmp_path, words)
     found = runs(tmp_path / "wandb")
     kept = {run["config"]["trial"]: run for run in found if run["job_type"] == "trial"}
     assert {run["group"] for run in found} == {told["study"]}
-    assert {n: run["summary"]["state"] for n, run in kept.items()} == {0: "complete", 1: "failed", 2: "complete"}
+    states = {number: run["summary"]["state"] for number, run in kept.items()}
+    assert states == {0: "complete", 1: "failed", 2: "complete", 3: "pruned"}
     for trial in trials(told):
         run = kept[trial["number"]]
         rate = float(trial["overrides"][0].partition("=")[2])
