@@ -52,7 +52,7 @@ def work(planned: SweepPlan, around: Circumstances, parent: int | None = None) -
             attempted(claim, planned, around)
             gc.collect()
             if not gc.get_freeze_count():
-                gc.freeze()  # libraries and base models stay: looking through them again and again is half a second each
+                gc.freeze()  # libraries and base models stay; to look through them is half a second every time
     return "the process that began the sweep is gone"
 
 
