@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stepladder.errors import StepladderError, UserError, VerificationError, did_you_mean
+from stepladder.huge_pages import begin_again
 
 if TYPE_CHECKING:
     from stepladder.config.compose import Composed
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         asked = _asked(words)
+        if arguments is None and asked.verb in COMPUTING:
+            begin_again()
         told = VERBS[asked.verb](asked)
         if asked.as_json:
             print(json.dumps(told, ensure_ascii=False))
@@ -331,6 +334,7 @@ VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
     "sweep": sweep,
     "predict": predict,
 }
+COMPUTING = frozenset({"run", "compare", "sweep", "predict"})
 
 
 if __name__ == "__main__":
