@@ -192,6 +192,16 @@ def test_compare_takes_a_list_of_an_added_key(capsys: pytest.CaptureFixture[str]
     assert [cell["name"] for cell in json.loads(out)["cells"]] == ["linear method.c=1", "linear method.c=10"]
 
 
+def test_compare_takes_a_list_of_a_key_that_has_no_default(
+    capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path
+) -> None:
+    words = [word for word in of_file(rows, tmp_path / "out") if word != "dataset.input=text"]
+    code, _, err = outcome(capsys, ["compare", *words, "method=majority", "dataset.input=text,'{text}!'"])
+    assert code == 2
+    assert "Not the same questions" in err  # and nothing else is amiss
+    assert outcome(capsys, ["compare", *words, "method=majority", "dataset.input=text,text", "--json"])[0] == 0
+
+
 def test_help_and_show_are_quick_to_load(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = outcome(capsys, ["--help"])
     assert code == 0

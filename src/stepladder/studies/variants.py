@@ -46,7 +46,8 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     parsed = parse(texts)
     listed = lists(parsed)
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    _, base = settled(fixed, config_dir, trust)
+    first = [f"{key}={values[0]}" for key, values in listed.items() if values]
+    _, base = settled([*fixed, *first], config_dir, trust)
     comparison: Comparison = validate(base, trust, heavy=False)["comparison"].object
     said = {o.key_or_group for o in parsed if not o.is_sweep_override()}
     vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in said} | listed
