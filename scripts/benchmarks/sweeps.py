@@ -22,6 +22,8 @@ from typing import Any
 
 import kills
 
+from stepladder.huge_pages import begin_again
+
 TRIALS, WORKERS = 12, 2
 FIXED = [
     "dataset=faq_route", "dataset.limit=1", "method=finetune", "training.epochs=1", "decoding.probabilities=best",
@@ -165,6 +167,7 @@ def main(names: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
+        begin_again()  # as the command does
         one(sys.argv[3:], Path(sys.argv[2]))
     else:
         main(sys.argv[1:])
