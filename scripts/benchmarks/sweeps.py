@@ -25,10 +25,8 @@ import kills
 from stepladder.huge_pages import begin_again
 
 TRIALS, WORKERS = 12, 2
-FIXED = [
-    "dataset=faq_route", "dataset.limit=1", "method=finetune", "training.epochs=1", "decoding.probabilities=best",
-    "tracking=none",
-]  # fmt: skip
+FIXED = ["dataset=faq_route", "method=finetune", "decoding.probabilities=best", "tracking=none"]
+SHORT = ["dataset.limit=1", "training.epochs=1"]
 SPACE = ["training.learning_rate=tag(log,interval(1e-4,1e-2))", "adapter.r=choice(4,8,16)"]
 RATES = ["training.learning_rate=choice(1e-3,2e-3,1e-6,3e-3,2e-6,3e-6,1.5e-3,4e-6,5e-6,6e-6,7e-6,8e-6)"]
 
@@ -58,14 +56,14 @@ def one(words: Sequence[str], outputs: Path) -> None:
 
 def speed(folder: Path) -> dict[str, Any]:
     """Trials an hour from the first command to the last trial's end, both ways."""
-    words = [*SPACE, f"sweep.trials={TRIALS}", f"sweep.workers={WORKERS}", "sweep.sampler=random"]
+    words = [*SHORT, *SPACE, f"sweep.trials={TRIALS}", f"sweep.workers={WORKERS}", "sweep.sampler=random"]
     began = time.time()
     told = stepladder(words, folder / "sweep")
     made = trials(told)
     ours = study_seconds(told, began)
     began = time.time()
     for trial in made:
-        point = [sys.executable, __file__, "one", str(folder / "fresh"), *FIXED, *trial["overrides"]]
+        point = [sys.executable, __file__, "one", str(folder / "fresh"), *FIXED, *SHORT, *trial["overrides"]]
         subprocess.run(point, check=True, stdout=subprocess.DEVNULL)
     theirs = time.time() - began
     return {
@@ -132,6 +130,7 @@ def pruning(folder: Path) -> dict[str, Any]:
         *RATES,
         "sweep.sampler=grid",
         f"sweep.workers={WORKERS}",
+        "dataset.limit=3",
         "training.epochs=3",
         "training.validate_every=0.5",
     ]
