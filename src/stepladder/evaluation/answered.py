@@ -65,19 +65,25 @@ def check_same_questions(ours: Answered, theirs: Answered) -> None:
     _same_ids(ours.ids, theirs.ids, "one run", "the other", where)
     other = {example.question.id: example for example in theirs.examples}
     for example in ours.examples:
-        twin = other[example.question.id]
-        for what, one, two in (
-            ("text", example.question.text, twin.question.text),
-            ("history", example.question.history, twin.question.history),
-            ("group", example.question.group, twin.question.group),
-            ("answers", example.answers, twin.answers),
-        ):
-            if one != two:
-                raise DataError(
-                    f"Two runs do not share their questions: '{example.question.id}' has another {what} in each",
-                    where,
-                    "run both on the same data, then compare again",
-                )
+        if (what := unlike(example, other[example.question.id])) is not None:
+            raise DataError(
+                f"Two runs do not share their questions: '{example.question.id}' has another {what} in each",
+                where,
+                "run both on the same data, then compare again",
+            )
+
+
+def unlike(one: Example, other: Example) -> str | None:
+    """What of two rows with one id is not the same; None where all that is judged by is."""
+    for what, ours, theirs in (
+        ("text", one.question.text, other.question.text),
+        ("history", one.question.history, other.question.history),
+        ("group", one.question.group, other.question.group),
+        ("answers", one.answers, other.answers),
+    ):
+        if ours != theirs:
+            return what
+    return None
 
 
 def _same_ids(found: Sequence[str], wanted: Sequence[str], one: str, other: str, where: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.resampling import Floats, bootstrap_sums, widened
+from stepladder.evaluation.resampling import Floats, bootstrap_sums, units_of, widened
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def break_even(
     setup = prices.setup(tuned.setup_seconds, tuned.labels) - prices.setup(prompted.setup_seconds, prompted.labels)
     each = _request(prompted, prices) - _request(tuned, prices)
     sums = bootstrap_sums(np.column_stack([each, np.ones(len(each))]), clusters, seed)
-    units = len(each) if clusters is None else int(clusters.max()) + 1
+    units = units_of(len(each), clusters)
     low, high = (float(q) for q in np.quantile(widened(sums[:, 0] / sums[:, 1], units), [0.025, 0.975]))
     saved = float(each.mean())
     low, high = min(low, saved), max(high, saved)

@@ -16,7 +16,7 @@ import numpy as np
 from stepladder.errors import DataError
 from stepladder.evaluation.answered import Answered, check_same_questions
 from stepladder.evaluation.metrics import Floats, Metric, folded, numbers_of, question_values
-from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_sums, permutation_p, widened
+from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_sums, permutation_p, units_of, widened
 from stepladder.evaluation.statistics import (
     detectable_difference,
     detectable_of,
@@ -95,7 +95,7 @@ class Side:
     @property
     def units(self) -> int:
         """How many independent questions or clusters there are."""
-        return self.n if self.clusters is None else int(self.clusters.max()) + 1
+        return units_of(self.n, self.clusters)
 
     @property
     def stacked(self) -> Floats:

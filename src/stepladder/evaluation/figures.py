@@ -21,6 +21,7 @@ from stepladder.evaluation.resampling import (
     bootstrap_picks,
     bootstrap_sums,
     permutation_p,
+    units_of,
     widened,
 )
 from stepladder.evaluation.statistics import detectable_of, mcnemar, paired_share_interval, wilson
@@ -51,7 +52,7 @@ def mean(values: Floats, clusters: Clusters | None, seed: int) -> Measured:
     """The mean of values from 0 to 1: with Wilson's interval for a share of independent rows, else a bootstrap's."""
     n = len(values)
     value = float(values.mean())
-    units = n if clusters is None else int(clusters.max()) + 1
+    units = units_of(n, clusters)
     if clusters is None and _is_share(values):
         low, high = wilson(float(values.sum()), n)
     else:
@@ -72,7 +73,7 @@ def change(ours: Floats, theirs: Floats, clusters: Clusters | None, seed: int) -
     n, gaps = len(ours), ours - theirs
     value = float(gaps.mean())
     wins, losses = int(np.sum(gaps > 1e-12)), int(np.sum(gaps < -1e-12))
-    units = n if clusters is None else int(clusters.max()) + 1
+    units = units_of(n, clusters)
     if clusters is None and _is_share(ours) and _is_share(theirs):
         (low, high), p = paired_share_interval(wins, losses, n), mcnemar(wins, losses)
         at_least, _ = paired_share_interval(wins, losses, n, confidence=0.9)
@@ -109,7 +110,7 @@ def resampled(
     draws = np.array([drawn for rows in picks if not np.isnan(drawn := statistic(rows))])
     if len(draws) < PICKED_DRAWS / 2:
         return Measured(value, *bounds, n)
-    units = n if clusters is None else int(clusters.max()) + 1
+    units = units_of(n, clusters)
     floor, width = bounds[0], bounds[1] - bounds[0]
     draws = np.clip(widened(draws, units), *bounds)
     low, high = bias_corrected_interval(draws, value)

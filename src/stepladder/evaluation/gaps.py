@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stepladder.evaluation.estimates import Measured
 from stepladder.evaluation.metrics import Floats
-from stepladder.evaluation.resampling import Clusters, bootstrap_sums, by_cluster, widened
+from stepladder.evaluation.resampling import Clusters, bootstrap_sums, by_cluster, units_of, widened
 from stepladder.evaluation.statistics import fisher, holm, unpaired_share_interval
 
 DEALS, BLOCK = 5000, 500
@@ -75,7 +75,7 @@ def _drawn(
         if len(draws) == 0 or draws.max() - draws.min() < 1e-12:  # resampling equal rows says nothing of rows not seen
             low, high = unpaired_share_interval(*((float(values[r].sum()), int(r.sum())) for r in (rows, ~rows)))
         else:
-            units = len(values) if clusters is None else int(clusters.max()) + 1
+            units = units_of(len(values), clusters)
             low, high = (float(q) for q in np.clip(np.quantile(widened(draws, units), [0.025, 0.975]), -1, 1))
         found.append((value, low, high, _dealt_p(values, rows, clusters, seed)))
     return found

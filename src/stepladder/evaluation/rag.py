@@ -173,12 +173,11 @@ def _conditions(metrics: Mapping[str, Measured], values: Mapping[str, Floats], c
 
 def _errors(blame: Mapping[str, Floats], values: Mapping[str, Floats], right: float) -> Table:
     wrong = int(sum(each.sum() for each in blame.values()))
-    with_gold = values["gold"] >= right
+    mended = {who: int((each.astype(bool) & (values["gold"] >= right)).sum()) for who, each in blame.items()}
     rows: list[list[Cell]] = [
-        [who, int(each.sum()), each.sum() / wrong if wrong else None, int((each.astype(bool) & with_gold).sum())]
-        for who, each in blame.items()
+        [who, int(each.sum()), each.sum() / wrong if wrong else None, mended[who]] for who, each in blame.items()
     ]
-    rows.append(["all", wrong, 1.0 if wrong else None, int(sum(row[3] for row in rows))])  # type: ignore[misc]
+    rows.append(["all", wrong, 1.0 if wrong else None, sum(mended.values())])
     columns = ("put down to", "wrong answers", "share", "of these right with gold alone")
     return Table("Retriever or reader", columns, rows, "retriever: no passage that holds the answer was shown")
 

@@ -25,7 +25,7 @@ def by_cluster(numbers: Floats, clusters: Clusters | None) -> Floats:
     """Sums of the rows of each cluster, shape (clusters, d); the rows themselves where there are no clusters."""
     if clusters is None:
         return numbers
-    sums = np.zeros((int(clusters.max()) + 1, numbers.shape[1]))
+    sums = np.zeros((units_of(len(numbers), clusters), numbers.shape[1]))
     np.add.at(sums, clusters, numbers)
     return sums
 
@@ -57,6 +57,11 @@ def bootstrap_picks(n: int, clusters: Clusters | None, seed: int, draws: int) ->
     members = np.split(order, np.cumsum(np.bincount(clusters))[:-1])
     for _ in range(draws):
         yield np.concatenate([members[i] for i in generator.integers(len(members), size=len(members))])
+
+
+def units_of(n: int, clusters: Clusters | None) -> int:
+    """How many independent units `n` rows are: their clusters, or the rows themselves."""
+    return n if clusters is None else int(clusters.max()) + 1
 
 
 def widened(draws: Floats, units: int) -> Floats:

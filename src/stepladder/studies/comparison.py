@@ -13,7 +13,7 @@ from typing import Any
 
 from stepladder.config.identity import digest
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answered import Answered, unlike
 from stepladder.evaluation.checklist import checklist
 from stepladder.evaluation.costs import Prices
 from stepladder.evaluation.estimates import Side, difference
@@ -23,7 +23,6 @@ from stepladder.evaluation.report import markdown
 from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.verdict import verdict
 from stepladder.files import read_json, write_text
-from stepladder.records import Example
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare, read_predictions
 from stepladder.studies.curve import learning_curve, once
@@ -121,21 +120,8 @@ def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -
                 to_do,
             )
         for id_, example in found.items():
-            if (what := _unlike(first[id_], example)) is not None:
+            if (what := unlike(first[id_], example)) is not None:
                 raise DataError(f"Not the same questions: '{id_}' has another {what} in each", where, to_do)
-
-
-def _unlike(one: Example, other: Example) -> str | None:
-    """What of a row with one id is not the same."""
-    for what, ours, theirs in (
-        ("text", one.question.text, other.question.text),
-        ("history", one.question.history, other.question.history),
-        ("group", one.question.group, other.question.group),
-        ("answer", one.answers, other.answers),
-    ):
-        if ours != theirs:
-            return what
-    return None
 
 
 def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Variant], list[Run]]:
