@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stepladder.huge_pages import begin_again
+
 Spec = dict[str, Any]
 
 
@@ -194,6 +196,9 @@ TASKS: dict[str, Callable[[Spec], Spec]] = {
 
 if __name__ == "__main__":
     given = json.loads(Path(sys.argv[2]).read_text())
-    for name in given.get("without", ()):
+    without = set(given.get("without", ()))
+    if "pages" not in without:
+        begin_again()  # with huge pages, as the command does
+    for name in without - {"pages"}:
         WITHOUT[name]()
     print(json.dumps(TASKS[sys.argv[1]](given)))

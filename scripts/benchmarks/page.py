@@ -18,6 +18,10 @@ Model: SmolLM2-135M-Instruct. Rows: Banking77. Peers: TRL 1.16.0, lm-eval 0.4.13
 """
 
 TECHNIQUES = {
+    ("training", "pages"): (
+        "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
+        "tests/test_huge_pages.py",
+    ),
     ("training", "low_rank"): (
         "LoRA as one function", "no copies in float32, no gradient for frozen weights; plain LoRA and rsLoRA only",
         "tests/tuning/test_low_rank.py",
@@ -43,6 +47,10 @@ TECHNIQUES = {
         "gradient of the frozen head taken chunk by chunk", "bounds memory with long answers; short ones gain little",
         "tests/model/test_cross_entropy.py",
     ),
+    ("scoring", "pages"): (
+        "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
+        "tests/test_huge_pages.py",
+    ),
     ("scoring", "prefix"): (
         "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
         "tests/model/test_reading.py",
@@ -54,6 +62,10 @@ TECHNIQUES = {
     ("scoring", "attention"): (
         "keys and values looked at where they lie", "models that hand their attention out",
         "tests/model/test_reading.py",
+    ),
+    ("generation", "pages"): (
+        "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
+        "tests/test_huge_pages.py",
     ),
     ("generation", "prefix"): (
         "the prompts' shared beginning read once", "gains nothing where prompts begin differently",

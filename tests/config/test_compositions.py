@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from omegaconf import OmegaConf
 
 from stepladder.config import compose as composing
 from stepladder.config.compose import compose
@@ -18,9 +19,9 @@ def made(monkeypatch, tmp_path):
     lines = []
     own = composing._compose
 
-    def counted(of):
+    def counted(of, *more):
         lines.append(list(of))
-        return own(of)
+        return own(of, *more)
 
     monkeypatch.setattr(composing, "_compose", counted)
     return lines
@@ -32,6 +33,39 @@ def test_the_second_time_nothing_is_composed_and_all_is_equal(made):
     assert len(made) == 1
     assert compose([*TOY[:2], "training.epochs=3"]).config["training"]["epochs"] == 3
     assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["method=finetune", "adapter.r=4", "training.learning_rate=1e-3"],
+        ["training.learning_rate=1e-3", "method=finetune", "adapter=dora", "+adapter.rank_pattern={a: 4}"],
+        ["dataset=file", "dataset.train=a.csv", "~training.patience", "++training.more=[1, 2]"],
+        [
+            "sweep/sampler=gp",
+            "+sweep.sampler.n_startup_trials=3",
+            "prompt.question_template='a, {question}'",
+            "training.epochs=null",
+        ],
+        ["comparison=ladder", "comparison.prices.hour=2", "~comparison.vary", "seed=7"],
+    ],
+)
+def test_two_steps_make_what_hydra_makes_in_one(made, lines):
+    with composing._hydra([composing.conf_folder()]):
+        whole = composing.hydra_compose("config", overrides=[*lines, "evaluation=[auto]"])
+    raw, resolved = OmegaConf.to_container(whole), OmegaConf.to_container(whole, resolve=True)
+    with composing._hydra([composing.conf_folder()]):
+        found, _ = composing._compose([*lines, "evaluation=[auto]"], [composing.conf_folder()], "")
+    assert found == composing._with_references(raw, resolved)
+
+
+def test_points_that_differ_in_values_share_the_reading_of_files(made):
+    composing._chosen.cache_clear()
+    for rate in ("1e-3", "2e-3"):
+        found = compose(["method=finetune", f"training.learning_rate={rate}"])
+        assert found.config["training"]["learning_rate"] == float(rate)
+    assert compose(["method=finetune"]).config["training"]["learning_rate"] is None
+    assert composing._chosen.cache_info().misses == 1
 
 
 def test_a_changed_file_is_composed_anew(made, tmp_path):

@@ -5,10 +5,12 @@ Knows Hydra and where conf/ is; loads no torch. What the values mean is bound in
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +19,7 @@ import omegaconf
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -26,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stepladder.config import overrides as judged
-from stepladder.config.compositions import Composition, keep, note_of, told
+from stepladder.config.compositions import Composition, contents_of, keep, note_of, told
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
 PARTS = ("model", "prompt", "demonstrations", "retrieval", "adapter", "training")
@@ -67,10 +70,11 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
     suites = _suites(overrides)
     lines = [str(o.input_line) for o in overrides if o.key_or_group != "evaluation"]
     lines.append(f"evaluation=[{','.join(suites)}]")
-    note = note_of(lines, folders, (hydra.__version__, omegaconf.__version__))
+    contents = contents_of(folders)
+    note = note_of(lines, contents, (hydra.__version__, omegaconf.__version__))
     composed = told(note)
     if composed is None:
-        composed = _composed_anew(lines, overrides, folders, config_dir)
+        composed = _composed_anew(lines, overrides, folders, contents)
         keep(note, composed)
     config, choices = composed
     known = [*judged.groups(folders), "seed"]
@@ -82,13 +86,13 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
 
 
 def _composed_anew(
-    lines: Sequence[str], overrides: Sequence[Override], folders: Sequence[Path], config_dir: Path | None
+    lines: Sequence[str], overrides: Sequence[Override], folders: Sequence[Path], contents: str
 ) -> Composition:
-    with _hydra(config_dir):
+    with _hydra(folders):
         try:
-            return _compose(lines)
+            return _compose(lines, folders, contents)
         except (HydraException, OmegaConfBaseException) as error:
-            faults, sound = _diagnose(overrides, folders, error)
+            faults, sound = _diagnose(overrides, folders, contents, error)
             raise ConfigError(faults, sound) from error
         except yaml.YAMLError as error:
             raise ConfigError(_broken_yaml(error)) from error
@@ -115,20 +119,33 @@ class _UsersConf(SearchPathPlugin):  # type: ignore[misc]
 
 
 @contextmanager
-def _hydra(config_dir: Path | None) -> Iterator[None]:
+def _hydra(folders: Sequence[Path]) -> Iterator[None]:
+    *users, packaged = folders
     Plugins.instance().register(_UsersConf)
-    _UsersConf.folder = config_dir.resolve() if config_dir else None
-    with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"):
+    _UsersConf.folder = users[0] if users else None
+    with initialize_config_dir(config_dir=str(packaged), version_base="1.3"):
         yield
 
 
-def _compose(lines: Sequence[str]) -> Composition:
+def _compose(lines: Sequence[str], folders: Sequence[Path], contents: str) -> Composition:
+    """In Hydra's two steps: the options chosen, whose files make up the configuration, then the values set in it."""
+    choosing, setting = judged.parted(judged.parse(lines), folders)
+    chosen, choices = _chosen(tuple(str(o.input_line) for o in choosing), contents)
+    own = copy.deepcopy(chosen)
+    ConfigLoaderImpl._apply_overrides_to_config(setting, own)
+    raw, resolved = OmegaConf.to_container(own, resolve=False), OmegaConf.to_container(own, resolve=True)
+    config = _with_references(raw, resolved)
+    return {str(k): v for k, v in config.items()}, dict(choices)
+
+
+@lru_cache(maxsize=32)
+def _chosen(lines: tuple[str, ...], contents: str) -> tuple[DictConfig, Mapping[str, Any]]:
+    """What these options make of files with these contents: a worker's trials mostly differ in values alone."""
     whole: DictConfig = hydra_compose("config", overrides=list(lines), return_hydra_config=True)
     choices = {k: v for k, v in whole.hydra.runtime.choices.items() if "/" not in k and "@" not in k}
     own = OmegaConf.masked_copy(whole, [str(k) for k in whole if k != "hydra"])
-    raw, resolved = OmegaConf.to_container(own, resolve=False), OmegaConf.to_container(own, resolve=True)
-    config = _with_references(raw, resolved)
-    return {str(k): v for k, v in config.items()}, choices
+    OmegaConf.set_struct(own, True)  # as Hydra does before it sets values: a key that is not there is an error
+    return own, choices
 
 
 def reference(value: object) -> str | None:
@@ -165,14 +182,15 @@ def _suites(overrides: Sequence[Override]) -> list[str]:
 
 
 def _diagnose(
-    overrides: Sequence[Override], folders: Sequence[Path], error: Exception
+    overrides: Sequence[Override], folders: Sequence[Path], contents: str, error: Exception
 ) -> tuple[list[Fault], list[str] | None]:
     """Every fault behind a composition that failed (Hydra itself stops at the first), and the overrides without one."""
     by_text = judged.faults_of_groups(overrides, folders)
     faults = [fault for found in by_text.values() for fault in found]
     sound = [text for text, found in by_text.items() if not found]
     try:
-        config, _ = _compose([text for text in sound if not text.startswith("evaluation=")])
+        named = [text for text in sound if not text.startswith("evaluation=")]
+        config, _ = _compose(named, folders, contents)
     except (HydraException, OmegaConfBaseException):
         return faults or [_as_hydra_says(error)], None
     for override in overrides:

@@ -25,10 +25,16 @@ Composition = tuple[dict[str, Any], dict[str, Any]]
 """The configuration, and the option chosen of each group."""
 
 
-def note_of(lines: Sequence[str], folders: Sequence[Path], versions: Sequence[str]) -> Path | None:
-    """Where what `lines` compose to from all files of `folders` is noted; None where texts alone do not say it."""
-    texts = [[(str(f.relative_to(folder)), _read(f)) for f in sorted(folder.rglob("*.yaml"))] for folder in folders]
-    whole = json.dumps([FORM, versions, lines, texts])
+def contents_of(folders: Sequence[Path]) -> str:
+    """Names and texts of all files of `folders`."""
+    return json.dumps(
+        [[(str(f.relative_to(folder)), _read(f)) for f in sorted(folder.rglob("*.yaml"))] for folder in folders]
+    )
+
+
+def note_of(lines: Sequence[str], contents: str, versions: Sequence[str]) -> Path | None:
+    """Where what `lines` compose to from files with such `contents` is noted; None where texts alone do not say it."""
+    whole = json.dumps([FORM, versions, lines]) + contents
     if _MORE.search(whole):
         return None
     return cache_folder() / "compositions" / f"{hashlib.sha256(whole.encode()).hexdigest()}.json"

@@ -64,6 +64,17 @@ def groups(folders: Sequence[Path]) -> list[str]:
     return sorted({d.name for folder in folders for d in folder.iterdir() if d.is_dir()})
 
 
+def parted(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[list[Override], list[Override]]:
+    """Those that choose the options of groups, and those that set values."""
+    known = groups(folders)
+    return [o for o in overrides if _chooses(o, known)], [o for o in overrides if not _chooses(o, known)]
+
+
+def _chooses(override: Override, known: Sequence[str]) -> bool:
+    key: str = override.key_or_group
+    return key in known or "/" in key or override.package is not None
+
+
 def nested(text: str, folders: Sequence[Path]) -> str:
     """`sweep.sampler=gp`, where gp is an option of a group in a group, as Hydra has it: `sweep/sampler=gp`."""
     key, _, value = text.partition("=")
@@ -76,7 +87,7 @@ def faults_of_groups(overrides: Sequence[Override], folders: Sequence[Path]) -> 
     """Of every override that chooses an option: what is wrong with the choice, by its text."""
     known, found = groups(folders), {}
     for override in overrides:
-        if (override.key_or_group in known or "/" in override.key_or_group) and not override.is_delete():
+        if _chooses(override, known) and not override.is_delete():
             chosen = override.value()
             names = [str(c) for c in chosen] if isinstance(chosen, list) else [str(chosen)]
             there = options(folders, override.key_or_group)

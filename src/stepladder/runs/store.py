@@ -134,7 +134,8 @@ class Store:
 
 def _yaml(value: Any) -> str:
     """Plain data, whatever it came in as."""
-    return yaml.safe_dump(json.loads(json.dumps(value, ensure_ascii=False)), sort_keys=False, allow_unicode=True)
+    plain = json.loads(json.dumps(value, ensure_ascii=False))
+    return yaml.dump(plain, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)  # type: ignore[no-any-return]
 
 
 def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:

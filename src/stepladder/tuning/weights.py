@@ -62,5 +62,6 @@ def in_training(module: nn.Module, frozen_too: bool) -> Iterator[AtRest]:
         for parameter, data in before:
             parameter.data = parameter.data.to(data.device, data.dtype) if parameter.requires_grad else data
             parameter.grad = None
-        module.to(device)
+        if next(module.parameters()).device != device:
+            module.to(device)
         module.eval()
