@@ -100,8 +100,9 @@ def _would_change(
         if more := _questions(gaps[name], margin):
             yield f"About {more:,} questions, if the figures stay as they are: then {name} is shown to be enough."
     if target is None and chosen is not None and "to_best" in chosen:
-        slack = max(0.0, -gaps[chosen["name"]]["at_least"])
-        yield f"A margin below {slack:.3f}: then {chosen['name']} is no longer shown to be enough."
+        slack = -gaps[chosen["name"]]["at_least"]
+        if slack > 0:
+            yield f"A margin below {slack:.3f}: then {chosen['name']} is no longer shown to be enough."
     if target is not None and chosen is not None:
         yield f"A target above {chosen['at_least'][metric]:.3f}: then {chosen['name']} is no longer shown to reach it."
 
