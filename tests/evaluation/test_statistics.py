@@ -10,6 +10,7 @@ from stepladder.evaluation.statistics import (
     detectable_difference,
     detectable_of,
     holm,
+    joined_interval,
     mcnemar,
     paired_share_interval,
     wilson,
@@ -95,3 +96,11 @@ def test_what_can_be_detected_grows_dearer_with_the_level_and_never_past_the_dis
     assert few == pytest.approx(detectable_difference(few, 20))
     assert detectable_difference(1, 1) < 1
     assert detectable_of(1.959964 * 0.01) == pytest.approx(0.02801585)
+
+
+def test_a_second_part_of_chance_widens_an_interval_by_squares() -> None:
+    assert joined_interval(0.5, (0.44, 0.58), 0.0, 2) == (0.44, 0.58)
+    reach = 4.302653 * 0.02  # Student's t with two degrees of freedom
+    wanted = 0.5 - (0.06**2 + reach**2) ** 0.5, 0.5 + (0.08**2 + reach**2) ** 0.5
+    assert joined_interval(0.5, (0.44, 0.58), 0.02**2, 2) == pytest.approx(wanted)
+    assert joined_interval(0.5, (0.6, 0.7), 0.02**2, 2)[0] == pytest.approx(0.5 - reach)

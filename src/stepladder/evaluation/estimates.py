@@ -20,6 +20,7 @@ from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_
 from stepladder.evaluation.statistics import (
     detectable_difference,
     detectable_of,
+    joined_interval,
     mcnemar,
     paired_share_interval,
     wilson,
@@ -152,10 +153,13 @@ def at_least(side: Side, seed: int) -> float:
 def _interval(side: Side, seed: int, confidence: float) -> tuple[float, float]:
     if side.share:
         return wilson(float(side.numbers[0][:, 0].sum()), side.n, confidence)
-    draws = np.clip(_with_seeds(widened(side.drawn(seed).mean(axis=1), side.units), [side], seed), 0, 1)
+    draws = np.clip(widened(side.drawn(seed).mean(axis=1), side.units), 0, 1)
     if draws.max() - draws.min() < 1e-12:  # resampling units that are all alike says nothing of rows not seen
-        return wilson(side.value * side.units, side.units, confidence)
-    return bias_corrected_interval(draws, side.value, confidence)
+        low, high = wilson(side.value * side.units, side.units, confidence)
+    else:
+        low, high = bias_corrected_interval(draws, side.value, confidence)
+    low, high = joined_interval(side.value, (low, high), *side.chance_of_seeds(seed), confidence)
+    return max(0.0, low), min(1.0, high)
 
 
 def paired_difference(

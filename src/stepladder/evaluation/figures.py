@@ -62,7 +62,7 @@ def mean(values: Floats, clusters: Clusters | None, seed: int) -> Measured:
             low, high = wilson(value * units, units)
         else:
             low, high = bias_corrected_interval(draws, value)
-    return Measured(value, min(low, value), max(high, value), n)
+    return Measured(value, max(0.0, min(low, value)), min(1.0, max(high, value)), n)
 
 
 def change(ours: Floats, theirs: Floats, clusters: Clusters | None, seed: int) -> Difference:

@@ -7,7 +7,7 @@ unless it is given. scipy and statsmodels are loaded at first use.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import hypot, sqrt
 
 Interval = tuple[float, float]
 
@@ -81,6 +81,20 @@ def fisher(one: tuple[int, int], other: tuple[int, int]) -> float:
     from scipy.stats import fisher_exact
 
     return float(fisher_exact([[one[0], one[1] - one[0]], [other[0], other[1] - other[0]]]).pvalue)
+
+
+def joined_interval(
+    value: float, interval: Interval, variance: float, freedom: float, confidence: float = 0.95
+) -> Interval:
+    """The interval of a share when a second, independent part is added to its chance: one of mean 0 whose `variance`
+    was found with so many degrees of `freedom`. Distances to the limits are added as squares (Zou and Donner 2008)."""
+    from scipy.stats import t
+
+    if variance == 0:
+        return interval
+    reach = float(t.ppf(0.5 + confidence / 2, freedom)) * sqrt(variance)
+    below, above = max(0.0, value - interval[0]), max(0.0, interval[1] - value)
+    return max(0.0, value - hypot(below, reach)), min(1.0, value + hypot(above, reach))
 
 
 def detectable_difference(disagreement: float, n: float, level: float = 0.05, power: float = 0.8) -> float:
