@@ -55,7 +55,7 @@ def _rewritten(file: Path, told: Mapping[str, Any]) -> None:
     """Another content, as if the run had written that."""
     file.write_text(json.dumps(told), encoding="utf-8")
     done = json.loads((file.parent / "done.json").read_text(encoding="utf-8"))
-    del done["files"][file.name]
+    done["files"].pop(file.name, None)
     (file.parent / "done.json").write_text(json.dumps(done), encoding="utf-8")
 
 
@@ -119,13 +119,11 @@ def test_a_fresh_run_of_this_process_comes_out_the_same(
 @pytest.mark.parametrize("row", ["buy0", "rent1"])
 def test_a_changed_row_is_named(project: Path, reproduce: Reproduce, row: str) -> None:
     rows = project / "rows.csv"
-    label = row[:-1]
     text = rows.read_text(encoding="utf-8")
     rows.write_text(text.replace(f"{row},please", f"{row},kindly"), encoding="utf-8")
     assert rows.read_text(encoding="utf-8") != text
     code, told, err = reproduce(of(project, "scores", "linear"), "--verify")
     assert code == 3
-    assert label in row
     assert f"row '{row}' has another content" in err
     assert "Traceback" not in err
     assert "data" in differing(told)
@@ -135,17 +133,15 @@ def test_a_changed_row_is_named(project: Path, reproduce: Reproduce, row: str) -
 
 def test_a_row_that_no_stage_reads_is_named_too(project: Path, reproduce: Reproduce) -> None:
     rows = project / "rows.csv"
-    side = json.loads(next((project / "outputs" / "indexes").glob("rows-*.json")).read_text(encoding="utf-8"))
-    assert side["rows"]
     provenance = json.loads((of(project, "scores", "zero_shot") / "provenance.json").read_text(encoding="utf-8"))
     content = provenance["data"]["train"]["content"]
     kept = json.loads((project / "outputs" / "indexes" / f"rows-{content}.json").read_text(encoding="utf-8"))
     row = kept["rows"][0][0]
     rows.write_text(rows.read_text(encoding="utf-8").replace(f"{row},please", f"{row},please "), encoding="utf-8")
     code, told, err = reproduce(of(project, "scores", "zero_shot"), "--verify")
-    if code == 0:  # white space at the end of a cell is no other content
-        pytest.fail("the changed row was not noticed")
-    assert f"train: row '{row}' has another content (it reaches no result of this run)" in err
+    assert code == 3
+    assert f"train: row '{row}' has another content" in err
+    assert "(it reaches no result of this run)" in err
     assert differing(told) == {"data"}
 
 
@@ -237,7 +233,7 @@ def test_on_another_machine_near_is_enough(project: Path, reproduce: Reproduce) 
     lines[0]["probabilities"] = {name: value + 1e-6 for name, value in lines[0]["probabilities"].items()}
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     done = json.loads((file.parent / "done.json").read_text(encoding="utf-8"))
-    del done["files"][file.name]
+    done["files"].pop(file.name, None)
     (file.parent / "done.json").write_text(json.dumps(done), encoding="utf-8")
     code, told, err = reproduce(of(project, "scores", "linear"), "--verify")
     assert code == 0, err

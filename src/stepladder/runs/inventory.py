@@ -178,7 +178,7 @@ def _is(value: Any, asked: str) -> bool:
 
 def swept(root: Path, asked: Mapping[str, Sequence[str]], dry_run: bool = False) -> dict[str, Any]:
     """Remove, of the folders with the values asked for, what is unfinished, the runs that belong to no study, and what
-    no run that stays is made from; and copies that were made to be compared. With `dry_run` only tell.
+    no run that stays is made from. With `dry_run` only tell.
 
     What a process is making stays, with all that it is made from.
     """

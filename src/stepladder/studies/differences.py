@@ -103,6 +103,8 @@ def _forms(before: Recorded, now: Recorded) -> dict[str, list[tuple[str, str, An
     for stage, one, other in _pairs(before, now):
         for key, was, is_ in differences(one.full, other.full):
             aspect = _aspect(key)
+            if aspect == "data" and None in (was, is_):
+                aspect = None  # one of them does not read it: that is another method, not other data
             if aspect:
                 found.setdefault(aspect, []).append((stage, key, was, is_))
     return found
@@ -211,11 +213,21 @@ def _changed(part: str, before: Recorded, now: Recorded) -> Iterator[str]:
         yield f"{part}: {counts[0]} rows were others than the {counts[1]} now (which ones is not recorded)"
         return
     changed = [f"row '{id_}' has another content" for id_ in was if id_ in is_ and was[id_] != is_[id_]]
-    gone, new = [f"row '{i}' is gone" for i in was if i not in is_], [f"row '{i}' is new" for i in is_ if i not in was]
-    if not changed and not gone and not new:
+    there, before_there = _elsewhere(part, now), _elsewhere(part, before)
+    gone = [i for i in was if i not in is_]
+    changed += [f"row '{id_}' has another content, and is in {there[id_]} now" for id_ in gone if id_ in there]
+    gone = [f"row '{id_}' is gone" for id_ in gone if id_ not in there]
+    new = [f"row '{id_}' is new" for id_ in is_ if id_ not in was and id_ not in before_there]
+    if was.keys() == is_.keys() and not changed:
         yield f"{part}: the same rows in another order"
     for lines, what in ((changed, "with another content"), (gone, "gone"), (new, "new")):
         yield from (f"{part}: {line}" for line in _few(lines, "row", what))
+
+
+def _elsewhere(part: str, run: Recorded) -> dict[str, str]:
+    """By id, the other part that a row is in."""
+    others = ((name, run.rows(name)) for name in ("train", "validation", "test") if name != part)
+    return {id_: name for name, rows in others for id_ in rows or ()}
 
 
 def _few(lines: list[str], noun: str, what: str) -> list[str]:
