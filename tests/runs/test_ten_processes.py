@@ -39,8 +39,11 @@ WAITS = "another process is making this (fits"
 def test_one_computes_and_nine_read(tmp_path: Path, killed: bool) -> None:
     for number in range(TEN):
         (tmp_path / f"{number}.err").touch()
-    words = ["run", "experiment=first_look", "method=finetune", "dataset.source.rows=40", "model.hidden=16",
-             f"training.epochs={60 if killed else 2}", "training.patience=null", "--outputs", str(tmp_path / "out"), "--json"]  # fmt: skip
+    words = [
+        "run", "experiment=first_look", "method=finetune", "dataset.source.rows=40", "model.hidden=16",
+        f"training.epochs={60 if killed else 2}", "training.patience=null",
+        "--outputs", str(tmp_path / "out"), "--json",
+    ]  # fmt: skip
     parent = subprocess.Popen(
         [sys.executable, "-c", FORKING, str(tmp_path), *words], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

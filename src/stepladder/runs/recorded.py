@@ -17,6 +17,7 @@ import yaml
 from stepladder.errors import StoreError
 from stepladder.files import content_hash, read_json
 from stepladder.runs.experiment import Experiment
+from stepladder.runs.masking import mask
 from stepladder.runs.record import row_hashes
 from stepladder.runs.store import KINDS, Kind, Store, named
 
@@ -67,7 +68,7 @@ class Recorded:
     @property
     def config(self) -> dict[str, Any]:
         """The experiment as it was recorded when it ran, whatever has become of config.yaml since."""
-        kept: dict[str, Any] = self.named.provenance.get("config") or self.experiment.as_config()
+        kept: dict[str, Any] = self.named.provenance.get("config") or mask(self.experiment.as_config())
         return {name: node for name, node in kept.items() if name not in ("label", "choices")}
 
     @property

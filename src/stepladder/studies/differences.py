@@ -24,6 +24,8 @@ Kind = Literal["made from", "circumstance", "result"]
 STAGES = ("fit", "predict", "score")
 NAMED = 3
 """So many of many differences of one kind are named."""
+LONGEST = 80
+"""Characters of a value that are told."""
 UNEXPLAINED = "nothing that is recorded: what is computed is not the same each time"
 _WEIGHTS = re.compile(r"\.(files|package|commit|hub|conversion|toy)\b")
 _MACHINE = ("processor", "cores", "threads", "cpu_capability", "cuda", "gpus")
@@ -156,13 +158,18 @@ def _stored(before: Recorded, now: Recorded) -> Aspect:
 
 def _config(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
     own = [d for d in differences(before.config, now.config) if d[0] != "seed"]
-    told = {key: f"{key} was {was!r}, is {is_!r}" for key, was, is_ in own}
+    told = {key: f"{key} was {_value(was)}, is {_value(is_)}" for key, was, is_ in own}
     for stage, key, was, is_ in forms.get("config", ()):
-        told.setdefault(key, f"{key} was {was!r}, is {is_!r} (the {stage}'s full form)")
+        told.setdefault(key, f"{key} was {_value(was)}, is {_value(is_)} (the {stage}'s full form)")
     reaches = [stage for stage, *_ in forms.get("config", ())]
     rows = [key for key, *_ in own if key.startswith("dataset.") or key == "rows"]
     reaches += [stage for stage, *_ in forms.get("data", ())] if rows else []
     return _made_from("config", told.values(), _first(reaches))
+
+
+def _value(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _seed(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
