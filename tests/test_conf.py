@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stepladder.config.build import build
-from stepladder.config.compose import compose, conf_folder
+from stepladder.config.compose import compose
+from stepladder.config.options import conf_folder
 from stepladder.config.schema import UNTARGETED
 from stepladder.config.settle import settle, validate
 

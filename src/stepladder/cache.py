@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from stepladder.errors import UserError
-from stepladder.files import write_text
+from stepladder.files import content_hash, write_text
 
 
 def cache_folder() -> Path:
@@ -36,17 +36,19 @@ def cache_folder() -> Path:
     return folder
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal text; remembered by path, size and time of change."""
+def file_hash(path: Path, afresh: bool = False) -> str:
+    """SHA-256 of a file's content, as hexadecimal text; remembered by path, size and time of change.
+
+    `afresh` reads the file whatever is remembered, and remembers that: a bit that flipped on a disk changes no time.
+    """
     status = path.stat()
     seen = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns])
     note = cache_folder() / "hashes" / hashlib.sha256(seen.encode()).hexdigest()
-    if note.exists():
+    if note.exists() and not afresh:
         kept = note.read_text(encoding="ascii")
         if len(kept) == 64:
             return kept
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = content_hash(path)
     write_text(note, digest)
     return digest
 
@@ -89,8 +91,7 @@ def _download(distribution: str, version: str, folder: Path) -> Path:
 
 
 def _check(wheel: Path, sha256: str) -> None:
-    with wheel.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = content_hash(wheel)
     if found != sha256:
         raise UserError(
             f"The package has another content than expected: SHA-256 {found}, expected {sha256}",

@@ -6,16 +6,16 @@ it, so that help and faults come at once.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stepladder.errors import StepladderError, UserError, VerificationError, did_you_mean
+from stepladder import stored
+from stepladder.command_line import FLAGS, OF_VERB, Asked, taken_apart
+from stepladder.errors import StepladderError, UserError, VerificationError
 from stepladder.huge_pages import begin_again
 
 if TYPE_CHECKING:
@@ -27,10 +27,15 @@ stepladder VERB [overrides ...] [flags]
 
   show      print the resolved configuration, fit to be saved as an experiment file   [--keys]
   check     bind and validate all that a run would use, read the data, count it; computes nothing
-  run       one experiment: fit, predict, score
+  run       one experiment: fit, predict, score                                       [--fresh]
   compare   many experiments on the same held-out rows: one table, paired differences, a verdict
   sweep     search a space on the validation rows, then score the winner on the test rows   [--status]
   predict   FOLDER FILE: answer new questions with a stored fit                       [--to FILE]
+  reproduce FOLDER: make a stored run again in a fresh store, and compare             [--verify]
+  diff      A B: what differs between two stored runs
+  list      KEY=VALUE ...: the stored runs with these values (method, seed, date, study, any key of the configuration)
+  clean     KEY=VALUE ...: remove what is unfinished or belongs to no study           [--dry-run]
+  completion bash | zsh | fish: a script that completes verbs, groups, options and flags
 
 Overrides are Hydra's: GROUP=OPTION and KEY=VALUE. A first look, in seconds:
   stepladder compare experiment=first_look
@@ -50,21 +55,6 @@ Exit codes: 0 done, 2 something you can mend, 3 a check that failed, 1 a bug, 13
 """
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A command line, taken apart."""
-
-    verb: str
-    words: tuple[str, ...]
-    config_dir: Path | None
-    outputs: Path
-    as_json: bool
-    trust: tuple[str, ...]
-    keys: bool
-    to: Path | None
-    status: bool
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -72,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        asked = _asked(words)
+        asked = taken_apart(words, list(VERBS))
         if arguments is None and asked.verb in COMPUTING:
             begin_again()
         told = VERBS[asked.verb](asked)
@@ -80,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(told, ensure_ascii=False))
         return 0
     except VerificationError as error:
+        if "--json" in words and error.told is not None:
+            print(json.dumps(error.told, ensure_ascii=False))
         return _fail(error, 3)
     except StepladderError as error:
         return _fail(error, 2)
@@ -98,45 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(error: Exception, code: int) -> int:
     print(f"stepladder: {error}", file=sys.stderr)
     return code
-
-
-def _asked(words: Sequence[str]) -> Asked:
-    verb, *rest = words
-    if verb not in VERBS:
-        raise UserError(f"There is no verb '{verb}'", "the first word", did_you_mean(verb, list(VERBS)))
-    parser = _Parser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
-    parser.add_argument("--config-dir", type=Path)
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"))
-    parser.add_argument("--json", action="store_true", dest="as_json")
-    parser.add_argument("--trust", action="append", default=[])
-    parser.add_argument("--keys", action="store_true")
-    parser.add_argument("--to", type=Path)
-    parser.add_argument("--status", action="store_true")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    found, words = parser.parse_known_args(rest)
-    unknown = [word for word in words if word.startswith("-")]
-    if unknown:
-        flags = ["--config-dir", "--outputs", "--json", "--trust", "--keys", "--to", "--status"]
-        raise UserError(
-            f"There is no flag '{unknown[0]}'", "the command line", did_you_mean(unknown[0].split("=")[0], flags)
-        )
-    if found.multirun:
-        raise UserError(
-            "Hydra's multirun is not used", "-m", "use 'stepladder compare' or 'stepladder sweep' for many runs"
-        )
-    own = (found.config_dir, found.outputs, found.as_json, tuple(found.trust), found.keys, found.to, found.status)
-    return Asked(verb, tuple(words), *own)
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, but what is wrong is told as every other error is."""
-
-    def error(self, message: str) -> Any:
-        raise UserError(message[:1].upper() + message[1:], "the command line", "see 'stepladder --help'")
-
-
-def _say(asked: Asked, text: str) -> None:
-    print(text, file=sys.stderr if asked.as_json else sys.stdout)
 
 
 def _composed(asked: Asked) -> tuple[Composed, dict[str, Any]]:
@@ -181,8 +134,7 @@ def show(asked: Asked) -> dict[str, Any]:
         print(as_experiment(config, composed.choices), end="")
     if asked.keys:
         told["keys"] = _keys(asked, config, composed)
-        _say(
-            asked,
+        asked.say(
             "\n".join(
                 f"# {name} {key['key']} {'in the store' if key['stored'] else 'not in the store'}"
                 for name, key in told["keys"].items()
@@ -217,7 +169,7 @@ def check(asked: Asked) -> dict[str, Any]:
     prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
     told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1))
     for line in told["lines"]:
-        _say(asked, line)
+        asked.say(line)
     return told
 
 
@@ -226,18 +178,16 @@ def run(asked: Asked) -> dict[str, Any]:
     from stepladder.runs.run import run as run_experiment
 
     composed, config = _composed(asked)
-    around = _around(asked, config)
+    around = replace(_around(asked, config), fresh=asked.fresh)
     made = run_experiment(Experiment.from_config(config, composed.choices), around)
     told = made.as_dict()
     for suite, metrics in told["scores"].items():
         for name, found in metrics.items():
-            _say(
-                asked, f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}"
-            )
+            asked.say(f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}")
     for suite, left_out in made.left_out.items():
         for what, why in left_out.items():
-            _say(asked, f"{suite}: {what} left out ({why})")
-    _say(asked, f"scores in {told['folders']['score']}")
+            asked.say(f"{suite}: {what} left out ({why})")
+    asked.say(f"scores in {told['folders']['score']}")
     return told
 
 
@@ -255,7 +205,7 @@ def compare(asked: Asked) -> dict[str, Any]:
         planned, tuning = tuned(planned, asked.words, asked.config_dir, around)
     told = compare_planned(planned, around, tuning, _command(asked))
     _print_table(asked, told)
-    _say(asked, f"report: {told['report']}")
+    asked.say(f"report: {told['report']}")
     return told
 
 
@@ -286,9 +236,7 @@ def predict(asked: Asked) -> dict[str, Any]:
     from stepladder.runs.store import Store
     from stepladder.terminal import Terminal
 
-    if len(asked.words) != 2:
-        raise UserError(f"predict takes FOLDER FILE, found {len(asked.words)} words", "the command line", "see --help")
-    folder, file = (Path(word) for word in asked.words)
+    folder, file = asked.folders("FOLDER", "FILE")
     terminal = Terminal()
     around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
     rows, accounts = answer(folder, file, around)
@@ -296,7 +244,7 @@ def predict(asked: Asked) -> dict[str, Any]:
         from stepladder.files import write_lines
 
         write_lines(asked.to, rows)
-        _say(asked, f"{len(rows)} answers in {asked.to}")
+        asked.say(f"{len(rows)} answers in {asked.to}")
     elif not asked.as_json:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))
@@ -315,14 +263,31 @@ def sweep(asked: Asked) -> dict[str, Any]:
     around = studies.circumstances(planned, asked.outputs, read, Terminal())
     if asked.status:
         told = studies.status(planned, around)
-        _say(asked, json.dumps(told, indent=1, ensure_ascii=False))
+        asked.say(json.dumps(told, indent=1, ensure_ascii=False))
         return told
     found = studies.search(planned, asked.words, around)
     winner = found.winner
     test = None if winner is None else run_experiment(winner.on("test"), around)
     told = studies.concluded(found, test, around)
     for line in studies.told_lines(told):
-        _say(asked, line)
+        asked.say(line)
+    return told
+
+
+def completion(asked: Asked) -> dict[str, Any]:
+    """A shell's script, which asks for `words LINE`: what the last word of a line can become."""
+    from stepladder.config.completion import SHELLS, candidates, script
+
+    shell, *line = asked.words or ("",)
+    if shell == "words" and len(line) == 1:
+        found = candidates(line[0], list(VERBS), {flag: OF_VERB.get(flag, ()) for flag in FLAGS}, asked.config_dir)
+        told: dict[str, Any] = {"candidates": found}
+    elif shell in SHELLS and not line:
+        told = {"shell": shell, "script": script(shell)}
+    else:
+        raise UserError(f"There is no completion for '{' '.join(asked.words)}'", "completion", "say bash, zsh or fish")
+    if not asked.as_json:
+        print(told.get("script") or "\n".join(told["candidates"]))
     return told
 
 
@@ -333,8 +298,13 @@ VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
     "compare": compare,
     "sweep": sweep,
     "predict": predict,
+    "reproduce": stored.reproduce,
+    "diff": stored.diff,
+    "list": stored.list_runs,
+    "clean": stored.clean,
+    "completion": completion,
 }
-COMPUTING = frozenset({"run", "compare", "sweep", "predict"})
+COMPUTING = frozenset({"run", "compare", "sweep", "predict", "reproduce"})
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ shares, and say in its message what was found, where, and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 
 class StepladderError(Exception):
@@ -55,7 +56,11 @@ class StoreError(UserError):
 
 
 class VerificationError(StepladderError):
-    """A check that the user asked for did not hold."""
+    """A check that the user asked for did not hold; `told` is what was found, as plain data."""
+
+    def __init__(self, what: str, told: Mapping[str, Any] | None = None) -> None:
+        super().__init__(what)
+        self.told = told
 
 
 @dataclass(frozen=True)

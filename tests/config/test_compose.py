@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stepladder.config.compose import compose, conf_folder, expanded
+from stepladder.config.compose import compose, expanded
+from stepladder.config.options import conf_folder
 from stepladder.config.present import as_experiment
 from stepladder.config.settle import settle, validate
 from stepladder.errors import ConfigError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.config.compose import compose, conf_folder
+from stepladder.config.compose import compose
+from stepladder.config.options import conf_folder
 from stepladder.config.settle import settle
 from stepladder.methods.method import Method
 from stepladder.records import Prediction

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.runs.provenance import DIFF_LIMIT, checkout, devices, provenance
+from stepladder.runs.provenance import DIFF_LIMIT, checkout, depended_on, devices, provenance
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -51,6 +51,23 @@ def test_a_changed_checkout_tells_its_change(repository: Path) -> None:
     assert again["diff_sha256"] != found["diff_sha256"]
 
 
+def test_untracked_code_is_kept_and_data_is_not(repository: Path) -> None:
+    (repository / "mine").mkdir()
+    (repository / "mine" / "metric.py").write_text('two = 2\nAPI_KEY = "swordfish"\n')
+    (repository / "rows.csv").write_text("text\n")
+    (repository / "link.py").symlink_to(repository / "a.py")
+    found = checkout(repository)
+    assert found is not None
+    assert found["added"] == {"mine/metric.py": 'two = 2\nAPI_KEY = "***"\n'}
+
+
+def test_what_stepladder_needs_is_known_and_what_only_tests_need_is_not() -> None:
+    needed = depended_on()
+    assert {"torch", "numpy", "hydra-core", "filelock"} <= needed
+    assert {"tokenizers", "safetensors"} <= needed
+    assert not {"pytest", "mypy", "import-linter"} & needed
+
+
 def test_the_diff_can_be_applied(repository: Path) -> None:
     (repository / "a.py").write_text("one = 2\n")
     found = checkout(repository)
@@ -88,6 +105,7 @@ def test_a_run_knows_where_it_comes_from(repository: Path, monkeypatch: pytest.M
     assert found["command"] == ["stepladder", "run", "model.hub_token=***"]
     assert found["project"]["root"] == str(repository.resolve())
     assert found["distributions"]["numpy"]
+    assert len(found["source"]) == 64
     assert (found["data"], found["weights"]) == ({"train": "11"}, {"base": "22"})
     assert "planted" not in json.dumps(found)
     if found["code"] is not None:

@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stepladder.config import overrides as judged
 from stepladder.config.compositions import Composition, contents_of, keep, note_of, told
+from stepladder.config.options import conf_folder, groups
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
 PARTS = ("model", "prompt", "demonstrations", "retrieval", "adapter", "training")
@@ -45,12 +46,6 @@ class Composed:
     choices: Mapping[str, Any]
     overrides: tuple[str, ...]
     notices: tuple[str, ...] = field(default=(), compare=False)
-
-
-def conf_folder() -> Path:
-    """The packaged conf/: beside the modules in a wheel, at the checkout's top in an editable install."""
-    installed = Path(__file__).parents[1] / "conf"
-    return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
@@ -77,7 +72,7 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
         composed = _composed_anew(lines, overrides, folders, contents)
         keep(note, composed)
     config, choices = composed
-    known = [*judged.groups(folders), "seed"]
+    known = [*groups(folders), "seed"]
     beside = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
     if beside:
         raise ConfigError(beside)
@@ -196,7 +191,7 @@ def _diagnose(
     for override in overrides:
         text = str(override.input_line)
         if text not in by_text:
-            fault = judged.fault_of_value(override, config, judged.groups(folders))
+            fault = judged.fault_of_value(override, config, groups(folders))
             if fault:
                 faults.append(fault)
             else:

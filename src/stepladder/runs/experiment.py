@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from stepladder.config.compose import expanded
+from stepladder.config.compose import PARTS, expanded, references
 from stepladder.errors import StoreError
 
 Rows = Literal["test", "validation"]
@@ -18,8 +18,8 @@ Rows = Literal["test", "validation"]
 
 @dataclass(frozen=True)
 class Experiment:
-    """Four resolved nodes and a seed. `rows` are those that questions are asked of; `label` is what a person reads in a
-    folder's name, and no part of the value."""
+    """Four resolved nodes and a seed; `rows` are those that questions are asked of. No part of the value: `label`, what
+    a person reads in a folder's name, and `choices`, the option of each group that reaches it."""
 
     dataset: Mapping[str, Any]
     method: Mapping[str, Any]
@@ -28,6 +28,7 @@ class Experiment:
     seed: int = 0
     rows: Rows = "test"
     label: str = field(default="", compare=False)
+    choices: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def on(self, rows: Rows) -> Experiment:
         """The same experiment, asked of other rows."""
@@ -35,9 +36,11 @@ class Experiment:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Experiment:
-        """From a settled configuration; `choices` (the option of each group) only give it a readable label."""
+        """From a settled configuration; `choices` (the option of each group) only make it easy to name and to find."""
         nodes = {name: expanded(config, config[name]) for name in ("dataset", "method", "decoding", "evaluation")}
-        return cls(**nodes, seed=config["seed"], label=_label(choices or {}))
+        used = {*nodes, *(references(config["method"], config) & {*PARTS})}
+        chosen = {group: option for group, option in (choices or {}).items() if group in used}
+        return cls(**nodes, seed=config["seed"], label=_label(choices or {}), choices=chosen)
 
     def as_config(self) -> dict[str, Any]:
         """Plain data that `from_stored` takes back."""
@@ -49,6 +52,7 @@ class Experiment:
             "seed": self.seed,
             "rows": self.rows,
             "label": self.label,
+            "choices": dict(self.choices),
         }
 
     @classmethod

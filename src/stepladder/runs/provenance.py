@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -33,15 +34,21 @@ ENVIRONMENT = (  # what of the environment changes a result or its speed, and te
 )
 
 
-def provenance(data: Mapping[str, str] | None = None, weights: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What can be told of this moment, as plain data; `data` and `weights` are content hashes by name.
+def provenance(
+    data: Mapping[str, Any] | None = None,
+    weights: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    compute: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What can be told of this moment, as plain data; `data` and `weights` are content hashes by name, `config` is the
+    experiment, `compute` what it was told to work on.
 
-    `code` is the checkout that Stepladder itself runs from (None for an installed wheel), `project` the one that the
-    working directory lies in where that is another.
+    `source` is a hash of Stepladder's own modules. `code` is the checkout that they lie in (None for an installed
+    wheel), `project` the one that the working directory lies in where that is another.
     """
     code = _own_checkout()
     return {
-        "schema": 1,
+        "schema": 2,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "stepladder": _version(),
         "command": mask_arguments(sys.argv),
@@ -51,11 +58,59 @@ def provenance(data: Mapping[str, str] | None = None, weights: Mapping[str, str]
         "devices": devices(),
         "environment": mask({name: os.environ[name] for name in ENVIRONMENT if name in os.environ}),
         "distributions": dict(_distributions()),
+        "source": _source(),
         "code": code,
         "project": None if code and code["root"] == mask(_root(Path.cwd())) else checkout(Path.cwd()),
+        "config": dict(config or {}),
+        "compute": dict(compute or {}),
         "data": dict(data or {}),
         "weights": dict(weights or {}),
     }
+
+
+def lock() -> str:
+    """The environment as a file of requirements, Stepladder itself as a comment: it comes from its own commit."""
+    code = _own_checkout() or {}
+    commit = f", commit {code['commit']}" if code.get("commit") else ""
+    changed = " with the diff in provenance.json" if code.get("dirty") else ""
+    own = ("stepladder",)
+    return "\n".join(
+        [
+            f"# {platform.python_implementation()} {platform.python_version()} on {platform.platform()}",
+            "# to build it again: python -m venv env; env/bin/pip install --no-deps -r lock.txt",
+            f"# then Stepladder itself: {_version()}{commit}{changed}",
+            *(f"{name}=={version}" for name, version in dict(_distributions()).items() if name.lower() not in own),
+            "",
+        ]
+    )
+
+
+@cache
+def depended_on() -> frozenset[str]:
+    """Names of the distributions that Stepladder needs, directly or through others, its own extras for work included;
+    empty where it is not installed as a distribution."""
+    found: set[str] = set()
+    wanted = ["stepladder"]
+    while wanted:
+        name = normal(wanted.pop())
+        try:
+            lines = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue
+        if name in found:
+            continue
+        found.add(name)
+        for line in lines:
+            extra = re.search(r"extra\s*==\s*['\"]([\w-]+)", line)
+            own = re.match(r"[\w.-]+", line)
+            if own and (extra is None or (name == "stepladder" and extra[1] != "dev")):
+                wanted.append(own[0])
+    return frozenset(found)
+
+
+def normal(name: str) -> str:
+    """A distribution's name as all registries understand it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def devices() -> dict[str, Any]:
@@ -79,7 +134,8 @@ def checkout(folder: Path) -> dict[str, Any] | None:
     """State of the git checkout around `folder`; None where there is none, or no git.
 
     `diff` is what tracked files differ by from `commit` (None before the first one), without secrets (`masked` tells
-    whether some were taken out) and cut at DIFF_LIMIT; `diff_sha256` is of the whole, unmasked diff.
+    whether some were taken out) and cut at DIFF_LIMIT; `diff_sha256` is of the whole, unmasked diff. `added` has the
+    texts of untracked code and configuration.
     """
     root = _root(folder)
     if root is None:
@@ -99,7 +155,25 @@ def checkout(folder: Path) -> dict[str, Any] | None:
         "cut": len(shown) > DIFF_LIMIT,
         "untracked": untracked[:FILES_LIMIT],
         "untracked_count": len(untracked),
+        "added": _added(top, untracked),
     }
+
+
+def _added(top: Path, untracked: Sequence[str]) -> dict[str, str]:
+    """Texts of untracked code and configuration, without secrets, as long as there is room."""
+    found: dict[str, str] = {}
+    room = DIFF_LIMIT
+    for name in untracked:
+        file = top / name
+        if (
+            file.suffix in (".py", ".yaml", ".toml")
+            and file.is_file()
+            and not file.is_symlink()
+            and file.stat().st_size <= room
+        ):
+            found[name] = mask_code(file.read_text(encoding="utf-8", errors="replace"))
+            room -= len(found[name])
+    return found
 
 
 def _root(folder: Path) -> str | None:
@@ -112,6 +186,16 @@ def _own_checkout() -> dict[str, Any] | None:
     """The checkout as it is first seen: a long process goes on with the code that it loaded."""
     root = Path(__file__).resolve().parents[3]
     return checkout(root) if (root / "pyproject.toml").is_file() and (root / "src").is_dir() else None
+
+
+@cache
+def _source() -> str:
+    """One hash of all of Stepladder's own modules: also of an installed wheel, and of what no commit has."""
+    package = Path(__file__).parents[1]
+    whole = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        whole.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    return whole.hexdigest()
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

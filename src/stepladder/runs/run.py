@@ -5,8 +5,8 @@ Knows the chain of the three stages; what each does stands in `stages`, where it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ from stepladder.resources import Devices, Progress, Resources, Silent
 from stepladder.runs import stages
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.stages import Prepared
-from stepladder.runs.store import Entry, Store
+from stepladder.runs.store import Entry, Kind, Store
 from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
 
 
 @dataclass
 class Circumstances:
-    """Where and how runs are made, and what they share: loaded models and data already read."""
+    """Where and how runs are made, and what they share: loaded models and data already read.
+
+    fresh: a run is made anew beside what is finished of it.
+    """
 
     store: Store
     compute: Compute = field(default_factory=Compute)
@@ -35,6 +38,7 @@ class Circumstances:
     models: dict[str, Any] = field(default_factory=dict)
     read: dict[str, Loaded] = field(default_factory=dict)
     on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
+    fresh: bool = False
 
     def resources(self, tracker: RunTracker) -> Resources:
         return Resources(
@@ -116,6 +120,23 @@ def tell_of_rows(prepared: Prepared, around: Circumstances) -> None:
 
 def run_prepared(prepared: Prepared, around: Circumstances, tracker: RunTracker | None = None) -> Run:
     """Run what is prepared; shown by `tracker` where one is open, else by one of its own where it was never shown."""
+    if around.fresh:
+        around = replace(around, store=around.store.anew(keys(prepared)), fresh=False)
+    made = _taken(prepared, around, tracker)
+    if around.study:
+        around.store.join(around.study, made.score)
+    return made
+
+
+def keys(prepared: Prepared) -> Iterator[tuple[Kind, str]]:
+    """Of all folders that the run is made of."""
+    yield "fits", prepared.fit_form.key
+    for probe in prepared.probes.values():
+        yield "predictions", prepared.predict_form(probe).key
+    yield "scores", prepared.score_form.key
+
+
+def _taken(prepared: Prepared, around: Circumstances, tracker: RunTracker | None) -> Run:
     if tracker is not None:
         return _made(prepared, around, tracker)
     stored = _stored(prepared, around.store)
@@ -169,7 +190,9 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
 
 
 def _run_id(prepared: Prepared, around: Circumstances) -> str:
-    return f"{prepared.score_form.key[:16]}-{around.study}" if around.study else prepared.score_form.key[:16]
+    attempt = around.store.attempt
+    parts = (prepared.score_form.key[:16], around.study, f"a{attempt}" if attempt > 1 else None)
+    return "-".join(part for part in parts if part)
 
 
 def _shown_before(prepared: Prepared, around: Circumstances) -> bool:

@@ -39,7 +39,7 @@ from stepladder.runs.content import (
 )
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.memory import peak
-from stepladder.runs.provenance import provenance
+from stepladder.runs.record import RowHashes, record
 from stepladder.runs.store import Form
 
 CODE_VERSION = 2
@@ -64,6 +64,10 @@ class Prepared:
     def main(self) -> Probe:
         questions = tuple(example.question for example in self.examples)
         return Probe("main", self.data.task, questions, self.decoding)
+
+    @cached_property
+    def row_hashes(self) -> RowHashes:
+        return RowHashes(self.data)
 
     @property
     def labels_used(self) -> int:
@@ -199,7 +203,7 @@ def _decodable(decoding: Decoding, task: Task) -> None:
 
 def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any]:
     """Fit the method and save it under `folder`/artefact. Returns the facts of the fit."""
-    _record(prepared, folder)
+    _record(prepared, folder, resources, weights=getattr(prepared.method.object, "tunes", False))
     write_text(folder / "task.json", json.dumps(task_content(prepared.data.task), indent=1, ensure_ascii=False))
     method: Method = prepared.method.object
     resources = replace(resources, folder=folder, facts={}, judge=partial(_judged, prepared))
@@ -235,7 +239,7 @@ def predict(prepared: Prepared, probe: Probe, folder: Path, resources: Resources
     resources = replace(resources, folder=folder, facts={})
     with peak() as memory:
         predictions = list(method.predict(probe, resources))
-    _record(prepared, folder)
+    _record(prepared, folder, resources, weights=True)
     write_lines(folder / "predictions.jsonl", (asdict(prediction) for prediction in predictions))
     return {**_cost(predictions), **memory}
 
@@ -301,11 +305,10 @@ def _per_question(scored: Mapping[str, SuiteScores]) -> Iterable[Mapping[str, An
             yield {**row, "suite": name}
 
 
-def _record(prepared: Prepared, folder: Path) -> None:
-    data = prepared.data
-    parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    hashes = {name: digest([example_content(e) for e in examples]) for name, examples in parts.items() if examples}
-    write_text(folder / "provenance.json", json.dumps(provenance(data=hashes), indent=1, ensure_ascii=False))
+def _record(prepared: Prepared, folder: Path, resources: Resources | None = None, *, weights: bool = False) -> None:
+    """What the folder is made from and where; of base `weights` only where the stage reads them anyway."""
+    method = prepared.method if weights else Component(None)
+    record(folder, prepared.experiment, prepared.row_hashes, method, resources)
 
 
 def read_task(folder: Path) -> Task:

@@ -1,14 +1,16 @@
 """Folders named by content: look, lock, look again, make, and write done.json last.
 
 Knows folders, locks and files; knows nothing of what stages make. A folder without done.json is unfinished, and the
-next process that wants it makes it anew in its place.
+next process that wants it makes it anew in its place. A later attempt at what is finished stands beside the first, as
+NAME-r2, -r3; a study notes the runs that belong to it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +21,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from stepladder.errors import StoreError, UserError
-from stepladder.files import read_json, write_text
+from stepladder.files import content_hash, read_json, write_text
 
 Kind = Literal["fits", "predictions", "scores"]
+KINDS: tuple[Kind, ...] = ("fits", "predictions", "scores")
+_NAME = re.compile(r"(?:.*-)?([0-9a-f]{16})(?:-r(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,35 @@ class Entry:
     facts: Mapping[str, Any]
 
 
-class Store:
-    """All results of all runs under one root."""
+def named(folder: Path) -> tuple[str, int] | None:
+    """The beginning of the key in a folder's name, and the attempt; None where it is no name of ours."""
+    found = _NAME.fullmatch(folder.name)
+    return (found[1], int(found[2] or 1)) if found else None
 
-    def __init__(self, root: Path, note: Callable[[str], None] = lambda text: None) -> None:
-        self.root, self._note = root.absolute(), note
+
+class Store:
+    """All results of all runs under one root, as `attempt` made them."""
+
+    def __init__(self, root: Path, note: Callable[[str], None] = lambda text: None, attempt: int = 1) -> None:
+        self.root, self._note, self.attempt = root.absolute(), note, attempt
+
+    @property
+    def _again(self) -> str:
+        return f"-r{self.attempt}" if self.attempt > 1 else ""
+
+    def anew(self, wanted: Iterable[tuple[Kind, str]]) -> Store:
+        """The first attempt at which nothing of `wanted` (kinds and keys) is finished, nor at a later one."""
+        last = 0
+        for kind, key in wanted:
+            for folder in (self.root / kind).glob(f"*{key[:16]}*"):
+                name = named(folder)
+                if name is not None and name[0] == key[:16] and (folder / "done.json").exists():
+                    last = max(last, name[1])
+        return Store(self.root, self._note, last + 1)
 
     def find(self, kind: Kind, key: str) -> Entry | None:
         """The finished folder of `key`, if there is one."""
-        for folder in sorted((self.root / kind).glob(f"*-{key[:16]}")):
+        for folder in sorted((self.root / kind).glob(f"*{key[:16]}{self._again}")):
             done = read_json(folder / "done.json")
             if done is not None and done.get("key") == key:
                 return Entry(folder, key, True, done.get("facts", {}))
@@ -76,7 +100,7 @@ class Store:
     def verify(self, entry: Entry, form: Form) -> None:
         """Raises StoreError when the folder was made from another full form: a default has changed since."""
         stored = yaml.safe_load((entry.folder / "full.yaml").read_text(encoding="utf-8"))
-        changed = list(_differences(stored, yaml.safe_load(_yaml(form.full))))
+        changed = [f"{key} was {was!r}, is {now!r}" for key, was, now in differences(stored, _plain(form.full))]
         if changed:
             raise StoreError(
                 "A stored result was made under other defaults than these: " + "; ".join(changed[:5]),
@@ -91,6 +115,37 @@ class Store:
     def study(self, name: str) -> Path:
         return self._folder("studies") / name
 
+    def join(self, study: str, run: Entry) -> None:
+        """Note that a run, by its score's folder, belongs to a study."""
+        note = self.study(study) / "runs" / run.folder.name
+        if not note.exists():
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
+
+    def remove(self, kind: Kind, folder: Path) -> bool:
+        """Remove a folder of the store, whole or not; false where a process is making it."""
+        key, attempt = named(folder) or ("", 1)
+        lock = self._lock(kind, key, f"-r{attempt}" if attempt > 1 else "")
+        try:
+            with lock.acquire(timeout=0):
+                (folder / "done.json").unlink(missing_ok=True)  # first: what is half gone is not finished
+                shutil.rmtree(folder)
+        except Timeout:
+            return False
+        return True
+
+    def in_the_making(self, kind: Kind, folder: Path) -> bool:
+        """Whether a process is at work on a folder."""
+        key, attempt = named(folder) or ("", 1)
+        try:
+            with self._lock(kind, key, f"-r{attempt}" if attempt > 1 else "").acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def _lock(self, kind: Kind, key: str, again: str) -> FileLock:
+        return FileLock(self._folder("locks") / f"{kind}-{key[:16]}{again}.lock")
+
     def _folder(self, name: str) -> Path:
         folder = self.root / name
         try:
@@ -103,7 +158,7 @@ class Store:
 
     @contextmanager
     def _locked(self, kind: Kind, key: str) -> Iterator[None]:
-        lock = FileLock(self._folder("locks") / f"{kind}-{key[:16]}.lock")
+        lock = self._lock(kind, key, self._again)
         try:
             lock.acquire(timeout=0.2)
         except Timeout:
@@ -115,8 +170,8 @@ class Store:
             lock.release()
 
     def _made(self, kind: Kind, form: Form, make: Callable[[Path], Mapping[str, Any]]) -> Entry:
-        folder = self._folder(kind) / f"{form.label}-{form.key[:16]}".lstrip("-")
-        unfinished = [f for f in (self.root / kind).glob(f"*-{form.key[:16]}") if f.is_dir()]
+        folder = self._folder(kind) / f"{form.label}-{form.key[:16]}{self._again}".lstrip("-")
+        unfinished = [f for f in (self.root / kind).glob(f"*{form.key[:16]}{self._again}") if f.is_dir()]
         folder = unfinished[0] if unfinished else folder
         folder.mkdir(exist_ok=True)
         write_text(folder / "config.yaml", _yaml(form.config))
@@ -128,19 +183,31 @@ class Store:
             shutil.rmtree(folder)
             raise
         done = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        done["files"] = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
         write_text(folder / "done.json", json.dumps(done, indent=1, ensure_ascii=False))
         return Entry(folder, form.key, False, facts)
 
 
+def kept_files(folder: Path) -> list[Path]:
+    """The files of a finished folder that stay as they are."""
+    found = (file for file in folder.rglob("*") if file.is_file())
+    passing = ("checkpoints", "done.json")
+    return sorted(file for file in found if file.relative_to(folder).parts[0] not in passing)
+
+
 def _yaml(value: Any) -> str:
     """Plain data, whatever it came in as."""
-    plain = json.loads(json.dumps(value, ensure_ascii=False))
-    return yaml.dump(plain, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)  # type: ignore[no-any-return]
+    return yaml.dump(_plain(value), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
 
 
-def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, ensure_ascii=False))
+
+
+def differences(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every value that two pieces of plain data do not share: its dotted key, what it was, what it is."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for name in [*before, *(n for n in now if n not in before)]:
-            yield from _differences(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+            yield from differences(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
     elif before != now:
-        yield f"{key} was {before!r}, is {now!r}"
+        yield key, before, now

@@ -120,6 +120,8 @@ def evidence(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], ke
     """All of it; `kept` has what was made of the predictions: rows and confusions."""
     last = runs[-1]
     provenance = read_json(last.score.folder / "provenance.json") or {}
+    asked = read_json(last.predictions["main"].folder / "provenance.json") or {}
+    provenance["weights"] = asked.get("weights", {})
     texts = {"Configuration": mask(yaml.safe_dump(dict(planned.config), sort_keys=False, allow_unicode=True))}
     for variant, run in zip(variants, runs, strict=True):
         config = run.prepared.experiment.as_config()

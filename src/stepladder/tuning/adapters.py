@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from stepladder.errors import ConfigError, Fault, ModelError, StoreError, did_you_mean
+from stepladder.files import write_text
 from stepladder.model.language_model import LanguageModel, LowRank, VirtualTokens
 
 if TYPE_CHECKING:
@@ -98,12 +100,22 @@ def save(folder: Path, model: LanguageModel) -> None:
     module: Any = model.module
     if hasattr(module, "peft_config"):
         module.save_pretrained(str(folder), save_embedding_layers=False)
+        _in_order(folder / "adapter_config.json")
         return
     with _unseen():
         module.save_pretrained(str(folder))
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder))
+
+
+def _in_order(file: Path) -> None:
+    """PEFT writes sets of names as they come, in another order in every process: equal fits are to be equal files."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    for name in ("target_modules", "exclude_modules", "feedforward_modules"):
+        if isinstance(config.get(name), list):
+            config[name].sort()
+    write_text(file, json.dumps(config, indent=2, sort_keys=True))
 
 
 def load(folder: Path, model: LanguageModel, adapter: object) -> LanguageModel:

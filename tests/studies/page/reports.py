@@ -117,7 +117,8 @@ def _evidence(whole: dict[str, Any], runs: dict[str, list[Answered]], seeds: int
         confusions={run: [table.as_dict() for table in confusion(each)] for run, each in [*named.items()][-2:]},
         texts={"Configuration": f"dataset:\n  name: {PLANTED}\n"},
         provenance={
-            "stepladder": "0.1.0", "python": "CPython 3.11", "data": {"train": "a" * 64}, "code": {"commit": "c" * 40},
+            "stepladder": "0.1.0", "python": "CPython 3.11", "code": {"commit": "c" * 40},
+            "data": {"train": {"rows": 60, "content": "a" * 64}},
             "devices": {"processor": "some", "cores": 2}, "distributions": {"torch": "2.13"},
         },
         origins=[("2026-01-01T00:00:00+00:00", "c" * 12)] * len(whole["rows"]),

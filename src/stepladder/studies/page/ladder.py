@@ -221,8 +221,12 @@ def _made(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
         yield Fold(title, [Code(text)])
     told = evidence.provenance
     if told:
-        data = [[name, digest] for name, digest in told.get("data", {}).items()]
-        yield Fold("Data and weights", [Grid(Table("Hashes of content", ["what", "hash"], data))])
+        parts = {name: part for name, part in told.get("data", {}).items() if isinstance(part, Mapping)}
+        hashes = [[name, part["content"], part["rows"]] for name, part in parts.items()]
+        hashes += [
+            [f"{m} {file}", h, None] for m, files in told.get("weights", {}).items() for file, h in files.items()
+        ]
+        yield Fold("Data and weights", [Grid(Table("Hashes of content", ["what", "hash", "rows"], hashes))])
         yield Fold("Machine and versions", list(_machine(told)))
 
 

@@ -1,0 +1,219 @@
+"""What lies in a store: runs by their values, what is unfinished, what no study asked for; and taking it out.
+
+Knows folders and what they tell of themselves; builds no part. A run is a finished score with all it was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stepladder.errors import StoreError, UserError, did_you_mean
+from stepladder.files import read_json
+from stepladder.runs.recorded import Stage, read_mapping
+from stepladder.runs.store import KINDS, Kind, Store, named
+
+NOT_FINISHED = "unfinished"
+NO_STUDY = "of no study"
+NOT_USED = "of no run that is kept"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A folder of the store. `studies`: those that its run belongs to, for a score."""
+
+    kind: Kind
+    folder: Path
+    studies: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.stage.done)
+
+    @cached_property
+    def stage(self) -> Stage:
+        return Stage(self.folder)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        file = self.folder / "config.yaml"
+        return read_mapping(file) if file.is_file() else {}
+
+    @cached_property
+    def full(self) -> dict[str, Any]:
+        return self.stage.full if (self.folder / "full.yaml").is_file() else {}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `list`: the main metric with its name, the rest as it is stored."""
+        scores: Mapping[str, Any] = self.stage.done.get("facts", {}).get("scores") or {}
+        first = next(((f"{s}.{m}", v["value"]) for s, found in scores.items() for m, v in found.items()), None)
+        return {
+            "kind": self.kind,
+            "folder": str(self.folder),
+            "finished": self.stage.done.get("finished"),
+            "state": "finished" if self.finished else NOT_FINISHED,
+            "label": self.config.get("label", ""),
+            "choices": self.config.get("choices", {}),
+            "seed": self.config.get("seed"),
+            "rows": self.config.get("rows"),
+            "metric": f"{first[0]}={first[1]:.4g}" if first and first[1] is not None else None,
+            "studies": list(self.studies),
+        }
+
+    def values(self) -> Iterator[tuple[str, Any]]:
+        """Every value that the folder can be found by, with its dotted key; options of groups stand above nodes."""
+        yield "kind", self.kind
+        yield "state", "finished" if self.finished else NOT_FINISHED
+        yield "date", self.stage.done.get("finished") or _begun(self.folder)
+        yield "name", self.folder.name
+        yield from (("study", study) for study in self.studies)
+        yield from self.config.get("choices", {}).items()
+        yield from _flat({name: node for name, node in self.config.items() if name != "choices"})
+
+
+def _begun(folder: Path) -> str:
+    return datetime.fromtimestamp(folder.stat().st_mtime, UTC).isoformat(timespec="seconds")
+
+
+def _flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            yield from _flat(child, f"{key}.{name}".lstrip("."))
+    else:
+        yield key, node
+
+
+def wanted(words: Sequence[str]) -> dict[str, list[str]]:
+    """`KEY=VALUE` or `KEY=A,B`. Raises UserError for anything else."""
+    found = {}
+    for word in words:
+        key, sign, values = word.partition("=")
+        if not key or not sign:
+            raise UserError(f"'{word}' names no value", "the command line", "write KEY=VALUE: method=finetune, seed=0")
+        found[key] = values.split(",")
+    return found
+
+
+def inventory(root: Path, asked: Mapping[str, Sequence[str]]) -> list[Item]:
+    """The runs with the values asked for, and what is unfinished, the last first.
+
+    A key may leave out what stands before its dots; a date may leave out its end; `*` stands for anything.
+    Raises UserError where nothing in the store has such a key.
+    """
+    items = [item for item in _items(root) if item.kind == "scores" or not item.finished]
+    found = _matching(items, asked)
+    return sorted(found, key=lambda item: str(item.stage.done.get("finished", "")), reverse=True)
+
+
+def _items(root: Path) -> list[Item]:
+    if not root.is_dir():
+        raise StoreError("There is no store here", str(root), "name the folder of your results with --outputs DIR")
+    studies = _studies(root)
+    folders = [
+        (kind, folder)
+        for kind in KINDS
+        for folder in sorted((root.absolute() / kind).glob("*"))
+        if named(folder) and folder.is_dir() and not folder.is_symlink()
+    ]
+    return [
+        Item(kind, folder, tuple(studies.get(folder.name, ())) if kind == "scores" else ()) for kind, folder in folders
+    ]
+
+
+def _studies(root: Path) -> dict[str, list[str]]:
+    """By the name of a score's folder, the studies that it belongs to."""
+    found: dict[str, list[str]] = {}
+    for note in sorted((root / "studies").glob("*/runs/*")):
+        found.setdefault(note.name, []).append(note.parent.parent.name)
+    for file in sorted((root / "studies").glob("*/comparison.json")):
+        for row in (read_json(file) or {}).get("rows", ()):
+            studies = found.setdefault(Path(row["folders"]["score"]).name, [])
+            studies += [] if file.parent.name in studies else [file.parent.name]
+    return found
+
+
+def _matching(items: Sequence[Item], asked: Mapping[str, Sequence[str]]) -> list[Item]:
+    if not asked or not items:
+        return list(items)
+    values = {item.folder: list(item.values()) for item in items}
+    known = {key for found in values.values() for key, _ in found}
+    for key in asked:
+        if not any(_same_key(key, k) for k in known | {"study"}):
+            short = sorted({k.rpartition(".")[2] for k in known} | known)
+            raise UserError(f"Nothing in the store has a value '{key}'", f"{key}=...", did_you_mean(key, short))
+    return [
+        item
+        for item in items
+        if all(
+            any(_same_key(key, k) and _is(v, w) for k, v in values[item.folder] for w in ways)
+            for key, ways in asked.items()
+        )
+    ]
+
+
+def _same_key(asked: str, key: str) -> bool:
+    return key == asked or key.endswith("." + asked)
+
+
+def _is(value: Any, asked: str) -> bool:
+    """Whether a stored value is the one asked for: as a number where it is one, as text with `*`, a date by its
+    beginning."""
+    if value is None:
+        return asked.lower() in ("null", "none", "")
+    if isinstance(value, bool):
+        return str(value).lower() == asked.lower()
+    if isinstance(value, int | float):
+        try:
+            return float(asked) == value
+        except ValueError:
+            return False
+    text = str(value)
+    return fnmatchcase(text, asked) or (text[:4].isdigit() and text[4:5] == "-" and text.startswith(asked))
+
+
+def swept(root: Path, asked: Mapping[str, Sequence[str]], dry_run: bool = False) -> dict[str, Any]:
+    """Remove, of the folders with the values asked for, what is unfinished, the runs that belong to no study, and what
+    no run that stays is made from. With `dry_run` only tell.
+
+    What a process is making stays, with all that it is made from.
+    """
+    items, store = _items(root), Store(root)
+    matching = {item.folder for item in _matching(items, asked)}
+    busy = [item for item in items if not item.finished and store.in_the_making(item.kind, item.folder)]
+    loose = [i for i in items if i.kind == "scores" and i.finished and not i.studies and i.folder in matching]
+    kept = {item.folder for item in busy}
+    for item in items:
+        if item in busy or (item.kind == "scores" and item.finished and item not in loose):
+            kept |= {item.folder, *_made_from(item, items)}
+    reasons = {
+        item.folder: NOT_FINISHED if not item.finished else NO_STUDY if item.kind == "scores" else NOT_USED
+        for item in items
+        if item.folder in matching and item.folder not in kept
+    }
+    gone, bytes_ = [], 0
+    for item in reversed(items):  # scores before what they are made from
+        if item.folder in reasons:
+            size = sum(file.stat().st_size for file in item.folder.rglob("*") if file.is_file())
+            if dry_run or store.remove(item.kind, item.folder):
+                gone.append({"folder": str(item.folder), "reason": reasons[item.folder]})
+                bytes_ += size
+    told = [str(item.folder) for item in busy]
+    return {"removed": gone, "in_the_making": told, "bytes": bytes_, "dry_run": dry_run}
+
+
+def _made_from(item: Item, items: Sequence[Item]) -> Iterator[Path]:
+    """The folders below one, down to its fit."""
+    by_name = {(i.kind, *(named(i.folder) or ())): i for i in items}
+    attempt = (named(item.folder) or ("", 1))[1]
+    below: list[tuple[Kind, str]] = [("predictions", str(key)) for key in item.full.get("predictions", {}).values()]
+    below += [("fits", str(item.full["fit"]))] if "fit" in item.full else []
+    for kind, key in below:
+        found = by_name.get((kind, key[:16], attempt))
+        if found is not None:
+            yield found.folder
+            yield from _made_from(found, items)
