@@ -75,7 +75,7 @@ def test_metrics_lines_and_facts(tmp_path):
         best["validation_loss"],
     )
     assert resources.facts["steps"] == 18
-    assert (tmp_path / "checkpoints" / "best.safetensors").exists()
+    assert list((tmp_path / "checkpoints").glob(f"best-{resources.facts['best_step']:09}-*.safetensors"))
 
 
 def test_training_stops_when_validation_gets_worse_and_the_best_weights_are_kept(tmp_path):

@@ -6,6 +6,7 @@ Knows parts, data and files of a folder; knows no lock and no study.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -209,6 +210,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     artefact = folder / "artefact"
     _empty(artefact)
     method.save(artefact)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     most = {f"training_{name}": value for name, value in memory.items()}
     return {**resources.facts, **most, "seconds": round(time.perf_counter() - started, 3)}
 

@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from stepladder.errors import StoreError, UserError
-from stepladder.files import read_json, write_text
+from stepladder.files import UNFINISHED, read_json, settle, write_text
 
 Kind = Literal["fits", "predictions", "scores"]
 
@@ -119,6 +119,8 @@ class Store:
         unfinished = [f for f in (self.root / kind).glob(f"*-{form.key[:16]}") if f.is_dir()]
         folder = unfinished[0] if unfinished else folder
         folder.mkdir(exist_ok=True)
+        for left in folder.rglob(f"{UNFINISHED}*"):
+            left.unlink()
         write_text(folder / "config.yaml", _yaml(form.config))
         write_text(folder / "full.yaml", _yaml(form.full))
         try:
@@ -128,7 +130,9 @@ class Store:
             shutil.rmtree(folder)
             raise
         done = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        settle(folder)
         write_text(folder / "done.json", json.dumps(done, indent=1, ensure_ascii=False))
+        settle(folder)
         return Entry(folder, form.key, False, facts)
 
 

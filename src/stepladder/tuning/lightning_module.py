@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,7 +31,7 @@ from stepladder.precision import computed
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, Step, Steps, collate, split
 from stepladder.tuning.best import Best
-from stepladder.tuning.checkpoint import Checkpoint, Standing
+from stepladder.tuning.checkpoint import Checkpoints, Standing, made_of
 from stepladder.tuning.curves import Curves
 from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.training import Training
@@ -58,18 +59,18 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         peak: float,
         steps: Steps,
         validation: Sequence[Batch],
-        best: Best,
+        checkpoints: Checkpoints,
+        curves: Curves,
         resources: Resources,
         at_rest: AtRest = nullcontext,
-        checkpoint: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.network = model, model.module
         self.training_config, self.peak, self.total = training, peak, steps.total
         self.validation, self.validated = validation, training.validated(len(steps.rows))
-        self.best, self.curves, self.resources, self.at_rest = best, Curves(resources, steps.after), resources, at_rest
-        self.checkpoint = checkpoint or Checkpoint(None)
+        self.checkpoints, self.best, self.curves = checkpoints, checkpoints.best, curves
+        self.resources, self.at_rest = resources, at_rest
         self.step, self.loss, self.interrupted = 0, math.nan, False
         self.validation_loss: float | None = None
 
@@ -78,20 +79,26 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         make = self.training_config.optimizer or partial(AdamW, fused=True)
         return make(groups, lr=self.peak)
 
-    def go_on(self, standing: Standing) -> None:
-        """Take up what an earlier attempt had found; what it reported is told again."""
+    def go_on(self, standing: Standing) -> bool:
+        """Take up what an earlier attempt had found; what it reported is told again. True where it was to end there."""
         self.step = standing.step
         self.resources.facts |= standing.facts
         self.best.step, self.best.loss, self.best.worse = standing.best_step, standing.best_loss, standing.worse
-        told = self.resources.on_validation
-        for line in self.curves.before:
-            if "validation_loss" in line and told is not None:
-                told(line["step"], line)
+        stop, told = False, self.resources.on_validation
+        if told is not None:
+            for step, values in self.curves.validations():
+                stop = told(step, values)
+        return stop or self._patience_is_over
+
+    @property
+    def _patience_is_over(self) -> bool:
+        patience = self.training_config.patience
+        return patience is not None and self.best.worse >= patience
 
     def on_train_start(self) -> None:
         if self.step:
             optimizer: Any = self.optimizers()
-            self.checkpoint.restore(self.best, optimizer.optimizer)
+            self.checkpoints.restore(optimizer.optimizer)
 
     def training_step(self, step: Step, _: int) -> None:
         if self.interrupted:
@@ -116,10 +123,19 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.curves.step(step.number, self.loss, step.tokens, time.perf_counter() - began, rate)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        if self.validation and self.step in self.validated:
-            self._validate()
+        due = bool(self.validation) and self.step in self.validated
+        values = self._validate() if due else {}
+        if self.step < self.total:
+            optimizer: Any = self.optimizers()
+            facts, curves = self.resources.facts, self.curves
+            self.checkpoints.offer(self.step, optimizer.optimizer, facts, curves, validated=due)
+        if due:
+            told = self.resources.on_validation
+            tokens = self.resources.facts["training_tokens"]
+            stop = told is not None and told(self.step, {**values, "training_tokens": tokens})
+            self.trainer.should_stop = stop or self._patience_is_over
 
-    def _validate(self) -> None:
+    def _validate(self) -> dict[str, float]:
         began = time.perf_counter()
         self.network.eval()
         with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
@@ -133,14 +149,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.best.offer(self.step, -next(iter(found.values())) if found else self.validation_loss)
         if self.best.step == self.step:
             self.resources.facts |= {"best_step": self.step} | {f"best_{name}": v for name, v in values.items()}
-        if self.step < self.total:
-            optimizer: Any = self.optimizers()
-            self.checkpoint.offer(self.step, self.best, optimizer.optimizer, self.resources.facts)
-        told = self.resources.on_validation
-        tokens = self.resources.facts["training_tokens"]
-        stop = told is not None and told(self.step, {**values, "training_tokens": tokens})
-        patience = self.training_config.patience
-        self.trainer.should_stop = stop or (patience is not None and self.best.worse >= patience)
+        return values
 
     def _objective(self) -> Mapping[str, float]:
         """The main suite's figures where weights are chosen by them, the one that decides first."""
@@ -180,36 +189,27 @@ def train(
     device = next(model.module.parameters()).device
     room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
     folder = resources.folder / "checkpoints" if resources.folder else None
-    best, checkpoint = Best(model.module, folder), Checkpoint(folder / "last.safetensors" if folder else None)
-    standing = checkpoint.standing(best)
-    steps = Steps(rows, training, room, seed, _after(standing, training, len(rows)))
+    of = made_of(model.module, rows, validation, replace(training, learning_rate=peak), seed)
+    checkpoints = Checkpoints(folder, of, Best(model.module, folder), resources.progress.note)
+    standing = checkpoints.standing()
+    steps = Steps(rows, training, room, seed, standing.step if standing else 0)
     module = AnswerTuning(
         model,
         training,
         peak,
         steps,
         [collate(part) for part in split(validation, room)],
-        best,
+        checkpoints,
+        Curves(resources, standing.curves if standing else ""),
         resources,
         at_rest,
-        checkpoint,
     )
-    if standing is not None:
-        module.go_on(standing)
+    over = standing is not None and module.go_on(standing)
     model.module.train()
-    if len(steps):
+    if len(steps) and not over:
         with _quiet(), _interruptible(module):
             _trainer(device, training, TrainingProgress(resources, steps.total)).fit(module, steps)
-    best.restore()
-    checkpoint.remove()
-
-
-def _after(standing: Standing | None, training: Training, rows: int) -> int:
-    """The step behind which training goes on; the last one where patience had already ended it."""
-    if standing is None:
-        return 0
-    over = training.patience is not None and standing.worse >= training.patience
-    return training.steps(rows) if over else standing.step
+    checkpoints.best.restore()
 
 
 def _trainer(device: torch.device, training: Training, progress: TrainingProgress) -> Trainer:
