@@ -26,7 +26,7 @@ HELP = """\
 stepladder VERB [overrides ...] [flags]
 
   show      print the resolved configuration, fit to be saved as an experiment file   [--keys]
-  check     bind and validate all that a run would use, read the data, count it; computes nothing
+  check     bind and validate all that a run would use, read the data, count it, look through the gate; trains nothing
   run       one experiment: fit, predict, score
   compare   many experiments on the same held-out rows: one table, paired differences, a verdict
   sweep     search a space on the validation rows, then score the winner on the test rows   [--status]
@@ -163,6 +163,7 @@ def _around(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> Circ
     return Circumstances(
         store=Store(asked.outputs, terminal.note),
         compute=built["compute"].object,
+        gate=built["gate"].object,
         tracking=built["tracking"].object,
         progress=terminal,
         trust=asked.trust,
@@ -207,7 +208,8 @@ def _keys(asked: Asked, config: Mapping[str, Any], composed: Composed) -> dict[s
 
 
 def check(asked: Asked) -> dict[str, Any]:
-    from stepladder.runs.check import expectations
+    from stepladder.gate import refuse
+    from stepladder.runs.check import expectations, rehearsed
     from stepladder.runs.experiment import Experiment
     from stepladder.runs.stages import prepare
     from stepladder.studies.variants import cells
@@ -216,8 +218,12 @@ def check(asked: Asked) -> dict[str, Any]:
     around = _around(asked, config)
     prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
     told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1))
+    findings = rehearsed(prepared, around)
+    told["gate"] = [found.as_dict() for found in findings]
+    told["lines"] += [f"gate: {found.told}" for found in findings]
     for line in told["lines"]:
         _say(asked, line)
+    refuse(findings)
     return told
 
 
@@ -234,6 +240,10 @@ def run(asked: Asked) -> dict[str, Any]:
             _say(
                 asked, f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}"
             )
+    odd = [found for found in told["gate"] if found["odd"]]
+    _say(asked, f"gate: {len(told['gate'])} points looked at, {len(odd) or 'none'} odd")
+    for found in odd:
+        _say(asked, f"  {found['told']}")
     for suite, left_out in made.left_out.items():
         for what, why in left_out.items():
             _say(asked, f"{suite}: {what} left out ({why})")

@@ -1,16 +1,21 @@
 """What a run would do, told before anything is computed.
 
-Knows prepared experiments and the store; loads no model.
+Knows prepared experiments and the store; a model is loaded to look through the gate of its training.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from stepladder.evaluation.statistics import detectable_difference
+from stepladder.gate import Finding
 from stepladder.records import Choice, Example
+from stepladder.resources import Silent
+from stepladder.runs.leaks import look
+from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import Prepared
 from stepladder.runs.store import Store
 
@@ -50,6 +55,19 @@ def expectations(prepared: Prepared, store: Store, comparisons: int = 1) -> dict
         "stored": stored,
         "lines": lines,
     }
+
+
+def rehearsed(prepared: Prepared, around: Circumstances) -> list[Finding]:
+    """What the gate finds, as a run would find it; nothing is trained and nothing kept. A fit that is stored passed."""
+    found = look(prepared, around.gate)
+    method = prepared.method.object
+    stored = around.store.find("fits", prepared.fit_form.key)
+    if stored is not None:
+        return found + [Finding(**told) for told in stored.facts.get("gate", ())]
+    if getattr(method, "rehearses", False):
+        resources = replace(around.resources(Silent(), keeps=False), rehearsal=True, findings=found)
+        method.fit(prepared.data.training, resources, prepared.experiment.seed)
+    return found
 
 
 def _steps(prepared: Prepared) -> int:

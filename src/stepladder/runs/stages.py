@@ -203,7 +203,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     _record(prepared, folder)
     write_text(folder / "task.json", json.dumps(task_content(prepared.data.task), indent=1, ensure_ascii=False))
     method: Method = prepared.method.object
-    resources = replace(resources, folder=folder, facts={}, judge=partial(_judged, prepared))
+    resources = replace(resources, folder=folder, facts={}, findings=[], judge=partial(_judged, prepared))
     started = time.perf_counter()
     with peak() as memory:
         method.fit(prepared.data.training, resources, prepared.experiment.seed)
@@ -212,7 +212,8 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     method.save(artefact)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     most = {f"training_{name}": value for name, value in memory.items()}
-    return {**resources.facts, **most, "seconds": round(time.perf_counter() - started, 3)}
+    gate = {"gate": [found.as_dict() for found in resources.findings]} if resources.findings else {}
+    return {**resources.facts, **most, "seconds": round(time.perf_counter() - started, 3), **gate}
 
 
 def _judged(prepared: Prepared, ask: Callable[[Probe], Iterable[Prediction]]) -> dict[str, float]:

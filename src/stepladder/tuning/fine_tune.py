@@ -24,6 +24,7 @@ class FineTune:
     """Trains `adapter` (a `peft.PeftConfig`, `Full` or `BitFit`, or a function that makes one) as `training` says."""
 
     version: ClassVar[int] = 1
+    rehearses: ClassVar[bool] = True
 
     adapter: Any
     training: Training = field(default_factory=Training)

@@ -33,6 +33,7 @@ from stepladder.tuning.batches import Batch, Room, Step, Steps, collate, split
 from stepladder.tuning.best import Best
 from stepladder.tuning.checkpoint import Checkpoints, Standing, made_of
 from stepladder.tuning.curves import Curves
+from stepladder.tuning.gate import look
 from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
@@ -185,9 +186,15 @@ def train(
     seed: int,
     at_rest: AtRest = nullcontext,
 ) -> None:
-    """Train what asks for gradients in `model.module`; afterwards it holds the best weights on `validation`."""
+    """Train what asks for gradients in `model.module`; afterwards it holds the best weights on `validation`.
+
+    Raises ConfigError before the first step for what does not pass the gate.
+    """
     device = next(model.module.parameters()).device
     room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
+    resources.pass_gate(look(model, rows, room, resources.gate, computed(training.precision, device)))
+    if resources.rehearsal:
+        return
     folder = resources.folder / "checkpoints" if resources.folder else None
     of = made_of(model.module, rows, validation, replace(training, learning_rate=peak), seed)
     checkpoints = Checkpoints(folder, of, Best(model.module, folder), resources.progress.note)
