@@ -29,11 +29,12 @@ from stepladder.errors import ModelError
 from stepladder.model.language_model import LanguageModel
 from stepladder.precision import computed
 from stepladder.resources import Resources
-from stepladder.tuning.batches import Batch, Room, Step, Steps, collate, split
+from stepladder.tuning.batches import Batch, Room, Step, Steps
 from stepladder.tuning.best import Best
 from stepladder.tuning.checkpoint import Checkpoints, Standing, made_of
 from stepladder.tuning.curves import Curves
 from stepladder.tuning.gate import look
+from stepladder.tuning.memory import Fitting
 from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
@@ -59,7 +60,8 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         training: Training,
         peak: float,
         steps: Steps,
-        validation: Sequence[Batch],
+        validation: Sequence[TrainingRow],
+        fitting: Fitting,
         checkpoints: Checkpoints,
         curves: Curves,
         resources: Resources,
@@ -71,7 +73,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.training_config, self.peak, self.total = training, peak, steps.total
         self.validation, self.validated = validation, training.validated(len(steps.rows))
         self.checkpoints, self.best, self.curves = checkpoints, checkpoints.best, curves
-        self.resources, self.at_rest = resources, at_rest
+        self.fitting, self.resources, self.at_rest = fitting, resources, at_rest
         self.step, self.loss, self.interrupted = 0, math.nan, False
         self.validation_loss: float | None = None
 
@@ -84,6 +86,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         """Take up what an earlier attempt had found; what it reported is told again. True where it was to end there."""
         self.step = standing.step
         self.resources.facts |= standing.facts
+        self.fitting.go_on()
         self.best.step, self.best.loss, self.best.worse = standing.best_step, standing.best_loss, standing.worse
         stop, told = False, self.resources.on_validation
         if told is not None:
@@ -106,14 +109,18 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             raise KeyboardInterrupt
         began = time.perf_counter()
         optimizer: Any = self.optimizers()
-        optimizer.zero_grad()
-        loss = torch.zeros((), device=self.device)
-        for batch in step.batches:
-            part = answer_loss(self.model, batch) / step.answer_tokens
-            self._check_reached(part)
-            self.manual_backward(part)
-            loss += part.detach()
-        self.step, self.loss = step.number, loss.item()
+
+        def learn(batches: Sequence[Batch]) -> float:
+            optimizer.zero_grad()
+            loss = torch.zeros((), device=self.device)
+            for batch in batches:
+                part = answer_loss(self.model, batch) / step.answer_tokens
+                self._check_reached(part)
+                self.manual_backward(part)
+                loss += part.detach()
+            return loss.item()
+
+        self.step, self.loss = step.number, self.fitting(step.rows, learn)
         self._check_finite()
         if self.training_config.max_grad_norm is not None:
             clip_grad_norm_(self.best.trained.values(), self.training_config.max_grad_norm)
@@ -140,11 +147,10 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         began = time.perf_counter()
         self.network.eval()
         with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
-            batches = [self.transfer_batch_to_device(batch, self.device, 0) for batch in self.validation]
-            total = sum(answer_loss(self.model, batch).item() for batch in batches)
+            total = self.fitting(self.validation, lambda parts: sum(answer_loss(self.model, b).item() for b in parts))
         self.network.train()
         found = self._objective()
-        self.validation_loss = total / sum(int(batch.answer.sum()) for batch in self.validation)
+        self.validation_loss = total / sum(len(row.answer_ids) for row in self.validation)
         values = {"validation_loss": self.validation_loss, **found}
         self.curves.validation(self.step, values, time.perf_counter() - began)
         self.best.offer(self.step, -next(iter(found.values())) if found else self.validation_loss)
@@ -199,13 +205,14 @@ def train(
     of = made_of(model.module, rows, validation, replace(training, learning_rate=peak), seed)
     checkpoints = Checkpoints(folder, of, Best(model.module, folder), resources.progress.note)
     standing = checkpoints.standing()
-    steps = Steps(rows, training, room, seed, standing.step if standing else 0)
+    steps = Steps(rows, training, seed, standing.step if standing else 0)
     module = AnswerTuning(
         model,
         training,
         peak,
         steps,
-        [collate(part) for part in split(validation, room)],
+        validation,
+        Fitting(room, device, resources),
         checkpoints,
         Curves(resources, standing.curves if standing else ""),
         resources,
