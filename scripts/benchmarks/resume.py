@@ -142,7 +142,8 @@ def outcome(outputs: Path) -> dict[str, Any]:
     """All of a run that must be the same each time."""
     (fit,) = (outputs / "fits").iterdir()
     found: dict[str, Any] = {f"bytes of {p.name}": p.read_bytes() for p in (fit / "artefact").iterdir()}
-    found["files"] = sorted(str(path.relative_to(outputs)) for path in outputs.rglob("*") if path.is_file())
+    made = (path for kind in ("fits", "predictions", "scores") for path in (outputs / kind).rglob("*"))
+    found["files"] = sorted(str(path.relative_to(outputs)) for path in made if path.is_file())
     found["metrics"] = _timeless([json.loads(line) for line in (fit / "metrics.jsonl").read_text().splitlines()])
     found["facts"] = _timeless(json.loads((fit / "done.json").read_text())["facts"])
     (file,) = outputs.glob("predictions/*/predictions.jsonl")

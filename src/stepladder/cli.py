@@ -217,10 +217,8 @@ def check(asked: Asked) -> dict[str, Any]:
     composed, config = _composed(asked)
     around = _around(asked, config)
     prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
-    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1))
     findings = rehearsed(prepared, around)
-    told["gate"] = [found.as_dict() for found in findings]
-    told["lines"] += [f"gate: {found.told}" for found in findings]
+    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings)
     for line in told["lines"]:
         _say(asked, line)
     refuse(findings)
@@ -240,10 +238,8 @@ def run(asked: Asked) -> dict[str, Any]:
             _say(
                 asked, f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}"
             )
-    odd = [found for found in told["gate"] if found["odd"]]
-    _say(asked, f"gate: {len(told['gate'])} points looked at, {len(odd) or 'none'} odd")
-    for found in odd:
-        _say(asked, f"  {found['told']}")
+    odd = [found["told"] for found in told["gate"] if found["odd"]]
+    _say(asked, "\n  ".join([f"gate: {len(told['gate'])} points looked at, {len(odd) or 'none'} odd", *odd]))
     for suite, left_out in made.left_out.items():
         for what, why in left_out.items():
             _say(asked, f"{suite}: {what} left out ({why})")

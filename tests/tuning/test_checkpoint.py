@@ -108,6 +108,7 @@ def test_it_ends_as_if_it_had_not_been_cut(adapter, cuts, tmp_path):
 
 def test_without_time_for_more_it_goes_on_from_a_validation(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "TIMES_APART", 0)
+    monkeypatch.setattr(checkpoint, "SECONDS_APART", float("inf"))
     wanted = trained(tmp_path / "whole")
     with pytest.raises(Cut):
         trained(tmp_path / "cut", 8)

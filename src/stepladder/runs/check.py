@@ -22,9 +22,11 @@ from stepladder.runs.store import Store
 DISAGREEMENTS = (0.05, 0.1, 0.2, 0.3)  # shares of the questions on which one of two rungs is right and the other not
 
 
-def expectations(prepared: Prepared, store: Store, comparisons: int = 1) -> dict[str, Any]:
-    """Rows, labels, what has to be computed and how often, and what difference so many rows can show in a family of
-    `comparisons`, as plain data; `lines` tell the same to a person."""
+def expectations(
+    prepared: Prepared, store: Store, comparisons: int = 1, findings: Sequence[Finding] = ()
+) -> dict[str, Any]:
+    """Rows, labels, what has to be computed and how often, what difference so many rows can show in a family of
+    `comparisons`, and the gate's findings, as plain data; `lines` tell the same to a person."""
     rows = prepared.data.accounts.as_dict()
     task = prepared.data.task
     labels = len(task.answer.labels) if isinstance(task.answer, Choice) else None
@@ -44,6 +46,7 @@ def expectations(prepared: Prepared, store: Store, comparisons: int = 1) -> dict
         f"to expect: {steps or 'no'} optimiser steps, {asked} questions asked",
         *_power_lines(power, comparisons),
         "in the store: " + (", ".join(name for name, there in stored.items() if there) or "nothing of this yet"),
+        *(f"gate: {found.told}" for found in findings),
     ]
     return {
         "rows": rows,
@@ -53,6 +56,7 @@ def expectations(prepared: Prepared, store: Store, comparisons: int = 1) -> dict
         "questions": asked,
         "detectable": power,
         "stored": stored,
+        "gate": [found.as_dict() for found in findings],
         "lines": lines,
     }
 
