@@ -72,7 +72,8 @@ class Told(Silent):
         self.notes, self.cut_at = [], cut_at
 
     def note(self, text):
-        self.notes.append(text)
+        if not text.startswith("training: "):  # how far it is, now and then on a slow machine
+            self.notes.append(text)
 
     def log(self, values, step):
         if step == self.cut_at:

@@ -37,7 +37,8 @@ class Told(Silent):
             raise Cut
 
     def note(self, text):
-        self.notes.append(text)
+        if not text.startswith("training: "):  # how far it is, now and then on a slow machine
+            self.notes.append(text)
 
 
 class Noisy(torch.optim.AdamW):

@@ -109,6 +109,15 @@ def test_an_interrupt_that_was_swallowed_comes_before_the_next_step():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_sigterm_ends_a_training_as_ctrl_c_does():
+    resources = Resources(on_validation=lambda *_: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        FineTune(LORA, QUICK).tune(toy(), rows(toy()), rows(toy()), resources)
+    assert resources.facts["steps"] < 18
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_whoever_watches_validations_can_stop_the_training():
     model, seen = toy(), []
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
@@ -262,7 +263,8 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _interruptible(module: AnswerTuning) -> Iterator[None]:
-    """Ctrl-C comes out as KeyboardInterrupt: Lightning makes `sys.exit(1)` of it and stops listening to the signal.
+    """Ctrl-C and SIGTERM come out as KeyboardInterrupt: of the one Lightning makes `sys.exit(1)` and stops listening to
+    the signal, of the other an exit without a fault.
 
     What a library swallows on its way is raised again before the next step.
     """
@@ -279,7 +281,7 @@ def _interruptible(module: AnswerTuning) -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
+        if not isinstance(error, SIGTERMException) and not isinstance(error.__context__, KeyboardInterrupt):
             raise
         raise KeyboardInterrupt from None
     finally:
