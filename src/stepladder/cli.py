@@ -26,7 +26,7 @@ HELP = """\
 stepladder VERB [overrides ...] [flags]
 
   show      print the resolved configuration, fit to be saved as an experiment file   [--keys]
-  check     bind and validate all that a run would use, read the data, count it; computes nothing
+  check     bind and validate all that a run would use, read the data, count it, look through the gate; trains nothing
   run       one experiment: fit, predict, score                                       [--fresh]
   compare   many experiments on the same held-out rows: one table, paired differences, a verdict
   sweep     search a space on the validation rows, then score the winner on the test rows   [--status]
@@ -116,6 +116,7 @@ def _around(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> Circ
     return Circumstances(
         store=Store(asked.outputs, terminal.note),
         compute=built["compute"].object,
+        gate=built["gate"].object,
         tracking=built["tracking"].object,
         progress=terminal,
         trust=asked.trust,
@@ -159,7 +160,8 @@ def _keys(asked: Asked, config: Mapping[str, Any], composed: Composed) -> dict[s
 
 
 def check(asked: Asked) -> dict[str, Any]:
-    from stepladder.runs.check import expectations
+    from stepladder.gate import refuse
+    from stepladder.runs.check import expectations, rehearsed
     from stepladder.runs.experiment import Experiment
     from stepladder.runs.stages import prepare
     from stepladder.studies.variants import cells
@@ -167,9 +169,11 @@ def check(asked: Asked) -> dict[str, Any]:
     composed, config = _composed(asked)
     around = _around(asked, config)
     prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
-    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1))
+    findings = rehearsed(prepared, around)
+    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings)
     for line in told["lines"]:
         asked.say(line)
+    refuse(findings)
     return told
 
 
@@ -184,6 +188,8 @@ def run(asked: Asked) -> dict[str, Any]:
     for suite, metrics in told["scores"].items():
         for name, found in metrics.items():
             asked.say(f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}")
+    odd = [found["told"] for found in told["gate"] if found["odd"]]
+    asked.say("\n  ".join([f"gate: {len(told['gate'])} points looked at, {len(odd) or 'none'} odd", *odd]))
     for suite, left_out in made.left_out.items():
         for what, why in left_out.items():
             asked.say(f"{suite}: {what} left out ({why})")

@@ -14,11 +14,14 @@ from filelock import FileLock
 
 T = TypeVar("T")
 
+UNFINISHED = ".unfinished-"
+"""What the name of a file begins with that is not whole yet; a kill may leave one behind."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Write beside `path`, then put it in its place: a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=UNFINISHED, delete=False, encoding="utf-8") as stream:
         beside = Path(stream.name)
         try:
             stream.write(text)
@@ -31,6 +34,16 @@ def write_text(path: Path, text: str) -> None:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
+
+
+def settle(path: Path) -> None:
+    """A file, or a folder with all that is in it, safely on the disk: no power cut takes it back."""
+    for each in (*(path.rglob("*") if path.is_dir() else ()), path):
+        handle = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from stepladder.gate import Finding, Gate, refuse
 from stepladder.records import Prediction, Probe
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class Resources:
     folder: where this stage may write while it works (metrics.jsonl, checkpoints/); None writes nothing.
     shared: where content-keyed things that outlive a run are kept (indexes); None keeps nothing.
     micro_batch: rows that are in the machine at once; None chooses.
+    gate: what stops a fit before its first step. rehearsal: a fit ends there in any case. findings: what was found.
     models: base models already loaded, by the hash of their fingerprint.
     facts: figures about the work that belong beside its result (trained_parameters, best_step, ...).
     on_validation: told each validation's step and values; a true answer stops the fit.
@@ -78,6 +80,9 @@ class Resources:
     shared: Path | None = None
     devices: Devices = field(default_factory=Devices)
     micro_batch: int | None = None
+    gate: Gate = field(default_factory=Gate)
+    rehearsal: bool = False
+    findings: list[Finding] = field(default_factory=list)
     models: dict[str, Any] = field(default_factory=dict)
     tracker: Tracker = field(default_factory=Silent)
     progress: Progress = field(default_factory=Silent)
@@ -85,3 +90,13 @@ class Resources:
     on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
     judge: Callable[[Callable[[Probe], Iterable[Prediction]]], Mapping[str, float]] | None = None
     objective: Callable[[Any], Mapping[str, float]] | None = None
+
+    def pass_gate(self, findings: Iterable[Finding]) -> None:
+        """Keep what was found. Raises ConfigError with all that stops the fit, unless this is a rehearsal."""
+        found = list(findings)
+        self.findings += found
+        if not self.rehearsal:
+            refuse(found)
+            for each in found:
+                if each.odd:
+                    self.progress.note(f"gate: {each.told}")

@@ -54,16 +54,29 @@ def test_collate_marks_answers_and_real_tokens():
     assert ids[answer].tolist() == [4, 5, 7]
 
 
+def test_a_room_is_halved_until_every_row_is_alone():
+    rows = [row(i, length) for i, length in enumerate([4, 4, 4, 3, 10])]
+    room, cut = Room(tokens=100), []
+    while room is not None:
+        parts = list(split(rows, room))
+        cut.append([[r.length for r in part] for part in parts])
+        room = room.halved(parts)
+    assert cut == [[[11, 5, 5, 5, 4]], [[11, 5], [5, 5, 4]], [[11], [5, 5], [5, 4]], [[11], [5], [5], [5], [4]]]
+    assert Room(tokens=100, rows=16).halved([rows]) == Room(tokens=100, rows=2)
+    assert Room(tokens=100, rows=1).halved([[r] for r in rows]) is None
+
+
 def test_steps_count_real_tokens():
     rows = [row(i, i + 1, 2) for i in range(10)]
-    steps = list(Steps(rows, Training(epochs=2, batch_size=4), Room(tokens=16), seed=0))
+    steps = list(Steps(rows, Training(epochs=2, batch_size=4), seed=0))
     assert [step.number for step in steps] == [1, 2, 3, 4, 5, 6]
     assert sum(step.tokens for step in steps) == 2 * sum(r.length for r in rows)
     assert sum(step.answer_tokens for step in steps) == 2 * 20
     for step in steps:
-        assert step.answer_tokens == sum(int(batch.answer.sum()) for batch in step.batches)
+        batches = [collate(part) for part in split(step.rows, Room(tokens=16))]
+        assert step.answer_tokens == sum(int(batch.answer.sum()) for batch in batches)
         assert all(
-            torch.equal(batch.mask.sum(1) > 0, torch.ones(len(batch.ids), dtype=torch.bool)) for batch in step.batches
+            torch.equal(batch.mask.sum(1) > 0, torch.ones(len(batch.ids), dtype=torch.bool)) for batch in batches
         )
 
 

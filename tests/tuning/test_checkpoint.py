@@ -1,16 +1,23 @@
-"""A training that was cut short goes on where its last checkpoint stands, and ends where it would have ended."""
+"""A training that was cut short goes on where its last whole checkpoint stands, and ends where it would have ended."""
 
 from __future__ import annotations
 
+import errno
+import random
+import resource
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import peft
 import pytest
 import torch
 from toys import QUICK, lines, rows, toy
 
-from stepladder.resources import Resources
+from stepladder.resources import Resources, Silent
+from stepladder.tuning import checkpoint, sealed
+from stepladder.tuning.adapters import Full
+from stepladder.tuning.best import Best
 from stepladder.tuning.fine_tune import FineTune
 
 DROPPING = peft.LoraConfig(r=4, lora_dropout=0.2, target_modules="all-linear")
@@ -19,49 +26,219 @@ DROPPING = peft.LoraConfig(r=4, lora_dropout=0.2, target_modules="all-linear")
 class Cut(Exception): ...  # noqa: N818
 
 
-def trained(folder: Path, cut_at: int | None = None, seen: list[int] | None = None, patience: int | None = None):
-    """The weights and facts of a training in `folder`, which is cut short in its validation number `cut_at`."""
-    model, told = toy(), []
+class Told(Silent):
+    """Cuts the training when step `cut_at` is logged, before anything of it is kept; hears what people are told."""
+
+    def __init__(self, cut_at: int | None = None) -> None:
+        self.cut_at, self.notes = cut_at, []
+
+    def log(self, values, step):
+        if step == self.cut_at:
+            raise Cut
+
+    def note(self, text):
+        if not text.startswith("training: "):  # how far it is, now and then on a slow machine
+            self.notes.append(text)
+
+
+class Noisy(torch.optim.AdamW):
+    """Draws from every generator that there is."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["lr"] *= 1 + 0.1 * (random.random() + np.random.rand() + torch.rand(()).item())
+        return super().step(closure)
+
+
+def trained(folder, cut_at=None, seen=None, adapter=DROPPING, stop_at=None, told=None, **training):
+    """The trained weights and the facts of a training in `folder`, which is cut short in step `cut_at`."""
+    model, told = toy(), told or Told(cut_at)
 
     def watch(step, values):
-        told.append(step)
         if seen is not None:
-            seen.append(step)
-        if len(told) == cut_at:
-            raise Cut
-        return False
+            seen.append((step, values))
+        return step == stop_at
 
-    resources = Resources(folder=folder, on_validation=watch)
-    tuned = FineTune(DROPPING, replace(QUICK, patience=patience)).tune(model, rows(model), rows(model, 6), resources, 3)
+    resources = Resources(folder=folder, on_validation=watch, tracker=told, progress=told)
+    tuning = FineTune(adapter, replace(QUICK, **training))
+    tuned = tuning.tune(model, rows(model), rows(model, 6), resources, 3)
     facts = {name: fact for name, fact in resources.facts.items() if "seconds" not in name}
-    return {n: p.detach().clone() for n, p in tuned.module.named_parameters() if "lora" in n}, facts
+    base = model.module.state_dict()
+    return {n: p.clone() for n, p in tuned.module.state_dict().items() if n not in base or adapter != DROPPING}, facts
 
 
-@pytest.mark.parametrize("cuts", [[1], [2], [5], [2, 4], [6]])
-def test_it_ends_as_if_it_had_not_been_cut(cuts: list[int], tmp_path: Path) -> None:
-    wanted, facts = trained(tmp_path / "whole")
+def curves(folder):
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines(folder)]
+
+
+def checkpoints(folder: Path, stem: str = "step") -> list[Path]:
+    return sorted((folder / "checkpoints").glob(f"{stem}-*.safetensors"))
+
+
+def assert_same(found, wanted, folder, whole):
+    assert found[1] == wanted[1]
+    assert found[0].keys() == wanted[0].keys()
+    assert all(torch.equal(weights, wanted[0][name]) for name, weights in found[0].items())
+    assert curves(folder) == curves(whole)
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """A checkpoint after every step."""
+    monkeypatch.setattr(checkpoint, "TIMES_APART", 0)
+    monkeypatch.setattr(checkpoint, "SECONDS_APART", 0)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "cuts"), [(DROPPING, [1]), (DROPPING, [18]), (DROPPING, [2, 3, 5, 17]), (Full(), [7])]
+)
+@pytest.mark.usefixtures("often")
+def test_it_ends_as_if_it_had_not_been_cut(adapter, cuts, tmp_path):
+    reports, again = [], []
+    more = {"adapter": adapter, "optimizer": Noisy, "warmup": 0.3}
+    wanted = trained(tmp_path / "whole", seen=reports, **more)
     for cut in cuts:
         with pytest.raises(Cut):
-            trained(tmp_path / "cut", cut)
-    assert (tmp_path / "cut" / "checkpoints" / "last.safetensors").exists()
-    seen: list[int] = []
-    found, again = trained(tmp_path / "cut", seen=seen)
-    assert again == facts
-    assert seen == [3, 6, 9, 12, 15, 18]  # what was reported before the cut is told again
-    for name, weights in wanted.items():
-        torch.testing.assert_close(found[name], weights, rtol=0, atol=0)
-    curves = [
-        [(x["step"], x.get("loss"), x.get("validation_loss")) for x in lines(tmp_path / f)] for f in ("whole", "cut")
-    ]
-    assert curves[0] == curves[1]
-    assert not (tmp_path / "cut" / "checkpoints" / "last.safetensors").exists()
+            trained(tmp_path / "cut", cut, **more)
+        assert [int(path.name[5:14]) for path in checkpoints(tmp_path / "cut")][-1:] == [cut - 1][: cut - 1]
+    found = trained(tmp_path / "cut", seen=again, **more)
+    assert_same(found, wanted, tmp_path / "cut", tmp_path / "whole")
+    assert again == reports  # what was reported before the cut is told again
+    assert [step for step, _ in reports] == [3, 6, 9, 12, 15, 18]
 
 
-def test_a_checkpoint_whose_best_weights_are_not_there_is_left_alone(tmp_path: Path) -> None:
-    wanted, facts = trained(tmp_path / "whole")
+def test_without_time_for_more_it_goes_on_from_a_validation(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "TIMES_APART", 0)
+    monkeypatch.setattr(checkpoint, "SECONDS_APART", float("inf"))
+    wanted = trained(tmp_path / "whole")
     with pytest.raises(Cut):
-        trained(tmp_path / "cut", 3)
-    (tmp_path / "cut" / "checkpoints" / "best.safetensors").unlink()
-    found, again = trained(tmp_path / "cut")
-    assert again == facts
-    assert all(torch.equal(found[name], weights) for name, weights in wanted.items())
+        trained(tmp_path / "cut", 8)
+    assert [path.name[:14] for path in checkpoints(tmp_path / "cut")] == ["step-000000003", "step-000000006"]
+    assert_same(trained(tmp_path / "cut"), wanted, tmp_path / "cut", tmp_path / "whole")
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("broken", [truncated, flipped, Path.unlink])
+@pytest.mark.parametrize("stem", ["step", "best"])
+@pytest.mark.usefixtures("often")
+def test_a_broken_one_is_noticed_and_the_last_whole_one_taken(stem, broken, tmp_path):
+    wanted = trained(tmp_path / "whole")
+    with pytest.raises(Cut):
+        trained(
+            tmp_path / "cut", 7
+        )  # the best weights of step 6 belong to the newer checkpoint, those of 3 to the other
+    assert [path.name[:14] for path in checkpoints(tmp_path / "cut", "best")] == ["best-000000003", "best-000000006"]
+    broken(checkpoints(tmp_path / "cut", stem)[-1])
+    told = Told(6)
+    with pytest.raises(Cut):
+        trained(tmp_path / "cut", told=told)  # cut in the step after the one that it goes on from
+    assert [path.name[:14] for path in checkpoints(tmp_path / "cut")] == ["step-000000005"]
+    why = {"step": "its content is not what was written", "best": "the best weights that belong to it"}[stem]
+    assert len(told.notes) == (0 if (stem, broken) == ("step", Path.unlink) else 1)
+    assert all(note.startswith(f"the checkpoint step-000000006 is not used: {why}") for note in told.notes)
+    assert_same(trained(tmp_path / "cut"), wanted, tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("often")
+def test_with_none_whole_it_begins_anew(tmp_path):
+    wanted = trained(tmp_path / "whole")
+    with pytest.raises(Cut):
+        trained(tmp_path / "cut", 7)
+    for path in checkpoints(tmp_path / "cut"):
+        flipped(path)
+    told = Told()
+    assert_same(trained(tmp_path / "cut", told=told), wanted, tmp_path / "cut", tmp_path / "whole")
+    assert len(told.notes) == 2
+
+
+@pytest.mark.usefixtures("often")
+def test_another_trainings_checkpoint_is_left_alone(tmp_path):
+    wanted = trained(tmp_path / "whole", weight_decay=0.1)
+    with pytest.raises(Cut):
+        trained(tmp_path / "cut", 7)
+    told = Told()
+    assert_same(trained(tmp_path / "cut", told=told, weight_decay=0.1), wanted, tmp_path / "cut", tmp_path / "whole")
+    assert {note.partition(": ")[2] for note in told.notes} == {"it belongs to another training"}
+
+
+def test_a_hash_names_the_training():
+    model, training = toy(), replace(QUICK, optimizer=Noisy)
+    one = checkpoint.made_of(model.module, rows(model), rows(model, 6), training, 0)
+    assert one == checkpoint.made_of(toy().module, rows(model), rows(model, 6), replace(training), 0)
+    others = {
+        checkpoint.made_of(toy(seed=1).module, rows(model), rows(model, 6), training, 0),
+        checkpoint.made_of(model.module, rows(model, 23), rows(model, 6), training, 0),
+        checkpoint.made_of(model.module, rows(model), rows(model, 7), training, 0),
+        checkpoint.made_of(model.module, rows(model), rows(model, 6), QUICK, 0),
+        checkpoint.made_of(model.module, rows(model), rows(model, 6), training, 1),
+    }
+    assert len(others | {one}) == 6
+
+
+@pytest.mark.usefixtures("often")
+def test_where_it_was_to_stop_it_stops_again(tmp_path):
+    for name, more in (("told", {"stop_at": 6}), ("patient", {"patience": 1, "learning_rate": 1e-15})):
+        wanted = trained(tmp_path / name / "whole", **more)
+        assert wanted[1]["steps"] < 18
+        # As if it had been killed after its last checkpoint and before its end: nothing of the end was written.
+        trained(tmp_path / name / "cut", **more)
+        assert int(checkpoints(tmp_path / name / "cut")[-1].name[5:14]) == wanted[1]["steps"]
+        found = trained(tmp_path / name / "cut", **more)
+        assert_same(found, wanted, tmp_path / name / "cut", tmp_path / name / "whole")
+
+
+@pytest.mark.usefixtures("often")
+def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path):
+    wanted = trained(tmp_path / "whole")
+    with pytest.raises(Cut):
+        trained(tmp_path / "cut", 7)
+    before = [path.name for path in checkpoints(tmp_path / "cut")]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (checkpoints(tmp_path / "cut")[0].stat().st_size // 2, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as failed:
+            trained(tmp_path / "cut")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (failed.value.errno, failed.value.filename) == (errno.EFBIG, str(tmp_path / "cut" / "checkpoints"))
+    assert [path.name for path in checkpoints(tmp_path / "cut")] == before[-1:]
+    assert not (tmp_path / "cut" / "checkpoints" / "unfinished.safetensors").exists()
+    assert_same(trained(tmp_path / "cut"), wanted, tmp_path / "cut", tmp_path / "whole")
+
+
+def test_best_weights_that_break_before_the_end_are_not_used(tmp_path):
+    best = Best(toy().module.requires_grad_(), tmp_path)
+    best.offer(3, 1.0)
+    flipped(best.path)
+    with pytest.raises(OSError, match="best weights are broken"):
+        best.restore()
+
+
+def test_a_sealed_file_tells_what_it_holds(tmp_path):
+    path = sealed.seal(tmp_path, "a", {"x": torch.arange(6).reshape(2, 3).t()}, {"of": ["this", None, 0.1]})
+    assert sealed.is_whole(path)
+    assert sealed.told(path) == {"of": ["this", None, 0.1]}
+    assert torch.equal(sealed.tensors(path)["x"], torch.arange(6).reshape(2, 3).t())
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_optimiser_whose_state_can_not_be_kept_is_told(tmp_path):
+    class Odd(torch.optim.SGD):
+        def step(self, closure=None):
+            self.state[self.param_groups[0]["params"][0]]["odd"] = ["a list"]
+            return super().step(closure)
+
+    told = Told(7)
+    with pytest.raises(Cut):
+        trained(tmp_path, told=told, optimizer=Odd)
+    assert told.notes == ["the state of this optimiser can not be kept: a fit that is cut short begins anew"]
+    assert checkpoints(tmp_path) == []

@@ -75,7 +75,7 @@ def test_metrics_lines_and_facts(tmp_path):
         best["validation_loss"],
     )
     assert resources.facts["steps"] == 18
-    assert (tmp_path / "checkpoints" / "best.safetensors").exists()
+    assert list((tmp_path / "checkpoints").glob(f"best-{resources.facts['best_step']:09}-*.safetensors"))
 
 
 def test_training_stops_when_validation_gets_worse_and_the_best_weights_are_kept(tmp_path):
@@ -107,6 +107,15 @@ def test_an_interrupt_that_was_swallowed_comes_before_the_next_step():
         FineTune(LORA, QUICK).tune(model, rows(model), rows(model), resources)
     assert resources.facts["steps"] == 3
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_ends_a_training_as_ctrl_c_does():
+    resources = Resources(on_validation=lambda *_: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        FineTune(LORA, QUICK).tune(toy(), rows(toy()), rows(toy()), resources)
+    assert resources.facts["steps"] < 18
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_whoever_watches_validations_can_stop_the_training():

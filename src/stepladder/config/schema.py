@@ -15,6 +15,7 @@ from stepladder.errors import ConfigError, Fault
 UNTARGETED = {
     "decoding": "stepladder.records.Decoding",
     "compute": "stepladder.config.schema.Compute",
+    "gate": "stepladder.gate.Gate",
     "comparison": "stepladder.config.schema.Comparison",
     "sweep": "stepladder.config.schema.Sweep",
 }

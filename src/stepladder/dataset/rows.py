@@ -37,12 +37,15 @@ class Row:
 
     @cached_property
     def asked(self) -> str:
-        """What is asked, in Unicode NFC with white space folded, case kept: rows that ask the same have the same."""
-        question = self.question
-        turns = [f"{turn.role}: {turn.content}" for turn in question.history]
-        parts = [question.text, question.system, *question.choices, *turns]
-        folded = [" ".join(unicodedata.normalize("NFC", part).split()) for part in parts]
-        return json.dumps([len(question.choices), *folded])
+        return asked(self.question)
+
+
+def asked(question: Question) -> str:
+    """What is asked, in Unicode NFC with white space folded, case kept: rows that ask the same have the same."""
+    turns = [f"{turn.role}: {turn.content}" for turn in question.history]
+    parts = [question.text, question.system, *question.choices, *turns]
+    folded = [" ".join(unicodedata.normalize("NFC", part).split()) for part in parts]
+    return json.dumps([len(question.choices), *folded])
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 LONGEST = 400  # characters of a cell
 FIRST = (sections.tuning, sections.quality, sections.differences, sections.costs)
 SHORT = (*FIRST, sections.break_even, sections.checklist)
-WHOLE = (*FIRST, sections.bills, sections.break_even, sections.checklist)
+WHOLE = (*FIRST, sections.bills, sections.break_even, sections.checklist, sections.gate)
 
 
 def markdown(comparison: Mapping[str, Any], exhibits: Sequence[tuple[str, Sequence[Mapping[str, Any]]]] = ()) -> str:

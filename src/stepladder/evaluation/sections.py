@@ -166,6 +166,16 @@ def checklist(comparison: Mapping[str, Any]) -> Table | None:
     return Table("Before fine-tuning", ["point", "found", "evidence"], rows) if rows else None
 
 
+def gate(comparison: Mapping[str, Any]) -> Table | None:
+    """What was looked at before the first step, by rung."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for row in comparison["rows"]:
+        for each in row.get("gate", ()):
+            found.setdefault((row["name"], each["name"]), {})[each["told"]] = None
+    rows = [[rung, name, "; ".join(told)] for (rung, name), told in found.items()]
+    return Table("Before the first step", ["rung", "gate", "found"], rows) if rows else None
+
+
 def row_account(comparison: Mapping[str, Any]) -> str:
     """What the data's rows came to, in one sentence; every row of a comparison has the same data."""
     found: Mapping[str, Any] = next((row["rows"] for row in comparison["rows"] if row.get("rows")), {})

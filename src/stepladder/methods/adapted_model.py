@@ -15,6 +15,8 @@ from pathlib import Path
 from stepladder.context.context import Context
 from stepladder.context.prompt import Prompt, Reformatted
 from stepladder.errors import ModelError
+from stepladder.files import write_text
+from stepladder.methods.gate import TEMPLATE, check_template, passed, spoken
 from stepladder.methods.rendering import Encoder, Rendered, render
 from stepladder.model.language_model import Checkpoint, Completion, LanguageModel, Scores
 from stepladder.records import Choice, Decoding, Json, Prediction, Probe, Question, Shown, Task, TrainingData
@@ -41,6 +43,11 @@ class AdaptedModel:
     def tunes(self) -> bool:
         return bool(self.tuning.reads)
 
+    @property
+    def rehearses(self) -> bool:
+        """Whether a fit can be a rehearsal, which trains nothing."""
+        return self.tunes and getattr(self.tuning, "rehearses", False)
+
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
         """Fit the context, then the weights; a frozen model is not even loaded."""
         self.context.fit(data, resources, seed)
@@ -57,6 +64,7 @@ class AdaptedModel:
                 resources, objective=lambda model: judge(lambda probe: self._answered(model, probe, quiet))
             )
         self._fitted = self.tuning.tune(base, rows[0], rows[1], resources, seed)
+        check_template(self._fitted, spoken(base), "the tuned model")
 
     def _rows(
         self, base: LanguageModel, data: TrainingData, resources: Resources
@@ -71,6 +79,8 @@ class AdaptedModel:
             rendered = render(
                 self._encoder(base, resources), self.prompt, data.task, questions, shown, [len(a) for a in answers]
             )
+            if training:
+                resources.pass_gate(passed(base, self.prompt, data.task, rendered, shown, resources.gate))
             rows = [TrainingRow(r.id, r.ids, a) for r, a in zip(rendered, answers, strict=True) if not r.failure]
             if len(rows) < len(examples):
                 left_out = len(examples) - len(rows)
@@ -118,11 +128,14 @@ class AdaptedModel:
         self.context.save(folder)
         if self._fitted is not None:
             self.tuning.save(folder, self._fitted)
+            write_text(folder / TEMPLATE, json.dumps(spoken(self._fitted)))
 
     def load(self, folder: Path, resources: Resources) -> None:
         self.context.load(folder, resources)
         if self.tuning.reads:
             self._fitted = self.tuning.load(folder, _base(self.model, resources), resources)
+            if (folder / TEMPLATE).exists():
+                check_template(self._fitted, json.loads((folder / TEMPLATE).read_text(encoding="utf-8")), str(folder))
 
 
 def _key(model: Checkpoint) -> str:

@@ -53,6 +53,10 @@ class CausalModel:
         with self.network.predicting():
             return whole - self.virtual(1).length
 
+    @property
+    def ends(self) -> frozenset[int]:
+        return self.network.ends | {self.chat.end}
+
     def encode(self, messages: Sequence[Message]) -> list[int]:
         return self.chat.encode(messages)
 
@@ -109,7 +113,7 @@ class CausalModel:
             grammar = JsonGrammar(self.tokenizer, self.chat.end, self.network.vocabulary, schema)
         draw = generation.Draw(temperature, seed)
         waves = in_waves(lengths, costs, micro_batch)
-        return generation.generate(self.network, self.chat, prompts, waves, budgets, draw, grammar)
+        return generation.generate(self.network, self.chat, prompts, waves, budgets, draw, self.ends, grammar)
 
     def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
         if bool(answer[:, 0].any()):

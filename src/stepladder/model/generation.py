@@ -71,11 +71,11 @@ def generate(
     waves: Sequence[tuple[int, Sequence[int]]],
     budgets: Sequence[int],
     draw: Draw,
+    ends: frozenset[int],
     grammar: JsonGrammar | None = None,
 ) -> Iterator[tuple[int, Completion]]:
     """Write at most `budgets[i]` tokens after `prompts[i]`; the end token counts as one. What all prompts begin with is
     read once. Of each of `waves` so many rows at once are written, in its order."""
-    ends = frozenset({chat.end}) | network.ends
     begun = time.perf_counter()
     prefix = shared(network, prompts)
     spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0

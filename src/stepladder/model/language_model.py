@@ -84,6 +84,11 @@ class LanguageModel(Protocol):
         ...
 
     @property
+    def ends(self) -> frozenset[int]:
+        """The tokens at which writing stops."""
+        ...
+
+    @property
     def module(self) -> nn.Module:
         """The network itself, for those who train it."""
         ...

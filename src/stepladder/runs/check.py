@@ -1,25 +1,32 @@
 """What a run would do, told before anything is computed.
 
-Knows prepared experiments and the store; loads no model.
+Knows prepared experiments and the store; a model is loaded to look through the gate of its training.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from stepladder.evaluation.statistics import detectable_difference
+from stepladder.gate import Finding
 from stepladder.records import Choice, Example
+from stepladder.resources import Silent
+from stepladder.runs.leaks import look
+from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import Prepared
 from stepladder.runs.store import Store
 
 DISAGREEMENTS = (0.05, 0.1, 0.2, 0.3)  # shares of the questions on which one of two rungs is right and the other not
 
 
-def expectations(prepared: Prepared, store: Store, comparisons: int = 1) -> dict[str, Any]:
-    """Rows, labels, what has to be computed and how often, and what difference so many rows can show in a family of
-    `comparisons`, as plain data; `lines` tell the same to a person."""
+def expectations(
+    prepared: Prepared, store: Store, comparisons: int = 1, findings: Sequence[Finding] = ()
+) -> dict[str, Any]:
+    """Rows, labels, what has to be computed and how often, what difference so many rows can show in a family of
+    `comparisons`, and the gate's findings, as plain data; `lines` tell the same to a person."""
     rows = prepared.data.accounts.as_dict()
     task = prepared.data.task
     labels = len(task.answer.labels) if isinstance(task.answer, Choice) else None
@@ -39,6 +46,7 @@ def expectations(prepared: Prepared, store: Store, comparisons: int = 1) -> dict
         f"to expect: {steps or 'no'} optimiser steps, {asked} questions asked",
         *_power_lines(power, comparisons),
         "in the store: " + (", ".join(name for name, there in stored.items() if there) or "nothing of this yet"),
+        *(f"gate: {found.told}" for found in findings),
     ]
     return {
         "rows": rows,
@@ -48,8 +56,22 @@ def expectations(prepared: Prepared, store: Store, comparisons: int = 1) -> dict
         "questions": asked,
         "detectable": power,
         "stored": stored,
+        "gate": [found.as_dict() for found in findings],
         "lines": lines,
     }
+
+
+def rehearsed(prepared: Prepared, around: Circumstances) -> list[Finding]:
+    """What the gate finds, as a run would find it; nothing is trained and nothing kept. A fit that is stored passed."""
+    found = look(prepared, around.gate)
+    method = prepared.method.object
+    stored = around.store.find("fits", prepared.fit_form.key)
+    if stored is not None:
+        return found + [Finding(**told) for told in stored.facts.get("gate", ())]
+    if getattr(method, "rehearses", False):
+        resources = replace(around.resources(Silent(), keeps=False), rehearsal=True, findings=found)
+        method.fit(prepared.data.training, resources, prepared.experiment.seed)
+    return found
 
 
 def _steps(prepared: Prepared) -> int:

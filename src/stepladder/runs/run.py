@@ -12,11 +12,13 @@ from typing import Any
 
 from stepladder.config.schema import Compute
 from stepladder.dataset.dataset import Loaded
+from stepladder.gate import Gate
 from stepladder.methods.method import Method
 from stepladder.records import Probe
-from stepladder.resources import Devices, Progress, Resources, Silent
+from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
 from stepladder.runs import stages
 from stepladder.runs.experiment import Experiment
+from stepladder.runs.leaks import look
 from stepladder.runs.stages import Prepared
 from stepladder.runs.store import Entry, Kind, Store
 from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
@@ -31,6 +33,7 @@ class Circumstances:
 
     store: Store
     compute: Compute = field(default_factory=Compute)
+    gate: Gate = field(default_factory=Gate)
     tracking: Tracking = field(default_factory=NoTracking)
     progress: Progress = field(default_factory=Silent)
     trust: Sequence[str] = ()
@@ -40,11 +43,13 @@ class Circumstances:
     on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
     fresh: bool = False
 
-    def resources(self, tracker: RunTracker) -> Resources:
+    def resources(self, tracker: Tracker, keeps: bool = True) -> Resources:
+        """For a stage; without `keeps` nothing is written."""
         return Resources(
-            shared=self.store.shared(),
+            shared=self.store.shared() if keeps else None,
             devices=Devices(self.compute.accelerator, self.compute.devices, self.compute.nodes),
             micro_batch=self.compute.micro_batch,
+            gate=self.gate,
             models=self.models,
             tracker=tracker,
             progress=self.progress,
@@ -74,8 +79,13 @@ class Run:
         """What making the folders cost, whenever that was."""
         trained: dict[str, Any] = {"trained_parameters": 0, "training_tokens": 0, "training_seconds": 0.0}
         trained["labels_used"] = self.prepared.labels_used
-        fitted = {k: v for k, v in self.fit.facts.items() if k != "seconds"}
+        fitted = {k: v for k, v in self.fit.facts.items() if k not in ("seconds", "gate")}
         return {**trained, **fitted, "fit_seconds": self.fit.facts.get("seconds"), **self.predictions["main"].facts}
+
+    @property
+    def gate(self) -> list[dict[str, Any]]:
+        """What was found before the first step."""
+        return [found for entry in (self.score, self.fit) for found in entry.facts.get("gate", ())]
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -102,6 +112,7 @@ class Run:
             "scores": self.scores,
             "costs": self.costs,
             "rows": self.prepared.data.accounts.as_dict(),
+            "gate": self.gate,
         }
 
 
@@ -167,6 +178,7 @@ def _stored(prepared: Prepared, store: Store) -> Run | None:
 
 def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run:
     resources = around.resources(tracker)
+    resources.pass_gate(look(prepared, around.gate))
     method: Method = prepared.method.object
     fit = around.store.take("fits", prepared.fit_form, lambda folder: stages.fit(prepared, folder, resources))
     ready = not fit.reused
@@ -185,7 +197,10 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     form = prepared.score_form
     folders = {name: entry.folder for name, entry in predictions.items()}
     seed = int(form.key[:8], 16)
-    score = around.store.take("scores", form, lambda folder: stages.score(prepared, folders, folder, seed))
+    told = [found.as_dict() for found in resources.findings]
+    score = around.store.take(
+        "scores", form, lambda folder: {**stages.score(prepared, folders, folder, seed), "gate": told}
+    )
     return Run(prepared, fit, predictions, score)
 
 

@@ -6,6 +6,7 @@ Knows parts, data and files of a folder; knows no lock and no study.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -206,15 +207,17 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     _record(prepared, folder, resources, weights=getattr(prepared.method.object, "tunes", False))
     write_text(folder / "task.json", json.dumps(task_content(prepared.data.task), indent=1, ensure_ascii=False))
     method: Method = prepared.method.object
-    resources = replace(resources, folder=folder, facts={}, judge=partial(_judged, prepared))
+    resources = replace(resources, folder=folder, facts={}, findings=[], judge=partial(_judged, prepared))
     started = time.perf_counter()
     with peak() as memory:
         method.fit(prepared.data.training, resources, prepared.experiment.seed)
     artefact = folder / "artefact"
     _empty(artefact)
     method.save(artefact)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     most = {f"training_{name}": value for name, value in memory.items()}
-    return {**resources.facts, **most, "seconds": round(time.perf_counter() - started, 3)}
+    gate = {"gate": [found.as_dict() for found in resources.findings]} if resources.findings else {}
+    return {**resources.facts, **most, "seconds": round(time.perf_counter() - started, 3), **gate}
 
 
 def _judged(prepared: Prepared, ask: Callable[[Probe], Iterable[Prediction]]) -> dict[str, float]:

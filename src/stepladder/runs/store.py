@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from stepladder.errors import StoreError, UserError
-from stepladder.files import content_hash, read_json, write_text
+from stepladder.files import UNFINISHED, content_hash, read_json, settle, write_text
 
 Kind = Literal["fits", "predictions", "scores"]
 KINDS: tuple[Kind, ...] = ("fits", "predictions", "scores")
@@ -174,6 +174,8 @@ class Store:
         unfinished = [f for f in (self.root / kind).glob(f"*{form.key[:16]}{self._again}") if f.is_dir()]
         folder = unfinished[0] if unfinished else folder
         folder.mkdir(exist_ok=True)
+        for left in folder.rglob(f"{UNFINISHED}*"):
+            left.unlink()
         write_text(folder / "config.yaml", _yaml(form.config))
         write_text(folder / "full.yaml", _yaml(form.full))
         try:
@@ -184,7 +186,9 @@ class Store:
             raise
         done = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         done["files"] = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
+        settle(folder)
         write_text(folder / "done.json", json.dumps(done, indent=1, ensure_ascii=False))
+        settle(folder)
         return Entry(folder, form.key, False, facts)
 
 

@@ -28,13 +28,16 @@ class Batch(NamedTuple):
     answer: Tensor
 
 
-class Step(NamedTuple):
-    """One effective batch: what one step of the optimiser learns from. `number` counts from one."""
+class Step:
+    """One effective batch: what one step of the optimiser learns from. `number` counts from one.
 
-    number: int
-    batches: list[Batch]
-    tokens: int
-    answer_tokens: int
+    A plain class, which Lightning hands on as it is: how rows lie in memory is decided when they are learnt.
+    """
+
+    def __init__(self, number: int, rows: Sequence[TrainingRow]) -> None:
+        self.number, self.rows = number, rows
+        self.tokens = sum(row.length for row in rows)
+        self.answer_tokens = sum(len(row.answer_ids) for row in rows)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,15 @@ class Room:
 
     def holds(self, rows: int, longest: int) -> bool:
         return rows <= self.rows if self.rows else rows * longest <= self.tokens
+
+    def halved(self, parts: Sequence[Sequence[TrainingRow]]) -> Room | None:
+        """Half of what the largest of `parts`, micro-batches of this room, takes; None where each is a row alone."""
+        several = [part for part in parts if len(part) > 1]
+        if not several:
+            return None
+        if self.rows is not None:
+            return Room(self.tokens, max(len(part) for part in several) // 2)
+        return Room(max(len(part) * part[0].length for part in several) // 2)
 
 
 def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -90,7 +102,6 @@ class Steps:
 
     rows: Sequence[TrainingRow]
     training: Training
-    room: Room
     seed: int
     after: int = 0
 
@@ -109,6 +120,4 @@ class Steps:
                 number += 1
                 if number <= self.after:
                     continue
-                rows = [self.rows[i] for i in indices]
-                batches = [collate(part) for part in split(rows, self.room)]
-                yield Step(number, batches, sum(r.length for r in rows), sum(len(r.answer_ids) for r in rows))
+                yield Step(number, [self.rows[i] for i in indices])

@@ -1,112 +1,171 @@
-"""Where a training stands, so that one which was cut short goes on. Knows parameters and an optimiser; knows no data.
+"""Where a training stands, so that one which was cut short goes on and ends as if it had not been.
 
-Written after a validation, as seldom as it takes to cost a small share of the time. The order of rows is a function of
-seed and step, so a step, the weights, the optimiser and the generators are all there is to it.
+The order of rows is a function of seed and step, so a step, the weights, the optimiser, the generators and what was
+found so far are all there is to it. Knows parameters and an optimiser; of rows only whether they are the same.
+
+A checkpoint is one sealed file, beside the sealed file of the best weights that it belongs to. The two newest are kept:
+where one is broken, that is told and the other is taken.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stepladder.tuning import sealed
 from stepladder.tuning.best import Best
+from stepladder.tuning.curves import Curves
+from stepladder.tuning.randomness import put_back, states
+from stepladder.tuning.training import Training
+from stepladder.tuning.tuning import TrainingRow
+
+FORM = 1
+"""Raised when a checkpoint holds something else."""
 
 TIMES_APART = 20
-"""Checkpoints are so many times further apart than the last one took to write."""
+"""Checkpoints are so many times further apart than the last one took to write,"""
+
+SECONDS_APART = 30.0
+"""and so many seconds where no validation comes between them."""
+
+KEPT = 2
+FEW = 8
 
 
 @dataclass(frozen=True)
 class Standing:
-    """After `step`: the facts so far, and the best validation with how many worse ones came since."""
+    """After `step`: the facts and the lines of metrics so far, and the best validation with how many worse ones came
+    since."""
 
     step: int
     facts: Mapping[str, Any]
+    curves: str
     best_step: int
     best_loss: float
+    best_file: str | None
     worse: int
 
 
-@dataclass
-class Checkpoint:
-    """`path` None writes nothing and finds nothing."""
+class Checkpoints:
+    """The checkpoints of one training (`of` names it) in `folder`; None writes nothing and finds nothing."""
 
-    path: Path | None
-    _written: float = field(default_factory=time.perf_counter)
-    _took: float = 0.0
+    def __init__(self, folder: Path | None, of: str, best: Best, note: Callable[[str], None]) -> None:
+        self.folder, self.of, self.best, self.note = folder, of, best, note
+        self._kept: list[tuple[Path, str | None]] = []
+        self._written, self._took, self._able = time.perf_counter(), 0.0, True
 
-    def offer(self, step: int, best: Best, optimizer: Optimizer, facts: Mapping[str, Any]) -> None:
-        """Write, where it is time to."""
-        began = time.perf_counter()
-        state = optimizer.state_dict()["state"]
-        plain = all(
-            isinstance(value, Tensor | float | int | None) for kept in state.values() for value in kept.values()
-        )
-        if self.path is None or not plain or began - self._written < TIMES_APART * self._took:
+    def offer(self, step: int, optimizer: Optimizer, facts: Mapping[str, Any], curves: Curves, validated: bool) -> None:
+        """Write, where it is time to. Raises OSError where the disk does not take it."""
+        if self.folder is None or not self._able:
             return
-        tensors: dict[str, Tensor] = {f"weights.{name}": parameter for name, parameter in best.trained.items()}
-        tensors |= {
-            f"optimizer.{i}.{k}": v for i, kept in state.items() for k, v in kept.items() if isinstance(v, Tensor)
-        }
-        tensors |= {f"generator.{device}": drawn for device, drawn in _generators().items()}
+        if validated:
+            self._tidy()
+        began = time.perf_counter()
+        passed = began - self._written
+        if passed < TIMES_APART * self._took or not (validated or passed >= SECONDS_APART):
+            return
+        state = optimizer.state_dict()["state"]
+        if not all(isinstance(v, Tensor | float | int | None) for kept in state.values() for v in kept.values()):
+            self._able = False
+            self.note("the state of this optimiser can not be kept: a fit that is cut short begins anew")
+            return
+        best = self.best
+        file = best.path.name if best.path else None
+        standing = Standing(step, facts, curves.text, best.step, best.loss, file, best.worse)
         numbers = {i: {k: v for k, v in kept.items() if not isinstance(v, Tensor)} for i, kept in state.items()}
-        told = {**asdict(Standing(step, facts, best.step, best.loss, best.worse)), "numbers": numbers}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_suffix(".unfinished")
-        save_file({n: t.detach().contiguous() for n, t in tensors.items()}, unfinished, {"standing": json.dumps(told)})
-        unfinished.replace(self.path)
+        told = {"of": self.of, "standing": asdict(standing), "numbers": numbers}
+        path = sealed.seal(self.folder, f"step-{step:09}", self._tensors(state), told)
+        self._kept = [(path, file), *self._kept][:KEPT]
+        self._tidy()
         self._written = time.perf_counter()
         self._took = self._written - began
 
-    def standing(self, best: Best) -> Standing | None:
-        """What was written, where there is something that belongs to the best weights that lie beside it."""
-        if self.path is None or not self.path.exists():
-            return None
-        with safe_open(self.path, framework="pt") as file:
-            told = json.loads(file.metadata()["standing"])
-            weights = {name.removeprefix("weights.") for name in file.keys() if name.startswith("weights.")}  # noqa: SIM118
-        found = Standing(**{k: v for k, v in told.items() if k != "numbers"})
-        return found if weights == best.trained.keys() and found.best_step == best.kept() else None
+    def _tensors(self, state: Mapping[int, Mapping[str, Any]]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {f"weights.{name}": parameter for name, parameter in self.best.trained.items()}
+        for i, kept in state.items():
+            found |= {f"optimizer.{i}.{name}": value for name, value in kept.items() if isinstance(value, Tensor)}
+        return found | {f"generator.{name}": drawn for name, drawn in states(_device(self.best)).items()}
 
-    def restore(self, best: Best, optimizer: Optimizer) -> None:
+    def standing(self) -> Standing | None:
+        """Where the newest checkpoint stands that is whole and belongs to this training; others are told and go."""
+        found = None
+        for path in sorted(self.folder.glob(f"step-*{sealed.KIND}"), reverse=True) if self.folder else ():
+            fault, found = self._looked_at(path)
+            if found is not None:
+                self._kept = [(path, found.best_file)]
+                self.best.path = path.with_name(found.best_file) if found.best_file else None
+                break
+            self.note(f"the checkpoint {path.name[:14]} is not used: {fault}")
+        if self.folder is not None and self.folder.exists():
+            self._tidy()
+        return found
+
+    def _looked_at(self, path: Path) -> tuple[str, Standing | None]:
+        if not sealed.is_whole(path):
+            return "its content is not what was written", None
+        told = sealed.told(path)
+        if told["of"] != self.of:
+            return "it belongs to another training", None
+        standing = Standing(**told["standing"])
+        if standing.best_file is not None and not sealed.is_whole(path.with_name(standing.best_file)):
+            return "the best weights that belong to it are missing or broken", None
+        return "", standing
+
+    def restore(self, optimizer: Optimizer) -> None:
         """Put weights, optimiser and generators back to where they were, where `standing` has found something."""
-        assert self.path is not None
-        with safe_open(self.path, framework="pt") as file:
-            told = json.loads(file.metadata()["standing"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        state: dict[int, dict[str, Any]] = {int(i): dict(numbers) for i, numbers in told["numbers"].items()}
+        path = self._kept[0][0]
+        tensors, numbers = sealed.tensors(path), sealed.told(path)["numbers"]
+        state: dict[int, dict[str, Any]] = {int(i): dict(kept) for i, kept in numbers.items()}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition(".")
             if kind == "optimizer":
                 state[int(rest.partition(".")[0])][rest.partition(".")[2]] = tensor
-            elif kind == "generator":
-                _set_generator(rest, tensor)
         with torch.no_grad():
-            for name, parameter in best.trained.items():
+            for name, parameter in self.best.trained.items():
                 parameter.copy_(tensors[f"weights.{name}"])
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        drawn = {n.removeprefix("generator."): t for n, t in tensors.items() if n.startswith("generator.")}
+        put_back(drawn, _device(self.best))
 
-    def remove(self) -> None:
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+    def _tidy(self) -> None:
+        """Nothing stays in the folder that nothing kept belongs to."""
+        assert self.folder is not None
+        wanted = {path.name for path, _ in self._kept} | {best for _, best in self._kept}
+        wanted |= {self.best.path.name} if self.best.path else set()
+        for path in self.folder.glob(f"*{sealed.KIND}"):
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
 
 
-def _generators() -> dict[str, Tensor]:
-    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
-    return {"cpu": torch.get_rng_state(), **cuda}
+def _device(best: Best) -> torch.device:
+    return next((parameter.device for parameter in best.trained.values()), torch.device("cpu"))
 
 
-def _set_generator(device: str, state: Tensor) -> None:
-    if device == "cpu":
-        torch.set_rng_state(state)
-    elif torch.cuda.is_available():
-        torch.cuda.set_rng_state(state)
+def made_of(
+    module: nn.Module, rows: Sequence[TrainingRow], validation: Sequence[TrainingRow], training: Training, seed: int
+) -> str:
+    """A hash that two trainings have in common when one may go on where the other was cut short.
+
+    `module` is as it stands before the first step; of each of its weights the first few count.
+    """
+    optimizer: Any = training.optimizer
+    named = [getattr(getattr(optimizer, "func", optimizer), "__qualname__", ""), getattr(optimizer, "keywords", "")]
+    digest = hashlib.sha256(json.dumps([FORM, str(replace(training, optimizer=None)), str(named), seed]).encode())
+    for row in (*rows, None, *validation):
+        told = "" if row is None else json.dumps([row.id, len(row.prompt_ids)])
+        digest.update(told.encode())
+        digest.update(b"" if row is None else np.array([*row.prompt_ids, *row.answer_ids], np.int64).tobytes())
+    for name, parameter in module.named_parameters():
+        few = parameter.detach().flatten()[:FEW].float().tolist()
+        digest.update(json.dumps([name, list(parameter.shape), parameter.requires_grad, few]).encode())
+    return digest.hexdigest()

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stepladder.files import read_lines, write_lines
+from stepladder.files import write_text
 from stepladder.resources import Resources
 
 
 class Curves:
     """Writes a line for every step and every validation as it comes, and keeps the sums."""
 
-    def __init__(self, resources: Resources, after: int = 0) -> None:
-        """What was written of steps up to `after` stays."""
+    def __init__(self, resources: Resources, before: str = "") -> None:
+        """`before` are the lines of an earlier attempt that this one goes on from; what else it wrote goes."""
         self.tracker, self.facts = resources.tracker, resources.facts
         self.path: Path | None = resources.folder / "metrics.jsonl" if resources.folder else None
-        self.before: list[dict[str, Any]] = []
+        self._lines = [before]
         if self.path:
-            self.before = [line for line in read_lines(self.path) if line["step"] <= after] if after else []
-            write_lines(self.path, self.before)
+            write_text(self.path, before)
         self.facts |= {"steps": 0, "training_tokens": 0, "training_seconds": 0.0}
+
+    @property
+    def text(self) -> str:
+        """All lines so far."""
+        return "".join(self._lines)
+
+    def validations(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Step and values of every validation so far, with the tokens that had been learnt by then."""
+        tokens = 0
+        for line in map(json.loads, self.text.splitlines()):
+            tokens += line.get("tokens", 0)
+            if "validation_loss" in line:
+                values = {name: value for name, value in line.items() if name not in ("step", "seconds")}
+                yield line["step"], {**values, "training_tokens": tokens}
 
     def step(self, step: int, loss: float, tokens: int, seconds: float, learning_rate: float) -> None:
         self.facts["steps"] = step
@@ -37,6 +50,11 @@ class Curves:
         self.tracker.log(values, step)
 
     def _line(self, step: int, values: dict[str, Any]) -> None:
-        if self.path:
+        if self.path is None:
+            return
+        self._lines.append(json.dumps({"step": step, **values}) + "\n")
+        try:
             with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step, **values}) + "\n")
+                stream.write(self._lines[-1])
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error

@@ -5,12 +5,11 @@ Importing this module loads neither torch nor Lightning nor PEFT.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from stepladder.errors import ConfigError, DataError, Fault, ModelError
 from stepladder.model.language_model import LanguageModel
@@ -19,15 +18,13 @@ from stepladder.tuning import adapters
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
 class FineTune:
     """Trains `adapter` (a `peft.PeftConfig`, `Full` or `BitFit`, or a function that makes one) as `training` says."""
 
     version: ClassVar[int] = 1
+    rehearses: ClassVar[bool] = True
 
     adapter: Any
     training: Training = field(default_factory=Training)
@@ -56,6 +53,7 @@ class FineTune:
         """
         from stepladder.tuning import weights
         from stepladder.tuning.lightning_module import train
+        from stepladder.tuning.randomness import own_randomness
 
         if resources.devices != Devices(resources.devices.accelerator):
             raise ConfigError(
@@ -71,7 +69,7 @@ class FineTune:
         if not validation:
             resources.progress.note("no validation rows: the last weights are kept")
         device = next(model.module.parameters()).device
-        with _own_randomness(device, seed):
+        with own_randomness(device, seed):
             tuned = adapters.attach(model, self._adapter)
             _check_lengths(tuned.window, [*rows, *validation])
             peak = self.training.learning_rate or adapters.learning_rate(self._adapter)
@@ -87,16 +85,6 @@ class FineTune:
 
     def load(self, folder: Path, model: LanguageModel, resources: Resources) -> LanguageModel:
         return adapters.load(folder, model, self._adapter)
-
-
-@contextmanager
-def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Torch's generators begin at `seed` and are afterwards as they were."""
-    import torch
-
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _check_lengths(window: int, rows: Sequence[TrainingRow]) -> None:

@@ -14,12 +14,14 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
@@ -28,10 +30,12 @@ from stepladder.errors import ModelError
 from stepladder.model.language_model import LanguageModel
 from stepladder.precision import computed
 from stepladder.resources import Resources
-from stepladder.tuning.batches import Batch, Room, Step, Steps, collate, split
+from stepladder.tuning.batches import Batch, Room, Step, Steps
 from stepladder.tuning.best import Best
-from stepladder.tuning.checkpoint import Checkpoint, Standing
+from stepladder.tuning.checkpoint import Checkpoints, Standing, made_of
 from stepladder.tuning.curves import Curves
+from stepladder.tuning.gate import look
+from stepladder.tuning.memory import Fitting
 from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
@@ -57,19 +61,20 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         training: Training,
         peak: float,
         steps: Steps,
-        validation: Sequence[Batch],
-        best: Best,
+        validation: Sequence[TrainingRow],
+        fitting: Fitting,
+        checkpoints: Checkpoints,
+        curves: Curves,
         resources: Resources,
         at_rest: AtRest = nullcontext,
-        checkpoint: Checkpoint | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.network = model, model.module
         self.training_config, self.peak, self.total = training, peak, steps.total
         self.validation, self.validated = validation, training.validated(len(steps.rows))
-        self.best, self.curves, self.resources, self.at_rest = best, Curves(resources, steps.after), resources, at_rest
-        self.checkpoint = checkpoint or Checkpoint(None)
+        self.checkpoints, self.best, self.curves = checkpoints, checkpoints.best, curves
+        self.fitting, self.resources, self.at_rest = fitting, resources, at_rest
         self.step, self.loss, self.interrupted = 0, math.nan, False
         self.validation_loss: float | None = None
 
@@ -78,34 +83,45 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         make = self.training_config.optimizer or partial(AdamW, fused=True)
         return make(groups, lr=self.peak)
 
-    def go_on(self, standing: Standing) -> None:
-        """Take up what an earlier attempt had found; what it reported is told again."""
+    def go_on(self, standing: Standing) -> bool:
+        """Take up what an earlier attempt had found; what it reported is told again. True where it was to end there."""
         self.step = standing.step
         self.resources.facts |= standing.facts
+        self.fitting.go_on()
         self.best.step, self.best.loss, self.best.worse = standing.best_step, standing.best_loss, standing.worse
-        told = self.resources.on_validation
-        for line in self.curves.before:
-            if "validation_loss" in line and told is not None:
-                told(line["step"], line)
+        stop, told = False, self.resources.on_validation
+        if told is not None:
+            for step, values in self.curves.validations():
+                stop = told(step, values)
+        return stop or self._patience_is_over
+
+    @property
+    def _patience_is_over(self) -> bool:
+        patience = self.training_config.patience
+        return patience is not None and self.best.worse >= patience
 
     def on_train_start(self) -> None:
         if self.step:
             optimizer: Any = self.optimizers()
-            self.checkpoint.restore(self.best, optimizer.optimizer)
+            self.checkpoints.restore(optimizer.optimizer)
 
     def training_step(self, step: Step, _: int) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
         began = time.perf_counter()
         optimizer: Any = self.optimizers()
-        optimizer.zero_grad()
-        loss = torch.zeros((), device=self.device)
-        for batch in step.batches:
-            part = answer_loss(self.model, batch) / step.answer_tokens
-            self._check_reached(part)
-            self.manual_backward(part)
-            loss += part.detach()
-        self.step, self.loss = step.number, loss.item()
+
+        def learn(batches: Sequence[Batch]) -> float:
+            optimizer.zero_grad()
+            loss = torch.zeros((), device=self.device)
+            for batch in batches:
+                part = answer_loss(self.model, batch) / step.answer_tokens
+                self._check_reached(part)
+                self.manual_backward(part)
+                loss += part.detach()
+            return loss.item()
+
+        self.step, self.loss = step.number, self.fitting(step.rows, learn)
         self._check_finite()
         if self.training_config.max_grad_norm is not None:
             clip_grad_norm_(self.best.trained.values(), self.training_config.max_grad_norm)
@@ -116,31 +132,32 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.curves.step(step.number, self.loss, step.tokens, time.perf_counter() - began, rate)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        if self.validation and self.step in self.validated:
-            self._validate()
+        due = bool(self.validation) and self.step in self.validated
+        values = self._validate() if due else {}
+        if self.step < self.total:
+            optimizer: Any = self.optimizers()
+            facts, curves = self.resources.facts, self.curves
+            self.checkpoints.offer(self.step, optimizer.optimizer, facts, curves, validated=due)
+        if due:
+            told = self.resources.on_validation
+            tokens = self.resources.facts["training_tokens"]
+            stop = told is not None and told(self.step, {**values, "training_tokens": tokens})
+            self.trainer.should_stop = stop or self._patience_is_over
 
-    def _validate(self) -> None:
+    def _validate(self) -> dict[str, float]:
         began = time.perf_counter()
         self.network.eval()
         with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
-            batches = [self.transfer_batch_to_device(batch, self.device, 0) for batch in self.validation]
-            total = sum(answer_loss(self.model, batch).item() for batch in batches)
+            total = self.fitting(self.validation, lambda parts: sum(answer_loss(self.model, b).item() for b in parts))
         self.network.train()
         found = self._objective()
-        self.validation_loss = total / sum(int(batch.answer.sum()) for batch in self.validation)
+        self.validation_loss = total / sum(len(row.answer_ids) for row in self.validation)
         values = {"validation_loss": self.validation_loss, **found}
         self.curves.validation(self.step, values, time.perf_counter() - began)
         self.best.offer(self.step, -next(iter(found.values())) if found else self.validation_loss)
         if self.best.step == self.step:
             self.resources.facts |= {"best_step": self.step} | {f"best_{name}": v for name, v in values.items()}
-        if self.step < self.total:
-            optimizer: Any = self.optimizers()
-            self.checkpoint.offer(self.step, self.best, optimizer.optimizer, self.resources.facts)
-        told = self.resources.on_validation
-        tokens = self.resources.facts["training_tokens"]
-        stop = told is not None and told(self.step, {**values, "training_tokens": tokens})
-        patience = self.training_config.patience
-        self.trainer.should_stop = stop or (patience is not None and self.best.worse >= patience)
+        return values
 
     def _objective(self) -> Mapping[str, float]:
         """The main suite's figures where weights are chosen by them, the one that decides first."""
@@ -176,40 +193,38 @@ def train(
     seed: int,
     at_rest: AtRest = nullcontext,
 ) -> None:
-    """Train what asks for gradients in `model.module`; afterwards it holds the best weights on `validation`."""
+    """Train what asks for gradients in `model.module`; afterwards it holds the best weights on `validation`.
+
+    Raises ConfigError before the first step for what does not pass the gate.
+    """
     device = next(model.module.parameters()).device
     room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
+    resources.pass_gate(look(model, rows, room, resources.gate, computed(training.precision, device)))
+    if resources.rehearsal:
+        return
     folder = resources.folder / "checkpoints" if resources.folder else None
-    best, checkpoint = Best(model.module, folder), Checkpoint(folder / "last.safetensors" if folder else None)
-    standing = checkpoint.standing(best)
-    steps = Steps(rows, training, room, seed, _after(standing, training, len(rows)))
+    of = made_of(model.module, rows, validation, replace(training, learning_rate=peak), seed)
+    checkpoints = Checkpoints(folder, of, Best(model.module, folder), resources.progress.note)
+    standing = checkpoints.standing()
+    steps = Steps(rows, training, seed, standing.step if standing else 0)
     module = AnswerTuning(
         model,
         training,
         peak,
         steps,
-        [collate(part) for part in split(validation, room)],
-        best,
+        validation,
+        Fitting(room, device, resources),
+        checkpoints,
+        Curves(resources, standing.curves if standing else ""),
         resources,
         at_rest,
-        checkpoint,
     )
-    if standing is not None:
-        module.go_on(standing)
+    over = standing is not None and module.go_on(standing)
     model.module.train()
-    if len(steps):
+    if len(steps) and not over:
         with _quiet(), _interruptible(module):
             _trainer(device, training, TrainingProgress(resources, steps.total)).fit(module, steps)
-    best.restore()
-    checkpoint.remove()
-
-
-def _after(standing: Standing | None, training: Training, rows: int) -> int:
-    """The step behind which training goes on; the last one where patience had already ended it."""
-    if standing is None:
-        return 0
-    over = training.patience is not None and standing.worse >= training.patience
-    return training.steps(rows) if over else standing.step
+    checkpoints.best.restore()
 
 
 def _trainer(device: torch.device, training: Training, progress: TrainingProgress) -> Trainer:
@@ -248,7 +263,8 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _interruptible(module: AnswerTuning) -> Iterator[None]:
-    """Ctrl-C comes out as KeyboardInterrupt: Lightning makes `sys.exit(1)` of it and stops listening to the signal.
+    """Ctrl-C and SIGTERM come out as KeyboardInterrupt: of the one Lightning makes `sys.exit(1)` and stops listening to
+    the signal, of the other an exit without a fault.
 
     What a library swallows on its way is raised again before the next step.
     """
@@ -265,7 +281,7 @@ def _interruptible(module: AnswerTuning) -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
+        if not isinstance(error, SIGTERMException) and not isinstance(error.__context__, KeyboardInterrupt):
             raise
         raise KeyboardInterrupt from None
     finally:

@@ -207,6 +207,8 @@ def _made(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
     account = sections.row_account(comparison)
     if account:
         yield Prose(f"Rows of the data: {account}.")
+    if gate := sections.gate(comparison):
+        yield Grid(gate)
     columns = ["rung", "seed", "overrides", "fit key", "prediction key", "score key", "reused", "fitted", "commit"]
     keys = [
         [row["name"], row["seed"], " ".join(row["overrides"])]

@@ -24,7 +24,7 @@ from stepladder.runs.experiment import Experiment
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.studies.sweep.objectives import Objective, objectives
 
-CIRCUMSTANCES = ("compute", "tracking", "comparison", "sweep", "hydra")
+CIRCUMSTANCES = ("compute", "gate", "tracking", "comparison", "sweep", "hydra")
 
 
 @dataclass(frozen=True)

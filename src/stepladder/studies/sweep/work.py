@@ -61,7 +61,7 @@ def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Any], progr
     built = validate(planned.config, planned.draft.trust)
     return Circumstances(
         store=Store(outputs, progress.note), compute=built["compute"].object, tracking=built["tracking"].object,
-        progress=progress, trust=planned.draft.trust, study=planned.study, read=read,
+        gate=built["gate"].object, progress=progress, trust=planned.draft.trust, study=planned.study, read=read,
     )  # fmt: skip
 
 

@@ -1,0 +1,92 @@
+"""Held-out rows that a method could see before it is asked them, and rows that were lost on the way.
+
+Knows an experiment's data and what its method reads; knows no token and no model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from stepladder.context.context import folded
+from stepladder.dataset.rows import asked
+from stepladder.gate import Finding, Gate
+from stepladder.records import Example, Passage
+from stepladder.runs.stages import Prepared
+
+WORDS = 4
+"""So many words a question and a passage must have in common, in a row, before more is compared."""
+
+
+def look(prepared: Prepared, gate: Gate) -> list[Finding]:
+    """All findings. Validation rows are asked to choose by them, and are not held against anything."""
+    found = [_lost(prepared, gate)]
+    if prepared.experiment.rows == "test":
+        found += [_overlap(prepared, gate), _shown(prepared, gate)]
+    return found
+
+
+def _lost(prepared: Prepared, gate: Gate) -> Finding:
+    accounts = prepared.data.accounts
+    read = sum(accounts.read.values())
+    why = Counter(r.reason for r in accounts.rejections if not r.reason.startswith("overlap"))
+    share = sum(why.values()) / read if read else 0.0
+    told = f"{sum(why.values()):,} of {read:,} rows read are rejected"
+    if why:
+        told += f" ({'; '.join(f'{count:,}: {reason}' for reason, count in why.most_common(3))})"
+    stops = gate.lost is not None and share > gate.lost
+    return Finding("lost", share, told, bool(why), stops, "mend the files (dataset.on_bad_row=stop names the first)")
+
+
+def _overlap(prepared: Prepared, gate: Gate) -> Finding:
+    reads = prepared.method.object.reads
+    seen = _among_training(prepared) if "train" in reads else []
+    share = len(seen) / len(prepared.examples)
+    told = f"{len(seen):,} of {len(prepared.examples):,} test rows are among the rows learnt from{_named(seen)}"
+    stops = gate.overlap is not None and share > gate.overlap
+    return Finding("overlap", share, told, bool(seen), stops, "say dataset.on_overlap=drop")
+
+
+def _shown(prepared: Prepared, gate: Gate) -> Finding:
+    """Rows among the demonstrations, or in the retrieval index with their answer."""
+    reads: frozenset[str] = getattr(getattr(prepared.method.object, "context", None), "reads", frozenset())
+    trained = {example.question.id for example in prepared.data.train}
+    beside = [p for p in prepared.data.corpus if p.id not in trained] if "corpus" in reads else []
+    among = "train" in reads or ("corpus" in reads and len(beside) < len(prepared.data.corpus))
+    ids = {e.question.id for e in _among_training(prepared)} if among else set()
+    ids |= set(_told_by(beside, prepared.examples))
+    seen = [example for example in prepared.examples if example.question.id in ids]
+    share = len(seen) / len(prepared.examples)
+    told = (
+        f"{len(seen):,} of {len(prepared.examples):,} test rows are among what is shown beside questions{_named(seen)}"
+    )
+    stops = gate.shown is not None and share > gate.shown
+    return Finding("shown", share, told, bool(seen), stops, "take them out of the training rows and of the corpus")
+
+
+def _among_training(prepared: Prepared) -> list[Example]:
+    trained = {asked(example.question) for example in prepared.data.train}
+    return [example for example in prepared.examples if asked(example.question) in trained]
+
+
+def _named(examples: Sequence[Example]) -> str:
+    return f" (the first: {examples[0].question.id})" if examples else ""
+
+
+def _told_by(passages: Iterable[Passage], examples: Iterable[Example]) -> Iterator[str]:
+    """The ids of examples whose question stands in a passage with the answer beside it."""
+    begin: defaultdict[str, list[tuple[list[str], Example]]] = defaultdict(list)
+    for example in examples:
+        words = folded(example.question.text).split()
+        if words:
+            begin[" ".join(words[:WORDS])].append((words, example))
+    lengths = {key.count(" ") + 1 for key in begin}
+    for passage in passages:
+        words = folded(passage.text).split()
+        for place in range(len(words)):
+            for length in lengths:
+                for sought, example in begin.get(" ".join(words[place : place + length]), ()):
+                    if words[place : place + len(sought)] == sought:
+                        rest = " ".join(words[:place] + words[place + len(sought) :])
+                        if any(folded(answer) in rest for answer in example.answers):
+                            yield example.question.id

@@ -1,0 +1,117 @@
+"""What a training would learn, looked at as the loss sees it, before its first step.
+
+Knows token rows, batches and gradients; knows no text and no template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stepladder.gate import Finding, Gate
+from stepladder.model.language_model import LanguageModel
+from stepladder.tuning.batches import Batch, Room, collate, split
+from stepladder.tuning.tuning import TrainingRow
+
+SAME = 1e-3
+"""Losses of a row in two batches of one shape are the same up to so much of them."""
+
+
+def look(
+    model: LanguageModel, rows: Sequence[TrainingRow], room: Room, gate: Gate, precision: torch.dtype
+) -> list[Finding]:
+    """All findings. `model` is left as it is; `precision` is what products are computed in while training."""
+    found = _labels(model, rows, room, gate)
+    if not found[0].value:
+        return found  # there is no loss to look into
+    distinct = {(*row.prompt_ids, *row.answer_ids): row for row in rows if row.answer_ids}
+    few = sorted(distinct.values(), key=lambda row: row.length)[:2]
+    batch = Batch(*(part.to(next(model.module.parameters()).device) for part in collate(few[::-1])))
+    training = model.module.training
+    model.module.eval()  # no dropout: nothing is drawn
+    try:
+        with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+            return [*found, _apart(model, batch, gate), _touched(model, batch, gate)]
+    finally:
+        model.module.train(training)
+        for parameter in model.module.parameters():
+            parameter.grad = None
+
+
+def _labels(model: LanguageModel, rows: Sequence[TrainingRow], room: Room, gate: Gate) -> list[Finding]:
+    """What of the batches is learnt."""
+    tokens = learnt = ended = 0
+    ends = torch.tensor(sorted(model.ends))
+    for part in split(rows, room):
+        batch = collate(part)
+        last = (torch.arange(len(part)), batch.mask.sum(dim=1) - 1)
+        tokens += int(batch.mask.sum())
+        learnt += int(batch.answer.sum())
+        ended += int((batch.answer[last] & torch.isin(batch.ids[last], ends)).sum())
+    share, whole = learnt / tokens, ended / len(rows)
+    few = gate.supervised is not None and share <= gate.supervised
+    open_ = gate.ended is not None and whole < gate.ended
+    return [
+        Finding(
+            "supervised",
+            share,
+            f"{share:.1%} of {tokens:,} tokens of {len(rows):,} training rows are learnt",
+            not learnt,
+            few,
+            "see that the training rows have answers (dataset.target)",
+        ),
+        Finding(
+            "ended",
+            whole,
+            f"{whole:.1%} of the answers are learnt with a token that ends them",
+            ended < len(rows),
+            open_,
+            "a model that never learns to end goes on writing: see the tokenizer's eos_token and its chat template",
+        ),
+    ]
+
+
+def _apart(model: LanguageModel, batch: Batch, gate: Gate) -> Finding:
+    """Whether a row's losses stay as they are when another row's tokens change and nothing else does."""
+    with torch.no_grad():
+        before = _by_row(model, batch)
+        apart = True
+        for changed in range(len(batch.ids)) if len(batch.ids) > 1 else ():
+            after = _by_row(model, _drowned(batch, changed))
+            apart &= all(
+                torch.allclose(one, two, rtol=SAME, atol=SAME)
+                for row, (one, two) in enumerate(zip(before, after, strict=True))
+                if row != changed
+            )
+    told = "no row's tokens reach another's" if apart else "tokens of one row reach another row's loss"
+    stops = gate.apart and not apart
+    return Finding("apart", apart, told, not apart, stops, "the model mixes the rows of a batch: use another one")
+
+
+def _by_row(model: LanguageModel, batch: Batch) -> tuple[Tensor, ...]:
+    losses = model.answer_losses(*batch)
+    return tuple(torch.split(losses, batch.answer.sum(dim=1).tolist()))
+
+
+def _drowned(batch: Batch, row: int) -> Batch:
+    """The batch with one token in place of all of a row's own, behind the first one in which the rows differ, so that
+    what all rows begin with stays as long as it was."""
+    same = int((batch.ids == batch.ids[:1]).all(dim=0).long().cumprod(dim=0).sum())
+    ids = batch.ids.clone()
+    ids[row, same : int(batch.mask[row].sum())] = ids[row, same]
+    return Batch(ids, batch.mask, batch.answer)
+
+
+def _touched(model: LanguageModel, batch: Batch, gate: Gate) -> Finding:
+    """Whether anything that is trained has a gradient."""
+    with torch.enable_grad():
+        loss = model.answer_losses(*batch).sum()
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+    trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
+    reached = sum(parameter.grad is not None and bool(parameter.grad.any()) for parameter in trained)
+    told = f"{reached} of {len(trained)} trained tensors have a gradient at the first step"
+    stops = gate.touched and not reached
+    return Finding("touched", reached > 0, told, not reached, stops, "choose another adapter or other targets")

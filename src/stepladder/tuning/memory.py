@@ -1,0 +1,89 @@
+"""What is done where memory is too small for the rows that are in the machine at once: half as many, and once more.
+
+Knows rows, rooms and generators; knows no loss. What is computed of an effective batch does not hang on how it is cut.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from stepladder.errors import ModelError
+from stepladder.resources import Resources
+from stepladder.tuning.batches import Batch, Room, collate, split
+from stepladder.tuning.tuning import TrainingRow
+
+T = TypeVar("T")
+
+SAID = ("out of memory", "can't allocate memory", "not enough memory")
+"""What torch says of it in errors of no kind of their own."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(said in str(error) for said in SAID)
+    )
+
+
+@dataclass
+class Fitting:
+    """Cuts rows into micro-batches of a `room` that fits, for `resources` to be told when it has to be smaller."""
+
+    room: Room
+    device: torch.device
+    resources: Resources
+
+    def __call__(self, rows: Sequence[TrainingRow], work: Callable[[list[Batch]], T]) -> T:
+        """What `work` gives of the rows' micro-batches. It is begun again, from the same place of the generators, with
+        half as many rows at once as often as memory runs out. Raises ModelError where one row alone is too much."""
+        drawn = self._generators()
+        while True:
+            parts = list(split(rows, self.room))
+            try:
+                return work([self._batch(part) for part in parts])
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(parts, error)
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._put_back(drawn)
+
+    def go_on(self) -> None:
+        """With the room that an earlier attempt was left with, which its facts tell."""
+        facts = self.resources.facts
+        if "rows_at_once" in facts or "tokens_at_once" in facts:
+            self.room = Room(facts.get("tokens_at_once", self.room.tokens), facts.get("rows_at_once"))
+
+    def _halve(self, parts: Sequence[Sequence[TrainingRow]], error: BaseException) -> None:
+        room = self.room.halved(parts)
+        if room is None:
+            longest = max(part[0].length for part in parts)
+            raise ModelError(
+                f"The machine's memory is too small for one row at once, of {longest} tokens",
+                "compute",
+                "shorten the prompts (retrieval.k, demonstrations.k), or take a smaller model or adapter",
+            ) from error
+        self.room = room
+        what = {"tokens_at_once": room.tokens} if room.rows is None else {"rows_at_once": room.rows}
+        self.resources.facts |= what
+        ((name, number),) = what.items()
+        self.resources.progress.note(
+            f"out of memory: from here on at most {number:,} {name.partition('_')[0]} at once; batch size and loss stay"
+        )
+
+    def _batch(self, rows: Sequence[TrainingRow]) -> Batch:
+        return Batch(*(part.to(self.device) for part in collate(rows)))
+
+    def _generators(self) -> list[Any]:
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [])]
+
+    def _put_back(self, drawn: Sequence[Any]) -> None:
+        torch.set_rng_state(drawn[0])
+        if len(drawn) > 1:
+            torch.cuda.set_rng_state(drawn[1], self.device)
