@@ -171,7 +171,7 @@ def main(rounds: int = 30, seed: int = 0, cases: Sequence[str] = tuple(CASES)) -
         "right": sum(not each.wrong for each in found),
         "kills": sum(len(each.steps) for each in found),
         "kills_with_a_checkpoint": sum(step > 0 for each in found for step in each.from_step),
-        "checkpoints_that_broke": log.count("is not used"),
+        "checkpoints_not_used": log.count("is not used"),
         "steps_at_the_kills": [step for each in found for step in each.steps],
         "wrong": [[each.case, *each.wrong] for each in found if each.wrong],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from filelock import FileLock
 T = TypeVar("T")
 
 UNFINISHED = ".unfinished-"
-"""What the name of a file begins with that is not whole yet; a kill may leave one behind."""
+"""What the name of a file begins with that is not whole yet, or not any more; a kill may leave one behind."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -44,6 +45,14 @@ def settle(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def discard(path: Path) -> None:
+    """Remove a folder, or what is left of one, where there is one: a kill leaves it whole, or under another name."""
+    if path.is_dir():
+        gone = path if path.name.startswith(UNFINISHED) else path.with_name(f"{UNFINISHED}{path.name}")
+        path.replace(gone)
+        shutil.rmtree(gone)
 
 
 def _umask() -> int:

@@ -96,6 +96,21 @@ def test_two_processes_make_it_once(tmp_path: Path) -> None:
     assert (tmp_path / "made").read_text(encoding="utf-8") == "x"
 
 
+def test_what_a_kill_left_half_written_or_half_removed_goes(tmp_path: Path) -> None:
+    def dies(folder: Path) -> dict[str, int]:
+        (folder / "artefact").mkdir()
+        (folder / "artefact" / ".unfinished-abc").write_text("ha", encoding="utf-8")
+        (folder / ".unfinished-checkpoints").mkdir()
+        (folder / ".unfinished-checkpoints" / "step").touch()
+        raise KeyboardInterrupt
+
+    store = Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        store.take("fits", form(), dies)
+    folder = store.take("fits", form(), made).folder
+    assert {f.name for f in folder.rglob("*")} == {"config.yaml", "full.yaml", "done.json", "result", "artefact"}
+
+
 def test_done_is_written_last_and_holds_the_key(tmp_path: Path) -> None:
     entry = Store(tmp_path).take("scores", form(), made)
     done = json.loads((entry.folder / "done.json").read_text(encoding="utf-8"))

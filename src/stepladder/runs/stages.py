@@ -6,7 +6,6 @@ Knows parts, data and files of a folder; knows no lock and no study.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +23,7 @@ from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
 from stepladder.evaluation.exhibits import Table
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
-from stepladder.files import read_json, read_lines, write_lines, write_text
+from stepladder.files import discard, read_json, read_lines, write_lines, write_text
 from stepladder.methods.method import Method
 from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 from stepladder.resources import Resources
@@ -214,7 +213,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     artefact = folder / "artefact"
     _empty(artefact)
     method.save(artefact)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    discard(folder / "checkpoints")
     most = {f"training_{name}": value for name, value in memory.items()}
     gate = {"gate": [found.as_dict() for found in resources.findings]} if resources.findings else {}
     return {**resources.facts, **most, "seconds": round(time.perf_counter() - started, 3), **gate}

@@ -21,7 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from stepladder.errors import StoreError, UserError
-from stepladder.files import UNFINISHED, content_hash, read_json, settle, write_text
+from stepladder.files import UNFINISHED, content_hash, discard, read_json, settle, write_text
 
 Kind = Literal["fits", "predictions", "scores"]
 KINDS: tuple[Kind, ...] = ("fits", "predictions", "scores")
@@ -174,8 +174,8 @@ class Store:
         unfinished = [f for f in (self.root / kind).glob(f"*{form.key[:16]}{self._again}") if f.is_dir()]
         folder = unfinished[0] if unfinished else folder
         folder.mkdir(exist_ok=True)
-        for left in folder.rglob(f"{UNFINISHED}*"):
-            left.unlink()
+        for left in [*folder.rglob(f"{UNFINISHED}*")]:
+            discard(left) if left.is_dir() else left.unlink(missing_ok=True)
         write_text(folder / "config.yaml", _yaml(form.config))
         write_text(folder / "full.yaml", _yaml(form.full))
         try:
