@@ -55,6 +55,10 @@ def named(folder: Path) -> tuple[str, int] | None:
     return (found[1], int(found[2] or 1)) if found else None
 
 
+def _suffix(attempt: int) -> str:
+    return f"-r{attempt}" if attempt > 1 else ""
+
+
 class Store:
     """All results of all runs under one root, as `attempt` made them."""
 
@@ -63,7 +67,7 @@ class Store:
 
     @property
     def _again(self) -> str:
-        return f"-r{self.attempt}" if self.attempt > 1 else ""
+        return _suffix(self.attempt)
 
     def anew(self, wanted: Iterable[tuple[Kind, str]]) -> Store:
         """The first attempt at which nothing of `wanted` (kinds and keys) is finished, nor at a later one."""
@@ -125,7 +129,7 @@ class Store:
     def remove(self, kind: Kind, folder: Path) -> bool:
         """Remove a folder of the store, whole or not; false where a process is making it."""
         key, attempt = named(folder) or ("", 1)
-        lock = self._lock(kind, key, f"-r{attempt}" if attempt > 1 else "")
+        lock = self._lock(kind, key, _suffix(attempt))
         try:
             with lock.acquire(timeout=0):
                 (folder / "done.json").unlink(missing_ok=True)  # first: what is half gone is not finished
@@ -138,7 +142,7 @@ class Store:
         """Whether a process is at work on a folder."""
         key, attempt = named(folder) or ("", 1)
         try:
-            with self._lock(kind, key, f"-r{attempt}" if attempt > 1 else "").acquire(timeout=0):
+            with self._lock(kind, key, _suffix(attempt)).acquire(timeout=0):
                 return False
         except Timeout:
             return True
