@@ -95,13 +95,16 @@ def techniques(material: Material) -> Spec:
     }  # fmt: skip
     form = {**write, "new": 160, "schema": FORM}
     cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
-        "training": ("training", train, ("pages", "low_rank", "body", "rows", "attention", "prefix", "head"), rate),
+        "training": (
+            "training", train, ("pages", "kernels", "low_rank", "body", "rows", "attention", "prefix", "head"), rate,
+        ),
         "scoring": (
-            "scoring", score, ("pages", "prefix", "body", "attention"),
+            "scoring", score, ("pages", "kernels", "prefix", "body", "attention"),
             lambda runs: 1 / middle(runs, "seconds_a_row"),
         ),
         "generation": (
-            "generation", write, ("pages", "prefix", "body", "slots", "attention", "drafts"), written_a_second
+            "generation", write, ("pages", "kernels", "prefix", "body", "slots", "attention", "drafts"),
+            written_a_second,
         ),
         "form": ("generation", form, ("drafts",), written_a_second),
     }  # fmt: skip

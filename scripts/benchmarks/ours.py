@@ -120,6 +120,12 @@ def ceiling(spec: Spec) -> Spec:
     return {"operations_a_second": best}
 
 
+def plain_kernels() -> None:
+    from stepladder.model import kernels
+
+    kernels.serve = lambda *tensors: False
+
+
 def plain_low_rank() -> None:
     from stepladder.tuning import adapters
 
@@ -181,6 +187,7 @@ def plain_drafts() -> None:
 
 
 WITHOUT: dict[str, Callable[[], None]] = {
+    "kernels": plain_kernels,
     "low_rank": plain_low_rank,
     "attention": plain_attention,
     "rows": plain_rows,

@@ -22,6 +22,10 @@ TECHNIQUES = {
         "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
         "tests/test_huge_pages.py",
     ),
+    ("training", "kernels"): (
+        "norms, rotation and gate compiled, each one pass through memory",
+        "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
+    ),
     ("training", "low_rank"): (
         "LoRA as one function", "no copies in float32, no gradient for frozen weights; plain LoRA and rsLoRA only",
         "tests/tuning/test_low_rank.py",
@@ -51,6 +55,10 @@ TECHNIQUES = {
         "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
         "tests/test_huge_pages.py",
     ),
+    ("scoring", "kernels"): (
+        "norms, rotation and gate compiled, each one pass through memory",
+        "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
+    ),
     ("scoring", "prefix"): (
         "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
         "tests/model/test_reading.py",
@@ -66,6 +74,10 @@ TECHNIQUES = {
     ("generation", "pages"): (
         "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
         "tests/test_huge_pages.py",
+    ),
+    ("generation", "kernels"): (
+        "norms, rotation and gate compiled, each one pass through memory",
+        "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
     ),
     ("generation", "prefix"): (
         "the prompts' shared beginning read once", "gains nothing where prompts begin differently",

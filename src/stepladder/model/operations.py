@@ -1,6 +1,7 @@
 """What a Llama-like layer computes beside its matrices, each with a backward pass of few operations.
 
-Knows tensors; knows no model. Without gradients the plain operations run; results are in the dtype of the input.
+Knows tensors; knows no model. Results are in the dtype of the input. What is said here in PyTorch's operations is done
+by the compiled `kernels` where they serve.
 """
 
 from __future__ import annotations
@@ -13,12 +14,18 @@ from torch.autograd import Function
 from torch.nn.functional import rms_norm as plain_rms_norm
 from torch.nn.functional import silu
 
+from stepladder.model import kernels
+
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """The root mean square norm (Zhang and Sennrich 2019) of x (..., width), rounded once, at its end. No gradient for
     `weight` (width)."""
     if not x.requires_grad:
-        return plain_rms_norm(x, weight.shape, weight, eps)
+        return (
+            kernels.rms_norm(x, weight, eps)[0]
+            if kernels.serve(x, weight)
+            else plain_rms_norm(x, weight.shape, weight, eps)
+        )
     apply: Any = _RmsNorm.apply
     found: Tensor = apply(x, weight, eps)
     return found
@@ -44,6 +51,10 @@ def gated(gate_up: Tensor) -> Tensor:
 class _RmsNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        if kernels.serve(x, weight):
+            out, scales = kernels.rms_norm(x, weight, eps)
+            ctx.save_for_backward(x, weight, scales)
+            return out
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=_sums(x))
         scale = (norm.square_() / x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
@@ -53,6 +64,8 @@ class _RmsNorm(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         x, weight, scale = ctx.saved_tensors
+        if kernels.serve(gradient, x, weight):
+            return kernels.rms_norm_back(gradient, x, weight, scale), None, None
         towards = gradient * weight
         along = (towards * x).sum(dim=-1, keepdim=True, dtype=_sums(x))
         along = along.mul_(scale.pow(3)).div_(-x.shape[-1])
@@ -68,7 +81,7 @@ class _Rotated(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _turned(gradient, cos, -sin), None, None  # back by the same angle
+        return _turned(gradient, cos, sin, back=True), None, None
 
 
 class _Gated(Function):
@@ -80,6 +93,8 @@ class _Gated(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (gate_up,) = ctx.saved_tensors
+        if kernels.serve(gradient, gate_up):
+            return kernels.gated_back(gradient, gate_up)
         found = torch.empty_like(gate_up)
         (gate, up), (to_gate, to_up) = gate_up.chunk(2, dim=1), found.chunk(2, dim=1)
         torch.ops.aten.silu_backward.grad_input(gradient * up, gate, grad_input=to_gate)
@@ -93,9 +108,14 @@ def _sums(x: Tensor) -> torch.dtype:
 
 
 def _gated(gate_up: Tensor) -> Tensor:
+    if kernels.serve(gate_up):
+        return kernels.gated(gate_up)
     gate, up = gate_up.chunk(2, dim=1)
     return silu(gate).mul_(up)
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
+    if kernels.serve(x, cos, sin):
+        return kernels.rotated(x, cos, sin, back)
+    sin = -sin if back else sin
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin).to(x.dtype)

@@ -28,7 +28,7 @@ LONGEST = 80
 """Characters of a value that are told."""
 UNEXPLAINED = "nothing that is recorded: what is computed is not the same each time"
 _WEIGHTS = re.compile(r"\.(files|package|commit|hub|conversion|toy)\b")
-_MACHINE = ("processor", "cores", "threads", "cpu_capability", "cuda", "gpus")
+_MACHINE = ("processor", "cores", "threads", "cpu_capability", "cuda", "gpus", "kernels")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,165 @@
+// What a Llama-like layer computes beside its matrices, each in one pass through memory, in float32 inside.
+//
+// operations.py says what each is, in PyTorch's own words; kernels.py compiles this file. A row is the work of one
+// thread, so that results do not depend on how many there are. Rows lie end to end; `width` is a row's numbers.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+struct bf16 {
+    uint16_t bits;
+};
+
+inline float load(float x) { return x; }
+inline float load(bf16 x) {
+    const uint32_t bits = uint32_t(x.bits) << 16;
+    float found;
+    memcpy(&found, &bits, sizeof found);
+    return found;
+}
+inline void store(float *to, float x) { *to = x; }
+inline void store(bf16 *to, float x) {  // to the nearest, of two to the even one
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    to->bits = uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+// e to the x where x is at most 0, by 2^n and the Taylor series of the rest, |rest| <= ln 2 / 2; below e^-87 that.
+inline float falling_exp(float x) {
+    x = x < -87.f ? -87.f : x;
+    const float n = std::nearbyint(x * 1.44269504f);
+    const float rest = std::fma(n, -0.693359375f, std::fma(n, 2.12194440e-4f, x));
+    float sum = 1.f / 5040;
+    sum = std::fma(sum, rest, 1.f / 720);
+    sum = std::fma(sum, rest, 1.f / 120);
+    sum = std::fma(sum, rest, 1.f / 24);
+    sum = std::fma(sum, rest, 1.f / 6);
+    sum = std::fma(sum, rest, 0.5f);
+    sum = std::fma(sum, rest, 1.f);
+    sum = std::fma(sum, rest, 1.f);
+    const uint32_t bits = uint32_t(int32_t(n) + 127) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return sum * power;
+}
+
+inline float sigmoid(float x) {
+    const float small = falling_exp(-std::fabs(x));
+    return (x < 0 ? small : 1.f) / (1.f + small);
+}
+
+inline bool many(int64_t numbers) { return numbers >= 1 << 14; }  // below, a second thread gains nothing
+
+template <class T>
+void rms_norm(const T *x, const T *weight, T *out, float *scales, int64_t rows, int64_t width, float eps) {
+#pragma omp parallel for if (many(rows * width))
+    for (int64_t row = 0; row < rows; row++) {
+        const T *from = x + row * width;
+        T *to = out + row * width;
+        float squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (int64_t i = 0; i < width; i++) squares += load(from[i]) * load(from[i]);
+        const float scale = 1.f / std::sqrt(squares / float(width) + eps);
+        scales[row] = scale;
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) store(to + i, load(from[i]) * scale * load(weight[i]));
+    }
+}
+
+template <class T>
+void rms_norm_back(
+    const T *gradient, const T *x, const T *weight, const float *scales, T *out, int64_t rows, int64_t width) {
+#pragma omp parallel for if (many(rows * width))
+    for (int64_t row = 0; row < rows; row++) {
+        const T *from = x + row * width, *towards = gradient + row * width;
+        T *to = out + row * width;
+        float along = 0;
+#pragma omp simd reduction(+ : along)
+        for (int64_t i = 0; i < width; i++) along += load(towards[i]) * load(weight[i]) * load(from[i]);
+        const float scale = scales[row];
+        along *= -scale * scale * scale / float(width);
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++)
+            store(to + i, std::fma(load(from[i]), along, load(towards[i]) * load(weight[i]) * scale));
+    }
+}
+
+template <class T>
+void gated(const T *gate_up, T *out, int64_t rows, int64_t width) {
+#pragma omp parallel for if (many(rows * width))
+    for (int64_t row = 0; row < rows; row++) {
+        const T *gate = gate_up + row * 2 * width, *up = gate + width;
+        T *to = out + row * width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) {
+            const float x = load(gate[i]);
+            store(to + i, x * sigmoid(x) * load(up[i]));
+        }
+    }
+}
+
+template <class T>
+void gated_back(const T *gradient, const T *gate_up, T *out, int64_t rows, int64_t width) {
+#pragma omp parallel for if (many(rows * width))
+    for (int64_t row = 0; row < rows; row++) {
+        const T *towards = gradient + row * width, *gate = gate_up + row * 2 * width, *up = gate + width;
+        T *to_gate = out + row * 2 * width, *to_up = to_gate + width;
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) {
+            const float x = load(gate[i]), open = sigmoid(x), wanted = load(towards[i]);
+            store(to_gate + i, wanted * load(up[i]) * open * (1.f + x * (1.f - open)));
+            store(to_up + i, wanted * x * open);
+        }
+    }
+}
+
+// x (rows, heads, width) with strides of its own for rows and heads; out without gaps. `sign` -1 turns back.
+template <class T>
+void rotated(
+    const T *x, const T *cosines, const T *sines, T *out, int64_t rows, int64_t heads, int64_t width, int64_t row_stride,
+    int64_t head_stride, float sign) {
+    const int64_t half = width / 2;
+#pragma omp parallel for if (many(rows * heads * width))
+    for (int64_t row = 0; row < rows; row++) {
+        const T *cosine = cosines + row * width, *sine = sines + row * width;
+        for (int64_t head = 0; head < heads; head++) {
+            const T *from = x + row * row_stride + head * head_stride;
+            T *to = out + (row * heads + head) * width;
+#pragma omp simd
+            for (int64_t i = 0; i < half; i++) {
+                const float first = load(from[i]), second = load(from[half + i]);
+                store(to + i, std::fma(second, sign * load(sine[i]), first * load(cosine[i])));
+                store(to + half + i, std::fma(first, sign * load(sine[half + i]), second * load(cosine[half + i])));
+            }
+        }
+    }
+}
+
+}  // namespace
+
+#define EXPORTED(T, NAME)                                                                                             \
+    extern "C" void rms_norm_##NAME(                                                                                  \
+        const T *x, const T *weight, T *out, float *scales, int64_t rows, int64_t width, float eps) {                 \
+        rms_norm(x, weight, out, scales, rows, width, eps);                                                           \
+    }                                                                                                                 \
+    extern "C" void rms_norm_back_##NAME(                                                                             \
+        const T *gradient, const T *x, const T *weight, const float *scales, T *out, int64_t rows, int64_t width) {   \
+        rms_norm_back(gradient, x, weight, scales, out, rows, width);                                                 \
+    }                                                                                                                 \
+    extern "C" void gated_##NAME(const T *gate_up, T *out, int64_t rows, int64_t width) {                             \
+        gated(gate_up, out, rows, width);                                                                             \
+    }                                                                                                                 \
+    extern "C" void gated_back_##NAME(const T *gradient, const T *gate_up, T *out, int64_t rows, int64_t width) {     \
+        gated_back(gradient, gate_up, out, rows, width);                                                              \
+    }                                                                                                                 \
+    extern "C" void rotated_##NAME(                                                                                   \
+        const T *x, const T *cosines, const T *sines, T *out, int64_t rows, int64_t heads, int64_t width,             \
+        int64_t row_stride, int64_t head_stride, float sign) {                                                        \
+        rotated(x, cosines, sines, out, rows, heads, width, row_stride, head_stride, sign);                           \
+    }
+
+EXPORTED(bf16, bf16)
+EXPORTED(float, float32)

@@ -1,0 +1,163 @@
+"""`kernels.cpp`, compiled by the machine's own compiler at first use and kept in the user's cache.
+
+Knows where tensors lie and how they are strided; knows no gradient. What is compiled does in one pass through memory
+what PyTorch's operations do in three to eight. Threads are those of PyTorch, so that nobody waits for another's.
+Where there is no compiler, or PyTorch's threads are of another kind, there are no `kernels`, and the operations run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stepladder.cache import cache_folder
+from stepladder.errors import UserError
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+FLAGS = [
+    "-O3",
+    "-march=native",
+    "-mprefer-vector-width=512",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp",
+    "-fPIC",
+]
+NAMES = {torch.bfloat16: "bf16", torch.float32: "float32"}
+TAKES = {
+    "rms_norm": "ttttnnf",
+    "rms_norm_back": "tttttnn",
+    "gated": "ttnn",
+    "gated_back": "tttnn",
+    "rotated": "ttttnnnnnf",
+}
+"""What each takes: tensors, numbers, a float."""
+COMPILERS = ("c++", "g++", "clang++")
+THREADS = re.compile(r"lib(gomp|omp|iomp5)\b[^/]*\.so[^/]*$")
+
+
+def serve(*tensors: Tensor) -> bool:
+    """Whether the kernels do for `tensors`: of one dtype, on a CPU, the numbers of a row end to end."""
+    first = tensors[0]
+    return (
+        first.dtype in NAMES
+        and all(t.device.type == "cpu" and t.dtype == first.dtype and t.stride(-1) == 1 for t in tensors)
+        and kernels() is not None
+    )
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The norm of x (..., width), and by what each row was multiplied (rows,), float32."""
+    x = x.contiguous()
+    out, scales = torch.empty_like(x), torch.empty(x.numel() // x.shape[-1], dtype=torch.float32)
+    _call("rms_norm", x, weight, out, scales, len(scales), x.shape[-1], eps)
+    return out, scales
+
+
+def rms_norm_back(gradient: Tensor, x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+    gradient, x = gradient.contiguous(), x.contiguous()
+    out = torch.empty_like(x)
+    _call("rms_norm_back", gradient, x, weight, scales, out, len(scales), x.shape[-1])
+    return out
+
+
+def gated(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up (rows, width) of gate_up (rows, 2 width)."""
+    gate_up = gate_up.contiguous()
+    rows, both = gate_up.shape
+    out = gate_up.new_empty(rows, both // 2)
+    _call("gated", gate_up, out, rows, both // 2)
+    return out
+
+
+def gated_back(gradient: Tensor, gate_up: Tensor) -> Tensor:
+    gradient, gate_up = gradient.contiguous(), gate_up.contiguous()
+    out = torch.empty_like(gate_up)
+    _call("gated_back", gradient, gate_up, out, *gradient.shape)
+    return out
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
+    """x (rows, heads, width), turned by cos and sin (rows, 1, width), or `back`."""
+    cos, sin, out = cos.contiguous(), sin.contiguous(), x.new_empty(x.shape)
+    _call("rotated", x, cos, sin, out, *x.shape, x.stride(0), x.stride(1), -1.0 if back else 1.0)
+    return out
+
+
+def _call(name: str, first: Tensor, *others: Tensor | float) -> None:
+    library = kernels()
+    assert library is not None
+    given = (part.data_ptr() if isinstance(part, Tensor) else part for part in (first, *others))
+    getattr(library, f"{name}_{NAMES[first.dtype]}")(*given)
+
+
+@cache
+def kernels() -> Any:
+    """The compiled library; None where it can not be had here."""
+    compiler = shlex.split(os.environ.get("CXX", "")) or list(filter(shutil.which, COMPILERS))[:1]
+    threads = _threads()
+    if not compiler or threads is None:
+        return None
+    try:
+        ctypes.CDLL(threads, ctypes.RTLD_GLOBAL)  # the library asks for them, and brings none of its own
+        library = ctypes.CDLL(str(_compiled(compiler)))
+    except (OSError, UserError, subprocess.CalledProcessError):
+        return None
+    kinds = {"t": ctypes.c_void_p, "n": ctypes.c_int64, "f": ctypes.c_float}
+    for name, takes in TAKES.items():
+        for dtype in NAMES.values():
+            getattr(library, f"{name}_{dtype}").argtypes = [kinds[kind] for kind in takes]
+    return library
+
+
+def _threads() -> str | None:
+    """The OpenMP library that PyTorch has loaded."""
+    try:
+        loaded = {line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()}
+    except OSError:
+        return None
+    return min(filter(THREADS.search, loaded), default=None)
+
+
+def _compiled(compiler: Sequence[str]) -> Path:
+    """The library's file: made for this source, compiler and kind of processor. Only what is the user's own is loaded.
+
+    Raises OSError, UserError or CalledProcessError.
+    """
+    made_of = [SOURCE.read_text(encoding="utf-8"), *FLAGS, _said([*compiler, "--version"]), _processor()]
+    file = cache_folder() / "kernels" / f"{hashlib.sha256(chr(0).join(made_of).encode()).hexdigest()[:24]}.so"
+    if not file.exists():
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as work:
+            _said([*compiler, *FLAGS, "-c", str(SOURCE), "-o", f"{work}/kernels.o"])
+            _said([*compiler, "-shared", f"{work}/kernels.o", "-o", f"{work}/kernels.so"])
+            Path(work, "kernels.so").replace(file)
+    status = file.stat()
+    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(file)
+    return file
+
+
+def _said(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _processor() -> str:
+    """What `-march=native` depends on."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return platform.machine() + "".join(sorted({line for line in lines if line.startswith(("flags", "Features"))}))

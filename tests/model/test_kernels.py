@@ -1,0 +1,116 @@
+"""What is compiled gives what PyTorch's own operations give, forwards and backwards; it can be done without."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from stepladder.model import kernels
+from stepladder.model.operations import gated, rms_norm, rotated
+
+NEAR = {torch.float32: 1e-6, torch.bfloat16: 8e-3}  # relative: rounding to bf16 is up to 2^-8 off, once or twice
+
+needs_kernels = pytest.mark.skipif(
+    sys.platform != "linux" or not any(map(shutil.which, kernels.COMPILERS)), reason="there is no compiler here"
+)
+
+
+def drawn(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def norm(x):
+    return rms_norm(x, drawn(x.shape[-1]).to(x.dtype), 1e-3)
+
+
+def turned(x):
+    angles = drawn(len(x), 1, 32)
+    cos, sin = (part.repeat(1, 1, 2).to(x.dtype) for part in (angles.cos(), angles.sin()))
+    heads = x.unflatten(1, (-1, 64))[:, 1:3]  # heads among others, as query and key are read together with value
+    return rotated(heads, cos, sin).transpose(0, 1)
+
+
+def learnt(operation, x, given):
+    """What is found, and the gradient of x for a gradient of its own layout."""
+    x = given.to(x.dtype).requires_grad_()
+    found = operation(x)
+    (back,) = torch.autograd.grad(found, x, drawn(*found.shape).to(x.dtype))
+    return found.detach(), back
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize("operation", [norm, gated, turned])
+@pytest.mark.parametrize("rows", [3, 700])  # one thread, and several
+def test_the_compiled_path_equals_the_plain_one(operation, dtype, rows, monkeypatch):
+    given, x = 3 * drawn(rows, 256), torch.empty(0, dtype=dtype)
+    ours = *learnt(operation, x, given), operation(given.to(dtype))
+    calls = []
+    monkeypatch.setattr(kernels, "serve", lambda *tensors: calls.append(tensors))  # None: they do not serve
+    plain = *learnt(operation, x, given), operation(given.to(dtype))
+    assert len(calls) == 3  # each was asked for: forwards, backwards, and without a gradient
+    for found, wanted in zip(ours, plain, strict=True):
+        assert found.dtype == wanted.dtype
+        assert (found.float() - wanted.float()).norm() <= NEAR[dtype] * wanted.float().norm()
+
+
+@needs_kernels
+@pytest.mark.parametrize("operation", [norm, gated, turned])
+def test_any_number_of_threads_gives_the_same(operation):
+    given, threads = drawn(700, 256), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = learnt(operation, given, given)
+        torch.set_num_threads(3)
+        assert all(map(torch.equal, one, learnt(operation, given, given)))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", NEAR)
+def test_what_is_no_number_stays_none(dtype):
+    x = torch.tensor([[float("nan"), 1.0], [float("inf"), 0.0], [-200.0, 200.0]], dtype=dtype).repeat(1, 32)
+    found = gated(x)
+    assert found[0].isnan().any()
+    assert found[1].isinf().any()
+    assert found[2].isfinite().all()
+    assert rms_norm(x, torch.ones(64, dtype=dtype), 1e-6)[0].isnan().all()
+
+
+def test_what_they_do_not_serve():
+    assert not kernels.serve(torch.ones(2, 4, dtype=torch.float64))
+    assert not kernels.serve(torch.ones(2, 4), torch.ones(4, dtype=torch.bfloat16))
+    assert not kernels.serve(torch.ones(4, 2).T)
+
+
+def asked(cache, **variables):
+    """Whether a process of its own has kernels."""
+    code = "from stepladder.model.kernels import kernels; print(kernels() is not None)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "STEPLADDER_CACHE": str(cache), **variables},
+    )  # fmt: skip
+    return done.stdout.strip() == "True"
+
+
+@needs_kernels
+def test_they_are_compiled_once_and_only_what_is_the_users_own_is_loaded(tmp_path):
+    assert asked(tmp_path)
+    (file,) = (tmp_path / "kernels").iterdir()
+    made = file.stat().st_mtime_ns
+    assert asked(tmp_path)
+    assert file.stat().st_mtime_ns == made
+    file.chmod(0o666)
+    assert not asked(tmp_path)
+
+
+@pytest.mark.parametrize("compiler", ["/nowhere/c++", "false"])
+def test_without_a_compiler_there_are_none(compiler, tmp_path):
+    assert not asked(tmp_path, CXX=compiler)
+    assert not list(tmp_path.rglob("*.so"))
