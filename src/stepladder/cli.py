@@ -17,6 +17,7 @@ from stepladder import stored
 from stepladder.command_line import FLAGS, OF_VERB, Asked, taken_apart
 from stepladder.errors import StepladderError, UserError, VerificationError
 from stepladder.huge_pages import begin_again
+from stepladder.runs.places import over, place
 
 if TYPE_CHECKING:
     from stepladder.config.compose import Composed
@@ -65,6 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = taken_apart(words, list(VERBS))
         if arguments is None and asked.verb in COMPUTING:
             begin_again()
+        here = place()
+        if not here.leads:
+            from stepladder.runs.launch import follow
+
+            return follow(here, asked.verb in COMPUTING)
         told = VERBS[asked.verb](asked)
         if asked.as_json:
             print(json.dumps(told, ensure_ascii=False))
@@ -85,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         where = str(error.filename or "")
         return _fail(UserError(f"{error.strerror}", where, "check the path, its permissions and the space left"), 2)
+    finally:
+        over()
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -6,6 +6,7 @@
     │   ├── DataError        a file, a row or a column
     │   ├── ModelError       weights, tokenizer, window, adapter
     │   └── StoreError       a folder of the store
+    ├── RankError            a process of a fit over several devices was lost; exit 2, the next start goes on
     └── VerificationError    a check that the user asked for did not hold; exit 3
 
 Everything else that is raised is a bug and shows its traceback. To add an error, give it the parent whose exit code it
@@ -21,14 +22,8 @@ from typing import Any
 
 
 class StepladderError(Exception):
-    """Any error that Stepladder raises on purpose."""
-
-
-class UserError(StepladderError):
-    """Something the user can mend.
-
-    `what` was found, `where` it stands (a config key, a file and row, a folder), what `to_do` about it.
-    """
+    """Any error that Stepladder raises on purpose: `what` was found, `where` it stands (a config key, a file and row, a
+    folder), what `to_do` about it."""
 
     def __init__(self, what: str, where: str = "", to_do: str = "") -> None:
         self.what, self.where, self.to_do = what, where, to_do
@@ -43,6 +38,10 @@ class UserError(StepladderError):
         return "\n".join(lines)
 
 
+class UserError(StepladderError):
+    """Something the user can mend."""
+
+
 class DataError(UserError):
     """A file, a row or a column that can not be read as the configuration says."""
 
@@ -53,6 +52,17 @@ class ModelError(UserError):
 
 class StoreError(UserError):
     """A folder of the store that can not be used."""
+
+
+class RankError(StepladderError, RuntimeError):
+    """One of the processes that train together was lost; what the fit left is whole and goes on with the next start.
+
+    rows: where memory was too small for so many at once; else None.
+    """
+
+    def __init__(self, what: str, where: str = "", to_do: str = "", rows: int | None = None) -> None:
+        super().__init__(what, where, to_do)
+        self.rows = rows
 
 
 class VerificationError(StepladderError):

@@ -46,19 +46,33 @@ class Silent:
 
 @dataclass(frozen=True)
 class Devices:
-    """`accelerator` as Lightning names it; how many `devices` on each of how many `nodes`."""
+    """`accelerator` as Lightning names it; how many `devices` on each of how many `nodes`, which train as `strategy`
+    says (ddp, fsdp); a job of Slurm is asked for with `slurm`, None starts processes here."""
 
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
+    strategy: str | None = None
+    slurm: Mapping[str, Any] | None = None
+
+    @property
+    def alone(self) -> Devices:
+        """One of them, here."""
+        return Devices(self.accelerator)
+
+    @property
+    def count(self) -> int:
+        return self.devices * self.nodes
 
     def torch_device(self) -> str:
-        """The device that predictions are made on, as torch names it."""
+        """The device that a model is loaded on, as torch names it."""
         import torch
 
         if self.accelerator == "cpu" or not torch.cuda.is_available():
             return "cpu"
-        return "cuda"
+        training = torch.distributed.is_available() and torch.distributed.is_initialized()
+        # What is to lie in pieces on several devices may be too large for one: it is cut layer by layer.
+        return "cpu" if training and self.strategy == "fsdp" else "cuda"
 
 
 @dataclass
@@ -67,6 +81,7 @@ class Resources:
 
     folder: where this stage may write while it works (metrics.jsonl, checkpoints/); None writes nothing.
     shared: where content-keyed things that outlive a run are kept (indexes); None keeps nothing.
+    rank: which of the processes this is that train one model together; 0 alone writes results.
     micro_batch: rows that are in the machine at once; None chooses.
     gate: what stops a fit before its first step. rehearsal: a fit ends there in any case. findings: what was found.
     models: base models already loaded, by the hash of their fingerprint.
@@ -79,6 +94,7 @@ class Resources:
     folder: Path | None = None
     shared: Path | None = None
     devices: Devices = field(default_factory=Devices)
+    rank: int = 0
     micro_batch: int | None = None
     gate: Gate = field(default_factory=Gate)
     rehearsal: bool = False
@@ -90,6 +106,10 @@ class Resources:
     on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
     judge: Callable[[Callable[[Probe], Iterable[Prediction]]], Mapping[str, float]] | None = None
     objective: Callable[[Any], Mapping[str, float]] | None = None
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
 
     def pass_gate(self, findings: Iterable[Finding]) -> None:
         """Keep what was found. Raises ConfigError with all that stops the fit, unless this is a rehearsal."""

@@ -172,7 +172,7 @@ def test_rows_that_do_not_fit_and_no_rows():
         FineTune(LORA, QUICK).tune(model, [TrainingRow("0", [1] * 16, [1])], (), Resources())
     with pytest.raises(DataError, match="no training row"):
         FineTune(LORA, QUICK).tune(model, [], (), Resources())
-    with pytest.raises(ConfigError, match="one device"):
+    with pytest.raises(ConfigError, match="this process is alone"):
         FineTune(LORA, QUICK).tune(model, rows(toy()), (), Resources(devices=Devices(devices=2)))
 
 

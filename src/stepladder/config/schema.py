@@ -24,18 +24,30 @@ UNTARGETED = {
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a run works. Never in an id."""
+    """Where a run works. Never in an id.
+
+    strategy: how several devices train one model: each with all of it (ddp), or each with a piece (fsdp).
+    slurm: what a job of Slurm is asked for with, in submitit's own words; null starts processes here.
+    """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1
     nodes: int = 1
     micro_batch: int | None = None
+    strategy: Literal["ddp", "fsdp"] | None = None
+    slurm: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        faults = []
         for name in ("devices", "nodes", "micro_batch"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(Fault(name, f"{value} is less than one", "give a whole number from 1"))
+                faults.append(Fault(name, f"{value} is less than one", "give a whole number from 1"))
+        if self.strategy is None and self.devices * self.nodes > 1:
+            what = "nothing says how several devices train one model together"
+            faults.append(Fault("strategy", what, "say compute=ddp or compute=fsdp, or devices=1 and nodes=1"))
+        if faults:
+            raise ConfigError(faults)
 
 
 @dataclass(frozen=True)

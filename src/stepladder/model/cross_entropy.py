@@ -37,7 +37,7 @@ def head_losses(hidden: Tensor, head: Callable[[Tensor], Tensor], targets: Tenso
     def losses(rows: Tensor, wanted: Tensor) -> Tensor:
         return cross_entropy(head(rows).float(), wanted, reduction="none")
 
-    pairs = [(hidden[at : at + CHUNK], targets[at : at + CHUNK]) for at in range(0, len(hidden), CHUNK)]
+    pairs = [(hidden[at : at + CHUNK], targets[at : at + CHUNK]) for at in range(0, max(1, len(hidden)), CHUNK)]
     if len(hidden) <= CHUNK or not torch.is_grad_enabled():
         return torch.cat([losses(rows, wanted) for rows, wanted in pairs])
     return torch.cat([checkpoint(losses, rows, wanted, use_reentrant=False) for rows, wanted in pairs])

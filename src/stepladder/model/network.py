@@ -106,6 +106,8 @@ class Network:
         return self._kept_body(learning=True)
 
     def _kept_body(self, learning: bool) -> Body | None:
+        if any(hasattr(parameter, "device_mesh") for parameter in self.causal.parameters()):
+            return None  # weights that lie in pieces are whole inside their own layers alone
         now = learning, signature(self.causal.parameters(), contents=not learning)
         if self._body is None or self._body[0] != now:
             self._body = None  # one at a time: each holds weights of its own

@@ -14,6 +14,7 @@ from stepladder.evaluation.statistics import detectable_difference
 from stepladder.gate import Finding
 from stepladder.records import Choice, Example
 from stepladder.resources import Silent
+from stepladder.runs.launch import check as check_devices
 from stepladder.runs.leaks import look
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import Prepared
@@ -68,8 +69,10 @@ def rehearsed(prepared: Prepared, around: Circumstances) -> list[Finding]:
     stored = around.store.find("fits", prepared.fit_form.key)
     if stored is not None:
         return found + [Finding(**told) for told in stored.facts.get("gate", ())]
+    resources = around.resources(Silent(), keeps=False)
+    check_devices(prepared, resources.devices)
     if getattr(method, "rehearses", False):
-        resources = replace(around.resources(Silent(), keeps=False), rehearsal=True, findings=found)
+        resources = replace(resources, devices=resources.devices.alone, rehearsal=True, findings=found)
         method.fit(prepared.data.training, resources, prepared.experiment.seed)
     return found
 

@@ -6,7 +6,7 @@ Knows the chain of the three stages; what each does stands in `stages`, where it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from stepladder.gate import Gate
 from stepladder.methods.method import Method
 from stepladder.records import Probe
 from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
-from stepladder.runs import stages
+from stepladder.runs import launch, stages
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.leaks import look
 from stepladder.runs.stages import Prepared
@@ -47,7 +47,7 @@ class Circumstances:
         """For a stage; without `keeps` nothing is written."""
         return Resources(
             shared=self.store.shared() if keeps else None,
-            devices=Devices(self.compute.accelerator, self.compute.devices, self.compute.nodes),
+            devices=Devices(**{each.name: getattr(self.compute, each.name) for each in fields(Devices)}),
             micro_batch=self.compute.micro_batch,
             gate=self.gate,
             models=self.models,
@@ -180,8 +180,12 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     resources = around.resources(tracker)
     resources.pass_gate(look(prepared, around.gate))
     method: Method = prepared.method.object
-    fit = around.store.take("fits", prepared.fit_form, lambda folder: stages.fit(prepared, folder, resources))
-    ready = not fit.reused
+    if around.store.find("fits", prepared.fit_form.key) is None:
+        launch.check(prepared, resources.devices)
+    fit = around.store.take(
+        "fits", prepared.fit_form, lambda folder: launch.fit(prepared, folder, resources, around.trust)
+    )
+    ready = not fit.reused and not launch.over_several(prepared, resources.devices)
 
     def ask(probe: Probe, folder: Path) -> dict[str, Any]:
         nonlocal ready

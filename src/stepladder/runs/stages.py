@@ -201,19 +201,25 @@ def _decodable(decoding: Decoding, task: Task) -> None:
         )
 
 
-def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any]:
-    """Fit the method and save it under `folder`/artefact. Returns the facts of the fit."""
+def begin(prepared: Prepared, folder: Path, resources: Resources) -> None:
+    """Write what a fit is made from, and the task that it is made for."""
     _record(prepared, folder, resources, weights=getattr(prepared.method.object, "tunes", False))
     write_text(folder / "task.json", json.dumps(task_content(prepared.data.task), indent=1, ensure_ascii=False))
+
+
+def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any]:
+    """Fit the method and save it under `folder`/artefact. Returns the facts of the fit. Of several processes that fit
+    it together the first saves."""
     method: Method = prepared.method.object
     resources = replace(resources, folder=folder, facts={}, findings=[], judge=partial(_judged, prepared))
     started = time.perf_counter()
     with peak() as memory:
         method.fit(prepared.data.training, resources, prepared.experiment.seed)
-    artefact = folder / "artefact"
-    _empty(artefact)
-    method.save(artefact)
-    discard(folder / "checkpoints")
+    if resources.leads:
+        artefact = folder / "artefact"
+        _empty(artefact)
+        method.save(artefact)
+        discard(folder / "checkpoints")
     most = {f"training_{name}": value for name, value in memory.items()}
     gate = {"gate": [found.as_dict() for found in resources.findings]} if resources.findings else {}
     return {**resources.facts, **most, "seconds": round(time.perf_counter() - started, 3), **gate}

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from stepladder.tuning import sealed
+from stepladder.tuning.ranks import Ranks
+from stepladder.tuning.sharding import whole
 
 
 class Best:
@@ -18,23 +20,28 @@ class Best:
     Earlier files stay: a checkpoint may belong to them.
     """
 
-    def __init__(self, module: nn.Module, folder: Path | None) -> None:
-        self.trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        self.folder = folder
+    def __init__(self, module: nn.Module, folder: Path | None, ranks: Ranks | None = None) -> None:
+        self.look_at(module)
+        self.folder, self.ranks = folder, ranks or Ranks()
         self.path: Path | None = None
         self.memory: dict[str, Tensor] = {}
         self.step, self.loss, self.worse = 0, math.inf, 0
+
+    def look_at(self, module: nn.Module) -> None:
+        """What is trained is now what asks for gradients in `module`."""
+        self.trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
 
     def offer(self, step: int, loss: float) -> None:
         """Keep the weights of `step` when its loss is the lowest; else count one more `worse` validation."""
         if not loss < self.loss:
             self.worse += 1
             return
-        weights = {name: p.detach().to("cpu", copy=True).contiguous() for name, p in self.trained.items()}
+        weights = {name: whole(p.detach()).to("cpu", copy=True).contiguous() for name, p in self.trained.items()}
         if self.folder is None:
             self.memory = weights
         else:
-            self.path = sealed.seal(self.folder, f"best-{step:09}", weights)
+            made = sealed.seal(self.folder, f"best-{step:09}", weights).name if self.ranks.leads else ""
+            self.path = self.folder / self.ranks.told(made)
         self.step, self.loss, self.worse = step, loss, 0
 
     def restore(self) -> None:

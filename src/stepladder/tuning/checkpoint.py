@@ -26,6 +26,8 @@ from stepladder.tuning import sealed
 from stepladder.tuning.best import Best
 from stepladder.tuning.curves import Curves
 from stepladder.tuning.randomness import put_back, states
+from stepladder.tuning.ranks import Ranks
+from stepladder.tuning.sharding import cut_like, whole
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
 
@@ -72,7 +74,8 @@ class Checkpoints:
             self._tidy()
         began = time.perf_counter()
         passed = began - self._written
-        if passed < TIMES_APART * self._took or not (validated or passed >= SECONDS_APART):
+        due = passed >= TIMES_APART * self._took and (validated or passed >= SECONDS_APART)
+        if not self.ranks.most(due and self.ranks.leads):
             return
         state = optimizer.state_dict()["state"]
         if not all(isinstance(v, Tensor | float | int | None) for kept in state.values() for v in kept.values()):
@@ -83,32 +86,51 @@ class Checkpoints:
         file = best.path.name if best.path else None
         standing = Standing(step, facts, curves.text, best.step, best.loss, file, best.worse)
         numbers = {i: {k: v for k, v in kept.items() if not isinstance(v, Tensor)} for i, kept in state.items()}
-        told = {"of": self.of, "standing": asdict(standing), "numbers": numbers}
-        path = sealed.seal(self.folder, f"step-{step:09}", self._tensors(state), told)
-        self._kept = [(path, file), *self._kept][:KEPT]
+        told = {"of": self.of, "standing": asdict(standing), "numbers": numbers, "ranks": self.ranks.count}
+        tensors, stem = self._tensors(state), f"step-{step:09}"
+        made = sealed.seal(self.folder, stem, tensors, told).name if self.ranks.leads else ""
+        self._kept = [(self.folder / self.ranks.told(made), file), *self._kept][:KEPT]
         self._tidy()
         self._written = time.perf_counter()
         self._took = self._written - began
 
     def _tensors(self, state: Mapping[int, Mapping[str, Any]]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {f"weights.{name}": parameter for name, parameter in self.best.trained.items()}
+        found = {f"weights.{name}": whole(parameter.detach()) for name, parameter in self.best.trained.items()}
         for i, kept in state.items():
-            found |= {f"optimizer.{i}.{name}": value for name, value in kept.items() if isinstance(value, Tensor)}
-        return found | {f"generator.{name}": drawn for name, drawn in states(_device(self.best)).items()}
+            found |= {f"optimizer.{i}.{name}": whole(v) for name, v in kept.items() if isinstance(v, Tensor)}
+        for name, drawn in states(_device(self.best)).items():
+            found |= {f"{_of(rank)}{name}": each for rank, each in enumerate(self.ranks.gathered(drawn))}
+        return found
+
+    @property
+    def ranks(self) -> Ranks:
+        return self.best.ranks
 
     def standing(self) -> Standing | None:
-        """Where the newest checkpoint stands that is whole and belongs to this training; others are told and go."""
-        found = None
-        for path in sorted(self.folder.glob(f"step-*{sealed.KIND}"), reverse=True) if self.folder else ():
-            fault, found = self._looked_at(path)
-            if found is not None:
-                self._kept = [(path, found.best_file)]
-                self.best.path = path.with_name(found.best_file) if found.best_file else None
-                break
-            self.note(f"the checkpoint {path.name[:14]} is not used: {fault}")
+        """Where the newest checkpoint stands that is whole and belongs to this training; others are told and go. Rank 0
+        looks, and tells the others."""
+        newest = self._found() if self.ranks.leads else None
+        found: Standing | None = None
+        for name, told in self.ranks.told([(newest[0].name, asdict(newest[1]))] if newest else []):
+            assert self.folder is not None
+            found = Standing(**told)
+            self._kept = [(self.folder / name, found.best_file)]
+            self.best.path = self.folder / found.best_file if found.best_file else None
         if self.folder is not None and self.folder.exists():
             self._tidy()
         return found
+
+    def _found(self) -> tuple[Path, Standing] | None:
+        for path in sorted(self.folder.glob(f"step-*{sealed.KIND}"), reverse=True) if self.folder else ():
+            fault, standing = self._looked_at(path)
+            if standing is not None:
+                before = sealed.told(path).get("ranks", 1)
+                if before != self.ranks.count:
+                    told = f"this fit was begun on {before} devices, not {self.ranks.count}, and goes on"
+                    self.note(f"{told}: in the same order, with figures that are the same up to rounding")
+                return path, standing
+            self.note(f"the checkpoint {path.name[:14]} is not used: {fault}")
+        return None
 
     def _looked_at(self, path: Path) -> tuple[str, Standing | None]:
         if not sealed.is_whole(path):
@@ -126,25 +148,36 @@ class Checkpoints:
         path = self._kept[0][0]
         tensors, numbers = sealed.tensors(path), sealed.told(path)["numbers"]
         state: dict[int, dict[str, Any]] = {int(i): dict(kept) for i, kept in numbers.items()}
+        parameters = list(self.best.trained.values())
         for name, tensor in tensors.items():
             kind, _, rest = name.partition(".")
             if kind == "optimizer":
-                state[int(rest.partition(".")[0])][rest.partition(".")[2]] = tensor
+                place, _, what = rest.partition(".")
+                state[int(place)][what] = cut_like(tensor, parameters[int(place)])
         with torch.no_grad():
             for name, parameter in self.best.trained.items():
-                parameter.copy_(tensors[f"weights.{name}"])
+                parameter.copy_(cut_like(tensors[f"weights.{name}"], parameter))
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        drawn = {n.removeprefix("generator."): t for n, t in tensors.items() if n.startswith("generator.")}
-        put_back(drawn, _device(self.best))
+        own = _of(self.ranks.rank)
+        drawn = {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
+        if drawn:
+            put_back(drawn, _device(self.best))
 
     def _tidy(self) -> None:
         """Nothing stays in the folder that nothing kept belongs to."""
         assert self.folder is not None
+        if not self.ranks.leads:
+            return
         wanted = {path.name for path, _ in self._kept} | {best for _, best in self._kept}
         wanted |= {self.best.path.name} if self.best.path else set()
         for path in self.folder.glob(f"*{sealed.KIND}"):
             if path.name not in wanted:
                 path.unlink(missing_ok=True)
+
+
+def _of(rank: int) -> str:
+    """What the names of a rank's generators begin with."""
+    return f"generator.{rank}." if rank else "generator."
 
 
 def _device(best: Best) -> torch.device:

@@ -17,7 +17,7 @@ class Curves:
     def __init__(self, resources: Resources, before: str = "") -> None:
         """`before` are the lines of an earlier attempt that this one goes on from; what else it wrote goes."""
         self.tracker, self.facts = resources.tracker, resources.facts
-        self.path: Path | None = resources.folder / "metrics.jsonl" if resources.folder else None
+        self.path: Path | None = resources.folder / "metrics.jsonl" if resources.folder and resources.leads else None
         self._lines = [before]
         if self.path:
             write_text(self.path, before)
@@ -50,9 +50,9 @@ class Curves:
         self.tracker.log(values, step)
 
     def _line(self, step: int, values: dict[str, Any]) -> None:
+        self._lines.append(json.dumps({"step": step, **values}) + "\n")
         if self.path is None:
             return
-        self._lines.append(json.dumps({"step": step, **values}) + "\n")
         try:
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(self._lines[-1])

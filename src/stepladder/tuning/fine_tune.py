@@ -37,6 +37,18 @@ class FineTune:
     def reads(self) -> frozenset[str]:
         return frozenset({"train", "validation", "seed"} | {"objective"} & {self.training.validate_with})
 
+    def check_devices(self, devices: Devices) -> None:
+        """Raises ConfigError for what several devices can not do together."""
+        faults = []
+        if devices.count > 1 and isinstance(self._adapter, adapters.QLora):
+            what = "a base in four bits is trained on one device"
+            faults.append(Fault("adapter", what, "say compute.devices=1 compute.nodes=1, or adapter=lora"))
+        if devices.count > 1 and devices.strategy == "fsdp" and self.training.validate_with == "objective":
+            what = "a model that lies in pieces answers no questions"
+            faults.append(Fault("training.validate_with", what, "say training.validate_with=loss, or compute=ddp"))
+        if faults:
+            raise ConfigError(faults)
+
     def tune(
         self,
         model: LanguageModel,
@@ -55,10 +67,8 @@ class FineTune:
         from stepladder.tuning.lightning_module import train
         from stepladder.tuning.randomness import own_randomness
 
-        if resources.devices != Devices(resources.devices.accelerator):
-            raise ConfigError(
-                Fault("compute.devices", "tuning runs on one device", "set compute.devices=1 compute.nodes=1")
-            )
+        self.check_devices(resources.devices)
+        _check_company(resources.devices)
         if not rows:
             raise DataError(
                 "There is no training row to learn from", "dataset.train", "give training rows, or tuning=frozen"
@@ -85,6 +95,16 @@ class FineTune:
 
     def load(self, folder: Path, model: LanguageModel, resources: Resources) -> LanguageModel:
         return adapters.load(folder, model, self._adapter)
+
+
+def _check_company(devices: Devices) -> None:
+    if devices.count == 1:
+        return
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        what = "this process is alone: a command over several devices starts one for each"
+        raise ConfigError(Fault("compute.devices", what, "tune on one device, or by the command"))
 
 
 def _check_lengths(window: int, rows: Sequence[TrainingRow]) -> None:

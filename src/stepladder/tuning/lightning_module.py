@@ -1,28 +1,23 @@
 """The one training loop, run by Lightning. Knows batches, losses and steps; knows no text and no adapter.
 
 A Lightning batch is one whole step: an effective batch in as many micro-batches as the machine needs. The loss is the
-mean over the answers' tokens of the whole effective batch, so that how it is cut changes nothing.
+mean over the answers' tokens of the whole effective batch, so that how it is cut changes nothing; nor how it is dealt
+out over devices (`Ranks`): each adds what its rows give.
 """
 
 from __future__ import annotations
 
 import math
-import signal
-import tempfile
-import threading
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.plugins.environments import LightningEnvironment
-from pytorch_lightning.utilities.exceptions import SIGTERMException
-from torch import Tensor
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 
@@ -37,6 +32,10 @@ from stepladder.tuning.curves import Curves
 from stepladder.tuning.gate import look
 from stepladder.tuning.memory import Fitting
 from stepladder.tuning.progress import TrainingProgress
+from stepladder.tuning.randomness import draw_apart
+from stepladder.tuning.ranks import Ranks
+from stepladder.tuning.sharding import shard
+from stepladder.tuning.trainer import interruptible, quiet, trainer
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
 from stepladder.tuning.weights import AtRest
@@ -50,6 +49,17 @@ TOKENS_ELSEWHERE = 16384
 def answer_loss(model: LanguageModel, batch: Batch) -> Tensor:
     """The sum over the answers' tokens of their cross-entropy (natural), in float32."""
     return model.answer_losses(batch.ids, batch.mask, batch.answer).sum()
+
+
+class AnswerLoss(nn.Module):
+    """`answer_loss` as a module, by whose forward weights that lie in pieces are whole while it computes."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model, self.network = model, model.module
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        return answer_loss(self.model, Batch(*batch))
 
 
 class AnswerTuning(LightningModule):  # type: ignore[misc]
@@ -70,13 +80,20 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.network = model, model.module
+        self.model, self.network, self.answer_loss = model, model.module, AnswerLoss(model)
+        self.ranks: Ranks = fitting.ranks
+        self.whole_again: Callable[[], None] | None = None
         self.training_config, self.peak, self.total = training, peak, steps.total
         self.validation, self.validated = validation, training.validated(len(steps.rows))
         self.checkpoints, self.best, self.curves = checkpoints, checkpoints.best, curves
         self.fitting, self.resources, self.at_rest = fitting, resources, at_rest
         self.step, self.loss, self.interrupted = 0, math.nan, False
         self.validation_loss: float | None = None
+
+    def configure_model(self) -> None:
+        if self.ranks.sharded and self.whole_again is None:
+            self.whole_again = shard(self.answer_loss, self.network, self.device_mesh["data_parallel"])
+            self.best.look_at(self.network)
 
     def configure_optimizers(self) -> Optimizer:
         groups = [{"params": list(self.best.trained.values()), "weight_decay": self.training_config.weight_decay}]
@@ -89,11 +106,16 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.resources.facts |= standing.facts
         self.fitting.go_on()
         self.best.step, self.best.loss, self.best.worse = standing.best_step, standing.best_loss, standing.worse
-        stop, told = False, self.resources.on_validation
-        if told is not None:
-            for step, values in self.curves.validations():
-                stop = told(step, values)
+        stop = False
+        for step, values in self.curves.validations():
+            stop = self._is_to_stop(step, values)
         return stop or self._patience_is_over
+
+    def _is_to_stop(self, step: int, values: Mapping[str, float]) -> bool:
+        """What who watches says, who stands beside rank 0."""
+        told = self.resources.on_validation
+        stop = told is not None and self.ranks.leads and bool(told(step, values))
+        return bool(self.ranks.most(stop))
 
     @property
     def _patience_is_over(self) -> bool:
@@ -115,14 +137,15 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             optimizer.zero_grad()
             loss = torch.zeros((), device=self.device)
             for batch in batches:
-                part = answer_loss(self.model, batch) / step.answer_tokens
+                part = self.answer_loss(*batch) / step.answer_tokens
                 self._check_reached(part)
                 self.manual_backward(part)
                 loss += part.detach()
             return loss.item()
 
-        self.step, self.loss = step.number, self.fitting(step.rows, learn)
+        self.step, self.loss = step.number, self.ranks.total(self.fitting(step.rows, learn))
         self._check_finite()
+        self.ranks.sum_gradients(self.best.trained.values())
         if self.training_config.max_grad_norm is not None:
             clip_grad_norm_(self.best.trained.values(), self.training_config.max_grad_norm)
         rate = self.training_config.rate(step.number, self.total, self.peak)
@@ -139,17 +162,17 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             facts, curves = self.resources.facts, self.curves
             self.checkpoints.offer(self.step, optimizer.optimizer, facts, curves, validated=due)
         if due:
-            told = self.resources.on_validation
-            tokens = self.resources.facts["training_tokens"]
-            stop = told is not None and told(self.step, {**values, "training_tokens": tokens})
+            stop = self._is_to_stop(self.step, {**values, "training_tokens": self.resources.facts["training_tokens"]})
             self.trainer.should_stop = stop or self._patience_is_over
 
     def _validate(self) -> dict[str, float]:
         began = time.perf_counter()
+        self.ranks.check_alike(self.best.trained.values())
         self.network.eval()
         with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
-            total = self.fitting(self.validation, lambda parts: sum(answer_loss(self.model, b).item() for b in parts))
+            own = self.fitting(self.validation, lambda parts: sum(self.answer_loss(*b).item() for b in parts))
         self.network.train()
+        total = self.ranks.total(own)
         found = self._objective()
         self.validation_loss = total / sum(len(row.answer_ids) for row in self.validation)
         values = {"validation_loss": self.validation_loss, **found}
@@ -163,8 +186,11 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         """The main suite's figures where weights are chosen by them, the one that decides first."""
         if self.training_config.validate_with == "loss" or self.resources.objective is None:
             return {}
-        with self.at_rest():
-            return self.resources.objective(self.model)
+        found: Mapping[str, float] = {}
+        if self.ranks.leads:
+            with self.at_rest():
+                found = self.resources.objective(self.model)
+        return self.ranks.told(found)
 
     def _check_reached(self, loss: Tensor) -> None:
         if not loss.requires_grad:
@@ -197,14 +223,18 @@ def train(
 
     Raises ConfigError before the first step for what does not pass the gate.
     """
-    device = next(model.module.parameters()).device
+    ranks = Ranks.of(resources.devices)
+    device = ranks.device or next(model.module.parameters()).device
     room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
     resources.pass_gate(look(model, rows, room, resources.gate, computed(training.precision, device)))
     if resources.rehearsal:
         return
     folder = resources.folder / "checkpoints" if resources.folder else None
     of = made_of(model.module, rows, validation, replace(training, learning_rate=peak), seed)
-    checkpoints = Checkpoints(folder, of, Best(model.module, folder), resources.progress.note)
+    if ranks.told(of) != of:
+        raise RuntimeError("the devices do not begin with the same rows, weights and settings")
+    draw_apart(ranks.rank, seed)
+    checkpoints = Checkpoints(folder, of, Best(model.module, folder, ranks), resources.progress.note)
     standing = checkpoints.standing()
     steps = Steps(rows, training, seed, standing.step if standing else 0)
     module = AnswerTuning(
@@ -213,7 +243,7 @@ def train(
         peak,
         steps,
         validation,
-        Fitting(room, device, resources),
+        Fitting(room, device, resources, ranks),
         checkpoints,
         Curves(resources, standing.curves if standing else ""),
         resources,
@@ -222,67 +252,10 @@ def train(
     over = standing is not None and module.go_on(standing)
     model.module.train()
     if len(steps) and not over:
-        with _quiet(), _interruptible(module):
-            _trainer(device, training, TrainingProgress(resources, steps.total)).fit(module, steps)
-    checkpoints.best.restore()
-
-
-def _trainer(device: torch.device, training: Training, progress: TrainingProgress) -> Trainer:
-    return Trainer(
-        accelerator=device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision="bf16-mixed" if computed(training.precision, device) == torch.bfloat16 else "32-true",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=tempfile.gettempdir(),
-        callbacks=[progress],
-        # Without this, variables of a cluster or of torchrun would make Lightning wait for other processes.
-        plugins=[LightningEnvironment()],
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning tells nothing of its own."""
-    import logging
-
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def _interruptible(module: AnswerTuning) -> Iterator[None]:
-    """Ctrl-C and SIGTERM come out as KeyboardInterrupt: of the one Lightning makes `sys.exit(1)` and stops listening to
-    the signal, of the other an exit without a fault.
-
-    What a library swallows on its way is raised again before the next step.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGINT)
-
-    def interrupted(*_: Any) -> None:
-        module.interrupted = True
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield
-    except SystemExit as error:
-        if not isinstance(error, SIGTERMException) and not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        raise KeyboardInterrupt from None
-    finally:
-        signal.signal(signal.SIGINT, handler)
+        with quiet(), interruptible(module):
+            trainer(device, resources.devices, training, TrainingProgress(resources, steps.total)).fit(module, steps)
+    if module.whole_again is not None:
+        module.whole_again()
+        checkpoints.best.look_at(model.module)
+    if ranks.leads:
+        checkpoints.best.restore()

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 
-from stepladder.errors import ModelError
+from stepladder.errors import ModelError, RankError
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, collate, split
+from stepladder.tuning.ranks import Ranks
 from stepladder.tuning.tuning import TrainingRow
 
 T = TypeVar("T")
+
+TOO_LARGE = "shorten the prompts (retrieval.k, demonstrations.k), or take a smaller model or adapter"
 
 SAID = ("out of memory", "can't allocate memory", "not enough memory")
 """What torch says of it in errors of no kind of their own."""
@@ -31,28 +34,46 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @dataclass
 class Fitting:
-    """Cuts rows into micro-batches of a `room` that fits, for `resources` to be told when it has to be smaller."""
+    """Cuts this rank's share of rows into micro-batches of a `room` that fits, for `resources` to be told when it has
+    to be smaller. Each of several ranks finds that out for itself, and afterwards all have the smallest room."""
 
     room: Room
     device: torch.device
     resources: Resources
+    ranks: Ranks = field(default_factory=Ranks)
 
     def __call__(self, rows: Sequence[TrainingRow], work: Callable[[list[Batch]], T]) -> T:
         """What `work` gives of the rows' micro-batches. It is begun again, from the same place of the generators, with
         half as many rows at once as often as memory runs out. Raises ModelError where one row alone is too much."""
-        drawn = self._generators()
+        drawn, own = self._generators(), self.ranks.share(rows)
         while True:
-            parts = list(split(rows, self.room))
+            parts = list(split(own, self.room))
             try:
-                return work([self._batch(part) for part in parts])
+                found = work([*map(self._batch, parts), *self._spare(rows, len(parts))])
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._halve(parts, error)
+            else:
+                self._agree()
+                return found
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             self._put_back(drawn)
+
+    def _spare(self, rows: Sequence[TrainingRow], parts: int) -> list[Batch]:
+        """Micro-batches of which nothing is learnt: where weights lie in pieces, all ranks pass as often."""
+        if not self.ranks.sharded:
+            return []
+        batch = self._batch(rows[:1])
+        return [batch._replace(answer=torch.zeros_like(batch.answer))] * (self.ranks.most(parts) - parts)
+
+    def _agree(self) -> None:
+        rows = self.room.rows
+        smallest = Room(self.ranks.least(self.room.tokens), rows and self.ranks.least(rows))
+        if smallest != self.room:
+            self._take(smallest)
 
     def go_on(self) -> None:
         """With the room that an earlier attempt was left with, which its facts tell."""
@@ -61,14 +82,20 @@ class Fitting:
             self.room = Room(facts.get("tokens_at_once", self.room.tokens), facts.get("rows_at_once"))
 
     def _halve(self, parts: Sequence[Sequence[TrainingRow]], error: BaseException) -> None:
+        if self.ranks.sharded:  # all are in the middle of one pass, which none of them can begin again
+            rows = max(map(len, parts))
+            raise RankError(f"A device's memory is too small for {rows} rows at once", "compute", TOO_LARGE, rows)
         room = self.room.halved(parts)
         if room is None:
             longest = max(part[0].length for part in parts)
             raise ModelError(
                 f"The machine's memory is too small for one row at once, of {longest} tokens",
                 "compute",
-                "shorten the prompts (retrieval.k, demonstrations.k), or take a smaller model or adapter",
+                TOO_LARGE,
             ) from error
+        self._take(room)
+
+    def _take(self, room: Room) -> None:
         self.room = room
         what = {"tokens_at_once": room.tokens} if room.rows is None else {"rows_at_once": room.rows}
         self.resources.facts |= what

@@ -25,6 +25,12 @@ def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
         put_back(before, device)
 
 
+def draw_apart(rank: int, seed: int) -> None:
+    """Of processes that train together, each drops something else; the first draws as one alone does."""
+    if rank:
+        torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
+
+
 def states(device: torch.device) -> dict[str, Tensor]:
     """Where all generators stand, as tensors."""
     version, inner, gauss = random.getstate()

@@ -19,7 +19,7 @@ from typing import Any
 
 from stepladder.config.present import as_experiment
 from stepladder.config.settle import settled
-from stepladder.errors import StepladderError, UserError
+from stepladder.errors import ConfigError, Fault, StepladderError, UserError
 from stepladder.files import read_json, write_text
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.run import Circumstances, Run, run_prepared
@@ -70,6 +70,9 @@ def search(planned: SweepPlan, words: Sequence[str], around: Circumstances) -> F
 
 
 def _searched(planned: SweepPlan, words: Sequence[str], around: Circumstances) -> Found:
+    if planned.settings.workers > 1 and around.compute.nodes > 1 and around.compute.slurm is None:
+        what = "several workers can not share the nodes that one command was started on"
+        raise ConfigError(Fault("sweep.workers", what, "say sweep.workers=1, or compute=slurm"))
     folder = around.store.study(planned.study)
     study = Study(planned, folder)
     before = study.trials()

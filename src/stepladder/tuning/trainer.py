@@ -1,0 +1,103 @@
+"""Lightning's trainer as this house runs it: quiet, interruptible, on one device or on several. Knows no loss."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from stepladder.precision import computed
+from stepladder.resources import Devices
+from stepladder.tuning.progress import TrainingProgress
+from stepladder.tuning.training import Training
+
+
+class Replicas(DDPStrategy):  # type: ignore[misc]
+    """All of the model in each process; the loop sums gradients once a step.
+
+    torch's own wrapper sums them in each backward pass. That can not be begun again where memory ran out, waits for
+    ever where one process has more micro-batches than another, and means over processes, not over tokens.
+    """
+
+    def configure_ddp(self) -> None:
+        return
+
+
+class Interruptible(Protocol):
+    interrupted: bool
+
+
+def trainer(device: torch.device, devices: Devices, training: Training, progress: TrainingProgress) -> Trainer:
+    """For one pass over the steps of a training on `device`, which is one of `devices`."""
+    where: dict[str, Any] = {"devices": [device.index or 0] if device.type == "cuda" else 1}
+    if devices.count > 1:
+        sharded = ModelParallelStrategy(data_parallel_size=devices.count, tensor_parallel_size=1)
+        where = {"devices": devices.devices, "num_nodes": devices.nodes}
+        where["strategy"] = sharded if devices.strategy == "fsdp" else Replicas()
+    return Trainer(
+        **where,
+        accelerator=device.type,
+        precision="bf16-mixed" if computed(training.precision, device) == torch.bfloat16 else "32-true",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tempfile.gettempdir(),
+        callbacks=[progress],
+        # Without this, variables of a cluster or of torchrun would make Lightning wait for other processes.
+        plugins=[LightningEnvironment()],
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning tells nothing of its own."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def interruptible(module: Interruptible) -> Iterator[None]:
+    """Ctrl-C and SIGTERM come out as KeyboardInterrupt: of the one Lightning makes `sys.exit(1)` and stops listening to
+    the signal, of the other an exit without a fault.
+
+    What a library swallows on its way is raised again before the next step.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupted(*_: Any) -> None:
+        module.interrupted = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error, SIGTERMException) and not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
