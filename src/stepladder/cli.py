@@ -6,7 +6,9 @@ it, so that help and faults come at once.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,7 @@ from stepladder import stored
 from stepladder.command_line import FLAGS, OF_VERB, Asked, taken_apart
 from stepladder.errors import StepladderError, UserError, VerificationError
 from stepladder.huge_pages import begin_again
+from stepladder.masking import mask, mask_arguments, mask_tracebacks, meet
 from stepladder.runs.places import over, place
 
 if TYPE_CHECKING:
@@ -59,6 +62,9 @@ Exit codes: 0 done, 2 something you can mend, 3 a check that failed, 1 a bug, 13
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    meet(words)
+    if arguments is None:
+        mask_tracebacks()
     if not words or words[0] in ("-h", "--help", "help") or "--help" in words or "-h" in words:
         print(HELP)
         return 0
@@ -74,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = VERBS[asked.verb](asked)
         if asked.as_json:
             print(json.dumps(told, ensure_ascii=False))
+        sys.stdout.flush()
         return 0
     except VerificationError as error:
         if "--json" in words and error.told is not None:
@@ -85,18 +92,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; what is finished is kept, and the same command makes the rest", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        _let_go_of_stdout()
         return 0
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        where = str(error.filename or "")
+        _let_go_of_stdout()
+        full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        where = str(error.filename or ("stdout" if full else ""))  # all else that writes says what it writes
         return _fail(UserError(f"{error.strerror}", where, "check the path, its permissions and the space left"), 2)
     finally:
         over()
 
 
+def _let_go_of_stdout() -> None:
+    """What stdout does not take goes nowhere, so that Python has no more to say of it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(error: Exception, code: int) -> int:
-    print(f"stepladder: {error}", file=sys.stderr)
+    print(f"stepladder: {mask(str(error))}", file=sys.stderr)
     return code
 
 
@@ -110,7 +128,7 @@ def _composed(asked: Asked) -> tuple[Composed, dict[str, Any]]:
 
 def _notice(notices: Sequence[str]) -> None:
     for notice in notices:
-        print(f"note: {notice}", file=sys.stderr)
+        print(f"note: {mask(notice)}", file=sys.stderr)
 
 
 def _around(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> Circumstances:
@@ -133,12 +151,12 @@ def _around(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> Circ
 
 def show(asked: Asked) -> dict[str, Any]:
     from stepladder.config.compose import expanded
-    from stepladder.config.present import as_experiment
+    from stepladder.config.present import as_experiment, presentable
     from stepladder.config.settle import validate
 
     composed, config = _composed(asked)
     validate(config, asked.trust, heavy=asked.keys)
-    told: dict[str, Any] = {"config": expanded(config), "choices": dict(composed.choices)}
+    told: dict[str, Any] = {"config": expanded(presentable(config)), "choices": dict(composed.choices)}
     if not asked.as_json:
         print(as_experiment(config, composed.choices), end="")
     if asked.keys:
@@ -225,8 +243,6 @@ def compare(asked: Asked) -> dict[str, Any]:
 
 def _command(asked: Asked) -> str:
     """The command line, to be said again; secrets masked."""
-    from stepladder.runs.masking import mask_arguments
-
     own = ["--config-dir", str(asked.config_dir)] if asked.config_dir else []
     trusted = [word for prefix in asked.trust for word in ("--trust", prefix)]
     words = ["stepladder", asked.verb, *asked.words, *own, *trusted, "--outputs", str(asked.outputs)]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from filelock import FileLock
+
+from stepladder.errors import UserError
 
 T = TypeVar("T")
 
@@ -22,19 +26,44 @@ UNFINISHED = ".unfinished-"
 def write_text(path: Path, text: str) -> None:
     """Write beside `path`, then put it in its place: a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=UNFINISHED, delete=False, encoding="utf-8") as stream:
-        beside = Path(stream.name)
-        try:
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
+    beside = Path(name)
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as stream:  # closing it writes the rest, or fails
             stream.write(text)
-            stream.flush()
-            beside.chmod(0o666 & ~_umask())
-            beside.replace(path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        except BaseException:
-            beside.unlink(missing_ok=True)
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """What writes there and can not is to say where; what says so without the system's number is an I/O error."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
             raise
+        what = error.strerror or f"It can not be written: {error}"
+        raise OSError(error.errno or errno.EIO, what, str(path)) from error
+
+
+def within(folder: Path, name: str) -> Path:
+    """The file of that name in a folder. Raises UserError where the name leads out of it."""
+    if "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise UserError(f"'{name}' leads out of its folder", str(folder), "name a file that lies in it")
+    return folder / name
+
+
+def belongs(file: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder, links followed; those in a hub's cache lead to blobs beside its snapshots."""
+    home = folder.parent.parent if folder.parent.name == "snapshots" else folder
+    return file.resolve().is_relative_to(home.resolve())
 
 
 def settle(path: Path) -> None:
@@ -107,7 +136,11 @@ def kept(
                 with tempfile.TemporaryDirectory(dir=shared) as work:
                     whole = Path(work) / "whole"
                     whole.mkdir()
-                    save(made, whole)
+                    with written(folder):
+                        save(made, whole)
                     whole.replace(folder)
                 return made
-    return load(folder)
+    try:
+        return load(folder)
+    except (ValueError, KeyError, EOFError) as error:
+        raise UserError(f"What was kept is broken: {error}", str(folder), "delete it; it is made anew") from error

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from stepladder.masking import mask
+
 T = TypeVar("T")
 
 
@@ -41,4 +43,4 @@ class Terminal:
                 bar.advance(task)
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(mask(text), file=sys.stderr, flush=True)

@@ -65,7 +65,7 @@ def test_a_fault_is_told_again_each_time(tmp_path):
 )
 def test_what_may_change_under_its_name_is_never_remembered(monkeypatch, tmp_path, name, arguments):
     monkeypatch.setenv("STEPLADDER_CACHE", str(tmp_path))
-    remember(name, arguments, {"is": name}, {"is": name})
+    remember(name, arguments, (), {"is": name}, {"is": name})
     assert not list(tmp_path.rglob("*.json"))
 
 
@@ -74,7 +74,7 @@ def test_another_version_is_another_node(monkeypatch, tmp_path):
 
     monkeypatch.setenv("STEPLADDER_CACHE", str(tmp_path))
     monkeypatch.setattr(remembered, "is_light", lambda name: False)
-    remember("peft.LoraConfig", {"r": 1}, "short", "full")
+    remember("peft.LoraConfig", {"r": 1}, (), "short", "full")
     assert recalled("peft.LoraConfig", {"r": 1}).short == "short"
     assert recalled("peft.LoraConfig", {"r": True}) is None
     monkeypatch.setattr(remembered, "version", lambda package: "99")

@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+
+def kinds(annotation: Any) -> tuple[str, ...]:
+    """The dotted names of the classes that `Annotated[Any, NAME, ...]` asks for; none for every other annotation."""
+    notes = annotation.__metadata__ if get_origin(annotation) is Annotated else ()
+    return tuple(note for note in notes if isinstance(note, str))
+
+
+def lineage(target: type) -> tuple[str, ...]:
+    """The dotted names of a class and of all that it is made from."""
+    return tuple(f"{base.__module__}.{base.__qualname__}" for base in target.__mro__)
 
 
 def fits(value: object, annotation: Any) -> bool:
     """True where it fits, and where the annotation says nothing that can be judged."""
+    if kinds(annotation):
+        return not isinstance(value, str | int | float | list | Mapping)
     origin = get_origin(annotation)
     if annotation is Any or annotation is object:
         return True
@@ -53,6 +66,8 @@ def spoken(annotation: Any) -> str:
     """The annotation as a person would read it."""
     if annotation is type(None):
         return "null"
+    if kinds(annotation):
+        return " | ".join(name.rpartition(".")[2] for name in kinds(annotation))
     if get_origin(annotation) is Literal:
         return " | ".join(str(a) for a in get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):
@@ -67,6 +82,8 @@ def is_kind(target: type, hint: Any) -> bool:
     """
     if hint is Any:
         return True
+    if kinds(hint):
+        return not set(kinds(hint)).isdisjoint(lineage(target))
     if get_origin(hint) in (Union, types.UnionType):
         return any(is_kind(target, choice) for choice in get_args(hint))
     kind = get_origin(hint) or hint

@@ -9,12 +9,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from stepladder.config.annotations import fits, inner, is_kind, spoken
+from stepladder.config.annotations import fits, inner, is_kind, kinds, spoken
 from stepladder.config.compose import reference
 from stepladder.config.remembered import Known, recalled
-from stepladder.config.targets import is_light, resolve, stands_under
+from stepladder.config.targets import resolve, stands_under
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
 MISSING = "???"
@@ -47,12 +47,13 @@ def build(
 ) -> dict[str, Component]:
     """Build every node; a reference to a node becomes that node's component.
 
-    `wanted` gives, as an annotation, what a node must be; what stands below it must be what its constructor's
-    annotations ask for. Both are judged by the class, before anything of it is called. Nodes named in `light` are left
-    unbuilt where looking their target up would import a heavy package, unless another node refers to them.
+    `wanted` gives, as an annotation, what a node must be (None: anything that is trusted); what stands below it must be
+    what its constructor's annotations ask for, and where they ask for nothing no target may stand. All is judged by the
+    class, before anything of it is called. Nodes named in `light` are left unbuilt where looking their target up would
+    import a heavy package, unless another node refers to them.
     Raises ConfigError with all faults.
     """
-    builder = _Builder(nodes, wanted or {}, trust)
+    builder = _Builder(nodes, wanted, trust)
     for key in sorted(nodes, key=lambda key: key in light):
         builder.node(key, light=key in light)
     if builder.faults:
@@ -63,15 +64,22 @@ def build(
 class _Builder:
     """Walks nodes and gathers faults."""
 
-    def __init__(self, nodes: Mapping[str, Any], wanted: Mapping[str, Any], trust: Sequence[str]) -> None:
+    def __init__(self, nodes: Mapping[str, Any], wanted: Mapping[str, Any] | None, trust: Sequence[str]) -> None:
         self.nodes, self.wanted, self.trust, self.light = nodes, wanted, trust, False
         self.faults: list[Fault] = []
+        self.begun: set[str] = set()
         self.built: dict[str, Component] = {}
 
     def node(self, key: str, light: bool = False) -> Component:
+        if key not in self.nodes:
+            return self.fault(key, f"there is no node '{key}' to refer to", did_you_mean(key, list(self.nodes)))
         if key not in self.built:
+            if key in self.begun:
+                return self.fault(key, "this node refers to itself", "write its values")
+            self.begun.add(key)
             self.light = light
-            self.built[key] = self.component(self.nodes[key], key, self.wanted.get(key, Any))
+            hint = object if self.wanted is None else self.wanted.get(key, Any)
+            self.built[key] = self.component(self.nodes[key], key, hint)
         return self.built[key]
 
     def fault(self, key: str, what: str, to_do: str = "") -> Component:
@@ -100,21 +108,22 @@ class _Builder:
 
     def _target(self, node: Mapping[str, Any], key: str, hint: Any) -> Component:
         name = node["_target_"]
-        if self.light and not is_light(str(name)):
-            return _BROKEN
         plain = {str(k): v for k, v in node.items() if k != "_target_"}
-        known = recalled(name, plain) if hint is Any and isinstance(name, str) else None
-        if known is not None:
+        known = recalled(name, plain) if (kinds(hint) or hint is object) and isinstance(name, str) else None
+        if known is not None and (hint is object or not set(kinds(hint)).isdisjoint(known.lineage)):
             return Component(known.later, known=known)
-        target = resolve(name, f"{key}._target_", self.trust)
+        target = resolve(name, f"{key}._target_", self.trust, self.light)
         if isinstance(target, Fault):
             self.faults.append(target)
+        if target is None or isinstance(target, Fault):
             return _BROKEN
         if not inspect.isclass(target):
             return self.fault(f"{key}._target_", f"{name} is not a class", "name a class")
+        if hint is Any and not stands_under(name, self.trust):
+            return self.fault(f"{key}._target_", "nothing says what belongs here", "write plain values")
         if not is_kind(target, hint):
             return self.fault(f"{key}._target_", f"{name} is no {spoken(hint)}", f"name a {spoken(hint)}")
-        hints = _hints(target)
+        hints = hints_of(target)
         arguments = {
             str(k): self._named(
                 self.component(v, f"{key}.{k}", hints.get(str(k), Any)), hints.get(str(k)), f"{key}.{k}"
@@ -184,10 +193,14 @@ class _Builder:
         return Component(made, target, arguments)
 
 
-def _hints(target: Any) -> dict[str, Any]:
+def hints_of(target: Any) -> dict[str, Any]:
     """The constructor's annotations; empty where they can not be resolved without importing more."""
     constructor = target.__init__ if inspect.isclass(target) else target
     try:
-        return get_type_hints(constructor)
+        found = get_type_hints(constructor, include_extras=True)
     except (NameError, TypeError, AttributeError):
         return {}
+    return {
+        name: hint if kinds(hint) or get_origin(hint) is not Annotated else get_args(hint)[0]
+        for name, hint in found.items()
+    }

@@ -20,6 +20,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -30,8 +31,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stepladder.config import overrides as judged
 from stepladder.config.compositions import Composition, contents_of, keep, note_of, told
+from stepladder.config.interpolation import UNWRITTEN, confined, is_variable
 from stepladder.config.options import conf_folder, groups
+from stepladder.config.sources import USER, Named, named
 from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.masking import secrets_in
 
 PARTS = ("model", "prompt", "demonstrations", "retrieval", "adapter", "training")
 """Groups that reach an id only where the chosen method refers to them."""
@@ -67,11 +71,11 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
     lines.append(f"evaluation=[{','.join(suites)}]")
     contents = contents_of(folders)
     note = note_of(lines, contents, (hydra.__version__, omegaconf.__version__))
-    composed = told(note)
-    if composed is None:
-        composed = _composed_anew(lines, overrides, folders, contents)
-        keep(note, composed)
-    config, choices = composed
+    before = told(note)
+    config, choices = before or _composed_anew(lines, overrides, folders, contents)
+    _refuse_secrets(config)
+    if before is None:
+        keep(note, (config, choices))
     known = [*groups(folders), "seed"]
     beside = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
     if beside:
@@ -103,34 +107,73 @@ def _folders(config_dir: Path | None) -> list[Path]:
     return [config_dir.resolve(), conf_folder()]
 
 
-class _UsersConf(SearchPathPlugin):  # type: ignore[misc]
-    """Puts the user's own conf before the packaged one, so that a file of the same name wins."""
+class _Confined(SearchPathPlugin):  # type: ignore[misc]
+    """Puts the user's own conf before the packaged one, so that a file of the same name wins, and both in a source that
+    nothing leads out of. Others who use Hydra in this process are not its business: it works while we compose."""
 
-    folder: ClassVar[Path | None] = None
+    users: ClassVar[Sequence[Path] | None] = None
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if self.folder is not None:
-            search_path.prepend("user", f"file://{self.folder}", "main")
+        if self.users is None:
+            return
+        for element in search_path.get_path():
+            element.path = named(element.path)
+        for folder in self.users:
+            search_path.prepend(USER, named(f"file://{folder}"), "main")
 
 
 @contextmanager
 def _hydra(folders: Sequence[Path]) -> Iterator[None]:
     *users, packaged = folders
-    Plugins.instance().register(_UsersConf)
-    _UsersConf.folder = users[0] if users else None
-    with initialize_config_dir(config_dir=str(packaged), version_base="1.3"):
-        yield
+    Plugins.instance().register(_Confined)
+    SourcesRegistry.instance().register(Named)
+    _Confined.users = users
+    try:
+        with initialize_config_dir(config_dir=str(packaged), version_base="1.3"):
+            yield
+    finally:
+        _Confined.users = None
 
 
 def _compose(lines: Sequence[str], folders: Sequence[Path], contents: str) -> Composition:
     """In Hydra's two steps: the options chosen, whose files make up the configuration, then the values set in it."""
     choosing, setting = judged.parted(judged.parse(lines), folders)
-    chosen, choices = _chosen(tuple(str(o.input_line) for o in choosing), contents)
+    with confined("oc.env"):  # Hydra's own node asks others for its clock
+        chosen, choices = _chosen(tuple(str(o.input_line) for o in choosing), contents)
     own = copy.deepcopy(chosen)
     ConfigLoaderImpl._apply_overrides_to_config(setting, own)
-    raw, resolved = OmegaConf.to_container(own, resolve=False), OmegaConf.to_container(own, resolve=True)
-    config = _with_references(raw, resolved)
+    raw: Any = OmegaConf.to_container(own, resolve=False)
+    unwritten = _unwritten(raw)
+    if unwritten is not None:
+        OmegaConf.update(own, ".".join(UNWRITTEN), None)
+    with confined():
+        config = _with_references(raw, OmegaConf.to_container(own, resolve=True))
+    if unwritten is not None:
+        config[UNWRITTEN[0]][UNWRITTEN[1]] = unwritten
     return {str(k): v for k, v in config.items()}, dict(choices)
+
+
+def _unwritten(raw: Any) -> str | None:
+    """The variable of the environment that the storage is read from; it is followed where the storage is opened."""
+    node, key = UNWRITTEN
+    value = raw[node].get(key) if isinstance(raw.get(node), dict) else None
+    return value if is_variable(value) else None
+
+
+def _refuse_secrets(config: Mapping[str, Any]) -> None:
+    """An experiment is saved as it is, shown and hashed: no secret has a place in it, nor in a study's name. What
+    `tracking` says is masked on its way."""
+    node, key = UNWRITTEN
+    shown = {name: value for name, value in config.items() if name != "tracking"}
+    shown[node] = {k: v for k, v in (config.get(node) or {}).items() if k != key}
+    to_do = (
+        "leave it out: libraries find theirs in the environment (HF_TOKEN, WANDB_API_KEY); sweep.storage may hold one"
+    )
+    faults = [
+        Fault(where, f"a secret may not stand in a configuration: {why}", to_do) for where, why in secrets_in(shown)
+    ]
+    if faults:
+        raise ConfigError(faults)
 
 
 @lru_cache(maxsize=32)

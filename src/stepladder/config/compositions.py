@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stepladder.cache import cache_folder
-from stepladder.files import read_json, write_text
+from stepladder.cache import cache_folder, note_down
+from stepladder.files import read_json
 
 _MORE = re.compile(r"\$\{[^}\s]*:|searchpath|://")  # resolvers, other folders, and addresses, which may hold a secret
 
@@ -54,7 +54,7 @@ def keep(note: Path | None, composition: Composition) -> None:
     except TypeError:
         return
     if note is not None and json.loads(text) == {"config": config, "choices": choices}:
-        write_text(note, text)
+        note_down(note, text)
 
 
 def _read(file: Path) -> str:

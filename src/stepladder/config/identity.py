@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from stepladder.config.annotations import lineage
 from stepladder.config.build import Component
 from stepladder.config.remembered import remember
 
@@ -41,7 +42,8 @@ def identity(component: Component, full: bool = False) -> Any:
     if callable(fingerprint):
         return {**named, **fingerprint()}
     found = {flag: {**named, **_arguments(component, flag)} for flag in (False, True)}
-    remember(component.written, {n: a.object for n, a in component.arguments.items()}, found[False], found[True])
+    plain = {n: a.object for n, a in component.arguments.items()}
+    remember(component.written, plain, lineage(component.target), found[False], found[True])
     return found[full]
 
 

@@ -10,7 +10,14 @@ from typing import Any
 
 import yaml
 
+from stepladder.masking import mask
+
 NEVER_OVERRIDDEN = ("experiment",)
+
+
+def presentable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration without the secrets that the nodes which are no part of an experiment may hold."""
+    return {key: mask(node) if key in ("tracking", "sweep") else node for key, node in config.items()}
 
 
 def as_experiment(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str:
@@ -21,6 +28,8 @@ def as_experiment(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str:
         for group, option in choices.items()
         if group not in NEVER_OVERRIDDEN and option is not None
     ]
-    values = {key: node for key, node in config.items() if key not in NEVER_OVERRIDDEN and node is not None}
+    values = {
+        key: node for key, node in presentable(config).items() if key not in NEVER_OVERRIDDEN and node is not None
+    }
     text = yaml.safe_dump({"defaults": options, **values}, sort_keys=False, allow_unicode=True, width=120)
     return f"# @package _global_\n{text}"

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stepladder.cache import cache_folder
+from stepladder.cache import cache_folder, note_down
 from stepladder.config.targets import is_light, stands_under
-from stepladder.files import read_json, write_text
+from stepladder.files import read_json
 
 HEAVY = ("peft", "torch", "optuna")
 
@@ -36,9 +36,11 @@ class Later:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a node that was built: its object, to be made, and its identity in short and in full."""
+    """What is known of a node that was built: its object, to be made, what its class is made from, and its identity in
+    short and in full."""
 
     later: Later
+    lineage: Sequence[str]
     short: Any
     full: Any
 
@@ -47,14 +49,14 @@ def recalled(name: str, arguments: Mapping[str, Any]) -> Known | None:
     """What was remembered of the node; None where it was never built, or where importing it costs nothing."""
     note = None if is_light(name) else _note(name, arguments)
     found = read_json(note) if note else None
-    return Known(Later(name, arguments), found["short"], found["full"]) if found else None
+    return Known(Later(name, arguments), found["lineage"], found["short"], found["full"]) if found else None
 
 
-def remember(name: str, arguments: Mapping[str, Any], short: Any, full: Any) -> None:
+def remember(name: str, arguments: Mapping[str, Any], lineage: Sequence[str], short: Any, full: Any) -> None:
     """Note that the node was built and what it is, where its values are plain and stand for nothing else."""
     note = _note(name, arguments)
     if note is not None and not note.exists():
-        write_text(note, json.dumps({"short": short, "full": full}))
+        note_down(note, json.dumps({"lineage": lineage, "short": short, "full": full}))
 
 
 def _note(name: str, arguments: Mapping[str, Any]) -> Path | None:
@@ -62,7 +64,7 @@ def _note(name: str, arguments: Mapping[str, Any]) -> Path | None:
     if not stands_under(name, HEAVY):
         return None
     try:
-        what = json.dumps([1, name, version(name.split(".")[0]), arguments], sort_keys=True)
+        what = json.dumps([2, name, version(name.split(".")[0]), arguments], sort_keys=True)
     except (PackageNotFoundError, TypeError):
         return None
     if "_target_" in what or "${" in what:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from stepladder.config.interpolation import is_variable
 from stepladder.errors import ConfigError, Fault
 
 UNTARGETED = {
@@ -20,6 +21,21 @@ UNTARGETED = {
     "sweep": "stepladder.config.schema.Sweep",
 }
 """Nodes that are bound to a class though they name no `_target_`."""
+
+# What is not to be imported to be asked for is named: any of these classes, or one made from them.
+Tracking = Annotated[Any, "stepladder.runs.tracking.Wandb", "stepladder.runs.tracking.NoTracking"]
+Sampler = Annotated[Any, "optuna.samplers._base.BaseSampler", "stepladder.studies.sweep.grid.Grid"]
+Pruner = Annotated[Any, "optuna.pruners._base.BasePruner"]
+Prices = Annotated[Any, "stepladder.evaluation.costs.Prices"]
+
+
+def names_folder(name: str) -> bool:
+    """Whether a study's name can be that of its folder, and of nothing else."""
+    return re.fullmatch(r"\w[\w.-]{0,79}", name) is not None and len(name.encode()) <= 160
+
+
+def _no_folder(name: str) -> Fault:
+    return Fault("name", f"'{name}' names no folder", "use letters, digits, - and _")
 
 
 @dataclass(frozen=True)
@@ -69,12 +85,12 @@ class Comparison:
     margin: float = 0.02
     mid_p: bool = False
     correction: Literal["holm", "benjamini_hochberg"] = "holm"
-    prices: Any = None
+    prices: Prices = None
     requests: float | None = None
     curve: str | None = None
 
     def __post_init__(self) -> None:
-        faults = []
+        faults = [] if names_folder(self.name) else [_no_folder(self.name)]
         for key, least, most in (("target", 0, 1), ("margin", 0, 1), ("requests", 0, float("inf"))):
             value = getattr(self, key)
             if value is not None and not least <= value <= most:
@@ -92,8 +108,8 @@ class Sweep:
     trials, seconds, patience, max_failures: each ends the study. storage: null is a journal in the study's folder.
     """
 
-    sampler: Any
-    pruner: Any
+    sampler: Sampler
+    pruner: Pruner
     name: str | None = None
     space: Mapping[str, Any] = field(default_factory=dict)
     conditions: Callable[..., Any] | None = None
@@ -111,9 +127,10 @@ class Sweep:
             value = getattr(self, key)
             if value is not None and value < least:
                 faults.append(Fault(key, f"{value} is less than {least}", f"give a number from {least}"))
-        if self.name is not None and not re.fullmatch(r"[\w][\w.-]{0,79}", self.name):
-            faults.append(Fault("name", f"'{self.name}' names no folder", "use letters, digits, - and _"))
-        if self.storage is not None and not self.storage.startswith(("postgresql://", "postgres://")):
+        if self.name is not None and not names_folder(self.name):
+            faults.append(_no_folder(self.name))
+        known = self.storage is None or is_variable(self.storage)
+        if self.storage is not None and not known and not self.storage.startswith(("postgresql://", "postgres://")):
             kind = self.storage.partition(":")[0]
             faults.append(Fault("storage", f"'{kind}' is no storage", "say null or postgresql://USER@HOST/DATABASE"))
         if faults:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepladder.config.build import Component, build
+from stepladder.config.build import Component, build, hints_of
 from stepladder.config.compose import PARTS, Composed, compose, references
-from stepladder.config.schema import UNTARGETED
+from stepladder.config.schema import UNTARGETED, Tracking
 from stepladder.config.targets import resolve
 from stepladder.errors import ConfigError, Fault
 
@@ -95,6 +95,7 @@ def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool =
         nodes[key] = {"_target_": UNTARGETED[key], **node} if key in UNTARGETED else node
     used = references(config["method"], config)
     light = [key for key in nodes if not heavy or key == "sweep" or (key in PARTS and key not in used)]
+    light = [key for key in light if key != "comparison"]  # which is light, and asked for in any case
     faults = _of_seed(config.get("seed"))
     try:
         built = build(nodes, wanted=_wanted(), trust=trust, light=light)
@@ -115,10 +116,13 @@ def _wanted() -> dict[str, Any]:
         "retrieval": "stepladder.context.context.Context",
         "training": "stepladder.tuning.training.Training",
         "evaluation": "stepladder.evaluation.suite.Suite",
+        "tuning": "stepladder.tuning.tuning.Tuning",
+        "embedder": "stepladder.records.Embedder",
     }
-    found: dict[str, Any] = {key: resolve(name, key) for key, name in names.items()}
+    found: dict[str, Any] = {key: resolve(name, key) for key, name in (names | UNTARGETED).items()}
     found["evaluation"] = dict.__class_getitem__((str, found["evaluation"]))
-    return found
+    fine_tune = resolve("stepladder.tuning.fine_tune.FineTune", "tuning")
+    return {**found, "adapter": hints_of(fine_tune)["adapter"], "tracking": Tracking}
 
 
 def _of_seed(seed: object) -> list[Fault]:

@@ -26,14 +26,14 @@ def is_light(name: str) -> bool:
     return name.split(".")[0] == "stepladder" or name.split(".")[0] in sys.modules
 
 
-def resolve(name: object, key: str, trust: Sequence[str] = ()) -> Any | Fault:
-    """The object that `name` stands for, or the fault.
+def resolve(name: object, key: str, trust: Sequence[str] = (), light: bool = False) -> Any | Fault:
+    """The object that `name` stands for, or the fault; with `light` None where that would import a heavy package.
 
     The written name is checked before anything is imported, and the object's own module after: an alias in a trusted
     module does not make a stranger trusted.
     """
     allowed = (*TRUSTED, *trust)
-    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+    if not isinstance(name, str) or not all(part.isidentifier() and part[:2] != "__" for part in name.split(".")):
         return Fault(key, f"'{name}' is no dotted name", "write package.module.Name")
     refusal = Fault(
         key,
@@ -42,6 +42,8 @@ def resolve(name: object, key: str, trust: Sequence[str] = ()) -> Any | Fault:
     )
     if not stands_under(name, allowed):
         return refusal
+    if light and not is_light(name):
+        return None
     found = _look_up(name, key)
     if isinstance(found, Fault):
         return found
@@ -59,8 +61,8 @@ def _look_up(name: str, key: str) -> Any | Fault:
         module_name = ".".join(parts[:length])
         try:
             found: Any = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name is not None and stands_under(module_name, [error.name]):
+        except ImportError as error:
+            if isinstance(error, ModuleNotFoundError) and error.name and stands_under(module_name, [error.name]):
                 continue
             return Fault(key, f"{module_name} can not be imported: {error}", "install what it needs")
         for part in parts[length:]:

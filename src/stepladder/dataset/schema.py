@@ -5,7 +5,7 @@ Knows JSON values alone. What is inferred bounds every text and list, so that wr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stepladder.errors import ConfigError, Fault
@@ -63,8 +63,13 @@ def _type(value: Any) -> str:
 
 
 def validator(schema: Mapping[str, Any]) -> Any:
-    """Judges values by the schema. Raises ConfigError where the schema is none."""
+    """Judges values by the schema. Raises ConfigError where the schema is none, or refers to what is not in it."""
     from jsonschema import Draft202012Validator, SchemaError
+    from referencing import Registry
+
+    for address in _references(schema):
+        what = f"it refers to '{address}', and no other file or address is read"
+        raise ConfigError(Fault("dataset.task.schema", what, "write it into the schema: #/$defs/NAME"))
 
     try:
         Draft202012Validator.check_schema(schema)
@@ -74,7 +79,19 @@ def validator(schema: Mapping[str, Any]) -> Any:
                 "dataset.task.schema", f"this is no JSON schema: {error.message}", "see json-schema.org, draft 2020-12"
             )
         ) from None
-    return Draft202012Validator(schema)
+    return Draft202012Validator(schema, registry=Registry())
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """Whatever a schema refers to outside of itself."""
+    if isinstance(schema, Mapping):
+        for key, value in schema.items():
+            if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(value, str) and not value.startswith("#"):
+                yield value
+            yield from _references(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _references(value)
 
 
 def fault_of(value: Any, judge: Any) -> str:

@@ -6,7 +6,7 @@ Knows places and what pins their content; knows nothing of what columns mean.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from stepladder.cache import fetch_package, file_hash
 from stepladder.dataset.accounts import Place
 from stepladder.dataset.formats import Dialect, Record, Table, read_table
 from stepladder.errors import ConfigError, DataError, Fault
+from stepladder.files import belongs, within
 
 
 @runtime_checkable
@@ -51,7 +52,7 @@ class Package:
     sha256: str
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        return read_table(self._folder / name, f"{self.distribution}:{name}", dialect)
+        return read_table(within(self._folder, name), f"{self.distribution}:{name}", dialect)
 
     def origin(self, name: str) -> str:
         return f"{self.distribution}=={self.version} sha256:{self.sha256}"
@@ -116,19 +117,31 @@ class Hub:
 
     def _load(self, split: str) -> Any:
         commit = None if self._folder else self._commit
-        from datasets import disable_progress_bars, load_dataset
+        from datasets import disable_progress_bars, load_dataset, load_dataset_builder
         from datasets.exceptions import DatasetsError
 
         if not sys.stderr.isatty():
             disable_progress_bars()
+        named = (str(self._folder or self.repo), self.name)
         try:
-            return load_dataset(str(self._folder or self.repo), self.name, split=split, revision=commit)
-        except (DatasetsError, ValueError, OSError) as error:
+            self._confine(load_dataset_builder(*named, revision=commit).config.data_files or {})
+            return load_dataset(*named, split=split, revision=commit)
+        except (DatasetsError, ValueError, OSError, RuntimeError) as error:
             raise DataError(
                 f"The split '{split}' of {self.repo} can not be loaded: {_first_line(error)}",
                 f"configuration {self.name or 'default'}, revision {commit or 'of the folder'}",
                 "dataset.source.name chooses the configuration; dataset.train and its like name splits",
             ) from error
+
+    def _confine(self, data_files: Mapping[str, Sequence[str]]) -> None:
+        """A repository's card says where its files are, and may be a stranger's. Raises DataError for others."""
+        own = f"hf://datasets/{self.repo}@"
+        for file in (file for files in data_files.values() for file in map(str, files)):
+            at_home = "://" not in file and belongs(Path(file), self._folder) if self._folder else file.startswith(own)
+            if not at_home:
+                raise DataError(
+                    f"A file of the dataset lies outside of it: {file}", self.repo, "give files by dataset=file"
+                )
 
 
 def _first_line(error: Exception) -> str:

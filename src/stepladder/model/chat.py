@@ -35,7 +35,7 @@ class Chat:
             return self._tokens(_plain(turns), special=True)
         if turns[0].role == "system" and not self._takes_system_text:
             turns = _without_system_text(turns)
-        return self._tokens(self._render(turns, True))
+        return self._tokens(self._rendered(turns, True))
 
     def encode_answer(self, text: str) -> list[int]:
         """The answer's token ids, the end token last; a text that spells a special token stays text."""
@@ -50,7 +50,7 @@ class Chat:
     def end(self) -> int:
         """The token that the template puts after an assistant's turn; else the tokenizer's end of sequence."""
         if self.tokenizer.chat_template:
-            rendered = self._render((Message("user", "?"), Message("assistant", _MARK)), False)
+            rendered = self._rendered((Message("user", "?"), Message("assistant", _MARK)), False)
             special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
             for token in self._tokens(rendered.rpartition(_MARK)[2]):
                 if token in special:
@@ -78,6 +78,15 @@ class Chat:
             own,
             flags=re.DOTALL,
         )
+
+    def _rendered(self, turns: Sequence[Message], ask: bool) -> str:
+        """Raises ModelError where the template fails, as a program of strangers may in any way, or asks for what its
+        sandbox does not give."""
+        try:
+            return self._render(turns, ask)
+        except Exception as error:
+            what = f"The chat template fails: {type(error).__name__}: {error}"
+            raise ModelError(what, "model", "mend chat_template in its tokenizer_config.json") from error
 
     def _render(self, turns: Sequence[Message], ask: bool) -> str:
         rendered: str = self.tokenizer.apply_chat_template(

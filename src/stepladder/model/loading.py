@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from stepladder.errors import ModelError
+from stepladder.files import read_json
 from stepladder.model.causal import CausalModel
 from stepladder.model.chat import Chat
 from stepladder.model.reading import check
@@ -41,6 +42,10 @@ def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str |
         pickled = sorted(file.name for file in folder.glob("*.bin"))
         found = f"only pickled weights ({', '.join(pickled)}), which could run code" if pickled else "no weights"
         raise ModelError(f"The model has {found}", str(folder), "save it again as safetensors")
+    if (folder / "adapter_config.json").exists():
+        to_do = "merge it into its base and save that, or name the base"
+        raise ModelError("This folder holds an adapter, and an adapter may name any base", str(folder), to_do)
+    _check_shards(folder)
     own = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
@@ -51,7 +56,9 @@ def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str |
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"The model can not be loaded: {said}", str(folder), "check that its files are whole"
+            f"The model can not be loaded: {said}",
+            str(folder),
+            "check that its files are whole; code that comes with a model is never run",
         ) from error
     absent = sorted(found["missing_keys"]) + [str(key) for key in found["mismatched_keys"]]
     absent = [key for key in absent if "pooler" not in key]
@@ -64,6 +71,17 @@ def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str |
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     module = module.to(device).eval()
     return module.float() if computed(dtype, device) == torch.float32 else module, tokenizer
+
+
+def _check_shards(folder: Path) -> None:
+    """Raises ModelError where an index names weights that are no safetensors, or that do not lie in the folder."""
+    for index in folder.glob("*.safetensors.index.json"):
+        shards = (read_json(index) or {}).get("weight_map")
+        names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
+        strange = sorted(name for name in names if Path(name).name != name or not name.endswith(".safetensors"))
+        if strange:
+            what = f"The index names what is no safetensors file of the folder: {strange[0]}"
+            raise ModelError(what, str(index), "save the model again")
 
 
 @contextmanager

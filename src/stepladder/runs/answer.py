@@ -30,7 +30,7 @@ def answer(folder: Path, file: Path, around: Circumstances) -> tuple[list[dict[s
     fit = fit_of(folder)
     decoded = {"_target_": UNTARGETED["decoding"], **experiment.decoding}
     nodes = {"dataset": experiment.dataset, "method": experiment.method, "decoding": decoded}
-    built = build(nodes, wanted={"dataset": Dataset, "method": Method}, trust=around.trust)
+    built = build(nodes, wanted={"dataset": Dataset, "method": Method, "decoding": Decoding}, trust=around.trust)
     questions, accounts = built["dataset"].object.questions(str(file))
     for note in accounts.notes:
         around.progress.note(f"note: {note}")

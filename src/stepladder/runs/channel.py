@@ -16,6 +16,7 @@ from typing import Any
 from stepladder import errors
 from stepladder.errors import ConfigError, Fault, RankError, StepladderError
 from stepladder.files import discard, read_json, read_lines, write_text
+from stepladder.masking import mask
 from stepladder.resources import Resources, Silent
 
 SECONDS_BETWEEN_LOOKS = 0.02
@@ -86,7 +87,7 @@ class Channel:
     def fail(self, rank: int, error: Exception) -> None:
         """Note why a process ends."""
         told: dict[str, Any] = {"rank": rank, "time": time.time(), "kind": type(error).__name__}
-        told["traceback"] = "".join(traceback.format_exception(error))
+        told["traceback"] = mask("".join(traceback.format_exception(error)))
         names = ("what", "where", "to_do", "rows", "errno", "strerror", "filename")
         told |= {name: getattr(error, name) for name in names if hasattr(error, name)}
         if isinstance(error, ConfigError):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stepladder.errors import ConfigError, Fault, RankError
+from stepladder.masking import mask_tracebacks
 from stepladder.resources import Devices, Resources
 from stepladder.runs import places, stages
 from stepladder.runs.channel import Channel
@@ -267,6 +268,7 @@ def follow(here: places.Place, computes: bool) -> int:
 
 
 if __name__ == "__main__":
+    mask_tracebacks()
     if len(sys.argv) == 3:
         serve(Path(sys.argv[1]), int(sys.argv[2]))
     else:

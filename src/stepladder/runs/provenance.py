@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from stepladder.runs.masking import mask, mask_arguments, mask_code
+from stepladder.masking import mask, mask_arguments, mask_code
 
 DIFF_LIMIT = 1_000_000  # characters of a diff that are kept
 FILES_LIMIT = 1_000  # names of untracked files that are kept
@@ -156,7 +156,7 @@ def checkout(folder: Path) -> dict[str, Any] | None:
         "diff_sha256": hashlib.sha256(diff.encode()).hexdigest() if diff else None,
         "masked": shown != diff,
         "cut": len(shown) > DIFF_LIMIT,
-        "untracked": untracked[:FILES_LIMIT],
+        "untracked": mask(untracked[:FILES_LIMIT]),
         "untracked_count": len(untracked),
         "added": _added(top, untracked),
     }
@@ -174,8 +174,9 @@ def _added(top: Path, untracked: Sequence[str]) -> dict[str, str]:
             and not file.is_symlink()
             and file.stat().st_size <= room
         ):
-            found[name] = mask_code(file.read_text(encoding="utf-8", errors="replace"))
-            room -= len(found[name])
+            text = mask_code(file.read_text(encoding="utf-8", errors="replace"))
+            found[mask(name)] = text
+            room -= len(text)
     return found
 
 

@@ -6,6 +6,7 @@ Knows an experiment's parts, its data and its circumstances; computes nothing an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,12 +18,12 @@ from stepladder.config.build import Component
 from stepladder.config.identity import digest
 from stepladder.dataset.dataset import Loaded
 from stepladder.files import read_json, write_text
+from stepladder.masking import mask
 from stepladder.model.checkpoints import Weights, read_files
 from stepladder.records import Example
 from stepladder.resources import Resources
 from stepladder.runs.content import example_content, passage_content, question_content
 from stepladder.runs.experiment import Experiment
-from stepladder.runs.masking import mask
 from stepladder.runs.provenance import lock, provenance
 
 
@@ -86,7 +87,7 @@ def row_hashes(shared: Path, content: str) -> dict[str, str] | None:
 
 
 def _file(shared: Path | None, content: str) -> Path | None:
-    return shared / f"rows-{content}.json" if shared else None
+    return shared / f"rows-{content}.json" if shared and re.fullmatch("[0-9a-f]+", content) else None
 
 
 def _row(example: Example) -> list[Any]:

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from stepladder.errors import StoreError
-from stepladder.files import content_hash, read_json
+from stepladder.files import content_hash, read_json, within
+from stepladder.masking import mask
 from stepladder.runs.experiment import Experiment
-from stepladder.runs.masking import mask
 from stepladder.runs.record import row_hashes
 from stepladder.runs.store import KINDS, Kind, Store, named
 
@@ -45,7 +45,7 @@ class Stage:
     def changed(self) -> list[str]:
         """The files that are not what they were when the folder was finished."""
         made: Mapping[str, str] = self.done.get("files", {})
-        there = {name: self.folder / name for name in made}
+        there = {name: within(self.folder, name) for name in made}
         return [name for name, file in there.items() if not file.is_file() or content_hash(file) != made[name]]
 
 

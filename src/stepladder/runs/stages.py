@@ -17,7 +17,7 @@ from typing import Any
 from stepladder.config.build import Component, build
 from stepladder.config.identity import digest, identity
 from stepladder.config.schema import UNTARGETED
-from stepladder.dataset.dataset import Loaded
+from stepladder.dataset.dataset import Dataset, Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
@@ -165,7 +165,8 @@ def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str
         "decoding": {"_target_": UNTARGETED["decoding"], **experiment.decoding},
         **{f"evaluation.{name}": node for name, node in experiment.evaluation.items()},
     }
-    wanted: dict[str, type] = {"method": Method} | {name: Suite for name in nodes if name.startswith("evaluation.")}
+    wanted: dict[str, type] = {"dataset": Dataset, "method": Method, "decoding": Decoding}
+    wanted |= {name: Suite for name in nodes if name.startswith("evaluation.")}
     built = build(nodes, wanted=wanted, trust=trust)
     key = digest([experiment.dataset, experiment.rows])
     data = read[key] if read is not None and key in read else built["dataset"].object.read()

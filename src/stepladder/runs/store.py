@@ -21,10 +21,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from stepladder.errors import StoreError, UserError
-from stepladder.files import UNFINISHED, content_hash, discard, read_json, settle, write_text
+from stepladder.files import UNFINISHED, content_hash, discard, read_json, settle, within, write_text, written
 
 Kind = Literal["fits", "predictions", "scores"]
 KINDS: tuple[Kind, ...] = ("fits", "predictions", "scores")
+_KEY = re.compile(r"[0-9A-Za-z]{16,64}")
 _NAME = re.compile(r"(?:.*-)?([0-9a-f]{16})(?:-r(\d+))?")
 
 
@@ -81,6 +82,8 @@ class Store:
 
     def find(self, kind: Kind, key: str) -> Entry | None:
         """The finished folder of `key`, if there is one."""
+        if not _KEY.fullmatch(key):
+            return None  # a folder of a stranger may name anything as its key
         for folder in sorted((self.root / kind).glob(f"*{key[:16]}{self._again}")):
             done = read_json(folder / "done.json")
             if done is not None and done.get("key") == key:
@@ -117,7 +120,7 @@ class Store:
         return self._folder("indexes")
 
     def study(self, name: str) -> Path:
-        return self._folder("studies") / name
+        return within(self._folder("studies"), name)
 
     def join(self, study: str, run: Entry) -> None:
         """Note that a run, by its score's folder, belongs to a study."""
@@ -174,16 +177,19 @@ class Store:
             lock.release()
 
     def _made(self, kind: Kind, form: Form, make: Callable[[Path], Mapping[str, Any]]) -> Entry:
-        folder = self._folder(kind) / f"{form.label}-{form.key[:16]}{self._again}".lstrip("-")
+        folder = self._folder(kind) / f"{readable(form.label)}-{form.key[:16]}{self._again}".lstrip("-")
         unfinished = [f for f in (self.root / kind).glob(f"*{form.key[:16]}{self._again}") if f.is_dir()]
         folder = unfinished[0] if unfinished else folder
+        if folder.is_symlink():
+            raise StoreError("A run is not written through a link", str(folder), "remove the link")
         folder.mkdir(exist_ok=True)
         for left in [*folder.rglob(f"{UNFINISHED}*")]:
             discard(left) if left.is_dir() else left.unlink(missing_ok=True)
         write_text(folder / "config.yaml", _yaml(form.config))
         write_text(folder / "full.yaml", _yaml(form.full))
         try:
-            facts = make(folder)
+            with written(folder):
+                facts = make(folder)
         except UserError:
             # what the user will mend has another key, or is made anew: nothing half-written stays
             shutil.rmtree(folder)
@@ -194,6 +200,12 @@ class Store:
         write_text(folder / "done.json", json.dumps(done, indent=1, ensure_ascii=False))
         settle(folder)
         return Entry(folder, form.key, False, facts)
+
+
+def readable(label: str) -> str:
+    """A label as a part of a folder's name, whatever it is made of."""
+    kept = "".join(sign if sign.isalnum() or sign in "_-" else "_" for sign in label)
+    return kept.encode()[:160].decode(errors="ignore")
 
 
 def kept_files(folder: Path) -> list[Path]:

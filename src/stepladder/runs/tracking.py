@@ -20,8 +20,8 @@ from typing import Any, Literal, Protocol, get_args
 from urllib.parse import urlsplit
 
 from stepladder.errors import ConfigError, Fault, UserError, did_you_mean
+from stepladder.masking import mask
 from stepladder.resources import Tracker
-from stepladder.runs.masking import mask
 
 Mode = Literal["auto", "online", "offline"]
 
@@ -156,8 +156,8 @@ def open_tracker(
     outputs.mkdir(parents=True, exist_ok=True)
     offline = mode == "offline"
     run = _start(
-        project=tracking.project,
-        entity=tracking.entity,
+        project=mask(tracking.project),
+        entity=mask(tracking.entity),
         mode=mode,
         id=_free_id(outputs / "wandb", run_id) if offline else run_id,
         resume=None if offline else "allow",

@@ -17,8 +17,8 @@ from stepladder.evaluation.costs import Prices, Spending, bill, break_evens
 from stepladder.evaluation.estimates import Side
 from stepladder.evaluation.metrics import Metric
 from stepladder.files import read_json
+from stepladder.masking import mask
 from stepladder.records import Choice
-from stepladder.runs.masking import mask
 from stepladder.runs.run import Run
 from stepladder.studies.page.ladder import Evidence, Suite
 from stepladder.studies.page.rows import rows
@@ -122,14 +122,16 @@ def evidence(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], ke
     provenance = read_json(last.score.folder / "provenance.json") or {}
     asked = read_json(last.predictions["main"].folder / "provenance.json") or {}
     provenance["weights"] = asked.get("weights", {})
-    texts = {"Configuration": mask(yaml.safe_dump(dict(planned.config), sort_keys=False, allow_unicode=True))}
+    texts = {"Configuration": _text(planned.config)}
     for variant, run in zip(variants, runs, strict=True):
         config = run.prepared.experiment.as_config()
-        texts.setdefault(
-            f"Experiment: {variant.name}", mask(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        )
+        texts.setdefault(f"Experiment: {variant.name}", _text(config))
     origins = [_origin(run) for run in runs]
     return Evidence(kept["rows"], suites(variants, runs), kept["confusions"], texts, provenance, origins)
+
+
+def _text(config: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(mask(dict(config)), sort_keys=False, allow_unicode=True)
 
 
 def _origin(run: Run) -> tuple[str, str]:

@@ -82,9 +82,8 @@ def attach(model: LanguageModel, adapter: object) -> LanguageModel:
     """
     if isinstance(adapter, Full | BitFit):
         return model.adapted(_own_weights(model.module, adapter))
-    config = copy.deepcopy(_peft(adapter))
+    config = _configured(adapter)
     module = _ground(model.module, adapter)
-    config.task_type, config.inference_mode, config.base_model_name_or_path = "CAUSAL_LM", False, None
     _check_targets(module, getattr(config, "target_modules", None))
     import peft
 
@@ -97,14 +96,20 @@ def attach(model: LanguageModel, adapter: object) -> LanguageModel:
 
 def save(folder: Path, model: LanguageModel) -> None:
     """Write what was trained: in PEFT's form what PEFT made, else the whole model with its tokenizer."""
+    from stepladder.tuning.sealed import on_disk
+
     module: Any = model.module
+    with on_disk(folder):
+        _save(folder, module, getattr(model, "tokenizer", None))
+
+
+def _save(folder: Path, module: Any, tokenizer: Any) -> None:
     if hasattr(module, "peft_config"):
         module.save_pretrained(str(folder), save_embedding_layers=False)
         _in_order(folder / "adapter_config.json")
         return
     with _unseen():
         module.save_pretrained(str(folder))
-    tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder))
 
@@ -126,13 +131,17 @@ def load(folder: Path, model: LanguageModel, adapter: object) -> LanguageModel:
     if not any(folder.glob("adapter_model.safetensors" if peft_made else "model*.safetensors")):
         raise StoreError("The fit holds no weights in safetensors", str(folder), "remove the folder and fit again")
     if not peft_made:
+        if (folder / "adapter_config.json").exists():
+            raise StoreError("The fit holds an adapter that is not its own", str(folder), "remove the folder")
+        own = {"dtype": base.dtype, "use_safetensors": True, "local_files_only": True}
         with _unseen():
-            return model.adapted(type(base).from_pretrained(str(folder), dtype=base.dtype).to(device).eval())
+            return model.adapted(type(base).from_pretrained(str(folder), **own).to(device).eval())
     import peft
 
     ground = _ground(base, adapter)
-    with _unseen():
-        return _wrapped(model, peft.PeftModel.from_pretrained(ground, str(folder), torch_device=str(device)).eval())
+    with _unseen():  # by the experiment's own config: one in a folder may name files, tokenizers and modules to import
+        own_config = {"config": _configured(adapter), "torch_device": str(device)}
+        return _wrapped(model, peft.PeftModel.from_pretrained(ground, str(folder), **own_config).eval())
 
 
 @contextmanager
@@ -182,11 +191,19 @@ def _peft(adapter: object) -> PeftConfig:
         raise ConfigError(Fault("adapter", f"{kind} is no adapter", "give a PEFT config, such as peft.LoraConfig"))
     kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
     why = REFUSED.get(kind, "")
+    if getattr(adapter, "megatron_config", None) or getattr(adapter, "tokenizer_kwargs", None):
+        why = "megatron_config and tokenizer_kwargs may import or run what they name"
     if getattr(adapter, "alora_invocation_tokens", None):
         why = "an activated LoRA needs to be told where it begins"
     if why:
         raise ConfigError(Fault("adapter", f"{kind} can not be trained here: {why}", "choose another adapter"))
     return adapter
+
+
+def _configured(adapter: object) -> PeftConfig:
+    config = copy.deepcopy(_peft(adapter))
+    config.task_type, config.inference_mode, config.base_model_name_or_path = "CAUSAL_LM", False, None
+    return config
 
 
 def _wrapped(model: LanguageModel, module: PeftModel) -> LanguageModel:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from stepladder.errors import ConfigError, DataError, Fault, ModelError
 from stepladder.model.language_model import LanguageModel
@@ -18,15 +18,24 @@ from stepladder.tuning import adapters
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
 
+Adapter = Annotated[
+    Any,
+    "peft.config.PeftConfig",
+    "stepladder.tuning.adapters.Full",
+    "stepladder.tuning.adapters.BitFit",
+    "stepladder.tuning.adapters.QLora",
+]
+"""Any of these, by name, since PEFT is not to be imported to be asked for; or a function that makes one."""
+
 
 @dataclass(frozen=True)
 class FineTune:
-    """Trains `adapter` (a `peft.PeftConfig`, `Full` or `BitFit`, or a function that makes one) as `training` says."""
+    """Trains `adapter` as `training` says."""
 
     version: ClassVar[int] = 1
     rehearses: ClassVar[bool] = True
 
-    adapter: Any
+    adapter: Adapter
     training: Training = field(default_factory=Training)
 
     @cached_property

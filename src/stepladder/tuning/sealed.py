@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,27 @@ def seal(folder: Path, stem: str, tensors: Mapping[str, Tensor], told: Any = Non
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"unfinished{KIND}"
     try:
-        save_file({n: t.detach().contiguous() for n, t in tensors.items()}, unfinished, {"told": json.dumps(told)})
-    except SafetensorError as error:
+        with on_disk(folder):
+            save_file({n: t.detach().contiguous() for n, t in tensors.items()}, unfinished, {"told": json.dumps(told)})
+    except OSError:
         unfinished.unlink(missing_ok=True)
-        number = re.search(r"os error (\d+)", str(error))
-        code = int(number[1]) if number else errno.EIO
-        raise OSError(code, os.strerror(code), str(folder)) from error
+        raise
     settle(unfinished)
     path = folder / f"{stem}-{_hash(unfinished)}{KIND}"
     unfinished.replace(path)
     settle(folder)
     return path
+
+
+@contextmanager
+def on_disk(folder: Path) -> Iterator[None]:
+    """Where safetensors can not write, that is said as the system says it: an OSError."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(folder)) from error
 
 
 def is_whole(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 import time
 from pathlib import Path
 
@@ -45,8 +45,10 @@ def test_what_can_not_be_is_told_before_the_first_folder(
     assert not list(tmp_path.glob("fits/*"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("submitit") is not None, reason="submitit is installed")
-def test_slurm_needs_submitit(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slurm_needs_submitit(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)  # as where it is not installed
     assert main([*words, "compute=slurm", "--outputs", str(tmp_path)]) == 2
     assert "pip install 'stepladder[slurm]'" in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from stepladder.evaluation.exhibits import Curves, Table
 from stepladder.evaluation.report import printable, shown
-from stepladder.runs.masking import mask
+from stepladder.masking import mask
 from stepladder.studies.page.plots import curves
 
 

@@ -15,7 +15,7 @@ from stepladder.config.build import build
 from stepladder.config.compose import PARTS, references
 from stepladder.config.identity import digest
 from stepladder.config.overrides import parse
-from stepladder.config.schema import UNTARGETED, Sweep
+from stepladder.config.schema import UNTARGETED, Pruner, Sampler, Sweep
 from stepladder.config.settle import settled, validate
 from stepladder.config.space import Parameter, Scalar, parameters, parsed
 from stepladder.dataset.dataset import Loaded
@@ -116,7 +116,7 @@ def draft(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[
     composed, config = settled(fixed, config_dir, trust)
     node = {key: value for key, value in config["sweep"].items() if key not in ("sampler", "pruner")}
     bound = {"_target_": UNTARGETED["sweep"], "sampler": None, "pruner": None, **node}
-    settings: Sweep = build({"sweep": bound}, trust=trust)["sweep"].object
+    settings: Sweep = build({"sweep": bound}, {"sweep": Sweep}, trust)["sweep"].object
     listed = parameters({key: text for key, text in settings.space.items() if key.lstrip("+") not in said})
     space = (*listed, *varied)
     if not space:
@@ -206,7 +206,7 @@ def _fits(
         faults.append(Fault("sweep.pruner", "no trial can be pruned by several objectives", "say sweep.pruner=none"))
     if faults:
         raise ConfigError(faults)
-    build({"sweep.sampler": sampler, "sweep.pruner": pruner}, trust=trust)
+    build({"sweep.sampler": sampler, "sweep.pruner": pruner}, {"sweep.sampler": Sampler, "sweep.pruner": Pruner}, trust)
 
 
 def _fixed(prepared: Prepared, config: Mapping[str, Any]) -> dict[str, str]:

@@ -23,8 +23,9 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
+from stepladder.config.interpolation import of_environment
 from stepladder.errors import ConfigError, Fault, UserError
-from stepladder.runs.masking import mask
+from stepladder.masking import mask, meet
 
 SECONDS_TO_ANSWER = 10
 
@@ -188,7 +189,8 @@ def opened(url: str | None, folder: Path, study: str, directions: Sequence[str] 
         locks: Locks = FileLocks(folder)
         with locks.exclusive():
             return _study(JournalStorage(Journal(folder / "study.journal")), study, directions), locks
-    url = "postgresql://" + url.partition("://")[2]
+    url = "postgresql://" + of_environment(url).partition("://")[2]
+    meet([url])
     _driver()
     locks = ServerLocks(url, study)
     import sqlalchemy

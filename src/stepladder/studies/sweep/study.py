@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from stepladder.config.build import build
 from stepladder.config.identity import digest
+from stepladder.config.schema import Pruner, Sampler
 from stepladder.config.space import Choice, Parameter, Scalar
 from stepladder.errors import ConfigError, Fault
 from stepladder.studies.sweep.plan import SweepPlan
@@ -120,10 +121,11 @@ class Study:
         if plan.is_grid:
             self._study.sampler = GridSampler({p.name: p.size or 1 for p in plan.draft.space})
         else:
-            self._study.sampler = build({"sampler": _seeded(plan.sampler, seed)}, trust=plan.draft.trust)[
-                "sampler"
-            ].object
-        self._study.pruner = build({"pruner": plan.pruner}, trust=plan.draft.trust)["pruner"].object
+            self._study.sampler = self._built(_seeded(plan.sampler, seed), Sampler)
+        self._study.pruner = self._built(plan.pruner, Pruner)
+
+    def _built(self, node: Mapping[str, Any], kind: Any) -> Any:
+        return build({"sweep": node}, {"sweep": kind}, self.plan.draft.trust)["sweep"].object
 
     def _claimed(self, trial: optuna.trial.Trial, attempt: int) -> Claim:
         drawn: dict[str, Scalar] = {}

@@ -22,8 +22,8 @@ from optuna import TrialPruned
 from stepladder.config.settle import validate
 from stepladder.errors import StepladderError, UserError
 from stepladder.files import read_lines
+from stepladder.masking import mask, mask_tracebacks, meet
 from stepladder.resources import Progress, Silent
-from stepladder.runs.masking import mask
 from stepladder.runs.run import Circumstances, Run, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.store import Store
@@ -159,6 +159,8 @@ def _replay(made: Run, watching: _Watching) -> None:
 def main() -> int:
     """Work for the command line on stdin; exit code as the command's own."""
     told = json.loads(sys.stdin.read())
+    mask_tracebacks()
+    meet(told["words"])
     try:
         config_dir = Path(told["config_dir"]) if told["config_dir"] else None
         read: dict[str, Any] = {}

@@ -1,0 +1,76 @@
+"""What `${name:...}` may say in a configuration: what other values of it say, and nothing of the machine.
+
+A configuration is saved whole, is hashed, and may come from strangers: what it reads of the environment would be saved
+with it. Knows OmegaConf's resolvers; knows no key but the one that is never written down.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.basecontainer import BaseContainer
+
+from stepladder.errors import ConfigError, Fault
+
+ALLOWED = frozenset({"oc.create", "oc.decode", "oc.deprecated", "oc.dict.keys", "oc.dict.values", "oc.select"})
+"""Resolvers that only say again what stands in the configuration."""
+
+UNWRITTEN = ("sweep", "storage")
+"""The one value that is never written down: it alone may hold a password, or name a variable that does."""
+
+_VARIABLE = re.compile(r"\$\{oc\.env:\s*(\w+)\s*\}")
+
+
+@contextmanager
+def confined(*names: str) -> Iterator[None]:
+    """Within it these resolvers (without names: all but the allowed) are refused, however they are reached.
+
+    Raises ConfigError for one that is.
+    """
+    before, reached = dict(BaseContainer._resolvers), list[str]()
+    for name in names or before.keys() - ALLOWED:
+        OmegaConf.register_new_resolver(name, partial(_refused, name, reached), replace=True)
+    try:
+        yield
+    except Exception as error:
+        if reached:
+            raise ConfigError(_fault(reached[0], getattr(error, "full_key", None) or "conf")) from None
+        raise
+    finally:
+        BaseContainer._resolvers.clear()
+        BaseContainer._resolvers.update(before)
+
+
+def _refused(name: str, reached: list[str], *arguments: Any) -> None:
+    reached.append(":".join([name, *(str(argument) for argument in arguments[:1])]))
+    raise ValueError(name)
+
+
+def _fault(what: str, key: str) -> Fault:
+    to_do = (
+        'write the value; on a command line the shell fills in "$NAME"; libraries find HF_TOKEN and its like themselves'
+    )
+    if not what.startswith("oc.env"):
+        to_do = "write the value"
+    return Fault(key, f"${{{what}}} would put what only this machine knows into a configuration that is saved", to_do)
+
+
+def is_variable(value: object) -> bool:
+    """Whether it is `${oc.env:NAME}` and nothing else."""
+    return isinstance(value, str) and _VARIABLE.fullmatch(value) is not None
+
+
+def of_environment(value: str) -> str:
+    """The value itself; of `${oc.env:NAME}` that of the variable. Raises ConfigError where it is not set."""
+    named = _VARIABLE.fullmatch(value)
+    if named is None:
+        return value
+    if not os.environ.get(named[1]):
+        raise ConfigError(Fault(".".join(UNWRITTEN), f"the variable {named[1]} is not set", f"export {named[1]}=..."))
+    return os.environ[named[1]]
