@@ -75,6 +75,10 @@ class Asked:
 def taken_apart(words: Sequence[str], verbs: Sequence[str]) -> Asked:
     """Raises UserError for a verb or a flag that there is not, or a flag of another verb."""
     verb, *rest = words
+    strange = [word for word in words if not word.isprintable() and not _is_text(word)]
+    if strange:
+        what = f"{strange[0].encode(errors='backslashreplace').decode()!r} is no text in UTF-8"
+        raise UserError(what, "the command line", "write it in UTF-8, and rename files whose names are not")
     if verb not in verbs:
         raise UserError(f"There is no verb '{verb}'", "the first word", did_you_mean(verb, list(verbs)))
     parser = _Parser(add_help=False, allow_abbrev=False, usage=argparse.SUPPRESS)
@@ -95,6 +99,15 @@ def taken_apart(words: Sequence[str], verbs: Sequence[str]) -> Asked:
         if given[flag.strip("-").replace("-", "_")] and verb not in own:
             raise UserError(f"{verb} takes no {flag}", "the command line", f"it is for {', '.join(own)}")
     return Asked(verb, tuple(others), **{**given, "trust": tuple(given["trust"])})
+
+
+def _is_text(word: str) -> bool:
+    """False for bytes of another encoding, which Python hands on as halves of surrogate pairs, and for a zero byte."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in word
 
 
 class _Parser(argparse.ArgumentParser):

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+LONGEST_NAME, MOST_NAMES = 200, 1000
+
 
 class StepladderError(Exception):
     """Any error that Stepladder raises on purpose: `what` was found, `where` it stands (a config key, a file and row, a
@@ -107,8 +109,10 @@ class ConfigError(UserError):
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A hint that names the nearest of `known`, else lists them."""
-    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    """A hint that names the nearest of `known`, else lists them. Of long texts, and of many, only the first part is
+    looked at: to compare them takes the square of their length."""
+    known = [each for each in known if len(each) <= LONGEST_NAME][:MOST_NAMES]
+    near = get_close_matches(name[:LONGEST_NAME], known, n=1, cutoff=0.6)
     if near:
         return f"did you mean '{near[0]}'?"
     return "known here: " + ", ".join(sorted(known)) if known else "nothing is known here"

@@ -23,6 +23,15 @@ UNFINISHED = ".unfinished-"
 """What the name of a file begins with that is not whole yet, or not any more; a kill may leave one behind."""
 
 
+def at_home(text: str) -> Path:
+    """A path in which `~` stands for a home folder; where nobody has one of that name, the text as it is."""
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def write_text(path: Path, text: str) -> None:
     """Write beside `path`, then put it in its place: a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,8 +86,11 @@ def settle(path: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a folder, or what is left of one, where there is one: a kill leaves it whole, or under another name."""
-    if path.is_dir():
+    """Remove a folder, or what is left of one, where there is one: a kill leaves it whole, or under another name. A
+    file goes too, and of a link the link alone."""
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    elif path.is_dir():
         gone = path if path.name.startswith(UNFINISHED) else path.with_name(f"{UNFINISHED}{path.name}")
         path.replace(gone)
         shutil.rmtree(gone)
@@ -111,8 +123,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file; None where there is no such file or it is not whole."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+        return None  # not there, not UTF-8, not JSON, or nested too deep to be ours
     return found if isinstance(found, dict) else None
 
 
@@ -128,19 +140,31 @@ def kept(
     if shared is None:
         return make()
     folder = shared / name
-    if not folder.is_dir():
+    if not _is_kept(folder):
         shared.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
+            if not _is_kept(folder):
                 made = make()
                 with tempfile.TemporaryDirectory(dir=shared) as work:
                     whole = Path(work) / "whole"
                     whole.mkdir()
                     with written(folder):
                         save(made, whole)
+                    (whole / HASHES).write_text(json.dumps(_hashes(whole)), encoding="utf-8")
+                    discard(folder)
                     whole.replace(folder)
                 return made
-    try:
-        return load(folder)
-    except (ValueError, KeyError, EOFError) as error:
-        raise UserError(f"What was kept is broken: {error}", str(folder), "delete it; it is made anew") from error
+    return load(folder)
+
+
+HASHES = "hashes.json"
+"""In a folder that is kept: the hash of every other file of it."""
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether it is there, and what it was made: what is broken is made anew."""
+    return not folder.is_symlink() and (folder / HASHES).is_file() and read_json(folder / HASHES) == _hashes(folder)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {file.name: content_hash(file) for file in folder.iterdir() if file.is_file() and file.name != HASHES}

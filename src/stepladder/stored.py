@@ -56,6 +56,8 @@ def clean(asked: Asked) -> dict[str, Any]:
         asked.say(f"{word}: {each['folder']} ({each['reason']})")
     for folder in told["in_the_making"]:
         asked.say(f"left: {folder} (a process is making it)")
+    for folder in told["broken"]:
+        asked.say(f"left: {folder} (it is broken: mend it, or remove it yourself)")
     asked.say(f"{len(told['removed'])} folders, {told['bytes'] / 1e6:.1f} MB {word}")
     return told
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stepladder import files
 from stepladder.cli import main
 from stepladder.model import toy as toy_model
 from stepladder.studies.page import ladder
@@ -120,6 +121,9 @@ def test_prompts_that_were_kept_in_other_tokens(rows, capsys, tmp_path):
         ids = np.load(file)
         ids[5] = ids[5] + 1
         np.save(file, ids)
+        hashes = file.with_name(files.HASHES)
+        told = json.loads(hashes.read_text())
+        hashes.write_text(json.dumps({**told, file.name: files.content_hash(file)}))  # made so, not broken
     code, _, error = asked(capsys, "run", *words, "training.epochs=2")
     assert (code, "gate.template" in error) == (2, True)
     assert asked(capsys, "run", *words, "training.epochs=2", "gate=tell")[0] == 0

@@ -14,7 +14,7 @@ from stepladder.errors import ModelError, StoreError
 from stepladder.runs.store import Form, Store
 
 
-def form(key: str = "k" * 32, full: dict[str, object] | None = None) -> Form:
+def form(key: str = "a" * 32, full: dict[str, object] | None = None) -> Form:
     return Form(key, "zero_shot-toy", {"seed": 0}, full or {"rate": 0.1})
 
 
@@ -36,7 +36,7 @@ def test_made_once_then_read(tmp_path: Path) -> None:
 def test_another_label_finds_the_same_folder(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = store.take("fits", form(), made)
-    other = Form("k" * 32, "another-name", {"seed": 0}, {"rate": 0.1})
+    other = Form("a" * 32, "another-name", {"seed": 0}, {"rate": 0.1})
     assert store.take("fits", other, lambda folder: pytest.fail("made again")).folder == first.folder
 
 
@@ -83,7 +83,7 @@ def test_two_processes_make_it_once(tmp_path: Path) -> None:
             with (Path(sys.argv[1]) / "made").open("a") as stream:
                 stream.write("x")
             return {"answer": 42}
-        entry = Store(Path(sys.argv[1])).take("fits", Form("k" * 32, "a", {}, {}), make)
+        entry = Store(Path(sys.argv[1])).take("fits", Form("a" * 32, "a", {}, {}), make)
         print(entry.facts["answer"])
         """
     )
@@ -108,7 +108,7 @@ def test_what_a_kill_left_half_written_or_half_removed_goes(tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         store.take("fits", form(), dies)
     folder = store.take("fits", form(), made).folder
-    assert {f.name for f in folder.rglob("*")} == {"config.yaml", "full.yaml", "done.json", "result", "artefact"}
+    assert {f.name for f in folder.rglob("*")} == {"config.yaml", "full.yaml", "done.json", "result"}
 
 
 def test_done_is_written_last_and_holds_the_key(tmp_path: Path) -> None:

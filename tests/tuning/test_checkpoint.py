@@ -231,6 +231,46 @@ def test_a_sealed_file_tells_what_it_holds(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize(
+    ("told", "fault"),
+    [
+        (lambda told: 3, "another training"),
+        (lambda told: {**told, "standing": {}}, "does not tell"),
+        (lambda told: {**told, "standing": {**told["standing"], "facts": {}}}, "does not tell"),
+        (lambda told: {**told, "standing": {**told["standing"], "curves": "x"}}, "does not tell"),
+        (lambda told: {**told, "numbers": {"999": {}}}, "does not tell"),
+        (lambda told: {**told, "numbers": {}}, "does not tell"),
+    ],
+)
+def test_a_sealed_file_of_somebody_else_is_no_checkpoint(tmp_path, told, fault):
+    wanted = trained(tmp_path / "whole")
+    with pytest.raises(Cut):
+        trained(tmp_path / "cut", 7)
+    *_, last = checkpoints(tmp_path / "cut")
+    forged = told(sealed.told(last)), sealed.tensors(last)
+    last.unlink()
+    sealed.seal(last.parent, last.name[:14], forged[1], forged[0])
+    heard = Told()
+    assert_same(trained(tmp_path / "cut", told=heard), wanted, tmp_path / "cut", tmp_path / "whole")
+    assert fault in " ".join(heard.notes)
+
+
+@pytest.mark.usefixtures("often")
+def test_other_tensors_are_no_checkpoint(tmp_path):
+    wanted = trained(tmp_path / "whole")
+    with pytest.raises(Cut):
+        trained(tmp_path / "cut", 7)
+    *_, last = checkpoints(tmp_path / "cut")
+    kept, tensors = sealed.told(last), sealed.tensors(last)
+    last.unlink()
+    first = next(name for name in tensors if name.startswith("weights."))
+    sealed.seal(last.parent, last.name[:14], {**tensors, first: torch.zeros(3, 3)}, kept)
+    heard = Told()
+    assert_same(trained(tmp_path / "cut", told=heard), wanted, tmp_path / "cut", tmp_path / "whole")
+    assert "does not tell" in " ".join(heard.notes)
+
+
 def test_an_optimiser_whose_state_can_not_be_kept_is_told(tmp_path):
     class Odd(torch.optim.SGD):
         def step(self, closure=None):

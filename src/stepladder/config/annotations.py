@@ -38,6 +38,8 @@ def fits(value: object, annotation: Any) -> bool:
     kind = origin or annotation
     if not isinstance(kind, type):
         return True
+    if getattr(kind, "_is_protocol", False):
+        return not isinstance(value, str | int | float | list | Mapping | None)
     return _fits_class(value, kind, get_args(annotation))
 
 
@@ -49,17 +51,11 @@ def _fits_class(value: object, kind: type, inner: tuple[Any, ...]) -> bool:
     if kind is int or kind is str:
         return isinstance(value, kind)
     if isinstance(value, Mapping):
-        return not issubclass(kind, str | Sequence) and (
-            len(inner) != 2 or all(fits(v, inner[1]) for v in value.values())
-        )
+        return issubclass(kind, Mapping) and (len(inner) != 2 or all(fits(v, inner[1]) for v in value.values()))
     if isinstance(value, list):
         items = kind in (list, tuple, set, frozenset) or issubclass(kind, Sequence | set)
         return items and (not inner or all(fits(v, inner[0]) for v in value))
-    return (
-        isinstance(value, kind)
-        if not getattr(kind, "_is_protocol", False)
-        else not isinstance(value, str | int | float)
-    )
+    return isinstance(value, kind)
 
 
 def spoken(annotation: Any) -> str:

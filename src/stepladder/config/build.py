@@ -90,7 +90,7 @@ class _Builder:
         if isinstance(node, Mapping) and "_target_" in node:
             return self._target(node, key, hint)
         if isinstance(node, Mapping):
-            if hint is not Any and isinstance(hint, type) and not fits({}, hint):
+            if not fits({}, hint):
                 return self.fault(key, "this node has no _target_", f"name a _target_ that is a {spoken(hint)}")
             arguments = {str(k): self.component(v, f"{key}.{k}", inner(hint)) for k, v in node.items()}
             if any(a is _BROKEN for a in arguments.values()):
@@ -100,7 +100,7 @@ class _Builder:
             items = tuple(self.component(v, f"{key}[{i}]", inner(hint)) for i, v in enumerate(node))
             return _BROKEN if any(i is _BROKEN for i in items) else Component([i.object for i in items], items=items)
         name = reference(node)
-        if name is not None:
+        if name is not None and name in self.nodes:
             return self.node(name, self.light)
         if node == MISSING:
             return self.fault(key, "a value is missing", f"give {key}=...")
@@ -123,6 +123,8 @@ class _Builder:
             return self.fault(f"{key}._target_", "nothing says what belongs here", "write plain values")
         if not is_kind(target, hint):
             return self.fault(f"{key}._target_", f"{name} is no {spoken(hint)}", f"name a {spoken(hint)}")
+        if _parameters(target) is None:
+            return self.fault(f"{key}._target_", f"{name} does not tell what it takes", "name another class")
         hints = hints_of(target)
         arguments = {
             str(k): self._named(
@@ -144,7 +146,7 @@ class _Builder:
         """What our own constructor says of the arguments that do bind, so that one fault hides no other."""
         if not stands_under(target.__module__, ["stepladder"]):
             return
-        known = inspect.signature(target).parameters
+        known = _parameters(target) or {}
         fitting = {n: a for n, a in arguments.items() if n in known and a is not _BROKEN}
         fitting = {n: a for n, a in fitting.items() if n not in hints or fits(a.object, hints[n])}
         if all(p.default is not p.empty or n in fitting for n, p in known.items()):
@@ -164,7 +166,7 @@ class _Builder:
     def _binds(self, target: Any, hints: Mapping[str, Any], arguments: Mapping[str, Component], key: str) -> bool:
         """Unknown names, missing ones and values that do not fit; each a fault."""
         before = len(self.faults)
-        parameters = inspect.signature(target).parameters
+        parameters = _parameters(target) or {}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             for name in arguments:
                 if name not in parameters:
@@ -188,9 +190,26 @@ class _Builder:
             for fault in error.faults:
                 self.fault(f"{key}.{fault.key}" if fault.key else key, fault.what, fault.to_do)
             return _BROKEN
-        except (TypeError, ValueError) as error:
-            return self.fault(key, f"{target.__name__} refuses its arguments: {error}", "mend the value that it names")
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            ArithmeticError,
+            LookupError,
+            ImportError,
+            RuntimeError,
+        ) as error:
+            told = str(error) or type(error).__name__
+            return self.fault(key, f"{target.__name__} refuses its arguments: {told}", "mend the value that it names")
         return Component(made, target, arguments)
+
+
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
+    """What a constructor takes; None for one that does not tell."""
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return None
 
 
 def hints_of(target: Any) -> dict[str, Any]:

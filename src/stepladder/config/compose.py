@@ -30,12 +30,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stepladder.config import overrides as judged
+from stepladder.config import plain
 from stepladder.config.compositions import Composition, contents_of, keep, note_of, told
 from stepladder.config.interpolation import UNWRITTEN, confined, is_variable
 from stepladder.config.options import conf_folder, groups
 from stepladder.config.sources import USER, Named, named
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.masking import secrets_in
+
+_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+"""What comes of a file that is no YAML, not UTF-8, has a date that is none, or never ends."""
 
 PARTS = ("model", "prompt", "demonstrations", "retrieval", "adapter", "training")
 """Groups that reach an id only where the chosen method refers to them."""
@@ -67,6 +71,9 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
             ]
         )
     suites = _suites(overrides)
+    unnamed = judged.unnamed(overrides, folders)
+    if unnamed:
+        raise ConfigError(unnamed)
     lines = [str(o.input_line) for o in overrides if o.key_or_group != "evaluation"]
     lines.append(f"evaluation=[{','.join(suites)}]")
     contents = contents_of(folders)
@@ -78,6 +85,7 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
         keep(note, (config, choices))
     known = [*groups(folders), "seed"]
     beside = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
+    beside += plain.faults(config)
     if beside:
         raise ConfigError(beside)
     notices = [*_shadowed(folders), *_reaching_nothing(overrides, config)]
@@ -93,8 +101,8 @@ def _composed_anew(
         except (HydraException, OmegaConfBaseException) as error:
             faults, sound = _diagnose(overrides, folders, contents, error)
             raise ConfigError(faults, sound) from error
-        except yaml.YAMLError as error:
-            raise ConfigError(_broken_yaml(error)) from error
+        except _UNREADABLE as error:
+            raise ConfigError(_unreadable(error)) from error
 
 
 def _folders(config_dir: Path | None) -> list[Path]:
@@ -104,7 +112,11 @@ def _folders(config_dir: Path | None) -> list[Path]:
         raise ConfigError(
             Fault("--config-dir", f"there is no folder {config_dir}", "name a folder laid out like conf/")
         )
-    return [config_dir.resolve(), conf_folder()]
+    own = config_dir.resolve()
+    swollen = plain.swollen_files(own)
+    if swollen:
+        raise ConfigError(swollen)
+    return [own, conf_folder()]
 
 
 class _Confined(SearchPathPlugin):  # type: ignore[misc]
@@ -197,7 +209,19 @@ def _with_references(raw: Any, resolved: Any) -> Any:
         return raw
     if isinstance(raw, dict):
         return {k: _with_references(v, resolved[k]) for k, v in raw.items()}
+    for text in _texts(resolved):
+        if reference(text):
+            what = "a text reads like a reference to a node, and is none"
+            raise ConfigError(Fault(text, what, "take the backslash before it away, or write another text"))
     return resolved
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _texts(child)
+    elif isinstance(value, str):
+        yield value
 
 
 def expanded(config: Mapping[str, Any], node: Any = None) -> Any:
@@ -215,7 +239,11 @@ def _suites(overrides: Sequence[Override]) -> list[str]:
     for override in overrides:
         if override.key_or_group == "evaluation" and not override.is_delete():
             chosen = override.value()
-            names += [str(c) for c in (chosen if isinstance(chosen, list) else [chosen])]
+            listed = chosen if isinstance(chosen, list) else [chosen]
+            if not all(isinstance(name, str) for name in listed):
+                what = "a suite is chosen by its name"
+                raise ConfigError(Fault(str(override.input_line), what, "write evaluation=[calibration,slices]"))
+            names += listed
     return list(dict.fromkeys(names))
 
 
@@ -231,6 +259,8 @@ def _diagnose(
         config, _ = _compose(named, folders, contents)
     except (HydraException, OmegaConfBaseException):
         return faults or [_as_hydra_says(error)], None
+    except _UNREADABLE as unreadable:
+        return [*faults, _unreadable(unreadable)], None
     for override in overrides:
         text = str(override.input_line)
         if text not in by_text:
@@ -242,7 +272,10 @@ def _diagnose(
     return (faults, sound) if faults else ([_as_hydra_says(error)], None)
 
 
-def _broken_yaml(error: yaml.YAMLError) -> Fault:
+def _unreadable(error: Exception) -> Fault:
+    if not isinstance(error, yaml.YAMLError):
+        what = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        return Fault("conf", f"the configuration can not be read: {what}", "mend the file")
     mark = getattr(error, "problem_mark", None)
     where = f"{mark.name}, line {mark.line + 1}" if mark else "conf"
     return Fault(where, f"this is no YAML: {getattr(error, 'problem', None) or error}", "mend the file")

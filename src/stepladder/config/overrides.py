@@ -5,29 +5,43 @@ Knows Hydra's grammar and the names of groups and options; knows nothing of what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from stepladder.config.options import groups, options
 from stepladder.errors import ConfigError, Fault, did_you_mean
+
+DEEPEST = 40
+"""So many brackets may be open at once: the grammar takes its time with them."""
+MOST_VALUES = 10_000
+"""So many values may one override name."""
 
 
 def parse(texts: Sequence[str]) -> list[Override]:
     """Raises ConfigError with every text that is no override, or that is not ours to take."""
     parser, faults, parsed = OverridesParser.create(), [], []
     for text in texts:
+        if _depth(text) > DEEPEST:
+            faults.append(
+                Fault(f"{text[:60]}...", f"more than {DEEPEST} brackets are open at once", "write it flatter")
+            )
+            continue
         try:
             override = parser.parse_override(text)
-        except HydraException as error:
+        except (HydraException, ValueError, RecursionError) as error:
             faults.append(_not_an_override(text, str(error)))
             continue
         if override.key_or_group.split(".")[0].split("/")[0] == "hydra":
             faults.append(Fault(text, "Hydra's own settings are not used", "use --outputs DIR for where results go"))
+        what = _endless(override)
+        if what:
+            faults.append(Fault(text, what, f"name at most {MOST_VALUES:,} values, or give finite ends"))
         parsed.append(override)
     if faults:
         raise ConfigError(faults)
@@ -41,6 +55,34 @@ def _not_an_override(text: str, error: str) -> Fault:
     quoted = value.replace("\\", "\\\\").replace("'", "\\'")
     first_line = error.strip().splitlines()[0] if error.strip() else "not understood"
     return Fault(text, f"Hydra's grammar does not take it: {first_line}", f"quote the value: \"{key}='{quoted}'\"")
+
+
+def _depth(text: str) -> int:
+    opened = deepest = 0
+    for sign in text:
+        opened += (sign in "[{(") - (sign in "]})")
+        deepest = max(deepest, opened)
+    return deepest
+
+
+def _endless(override: Override) -> str:
+    """What keeps the values that an override names from being counted; empty where nothing does."""
+    values = override._value
+    if isinstance(values, Glob):
+        return "a pattern names no values"
+    if isinstance(values, IntervalSweep) and not all(_is_finite(end) for end in (values.start, values.end)):
+        return "the interval has no ends"
+    if isinstance(values, RangeSweep):
+        ends = (values.start, values.stop, values.step)
+        if not all(_is_finite(end) for end in ends) or not values.step:
+            return "the range has no end"
+        if abs(values.stop - values.start) > MOST_VALUES * abs(values.step):
+            return "the range has too many values"
+    return ""
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def lists(overrides: Sequence[Override]) -> dict[str, list[str]]:
@@ -65,6 +107,23 @@ def parted(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[list
 def _chooses(override: Override, known: Sequence[str]) -> bool:
     key: str = override.key_or_group
     return key in known or "/" in key or override.package is not None
+
+
+def unnamed(overrides: Sequence[Override], folders: Sequence[Path]) -> list[Fault]:
+    """Choices of an option by what is no name."""
+    return [
+        Fault(
+            str(override.input_line),
+            f"{override.key_or_group} is chosen by the name of an option",
+            did_you_mean("", options(folders, override.key_or_group)),
+        )
+        for override in parted(overrides, folders)[0]
+        if not override.is_delete() and not _is_name(override.value())
+    ]
+
+
+def _is_name(chosen: object) -> bool:
+    return isinstance(chosen, str) or (isinstance(chosen, list) and all(isinstance(name, str) for name in chosen))
 
 
 def nested(text: str, folders: Sequence[Path]) -> str:

@@ -31,7 +31,7 @@ def settle(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any]:
     Raises ConfigError with all faults of the dataset's node, or for a suite that serves another kind of task.
     """
     config = dict(composed.config)
-    wanted = {"dataset": _wanted()["dataset"]}
+    wanted = {"dataset": wanted_nodes()["dataset"]}
     try:
         kind = build({"dataset": config["dataset"]}, wanted=wanted, trust=trust)["dataset"].object.kind
     except ConfigError as error:
@@ -98,7 +98,7 @@ def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool =
     light = [key for key in light if key != "comparison"]  # which is light, and asked for in any case
     faults = _of_seed(config.get("seed"))
     try:
-        built = build(nodes, wanted=_wanted(), trust=trust, light=light)
+        built = build(nodes, wanted=wanted_nodes(), trust=trust, light=light)
     except ConfigError as error:
         raise ConfigError([*error.faults, *faults]) from error
     if faults:
@@ -106,8 +106,10 @@ def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool =
     return built
 
 
-def _wanted() -> dict[str, Any]:
+def wanted_nodes() -> dict[str, Any]:
+    """What the nodes of a configuration must be, as annotations."""
     names = {
+        **UNTARGETED,
         "dataset": "stepladder.dataset.dataset.Dataset",
         "method": "stepladder.methods.method.Method",
         "model": "stepladder.model.language_model.Checkpoint",

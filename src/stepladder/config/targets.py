@@ -16,6 +16,20 @@ from stepladder.errors import Fault
 TRUSTED = ("stepladder", "peft", "torch.optim", "optuna")
 """Where a target may stand without the user's word (`--trust PREFIX`)."""
 
+PARTS_OF_US = (
+    *("stepladder.dataset", "stepladder.model", "stepladder.context", "stepladder.tuning", "stepladder.methods"),
+    *("stepladder.evaluation", "stepladder.runs.tracking", "stepladder.studies.sweep.grid", "stepladder.config.schema"),
+    *("stepladder.records", "stepladder.gate"),
+)
+"""Of ourselves: what an experiment and its circumstances are made of. Locks, stores and the command line are not."""
+
+KINDS = {
+    "peft": ("peft.config.PeftConfigMixin", "peft.tuners.lora.config"),
+    "torch.optim": ("torch.optim.optimizer.Optimizer",),
+    "optuna": ("optuna.samplers._base.BaseSampler", "optuna.pruners._base.BasePruner"),
+}
+"""Of the others: the classes that a target must come from, or their module. Some of the rest write files when built."""
+
 
 def stands_under(name: str, prefixes: Sequence[str]) -> bool:
     return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
@@ -33,7 +47,7 @@ def resolve(name: object, key: str, trust: Sequence[str] = (), light: bool = Fal
     module does not make a stranger trusted.
     """
     allowed = (*TRUSTED, *trust)
-    if not isinstance(name, str) or not all(part.isidentifier() and part[:2] != "__" for part in name.split(".")):
+    if not isinstance(name, str) or not all(_is_public(part) for part in name.split(".")):
         return Fault(key, f"'{name}' is no dotted name", "write package.module.Name")
     refusal = Fault(
         key,
@@ -52,7 +66,23 @@ def resolve(name: object, key: str, trust: Sequence[str] = (), light: bool = Fal
         return refusal
     if not callable(found):
         return Fault(key, f"{name} is not a class or function", "name a class")
+    if not stands_under(module, trust) and not _is_a_part(found, module):
+        return Fault(key, f"{name} is not a class that experiments are made of", "see 'stepladder show'")
     return found
+
+
+def _is_public(part: str) -> bool:
+    """Names that Python itself gives (`__main__`, `__globals__`) are nobody's to name."""
+    return part.isidentifier() and not part.startswith("__")
+
+
+def _is_a_part(found: Any, module: str) -> bool:
+    if stands_under(module, ["stepladder"]):
+        return stands_under(module, PARTS_OF_US)
+    named = {
+        n for base in getattr(found, "__mro__", ()) for n in (base.__module__, f"{base.__module__}.{base.__name__}")
+    }
+    return any(stands_under(module, [prefix]) and named & set(kinds) for prefix, kinds in KINDS.items())
 
 
 def _look_up(name: str, key: str) -> Any | Fault:
@@ -60,16 +90,22 @@ def _look_up(name: str, key: str) -> Any | Fault:
     for length in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:length])
         try:
-            found: Any = importlib.import_module(module_name)
-        except ImportError as error:
-            if isinstance(error, ModuleNotFoundError) and error.name and stands_under(module_name, [error.name]):
+            return _member(importlib.import_module(module_name), parts[length:], key)
+        except ImportError as error:  # of a module, or of what it imports when one of its names is asked for
+            absent = isinstance(error, ModuleNotFoundError) and error.name is not None
+            if absent and stands_under(module_name, [str(error.name)]):
                 continue
-            return Fault(key, f"{module_name} can not be imported: {error}", "install what it needs")
-        for part in parts[length:]:
-            if not hasattr(found, part):
-                near = [n for n in get_close_matches(part, dir(found), n=1) if not n.startswith("_")]
-                hint = f"did you mean '{near[0]}'?" if near else "check the spelling"
-                return Fault(key, f"{module_name} has no '{part}'", hint)
-            found = getattr(found, part)
-        return found
+            told = " ".join(str(error).split())
+            return Fault(key, f"{module_name} can not be imported: {told}", "install what it needs")
     return Fault(key, f"there is no module {parts[0]}", "check the spelling, or install the package")
+
+
+def _member(module: Any, parts: Sequence[str], key: str) -> Any | Fault:
+    found: Any = module
+    for part in parts:
+        if not hasattr(found, part):
+            near = [n for n in get_close_matches(part, dir(found), n=1) if not n.startswith("_")]
+            hint = f"did you mean '{near[0]}'?" if near else "check the spelling"
+            return Fault(key, f"{module.__name__} has no '{part}'", hint)
+        found = getattr(found, part)
+    return found

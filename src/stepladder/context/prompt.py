@@ -167,6 +167,7 @@ def _fields(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """A line for each field of an object, those of objects within it too, as `- path (type, required): what it is`."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
+        field = field if isinstance(field, Mapping) else {}  # true and false are schemas too
         kind = field.get("type", "any")
         facts = [kind if isinstance(kind, str) else " or ".join(kind), "required" if name in required else "optional"]
         if "enum" in field:

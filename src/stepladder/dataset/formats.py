@@ -200,12 +200,28 @@ def _parquet(data: bytes, name: str, dialect: Dialect) -> Table:
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(pyarrow.BufferReader(data))
-    except (pyarrow.ArrowException, OSError) as error:
+        table = parquet.ParquetFile(pyarrow.BufferReader(data)).read()
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"The file is not parquet: {error}", name, "check how the file was written") from None
-    rows = table.to_pylist()
-    records = tuple(Record(Place(name, n, "row"), row) for n, row in enumerate(rows, 1))
-    return Table(name, tuple(table.column_names), records)
+    names = table.column_names
+    twice = sorted({column for column in names if names.count(column) > 1})
+    if twice:
+        raise DataError(f"Two columns have the name '{twice[0]}'", name, "rename one")
+    columns = [_python_values(table.column(column), column, name) for column in names]
+    rows = zip(*columns, strict=True)
+    records = tuple(Record(Place(name, n, "row"), dict(zip(names, row, strict=True))) for n, row in enumerate(rows, 1))
+    return Table(name, tuple(names), records)
+
+
+def _python_values(column: Any, title: str, name: str) -> list[Any]:
+    """Raises DataError for what Python has no value for: days beyond the year 9999, zones that nobody knows."""
+    import pyarrow
+
+    try:
+        return list(column.to_pylist())
+    except (pyarrow.ArrowException, ValueError, OverflowError, LookupError) as error:
+        what = f"The column '{title}' of {name} holds what can not be read: {error}"
+        raise DataError(what, f"{name}, column {title}", "write it as text, or leave it out") from None
 
 
 def _of_object(value: Any, place: Place, fault: str | None = None) -> Record:

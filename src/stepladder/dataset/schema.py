@@ -5,6 +5,7 @@ Knows JSON values alone. What is inferred bounds every text and list, so that wr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -72,13 +73,9 @@ def validator(schema: Mapping[str, Any]) -> Any:
         raise ConfigError(Fault("dataset.task.schema", what, "write it into the schema: #/$defs/NAME"))
 
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
     except SchemaError as error:
-        raise ConfigError(
-            Fault(
-                "dataset.task.schema", f"this is no JSON schema: {error.message}", "see json-schema.org, draft 2020-12"
-            )
-        ) from None
+        raise _no_schema(error.message) from None
     return Draft202012Validator(schema, registry=Registry())
 
 
@@ -95,7 +92,22 @@ def _references(schema: Any) -> Iterator[str]:
 
 
 def fault_of(value: Any, judge: Any) -> str:
-    """What keeps the value from fitting; empty where it fits."""
-    for error in judge.iter_errors(value):
-        return f"the answer does not meet the schema at {error.json_path}: {error.message}"
+    """What keeps the value from fitting, if anything. Raises ConfigError where the schema can not be followed."""
+    from referencing.exceptions import Unresolvable
+
+    try:
+        for error in judge.iter_errors(value):
+            return f"the answer does not meet the schema at {error.json_path}: {error.message}"
+    except Unresolvable as error:
+        raise _no_schema(f"it refers to '{error.ref}', which is not in it") from error
+    except RecursionError as error:
+        raise _no_schema("it refers to itself without an end") from error
+    except re.error as error:
+        raise _no_schema(f"a pattern is no regular expression: {error}") from error
     return ""
+
+
+def _no_schema(what: str) -> ConfigError:
+    return ConfigError(
+        Fault("dataset.task.schema", f"this is no JSON schema: {what}", "see json-schema.org, draft 2020-12")
+    )

@@ -16,7 +16,7 @@ from stepladder.cache import fetch_package, file_hash
 from stepladder.dataset.accounts import Place
 from stepladder.dataset.formats import Dialect, Record, Table, read_table
 from stepladder.errors import ConfigError, DataError, Fault
-from stepladder.files import belongs, within
+from stepladder.files import at_home, belongs, within
 
 
 @runtime_checkable
@@ -37,10 +37,10 @@ class Files:
     """Files on disk; a relative path starts at the working directory."""
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        return read_table(Path(name).expanduser(), name, dialect)
+        return read_table(at_home(name), name, dialect)
 
     def origin(self, name: str) -> str:
-        return f"sha256:{file_hash(Path(name).expanduser())}"
+        return f"sha256:{file_hash(at_home(name))}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Hub:
 
     @property
     def _folder(self) -> Path | None:
-        folder = Path(self.repo).expanduser()
+        folder = at_home(self.repo)
         return folder if folder.is_dir() else None
 
     @cached_property
@@ -137,8 +137,10 @@ class Hub:
         """A repository's card says where its files are, and may be a stranger's. Raises DataError for others."""
         own = f"hf://datasets/{self.repo}@"
         for file in (file for files in data_files.values() for file in map(str, files)):
-            at_home = "://" not in file and belongs(Path(file), self._folder) if self._folder else file.startswith(own)
-            if not at_home:
+            lies_here = (
+                "://" not in file and belongs(Path(file), self._folder) if self._folder else file.startswith(own)
+            )
+            if not lies_here:
                 raise DataError(
                     f"A file of the dataset lies outside of it: {file}", self.repo, "give files by dataset=file"
                 )

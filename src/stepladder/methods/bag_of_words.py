@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,9 @@ class Weights:
     @classmethod
     def load(cls, folder: Path) -> Weights:
         named = json.loads((folder / "weights.json").read_text(encoding="utf-8"))
-        return cls(**named, idf=np.load(folder / "idf.npy", allow_pickle=False))
+        idf = np.load(folder / "idf.npy", allow_pickle=False)
+        _expect("idf.npy", idf, len(named["vocabulary"]))
+        return cls(**named, idf=idf)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,10 @@ class Classifier:
     def load(cls, folder: Path) -> Classifier:
         labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
         with np.load(folder / "classifier.npz", allow_pickle=False) as arrays:
-            return cls(Weights.load(folder), tuple(labels), arrays["slopes"], arrays["offsets"])
+            weights, slopes, offsets = Weights.load(folder), arrays["slopes"], arrays["offsets"]
+        _expect("slopes", slopes, len(labels), len(weights.vocabulary))
+        _expect("offsets", offsets, len(labels))
+        return cls(weights, tuple(labels), slopes, offsets)
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,16 @@ class Nearest:
     @classmethod
     def load(cls, folder: Path) -> Nearest:
         answers = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
-        return cls(Weights.load(folder), sparse.load_npz(folder / "rows.npz"), tuple(answers))
+        weights, rows = Weights.load(folder), sparse.csr_matrix(sparse.load_npz(folder / "rows.npz"))
+        _expect("rows.npz", rows, len(answers), len(weights.vocabulary))
+        return cls(weights, rows, tuple(answers))
+
+
+def _expect(name: str, array: Any, *shape: int) -> None:
+    """Raises ValueError where an array that was read, or a sparse one, is not what was saved."""
+    values = array.data if sparse.issparse(array) else array
+    if array.shape != shape or values.dtype.kind != "f" or not np.isfinite(values).all():
+        raise ValueError(f"{name} does not hold {' x '.join(map(str, shape))} numbers")
 
 
 def _vectorizer(words: int, characters: int, vocabulary: Sequence[str] | None = None) -> TfidfVectorizer:

@@ -63,7 +63,10 @@ class Majority:
         (folder / "counts.json").write_text(json.dumps(self._counts), encoding="utf-8")
 
     def load(self, folder: Path, resources: Resources) -> None:
-        self._counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+        counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+        if not counts or not all(isinstance(count, int) for count in counts.values()):
+            raise ValueError("counts.json counts nothing")
+        self._counts = counts
 
 
 @dataclass

@@ -61,11 +61,9 @@ class Chat:
 
     @cached_property
     def _takes_system_text(self) -> bool:
-        from jinja2 import TemplateError
-
         try:
             return _MARK in self._render((Message("system", _MARK), Message("user", "?")), True)
-        except TemplateError:
+        except ModelError:
             return False
 
     @cached_property
@@ -89,14 +87,20 @@ class Chat:
             raise ModelError(what, "model", "mend chat_template in its tokenizer_config.json") from error
 
     def _render(self, turns: Sequence[Message], ask: bool) -> str:
-        rendered: str = self.tokenizer.apply_chat_template(
-            [{"role": turn.role, "content": turn.content} for turn in turns],
-            chat_template=self._template,
-            tokenize=False,
-            add_generation_prompt=ask,
-            enable_thinking=False,
-            date_string=_TODAY.strftime("%d %b %Y"),
-        )
+        from jinja2 import TemplateError
+
+        try:
+            rendered: str = self.tokenizer.apply_chat_template(
+                [{"role": turn.role, "content": turn.content} for turn in turns],
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=ask,
+                enable_thinking=False,
+                date_string=_TODAY.strftime("%d %b %Y"),
+            )
+        except (TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            what = f"The model's chat template can not be filled in: {error}"
+            raise ModelError(what, "the tokenizer's chat_template", "mend it, or take it out") from error
         return rendered
 
     def _tokens(self, text: str, special: bool = False) -> list[int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from stepladder.cache import fetch_package, file_hash
 from stepladder.errors import ConfigError, Fault, ModelError
-from stepladder.files import belongs, within
+from stepladder.files import at_home, belongs, within
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ class FolderCheckpoint:
         return {"files": {file.name: file_hash(file) for file in read_files(self.folder())}, "dtype": self.dtype}
 
     def folder(self) -> Path:
-        folder = Path(self.path).expanduser()
+        folder = at_home(self.path)
         if not (folder / "config.json").is_file():
             found = "has no config.json" if folder.is_dir() else "does not exist"
             raise ModelError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -46,14 +46,16 @@ def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str |
         to_do = "merge it into its base and save that, or name the base"
         raise ModelError("This folder holds an adapter, and an adapter may name any base", str(folder), to_do)
     _check_shards(folder)
+    _check_layers(folder)
     own = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, **own)
+            tokenizer("a text")  # some of its settings are looked at no sooner
             module, found = kind.from_pretrained(
                 folder, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **own
             )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+    except Exception as error:  # broken files bring up anything; the tokenizers library raises Exception itself
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"The model can not be loaded: {said}",
@@ -82,6 +84,21 @@ def _check_shards(folder: Path) -> None:
         if strange:
             what = f"The index names what is no safetensors file of the folder: {strange[0]}"
             raise ModelError(what, str(index), "save the model again")
+
+
+def _check_layers(folder: Path) -> None:
+    """Raises ModelError where the configuration wants more layers than there are weights: to build them has no end."""
+    wanted = (read_json(folder / "config.json") or {}).get("num_hidden_layers")
+    try:
+        opened: list[Any] = [safe_open(file, "pt") for file in sorted(folder.glob("*.safetensors"))]
+        there = sum(len(weights.keys()) for weights in opened)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"The weights can not be read: {error}", str(folder), "fetch or save the model again"
+        ) from error
+    if isinstance(wanted, int) and wanted > there:
+        what = f"The model's configuration has {wanted} layers, and its files {there} weights"
+        raise ModelError(what, str(folder / "config.json"), "fetch or save the model again")
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from stepladder.errors import ConfigError, Fault
+
 if TYPE_CHECKING:
     import torch
 
@@ -36,6 +38,24 @@ class ToyCheckpoint:
     bias: bool = False
     dtype: Literal["bf16", "float32"] = "float32"
     version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        bounds = {"hidden": (2, 4096), "layers": (1, 64), "heads": (1, 64), "window": (1, 2**20)}
+        faults = [
+            Fault(name, f"{getattr(self, name)} is not from {least} to {most}", "it is a toy")
+            for name, (least, most) in bounds.items()
+            if not least <= getattr(self, name) <= most
+        ]
+        if not faults and self.hidden % (2 * self.heads):
+            faults.append(Fault("hidden", f"{self.hidden} is no multiple of twice {self.heads} heads", "take another"))
+        if not faults and self.heads % max(1, self.heads // 2):
+            faults.append(
+                Fault("heads", f"{self.heads} heads do not share keys in twos", "give one, or an even number")
+            )
+        if self.dtype not in ("bf16", "float32"):
+            faults.append(Fault("dtype", f"'{self.dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
+        if faults:
+            raise ConfigError(faults)
 
     def fingerprint(self) -> Mapping[str, Any]:
         return {"toy": self.version, **asdict(self)}
@@ -94,6 +114,10 @@ class ToyEmbedder:
 
     width: int = 256
     version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= 65536:
+            raise ConfigError(Fault("width", f"{self.width} is not from 1 to 65536", "it is a toy"))
 
     def fingerprint(self) -> Mapping[str, Any]:
         return {"toy_embedder": self.version, "width": self.width}

@@ -16,7 +16,7 @@ from stepladder.methods.method import Method
 from stepladder.records import Decoding, Probe
 from stepladder.runs.recorded import fit_of, stored_experiment
 from stepladder.runs.run import Circumstances
-from stepladder.runs.stages import read_task
+from stepladder.runs.stages import load, read_task
 from stepladder.runs.tracking import Untracked
 
 
@@ -36,7 +36,7 @@ def answer(folder: Path, file: Path, around: Circumstances) -> tuple[list[dict[s
         around.progress.note(f"note: {note}")
     resources = around.resources(Untracked())
     method: Method = built["method"].object
-    method.load(fit / "artefact", resources)
+    load(method, fit, resources)
     decoding: Decoding = replace(built["decoding"].object, seed=experiment.seed)
     probe = Probe("new", read_task(fit), questions, decoding)
     return [asdict(prediction) for prediction in method.predict(probe, resources)], accounts.as_dict()

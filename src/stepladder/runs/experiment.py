@@ -6,14 +6,18 @@ experiment has no name; a study may give it one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+from stepladder.config.annotations import fits
 from stepladder.config.compose import PARTS, expanded, references
 from stepladder.errors import StoreError
 
 Rows = Literal["test", "validation"]
+_NODES = ("dataset", "method", "decoding", "evaluation", "choices")
+_STORED = {**dict.fromkeys(_NODES, Mapping[str, Any]), "seed": int, "rows": Rows, "label": str}
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,15 @@ class Experiment:
 
     @classmethod
     def from_stored(cls, config: Mapping[str, Any], where: str) -> Experiment:
-        try:
-            return cls(**config)
-        except TypeError as error:
+        known = {field.name for field in fields(cls)}
+        wrong = sorted({str(name) for name in config} - known)
+        wrong += [name for name, of in _STORED.items() if not fits(config.get(name), of)]
+        if wrong or not re.fullmatch(r"[\w-]*", config["label"]):
+            told = ", ".join(wrong) or "label"
             raise StoreError(
-                f"This is no stored experiment: {error}", where, "name a folder that a run wrote"
-            ) from error
+                f"This is no stored experiment: {told} is not what a run wrote", where, "name a folder that a run wrote"
+            )
+        return cls(**config)
 
 
 def _label(choices: Mapping[str, Any]) -> str:

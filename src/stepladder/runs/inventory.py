@@ -15,10 +15,13 @@ from typing import Any
 
 from stepladder.errors import StoreError, UserError, did_you_mean
 from stepladder.files import read_json
-from stepladder.runs.recorded import Stage, read_mapping
-from stepladder.runs.store import KINDS, Kind, Store, named
+from stepladder.runs.recorded import Stage
+from stepladder.runs.shapes import has, only
+from stepladder.runs.store import KINDS, Kind, Store, is_own, named, read_mapping
 
-NOT_FINISHED = "unfinished"
+FINISHED, NOT_FINISHED, BROKEN = "finished", "unfinished", "broken"
+CONFIG = {"label": str, "choices": Mapping[str, Any], "seed": int, "rows": str}
+CONFIG |= dict.fromkeys(("dataset", "method", "decoding", "evaluation"), Any)
 NO_STUDY = "of no study"
 NOT_USED = "of no run that is kept"
 
@@ -33,7 +36,14 @@ class Item:
 
     @property
     def finished(self) -> bool:
-        return bool(self.stage.done)
+        return self.state == FINISHED
+
+    @cached_property
+    def state(self) -> str:
+        """Broken: it was finished once, and is not what it was then."""
+        if not (self.folder / "done.json").exists():
+            return NOT_FINISHED
+        return FINISHED if self.stage.done and self.config and self.full else BROKEN
 
     @cached_property
     def stage(self) -> Stage:
@@ -41,12 +51,11 @@ class Item:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        file = self.folder / "config.yaml"
-        return read_mapping(file) if file.is_file() else {}
+        return only(_mapping(self.folder / "config.yaml"), CONFIG)
 
     @cached_property
     def full(self) -> dict[str, Any]:
-        return self.stage.full if (self.folder / "full.yaml").is_file() else {}
+        return _mapping(self.folder / "full.yaml")
 
     def as_dict(self) -> dict[str, Any]:
         """For `list`: the main metric with its name, the rest as it is stored."""
@@ -56,7 +65,7 @@ class Item:
             "kind": self.kind,
             "folder": str(self.folder),
             "finished": self.stage.done.get("finished"),
-            "state": "finished" if self.finished else NOT_FINISHED,
+            "state": self.state,
             "label": self.config.get("label", ""),
             "choices": self.config.get("choices", {}),
             "seed": self.config.get("seed"),
@@ -68,12 +77,20 @@ class Item:
     def values(self) -> Iterator[tuple[str, Any]]:
         """Every value that the folder can be found by, with its dotted key; options of groups stand above nodes."""
         yield "kind", self.kind
-        yield "state", "finished" if self.finished else NOT_FINISHED
+        yield "state", self.state
         yield "date", self.stage.done.get("finished") or _begun(self.folder)
         yield "name", self.folder.name
         yield from (("study", study) for study in self.studies)
         yield from self.config.get("choices", {}).items()
         yield from _flat({name: node for name, node in self.config.items() if name != "choices"})
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    """The mapping in a file, empty where there is none."""
+    try:
+        return read_mapping(file)
+    except (StoreError, OSError):
+        return {}
 
 
 def _begun(folder: Path) -> str:
@@ -117,8 +134,8 @@ def _items(root: Path) -> list[Item]:
     folders = [
         (kind, folder)
         for kind in KINDS
-        for folder in sorted((root.absolute() / kind).glob("*"))
-        if named(folder) and folder.is_dir() and not folder.is_symlink()
+        for folder in (sorted((root.absolute() / kind).iterdir()) if (root / kind).is_dir() else ())
+        if named(folder) and is_own(folder)
     ]
     return [
         Item(kind, folder, tuple(studies.get(folder.name, ())) if kind == "scores" else ()) for kind, folder in folders
@@ -131,8 +148,10 @@ def _studies(root: Path) -> dict[str, list[str]]:
     for note in sorted((root / "studies").glob("*/runs/*")):
         found.setdefault(note.name, []).append(note.parent.parent.name)
     for file in sorted((root / "studies").glob("*/comparison.json")):
-        for row in (read_json(file) or {}).get("rows", ()):
-            studies = found.setdefault(Path(row["folders"]["score"]).name, [])
+        rows = only(read_json(file), {"rows": list}).get("rows", [])
+        named_folders = [row["folders"] for row in rows if has(row, {"folders": Mapping[str, Any]})]
+        for folder in (str(each.get("score", "")) for each in named_folders):
+            studies = found.setdefault(Path(folder).name, [])
             studies += [] if file.parent.name in studies else [file.parent.name]
     return found
 
@@ -180,15 +199,16 @@ def swept(root: Path, asked: Mapping[str, Sequence[str]], dry_run: bool = False)
     """Remove, of the folders with the values asked for, what is unfinished, the runs that belong to no study, and what
     no run that stays is made from. With `dry_run` only tell.
 
-    What a process is making stays, with all that it is made from.
+    What a process is making stays, with all that it is made from; and what is broken, which a person may want to mend.
     """
     items, store = _items(root), Store(root)
     matching = {item.folder for item in _matching(items, asked)}
-    busy = [item for item in items if not item.finished and store.in_the_making(item.kind, item.folder)]
+    broken = [item for item in items if item.state == BROKEN]
+    busy = [item for item in items if item.state == NOT_FINISHED and store.in_the_making(item.kind, item.folder)]
     loose = [i for i in items if i.kind == "scores" and i.finished and not i.studies and i.folder in matching]
-    kept = {item.folder for item in busy}
+    kept = {item.folder for item in (*busy, *broken)}
     for item in items:
-        if item in busy or (item.kind == "scores" and item.finished and item not in loose):
+        if item in busy or item in broken or (item.kind == "scores" and item.finished and item not in loose):
             kept |= {item.folder, *_made_from(item, items)}
     reasons = {
         item.folder: NOT_FINISHED if not item.finished else NO_STUDY if item.kind == "scores" else NOT_USED
@@ -203,14 +223,17 @@ def swept(root: Path, asked: Mapping[str, Sequence[str]], dry_run: bool = False)
                 gone.append({"folder": str(item.folder), "reason": reasons[item.folder]})
                 bytes_ += size
     told = [str(item.folder) for item in busy]
-    return {"removed": gone, "in_the_making": told, "bytes": bytes_, "dry_run": dry_run}
+    left = [str(item.folder) for item in broken]
+    return {"removed": gone, "in_the_making": told, "broken": left, "bytes": bytes_, "dry_run": dry_run}
 
 
 def _made_from(item: Item, items: Sequence[Item]) -> Iterator[Path]:
     """The folders below one, down to its fit."""
     by_name = {(i.kind, *(named(i.folder) or ())): i for i in items}
     attempt = (named(item.folder) or ("", 1))[1]
-    below: list[tuple[Kind, str]] = [("predictions", str(key)) for key in item.full.get("predictions", {}).values()]
+    keys = item.full.get("predictions")
+    listed = keys.values() if isinstance(keys, Mapping) else ()
+    below: list[tuple[Kind, str]] = [("predictions", str(key)) for key in listed]
     below += [("fits", str(item.full["fit"]))] if "fit" in item.full else []
     for kind, key in below:
         found = by_name.get((kind, key[:16], attempt))

@@ -17,7 +17,7 @@ from stepladder.resources import Devices, Resources, Silent
 from stepladder.runs import stages
 from stepladder.runs.channel import Channel, Teller
 from stepladder.runs.experiment import Experiment
-from stepladder.runs.recorded import read_mapping
+from stepladder.runs.store import read_mapping
 
 
 def work(folder: Path) -> None:

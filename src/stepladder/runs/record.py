@@ -25,6 +25,7 @@ from stepladder.resources import Resources
 from stepladder.runs.content import example_content, passage_content, question_content
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.provenance import lock, provenance
+from stepladder.runs.shapes import rows_of
 
 
 def record(
@@ -83,7 +84,7 @@ def row_hashes(shared: Path, content: str) -> dict[str, str] | None:
     """The hash of each row, by its id, of a part with this hash; None where the store does not keep it."""
     file = _file(shared, content)
     found = read_json(file) if file else None
-    return dict(found["rows"]) if found else None
+    return dict(rows_of(found)) if found else None
 
 
 def _file(shared: Path | None, content: str) -> Path | None:

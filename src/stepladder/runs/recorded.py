@@ -12,14 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stepladder.errors import StoreError
-from stepladder.files import content_hash, read_json, within
+from stepladder.files import at_home, read_json
 from stepladder.masking import mask
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.record import row_hashes
-from stepladder.runs.store import KINDS, Kind, Store, named
+from stepladder.runs.shapes import PROVENANCE, has, only
+from stepladder.runs.store import KINDS, Kind, Store, changed, done, is_own, named, read_mapping
 
 _OF_WANDB = re.compile(r"(?:offline-)?run-[\d_]+-([0-9a-f]{16})(?:-.*?)??(?:-a(\d+))?(?:-r\d+)?")
 
@@ -36,17 +35,15 @@ class Stage:
 
     @cached_property
     def done(self) -> dict[str, Any]:
-        return read_json(self.folder / "done.json") or {}
+        return done(self.folder) or {}
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        return read_json(self.folder / "provenance.json") or {}
+        return only(read_json(self.folder / "provenance.json"), PROVENANCE)
 
     def changed(self) -> list[str]:
         """The files that are not what they were when the folder was finished."""
-        made: Mapping[str, str] = self.done.get("files", {})
-        there = {name: within(self.folder, name) for name in made}
-        return [name for name, file in there.items() if not file.is_file() or content_hash(file) != made[name]]
+        return changed(self.folder)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class Recorded:
         """By part of the dataset, how many rows and the hash of all, when the last stage ran."""
         *_, last = self.stages.values()
         found = last.provenance.get("data", {})
-        return {name: told for name, told in found.items() if isinstance(told, Mapping)}
+        return {name: told for name, told in found.items() if has(told, {"rows": int, "content": str})}
 
     def rows(self, part: str) -> dict[str, str] | None:
         """The hash of each row of a part, by id; None where the store does not keep it."""
@@ -99,7 +96,7 @@ def recorded(folder: Path) -> Recorded:
 
     Raises StoreError where the folder is none of a finished run.
     """
-    folder = _in_the_store(folder.expanduser().absolute())
+    folder = _in_the_store(at_home(str(folder)).absolute())
     experiment = stored_experiment(folder)
     this = Stage(folder)
     stage = this.full.get("stage")
@@ -118,7 +115,11 @@ def stored_experiment(folder: Path) -> Experiment:
         raise StoreError(
             "This is no folder of a run: it has no config.yaml", str(folder), "name a folder that 'run --json' printed"
         )
-    if not (folder / "done.json").is_file():
+    if folder.parent.name not in KINDS:
+        raise StoreError(
+            "This is no folder of a run: it lies in no store", str(folder), "name one that lies in a store"
+        )
+    if done(folder) is None:
         raise StoreError("This run is not finished", str(folder), "run it again; it goes on where it stopped")
     return Experiment.from_stored(read_mapping(config), str(config))
 
@@ -139,20 +140,10 @@ def root_of(folder: Path) -> Path:
     return folder.absolute().parent.parent
 
 
-def read_mapping(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises StoreError where there is none."""
-    try:
-        found = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StoreError(f"The file is broken: {error}", str(file), "name a folder that a run wrote") from error
-    if not isinstance(found, dict):
-        raise StoreError("The file holds no mapping", str(file), "name a folder that a run wrote")
-    return found
-
-
 def finished(root: Path, kind: Kind) -> Iterator[Stage]:
     """All finished folders of a kind, the last made first."""
-    stages = [Stage(folder) for folder in (root / kind).glob("*") if named(folder) and (folder / "done.json").is_file()]
+    there = (root / kind).iterdir() if (root / kind).is_dir() else ()
+    stages = [Stage(folder) for folder in there if named(folder) and is_own(folder) and done(folder) is not None]
     yield from sorted(stages, key=lambda stage: str(stage.done.get("finished")), reverse=True)
 
 
@@ -163,7 +154,9 @@ def _beside(folder: Path) -> Store:
 
 def _predictions(score: Stage) -> dict[str, Stage]:
     store = _beside(score.folder)
-    entries = {name: store.find("predictions", str(key)) for name, key in score.full.get("predictions", {}).items()}
+    keys = score.full.get("predictions")
+    listed = keys.items() if isinstance(keys, Mapping) else ()
+    entries = {str(name): store.find("predictions", str(key)) for name, key in listed}
     return {name: Stage(entry.folder) for name, entry in entries.items() if entry is not None}
 
 

@@ -171,7 +171,8 @@ def _stored(prepared: Prepared, store: Store) -> Run | None:
     whole = {name: entry for name, entry in predictions.items() if entry is not None}
     if fit is None or score is None or len(whole) < len(predictions):
         return None
-    for form, entry in ((prepared.fit_form, fit), (prepared.score_form, score)):
+    asked = [(prepared.predict_form(probe), whole[name]) for name, probe in prepared.probes.items()]
+    for form, entry in ((prepared.fit_form, fit), *asked, (prepared.score_form, score)):
         store.verify(entry, form)
     return Run(prepared, fit, whole, score)
 
@@ -190,7 +191,7 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     def ask(probe: Probe, folder: Path) -> dict[str, Any]:
         nonlocal ready
         if not ready:
-            method.load(fit.folder / "artefact", resources)
+            stages.load(method, fit.folder, resources)
             ready = True
         return stages.predict(prepared, probe, folder, resources)
 

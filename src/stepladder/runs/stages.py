@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from math import ceil
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+from stepladder.cache import file_hash
 from stepladder.config.build import Component, build
 from stepladder.config.identity import digest, identity
 from stepladder.config.schema import UNTARGETED
@@ -37,10 +38,12 @@ from stepladder.runs.content import (
     probe_content,
     task_content,
 )
+from stepladder.runs.costs import cost
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.memory import peak
 from stepladder.runs.record import RowHashes, record
-from stepladder.runs.store import Form
+from stepladder.runs.shapes import PREDICTION, has
+from stepladder.runs.store import Form, changed
 
 CODE_VERSION = 2
 """Raised when a stage does something else with the same parts."""
@@ -177,6 +180,9 @@ def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str
     _decodable(decoding, data.task)
     decoding = replace(decoding, seed=experiment.seed if decoding.mode == "sampled" else 0)
     suites = {name: built[f"evaluation.{name}"] for name in experiment.evaluation}
+    if not isinstance(next((suite.object for suite in suites.values()), None), MetricSuite):
+        what = "the first suite has no metrics to judge the plain answers by"
+        raise ConfigError(Fault("evaluation", what, "keep the task's own suite, evaluation=auto, and add to it"))
     data.held_out(experiment.rows)
     _learnable(built["method"].object, data)
     prepared = Prepared(experiment, built["method"], decoding, suites, data)
@@ -218,7 +224,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
         method.fit(prepared.data.training, resources, prepared.experiment.seed)
     if resources.leads:
         artefact = folder / "artefact"
-        _empty(artefact)
+        artefact.mkdir()
         method.save(artefact)
         discard(folder / "checkpoints")
     most = {f"training_{name}": value for name, value in memory.items()}
@@ -235,13 +241,6 @@ def _judged(prepared: Prepared, ask: Callable[[Probe], Iterable[Prediction]]) ->
     return suite.figures(Answered(probe, tuple(ask(probe)), examples))
 
 
-def _empty(folder: Path) -> None:
-    """An empty folder, whatever an unfinished run left in it."""
-    for path in sorted(folder.rglob("*"), reverse=True) if folder.exists() else ():
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.mkdir(exist_ok=True)
-
-
 def predict(prepared: Prepared, probe: Probe, folder: Path, resources: Resources) -> dict[str, Any]:
     """Ask a fitted method and write predictions.jsonl. Returns what the answers cost."""
     method: Method = prepared.method.object
@@ -250,38 +249,36 @@ def predict(prepared: Prepared, probe: Probe, folder: Path, resources: Resources
         predictions = list(method.predict(probe, resources))
     _record(prepared, folder, resources, weights=True)
     write_lines(folder / "predictions.jsonl", (asdict(prediction) for prediction in predictions))
-    return {**_cost(predictions), **memory}
+    return {**cost(predictions), **memory}
 
 
-def _cost(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    count = len(predictions)
-    totals = {
-        "prompt_tokens": sum(p.prompt_tokens for p in predictions),
-        "new_tokens": sum(p.new_tokens for p in predictions),
-    }
-    return {
-        "questions": count,
-        **totals,
-        **{f"{name}_per_question": round(total / count, 3) for name, total in totals.items()},
-        "seconds_per_question": sum(p.seconds for p in predictions) / count,
-        **{f"seconds_p{share}": _quantile([p.seconds for p in predictions], share) for share in (50, 95)},
-        "failures": sum(p.failure is not None for p in predictions),
-    }
-
-
-def _quantile(values: Sequence[float], percent: int) -> float:
-    """The smallest value that at least so many percent of the values do not exceed."""
-    return sorted(values)[max(0, ceil(len(values) * percent / 100) - 1)]
+def load(method: Method, fit: Path, resources: Resources) -> None:
+    """Open what a fit has left in its folder. Raises StoreError where that is not what it was, or can not be opened."""
+    broken = changed(fit, file_hash)
+    try:
+        if not broken:
+            method.load(fit / "artefact", resources)
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, BadZipFile) as error:
+        broken = [f"{type(error).__name__}: {error}"]
+    if broken:
+        to_do = "remove that folder and run the experiment again; it is made anew"
+        raise StoreError(f"The stored fit is broken: {', '.join(broken[:3])}", str(fit), to_do)
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
     file = folder / "predictions.jsonl"
     try:
-        return [Prediction(**{**row, "shown": tuple(row["shown"])}) for row in read_lines(file)]
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
-        raise StoreError(
-            f"The stored predictions are broken: {error}", str(file), "delete that folder; it is made anew"
-        ) from error
+        rows = list(read_lines(file))
+    except (ValueError, RecursionError) as error:
+        raise _broken_predictions(str(error), file) from error
+    for number, row in enumerate(rows, 1):
+        if not has(row, PREDICTION) or len(row) != len(PREDICTION):
+            raise _broken_predictions(f"line {number} is no prediction", file)
+    return [Prediction(**{**row, "shown": tuple(row["shown"])}) for row in rows]
+
+
+def _broken_predictions(what: str, file: Path) -> StoreError:
+    return StoreError(f"The stored predictions are broken: {what}", str(file), "remove that folder; it is made anew")
 
 
 def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: int) -> dict[str, Any]:
@@ -323,8 +320,14 @@ def _record(prepared: Prepared, folder: Path, resources: Resources | None = None
 def read_task(folder: Path) -> Task:
     """The task that a fit was made for."""
     found = read_json(folder / "task.json")
-    if found is None:
+    kinds: dict[str, tuple[Callable[..., Answer], dict[str, Any]]] = {
+        "choice": (Choice, {"labels": list[str], "definitions": Mapping[str, str]}),
+        "text": (Text, {}),
+        "json": (Json, {"schema": Mapping[str, Any]}),
+    }
+    answer, fields = kinds.get(str((found or {}).get("kind")), (None, {}))
+    if answer is None or not has(found, {"instruction": str, **fields}):
         raise StoreError("The fit does not tell its task", str(folder / "task.json"), "run the experiment again")
-    kinds: dict[str, Callable[..., Answer]] = {"choice": Choice, "text": Text, "json": Json}
-    instruction, kind = found.pop("instruction"), found.pop("kind")
-    return Task(instruction, kinds[kind](**{k: tuple(v) if k == "labels" else v for k, v in found.items()}))
+    assert found is not None
+    own = {name: tuple(found[name]) if name == "labels" else found[name] for name in fields}
+    return Task(found["instruction"], answer(**own))

@@ -20,11 +20,16 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
+from stepladder.cache import file_hash
 from stepladder.errors import StoreError, UserError
-from stepladder.files import UNFINISHED, content_hash, discard, read_json, settle, within, write_text, written
+from stepladder.files import content_hash, discard, read_json, settle, within, write_text, written
+from stepladder.runs.shapes import is_done
 
 Kind = Literal["fits", "predictions", "scores"]
 KINDS: tuple[Kind, ...] = ("fits", "predictions", "scores")
+CHECKPOINTS = "checkpoints"
+"""What an unfinished folder has that the next attempt goes on from."""
+
 _KEY = re.compile(r"[0-9A-Za-z]{16,64}")
 _NAME = re.compile(r"(?:.*-)?([0-9a-f]{16})(?:-r(\d+))?")
 
@@ -48,6 +53,19 @@ class Entry:
     key: str
     reused: bool
     facts: Mapping[str, Any]
+
+
+def done(folder: Path) -> dict[str, Any] | None:
+    """What done.json tells; None where it is not there, or is not what a stage writes: the folder is not finished."""
+    told = read_json(folder / "done.json")
+    return told if told is not None and is_done(told, folder.parent.name) else None
+
+
+def changed(folder: Path, hash_of: Callable[[Path], str] = content_hash) -> list[str]:
+    """The files of a finished folder that are not what they were."""
+    made: Mapping[str, str] = (done(folder) or {}).get("files", {})
+    there = {name: within(folder, name) for name in made}
+    return [name for name, file in there.items() if not file.is_file() or hash_of(file) != made[name]]
 
 
 def named(folder: Path) -> tuple[str, int] | None:
@@ -84,11 +102,17 @@ class Store:
         """The finished folder of `key`, if there is one."""
         if not _KEY.fullmatch(key):
             return None  # a folder of a stranger may name anything as its key
-        for folder in sorted((self.root / kind).glob(f"*{key[:16]}{self._again}")):
-            done = read_json(folder / "done.json")
-            if done is not None and done.get("key") == key:
-                return Entry(folder, key, True, done.get("facts", {}))
+        for folder in self._folders(kind, key):
+            told = done(folder)
+            if told is not None and told["key"] == key:
+                return Entry(folder, key, True, told["facts"])
         return None
+
+    def _folders(self, kind: Kind, key: str) -> list[Path]:
+        """The folders of a key, in the order of their names; a link leads who knows where, and is none."""
+        name = re.compile(rf"(?:.*-)?{re.escape(key[:16])}{self._again}")
+        there = sorted((self.root / kind).iterdir()) if (self.root / kind).is_dir() else []
+        return [folder for folder in there if name.fullmatch(folder.name) and is_own(folder)]
 
     def take(self, kind: Kind, form: Form, make: Callable[[Path], Mapping[str, Any]]) -> Entry:
         """The finished folder of a form: found, or made by `make(folder)`, which returns the facts of its making.
@@ -105,12 +129,20 @@ class Store:
         return found
 
     def verify(self, entry: Entry, form: Form) -> None:
-        """Raises StoreError when the folder was made from another full form: a default has changed since."""
-        stored = yaml.safe_load((entry.folder / "full.yaml").read_text(encoding="utf-8"))
-        changed = [f"{key} was {was!r}, is {now!r}" for key, was, now in differences(stored, _plain(form.full))]
-        if changed:
+        """Raises StoreError when a file of the folder is not what it was, or when the folder was made from another full
+        form: a default has changed since."""
+        broken = changed(entry.folder, file_hash)
+        if broken:
             raise StoreError(
-                "A stored result was made under other defaults than these: " + "; ".join(changed[:5]),
+                f"A stored result was changed after it was made: {', '.join(broken[:3])}",
+                str(entry.folder),
+                "remove that folder, it is made anew; or run with --fresh beside it",
+            )
+        stored = read_mapping(entry.folder / "full.yaml")
+        others = [f"{key} was {was!r}, is {now!r}" for key, was, now in differences(stored, _plain(form.full))]
+        if others:
+            raise StoreError(
+                "A stored result was made under other defaults than these: " + "; ".join(others[:5]),
                 str(entry.folder),
                 "say the old values in the configuration to read it, or take another --outputs folder to make it anew",
             )
@@ -120,7 +152,7 @@ class Store:
         return self._folder("indexes")
 
     def study(self, name: str) -> Path:
-        return within(self._folder("studies"), name)
+        return _no_link(within(self._folder("studies"), name))
 
     def join(self, study: str, run: Entry) -> None:
         """Note that a run, by its score's folder, belongs to a study."""
@@ -178,13 +210,15 @@ class Store:
 
     def _made(self, kind: Kind, form: Form, make: Callable[[Path], Mapping[str, Any]]) -> Entry:
         folder = self._folder(kind) / f"{readable(form.label)}-{form.key[:16]}{self._again}".lstrip("-")
-        unfinished = [f for f in (self.root / kind).glob(f"*{form.key[:16]}{self._again}") if f.is_dir()]
+        unfinished = self._folders(kind, form.key)
         folder = unfinished[0] if unfinished else folder
-        if folder.is_symlink():
-            raise StoreError("A run is not written through a link", str(folder), "remove the link")
-        folder.mkdir(exist_ok=True)
-        for left in [*folder.rglob(f"{UNFINISHED}*")]:
-            discard(left) if left.is_dir() else left.unlink(missing_ok=True)
+        _no_link(folder).mkdir(exist_ok=True)
+        for left in [*folder.iterdir()]:
+            if left.name != CHECKPOINTS or not is_own(left):  # all else is made anew, whatever it has become
+                discard(left)
+        for left in (folder / CHECKPOINTS).glob("*"):
+            if left.is_symlink() or left.is_dir():
+                discard(left)
         write_text(folder / "config.yaml", _yaml(form.config))
         write_text(folder / "full.yaml", _yaml(form.full))
         try:
@@ -194,10 +228,10 @@ class Store:
             # what the user will mend has another key, or is made anew: nothing half-written stays
             shutil.rmtree(folder)
             raise
-        done = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        done["files"] = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
+        told = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        told["files"] = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
         settle(folder)
-        write_text(folder / "done.json", json.dumps(done, indent=1, ensure_ascii=False))
+        write_text(folder / "done.json", json.dumps(told, indent=1, ensure_ascii=False))
         settle(folder)
         return Entry(folder, form.key, False, facts)
 
@@ -208,10 +242,34 @@ def readable(label: str) -> str:
     return kept.encode()[:160].decode(errors="ignore")
 
 
+def _no_link(folder: Path) -> Path:
+    """The folder. Raises StoreError where a link stands in its place."""
+    if folder.is_symlink():
+        to_do = "take the link away: nothing is written where it leads"
+        raise StoreError("A link stands where a folder of the store is to be", str(folder), to_do)
+    return folder
+
+
+def is_own(folder: Path) -> bool:
+    """Whether it is a folder that lies here."""
+    return folder.is_dir() and not folder.is_symlink()
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises StoreError where there is none."""
+    try:
+        found = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise StoreError(f"The file is broken: {error}", str(file), "name a folder that a run wrote") from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise StoreError("The file holds no mapping", str(file), "name a folder that a run wrote")
+    return found
+
+
 def kept_files(folder: Path) -> list[Path]:
     """The files of a finished folder that stay as they are."""
     found = (file for file in folder.rglob("*") if file.is_file())
-    passing = ("checkpoints", "done.json")
+    passing = (CHECKPOINTS, "done.json")
     return sorted(file for file in found if file.relative_to(folder).parts[0] not in passing)
 
 

@@ -137,11 +137,18 @@ def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Va
 
 def _kept(judge: Judge, file: Path) -> dict[str, Any]:
     """What was judged before of the same scores is read back from the file."""
-    found = read_json(file)
-    if found is None or found.get("of") != judge.of:
-        found = {"of": judge.of, **judge()}
-        write_text(file, json.dumps(found, ensure_ascii=False))
+    kept = read_json(file) or {}
+    found: dict[str, Any] | None = kept.get("found")
+    if kept.get("of") != judge.of or kept.get("hash") != digest(found):
+        found = judge()
+        write_text(file, json.dumps({"of": judge.of, "hash": _digest(found), "found": found}, ensure_ascii=False))
+    assert found is not None
     return found
+
+
+def _digest(found: Any) -> str:
+    """As it will be read back."""
+    return digest(json.loads(json.dumps(found)))
 
 
 @dataclass(frozen=True)

@@ -303,7 +303,7 @@ def _commit(stage: Stage) -> str:
     code = stage.provenance.get("code") or {}
     if not code.get("commit"):
         return f"version {stage.provenance.get('stepladder')}"
-    return f"commit {code['commit'][:12]}{' with changes' if code.get('dirty') else ''}"
+    return f"commit {str(code['commit'])[:12]}{' with changes' if code.get('dirty') else ''}"
 
 
 def _machine(before: Recorded, now: Recorded) -> Aspect:

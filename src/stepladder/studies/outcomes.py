@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from stepladder.files import read_lines
 from stepladder.runs.recorded import Recorded, Stage
+from stepladder.runs.stages import read_predictions
 from stepladder.studies.tolerance import Tolerance
 
 NAMED = 3
@@ -98,7 +99,7 @@ def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
 
 
 def _predictions(stage: Stage) -> dict[str, dict[str, Any]]:
-    return {row["id"]: row for row in read_lines(stage.folder / "predictions.jsonl")}
+    return {found.id: json.loads(json.dumps(asdict(found))) for found in read_predictions(stage.folder)}
 
 
 def _unlike(was: Mapping[str, Any], now: Mapping[str, Any], exact: bool) -> Iterator[tuple[str, str]]:
@@ -134,7 +135,12 @@ def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
     file = fit.folder / "metrics.jsonl" if fit else None
     if file is None or not file.exists():
         return None
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in read_lines(file)]
+    try:
+        lines = list(read_lines(file))
+    except (ValueError, RecursionError):
+        return None
+    told = [line for line in lines if isinstance(line, dict)]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in told]
 
 
 def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
@@ -168,7 +174,7 @@ def _distance(one: Path, other: Path) -> str:
 
     try:
         was, now = load_file(one), load_file(other)
-    except SafetensorError:
+    except (SafetensorError, OSError, ValueError):
         return "is broken in one of them"
     if was.keys() != now.keys() or any(was[n].shape != now[n].shape for n in was):
         return "has other matrices"

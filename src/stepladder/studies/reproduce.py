@@ -12,8 +12,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from stepladder.config.build import Component
-from stepladder.config.schema import Compute
+from stepladder.config.build import Component, build
+from stepladder.config.schema import UNTARGETED, Compute
 from stepladder.errors import StoreError, VerificationError
 from stepladder.files import read_json, write_text
 from stepladder.resources import Progress, Silent
@@ -108,7 +108,10 @@ def _compute(before: Recorded) -> Compute:
     """What the run was told to work on; a GPU where there is one."""
     known = {field.name for field in fields(Compute)}
     told = {name: value for name, value in before.compute.items() if name in known}
-    return Compute(**{**told, "accelerator": "cpu" if told.get("accelerator") == "cpu" else "auto"})
+    accelerator = "cpu" if told.get("accelerator") == "cpu" else "auto"
+    node = {"_target_": UNTARGETED["compute"], **told, "accelerator": accelerator}
+    compute: Compute = build({"compute": node}, {"compute": Compute})["compute"].object
+    return compute
 
 
 def _fresh(store: Store, prepared: Prepared, begun: Mapping[str, Any]) -> None:

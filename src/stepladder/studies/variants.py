@@ -20,6 +20,8 @@ from stepladder.config.settle import settled, validate
 from stepladder.errors import ConfigError, Fault
 from stepladder.runs.experiment import Experiment
 
+MOST_RUNS = 2000
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -56,6 +58,10 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
         raise ConfigError(
             [Fault(f"comparison.vary.{key}", "there are no values to compare", "name some") for key in empty]
         )
+    count = prod(len(values) for values in vary.values())
+    if count > MOST_RUNS:
+        what = f"{count:,} runs are no comparison that anybody reads"
+        raise ConfigError(Fault("comparison.vary", what, f"name values for at most {MOST_RUNS:,}"))
     variants, notices = [], []
     for values in product(*vary.values()):
         own = tuple(f"{key}={value}" for key, value in zip(vary, values, strict=True))

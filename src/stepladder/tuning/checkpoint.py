@@ -135,13 +135,49 @@ class Checkpoints:
     def _looked_at(self, path: Path) -> tuple[str, Standing | None]:
         if not sealed.is_whole(path):
             return "its content is not what was written", None
-        told = sealed.told(path)
-        if told["of"] != self.of:
+        try:
+            told, shapes = sealed.told(path), sealed.shapes(path)
+        except ValueError as error:
+            return str(error), None
+        if not isinstance(told, dict) or told.get("of") != self.of:
             return "it belongs to another training", None
-        standing = Standing(**told["standing"])
-        if standing.best_file is not None and not sealed.is_whole(path.with_name(standing.best_file)):
+        standing = _standing(told.get("standing"))
+        if standing is None or not self._fits(told.get("numbers"), shapes, "weights."):
+            return "it does not tell what a checkpoint tells", None
+        if standing.best_file is None:
+            return "", standing
+        best = path.with_name(Path(standing.best_file).name)
+        if not sealed.is_whole(best) or not self._holds(best):
             return "the best weights that belong to it are missing or broken", None
         return "", standing
+
+    def _fits(self, numbers: Any, shapes: Mapping[str, list[int]], before: str = "") -> bool:
+        """Whether a file has the trained weights, and an optimiser's state for those that it has any for."""
+        named = isinstance(numbers, dict) and all(
+            isinstance(kept, dict) and i.isdecimal() and int(i) < len(self.best.trained) for i, kept in numbers.items()
+        )
+        state = [name.split(".") for name in shapes if name.startswith("optimizer.")]
+        wanted = {f"{before}{name}": list(parameter.shape) for name, parameter in self.best.trained.items()}
+        return (
+            named
+            and all(len(parts) == 3 and parts[1] in numbers for parts in state)
+            and all(shapes.get(name) == shape for name, shape in wanted.items())
+            and all(self._like(name, shape) for name, shape in shapes.items())
+        )
+
+    def _like(self, name: str, shape: list[int]) -> bool:
+        """An optimiser keeps one number, or as many as a parameter has."""
+        kind, _, rest = name.partition(".")
+        if kind != "optimizer":
+            return True
+        own = list(self.best.trained.values())[int(rest.partition(".")[0])]
+        return shape in ([], [1], list(own.shape))
+
+    def _holds(self, best: Path) -> bool:
+        try:
+            return self._fits({}, sealed.shapes(best))
+        except ValueError:
+            return False
 
     def restore(self, optimizer: Optimizer) -> None:
         """Put weights, optimiser and generators back to where they were, where `standing` has found something."""
@@ -178,6 +214,25 @@ class Checkpoints:
 def _of(rank: int) -> str:
     """What the names of a rank's generators begin with."""
     return f"generator.{rank}." if rank else "generator."
+
+
+def _standing(told: Any) -> Standing | None:
+    """As a checkpoint tells it; None where it tells something else."""
+    kinds: dict[str, Any] = {
+        "step": int, "facts": dict, "curves": str, "best_step": int, "best_loss": int | float,
+        "best_file": str | None, "worse": int,
+    }  # fmt: skip
+    if not isinstance(told, dict) or told.keys() != kinds.keys():
+        return None
+    if not all(isinstance(told[name], kind) for name, kind in kinds.items()):
+        return None
+    try:
+        lines = [json.loads(line) for line in told["curves"].splitlines()]
+    except ValueError:
+        return None
+    sound = all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines)
+    numbers = {"steps", "training_tokens", "training_seconds"} <= told["facts"].keys()
+    return Standing(**told) if sound and numbers and told["step"] >= 0 else None
 
 
 def _device(best: Best) -> torch.device:

@@ -61,9 +61,22 @@ def is_whole(path: Path) -> bool:
 
 
 def told(path: Path) -> Any:
-    """What was told of the tensors in a file; nothing of it is used before `is_whole`."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["told"])
+    """What was told of the tensors in a file; nothing of it is used before `is_whole`. Raises ValueError where nothing
+    was: somebody else has written it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {}).get("told", "null"))
+    except (SafetensorError, RecursionError) as error:
+        raise ValueError(f"this is no sealed file: {error}") from error
+
+
+def shapes(path: Path) -> dict[str, list[int]]:
+    """Of the tensors in a file, without reading them. Raises ValueError where it holds none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"this is no sealed file: {error}") from error
 
 
 def tensors(path: Path) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from stepladder.config.build import build
 from stepladder.config.compose import PARTS, references
 from stepladder.config.identity import digest
 from stepladder.config.overrides import parse
-from stepladder.config.schema import UNTARGETED, Pruner, Sampler, Sweep
+from stepladder.config.schema import UNTARGETED, Sweep
 from stepladder.config.settle import settled, validate
 from stepladder.config.space import Parameter, Scalar, parameters, parsed
 from stepladder.dataset.dataset import Loaded
@@ -139,7 +139,7 @@ def plan(
     drafted = draft(texts, config_dir, trust)
     prepared, first = _checked(drafted, {} if read is None else read)
     sought = objectives(drafted.settings.objective, prepared)
-    sampler, pruner = drafted.config["sweep"]["sampler"], drafted.config["sweep"]["pruner"]
+    sampler, pruner = (drafted.config["sweep"].get(key) for key in ("sampler", "pruner"))
     _fits(drafted, sought, sampler, pruner, trust)
     terms = {
         "space": {p.name: p.text for p in drafted.space},
@@ -190,6 +190,9 @@ def _fits(
 ) -> None:
     """Sampler and pruner bind, and suit the space and the objectives."""
     faults = []
+    odd = [key for key, node in (("sampler", sampler), ("pruner", pruner)) if not isinstance(node, Mapping)]
+    if odd:
+        raise ConfigError([Fault(f"sweep.{key}", "there is none", f"choose one: sweep.{key}=...") for key in odd])
     name, pruned = (str(node.get("_target_", "")).rpartition(".")[2] for node in (sampler, pruner))
     if name == "Grid":
         endless = [p for p in drafted.space if p.size is None]
@@ -206,7 +209,9 @@ def _fits(
         faults.append(Fault("sweep.pruner", "no trial can be pruned by several objectives", "say sweep.pruner=none"))
     if faults:
         raise ConfigError(faults)
-    build({"sweep.sampler": sampler, "sweep.pruner": pruner}, {"sweep.sampler": Sampler, "sweep.pruner": Pruner}, trust)
+    from stepladder.studies.sweep.samplers import WANTED
+
+    build({"sweep.sampler": sampler, "sweep.pruner": pruner}, WANTED, trust)
 
 
 def _fixed(prepared: Prepared, config: Mapping[str, Any]) -> dict[str, str]:

@@ -7,8 +7,14 @@ from typing import Any
 
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
+
+from stepladder.studies.sweep.grid import Grid
+
+WANTED = {"sweep.sampler": BaseSampler | Grid, "sweep.pruner": BasePruner}
+"""What the nodes must be."""
 
 
 class GridSampler(BaseSampler):  # type: ignore[misc]

@@ -7,12 +7,11 @@ storages; knows no trial.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import socket
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -188,7 +187,7 @@ def opened(url: str | None, folder: Path, study: str, directions: Sequence[str] 
         folder.mkdir(parents=True, exist_ok=True)
         locks: Locks = FileLocks(folder)
         with locks.exclusive():
-            return _study(JournalStorage(Journal(folder / "study.journal")), study, directions), locks
+            return _study(lambda: JournalStorage(Journal(folder / "study.journal")), study, directions), locks
     url = "postgresql://" + of_environment(url).partition("://")[2]
     meet([url])
     _driver()
@@ -199,13 +198,15 @@ def opened(url: str | None, folder: Path, study: str, directions: Sequence[str] 
         try:
             engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": SECONDS_TO_ANSWER}}
             storage = RDBStorage(url.replace("postgresql://", "postgresql+psycopg://", 1), engine_kwargs=engine)
-            return _study(storage, study, directions), locks
+            return _study(lambda: storage, study, directions), locks
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise _no_answer(error) from error
 
 
-def _study(storage: BaseStorage, name: str, directions: Sequence[str] | None) -> optuna.Study:
+def _study(begin: Callable[[], BaseStorage], name: str, directions: Sequence[str] | None) -> optuna.Study:
+    """Opening a journal plays it back, and reading its trials shows whether it can be gone on with."""
     try:
+        storage = begin()
         if directions is None:
             if name not in optuna.get_all_study_names(storage):
                 raise _no_study(name)
@@ -214,7 +215,7 @@ def _study(storage: BaseStorage, name: str, directions: Sequence[str] | None) ->
             storage=storage, study_name=name, directions=list(directions), load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(),
         )  # fmt: skip
-    except (json.JSONDecodeError, ValueError, KeyError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
         to_do = "put it aside to begin anew, or mend the line"
         raise UserError(f"The study's storage is broken: {error}", "sweep.storage", to_do) from error
 

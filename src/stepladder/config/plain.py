@@ -1,0 +1,102 @@
+"""Whether a configuration is plain data of a sensible size, before anybody looks at what it means.
+
+Knows texts, numbers, lists and mappings, and which nodes every configuration has; knows no Hydra and no constructor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stepladder.errors import Fault
+
+NODES = ("dataset", "method", "decoding", "evaluation", "compute", "gate", "tracking", "comparison", "sweep")
+"""Nodes of keys that every configuration has."""
+LARGEST = 2**63 - 1
+"""The largest whole number that all who compute with it can hold."""
+MOST_NODES = 100_000
+"""So many values may a file stand for, with all that its anchors repeat."""
+DEEPEST = 60
+
+
+def faults(config: Mapping[str, Any]) -> list[Fault]:
+    """All that is missing, no plain value, or no value to compute with."""
+    found = [
+        Fault(key, "the configuration does not have it" if config.get(key) is None else f"{config[key]!r} has no keys",
+              f"choose an option of the group: {key}=...")
+        for key in NODES
+        if not isinstance(config.get(key), Mapping)
+    ]  # fmt: skip
+    if "seed" not in config:
+        found.append(Fault("seed", "the configuration does not have it", "give a whole number: seed=0"))
+    suites = config.get("evaluation")
+    for name, suite in suites.items() if isinstance(suites, Mapping) else ():
+        if not isinstance(suite, Mapping) or not isinstance(suite.get("_target_"), str):
+            found.append(Fault(f"evaluation.{name}", "this is no suite", "a suite is a node with a _target_"))
+    return found + list(_of_values(config, ""))
+
+
+def _of_values(value: Any, key: str) -> Iterator[Fault]:
+    if isinstance(value, Mapping):
+        for name, child in value.items():
+            where = f"{key}.{name}".lstrip(".")
+            if not isinstance(name, str | int | float | bool):
+                yield Fault(where, f"{name!r} names no key", "write a word")
+            yield from _of_values(child, where)
+    elif isinstance(value, list):
+        for place, child in enumerate(value):
+            yield from _of_values(child, f"{key}[{place}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Fault(key, f"{value} is no number to compute with", "give a finite one, or null where there is no limit")
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        yield Fault(key, f"a number of {len(str(abs(value)))} digits is too large", f"give at most {LARGEST}")
+    elif isinstance(value, str) and "\0" in value:
+        yield Fault(key, "a text holds a character with the number zero", "take it out")
+    elif value is not None and not isinstance(value, str | int | float):
+        yield Fault(key, f"a value of the kind {type(value).__name__}", "write a text, a number, a list or keys")
+
+
+def swollen_files(folder: Path) -> list[Fault]:
+    """Files of a conf folder that stand for endlessly much by anchors that repeat anchors, or are nested too deep.
+
+    What is no YAML at all is told when it is read.
+    """
+    found = []
+    for file in sorted(folder.rglob("*.yaml")):
+        try:
+            node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            _size(node, {}, 0)
+        except OverflowError as error:
+            found.append(Fault(str(file), str(error), "write it flatter, or without anchors"))
+        except RecursionError:
+            found.append(Fault(str(file), "it is nested too deep", "write it flatter"))
+        except (yaml.YAMLError, ValueError, OSError):
+            continue
+    return found
+
+
+def _size(node: Any, known: dict[int, int], depth: int) -> int:
+    """How many values a node stands for. Raises OverflowError where they are too many, too deep, or their own part."""
+    if id(node) in known:
+        if known[id(node)] == 0:
+            raise OverflowError("an anchor is a part of itself")
+        return known[id(node)]
+    if depth > DEEPEST:
+        raise OverflowError(f"it is nested more than {DEEPEST} deep")
+    known[id(node)] = 0
+    parts: list[Any] = []
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        parts = node.value
+    size = 1
+    for part in parts:
+        size += _size(part, known, depth + 1)
+        if size > MOST_NODES:
+            raise OverflowError(f"it stands for more than {MOST_NODES:,} values")
+    known[id(node)] = size
+    return size

@@ -1,0 +1,79 @@
+"""What the files of a store must look like to be believed: whoever reads them then need not ask again.
+
+Knows plain data as stages write it; knows no file and no folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stepladder.config.annotations import fits
+
+Number = int | float
+FIGURE = {"value": Number | None, "low": Number | None, "high": Number | None, "n": int}
+FINDING = {"name": str, "value": Number | bool, "told": str, "odd": bool, "stops": bool}
+PREDICTION = {
+    "id": str, "text": str, "probabilities": Mapping[str, Number] | None, "shown": list[str], "prompt_tokens": int,
+    "new_tokens": int, "seconds": Number, "failure": str | None,
+}  # fmt: skip
+COSTS = {
+    "questions": int, "prompt_tokens": int, "new_tokens": int, "prompt_tokens_per_question": Number, "failures": int,
+    "new_tokens_per_question": Number, "seconds_per_question": Number, "seconds_p50": Number, "seconds_p95": Number,
+}  # fmt: skip
+DONE = {"key": str, "facts": Mapping[str, Any], "finished": str}
+PROVENANCE: Mapping[str, Any] = {
+    "time": str, "stepladder": str, "folder": str, "python": str, "platform": str, "devices": Mapping[str, Any],
+    "distributions": Mapping[str, str], "source": str, "code": Mapping[str, Any] | None, "config": Mapping[str, Any],
+    "compute": Mapping[str, Any], "data": Mapping[str, Mapping[str, Any]], "weights": Mapping[str, Mapping[str, str]],
+    "command": list[str], "environment": Mapping[str, str],
+}  # fmt: skip
+
+
+def has(value: Any, fields: Mapping[str, Any]) -> bool:
+    """Whether `value` is a mapping with all of `fields`, each of its kind; others may be there too."""
+    return isinstance(value, Mapping) and all(name in value and fits(value[name], of) for name, of in fields.items())
+
+
+def only(value: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a mapping is of the kind that `fields` say."""
+    found = value if isinstance(value, Mapping) else {}
+    return {name: found[name] for name, of in fields.items() if name in found and fits(found[name], of)}
+
+
+def is_done(told: Any, kind: str) -> bool:
+    """Whether done.json of a folder of this kind tells what a finished stage tells."""
+    if not has(told, DONE) or not re.fullmatch("[0-9a-f]{32}", told["key"]):
+        return False
+    facts, files = told["facts"], told.get("files", {})
+    if not fits(files, Mapping[str, str]) or any(name.startswith("/") or ".." in name.split("/") for name in files):
+        return False
+    gate = facts.get("gate", [])
+    if not isinstance(gate, list) or not all(has(found, FINDING) for found in gate):
+        return False
+    return {"fits": _of_fit, "predictions": _of_predictions, "scores": _of_scores}[kind](facts)
+
+
+def _of_fit(facts: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, int | float | None) for name, value in facts.items() if name != "gate")
+
+
+def _of_predictions(facts: Mapping[str, Any]) -> bool:
+    return has(facts, COSTS) and facts["questions"] > 0
+
+
+def _of_scores(facts: Mapping[str, Any]) -> bool:
+    scores, left_out = facts.get("scores"), facts.get("left_out", {})
+    return (
+        isinstance(scores, Mapping)
+        and all(isinstance(s, Mapping) and all(has(figure, FIGURE) for figure in s.values()) for s in scores.values())
+        and fits(left_out, Mapping[str, Mapping[str, str]])
+    )
+
+
+def rows_of(told: Any) -> Sequence[tuple[str, str]]:
+    """Pairs of texts, as a list of rows keeps them; none where it is another list."""
+    listed = told.get("rows") if isinstance(told, Mapping) else None
+    pairs = [tuple(row) for row in listed if isinstance(row, list)] if isinstance(listed, list) else []
+    return [(row[0], row[1]) for row in pairs if len(row) == 2 and all(isinstance(text, str) for text in row)]

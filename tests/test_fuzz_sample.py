@@ -1,0 +1,66 @@
+"""A seeded part of `scripts/bench fuzz`: whatever comes in, an exit code, a word, and nothing out of place."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[1] / "scripts" / "benchmarks" / "fuzz.py"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "cases"), [("config", 60), ("conf folder", 30), ("data", 60), ("store,checkpoint,model", 60)]
+)
+def test_nothing_hurts(kinds: str, cases: int) -> None:
+    words = [f"kinds={kinds}", f"cases={cases}", "seed=7"]
+    done = subprocess.run([sys.executable, str(BENCH), *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["cases"] >= cases
+    assert told["faults"] == 0
+    for found in told["kinds"].values():
+        assert found["codes"]["0"] >= found["cases"] / 20  # not all is refused at the door
+
+
+def test_a_fault_is_found(tmp_path: Path) -> None:
+    """The bench itself: a command that writes outside, runs code or raises is told as a fault."""
+    script = """
+import json, os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+for name in ("STEPLADDER_CACHE", "HOME", "TMPDIR"):
+    os.environ[name] = str(Path(sys.argv[2]) / name)
+from stepladder import cli
+from fuzzing import watched
+from fuzzing.case import Case
+sys.addaudithook(watched.GUARD)
+def outside(asked):
+    Path("beside.txt").write_text("x")
+def runs(asked):
+    os.system("true")
+def raises(asked):
+    raise KeyError("x")
+def half(asked):
+    (asked.outputs / "fits" / "x-0123456789abcdef").mkdir(parents=True)
+    return {}
+for name, verb in (("outside", outside), ("runs", runs), ("raises", raises), ("half", half), ("list", None)):
+    cli.VERBS[name] = verb or cli.VERBS[name]
+    found = watched.tried(Case("planted", ((name,),)), Path(sys.argv[2]), None)
+    print(json.dumps([name, found.faults]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(BENCH.parent), str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    found = dict(json.loads(line) for line in done.stdout.splitlines())
+    for name, told in (
+        ("outside", "beside.txt"),
+        ("runs", "os.system"),
+        ("raises", "KeyError"),
+        ("half", "half-written"),
+    ):
+        assert told in " ".join(found[name]), found
+    assert found["list"] == []
