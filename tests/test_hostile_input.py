@@ -144,7 +144,7 @@ def of_json(tmp_path: Path) -> list[str]:
     ("schema", "told"),
     [
         ("{$ref: '#/nowhere'}", "not in it"),
-        ("{$ref: 'file:///etc/hostname'}", "not in it"),
+        ("{$ref: 'file:///etc/hostname'}", "no other file"),
         ("{$ref: '#'}", "without an end"),
         ("{type: object, properties: {n: {type: string, pattern: '('}}}", "no JSON schema"),
     ],

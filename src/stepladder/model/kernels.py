@@ -139,22 +139,27 @@ def _compiled(compiler: Sequence[str]) -> Path:
 
     Raises OSError, UserError or CalledProcessError.
     """
-    made_of = [SOURCE.read_text(encoding="utf-8"), *FLAGS, _said([*compiler, "--version"]), _processor()]
+    made_of = [SOURCE.read_text(encoding="utf-8"), *FLAGS, *compiler, _stamp(compiler[0]), _processor()]
     file = cache_folder() / "kernels" / f"{hashlib.sha256(chr(0).join(made_of).encode()).hexdigest()[:24]}.so"
     if not file.exists():
         file.parent.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as work:
-            _said([*compiler, *FLAGS, "-c", str(SOURCE), "-o", f"{work}/kernels.o"])
-            _said([*compiler, "-shared", f"{work}/kernels.o", "-o", f"{work}/kernels.so"])
-            Path(work, "kernels.so").replace(file)
+            made, half = Path(work, "kernels.so"), Path(work, "kernels.o")
+            for words in ([*FLAGS, "-c", str(SOURCE), "-o", str(half)], ["-shared", str(half), "-o", str(made)]):
+                subprocess.run([*compiler, *words], capture_output=True, check=True)
+            made.chmod(0o700)
+            made.replace(file)
     status = file.stat()
     if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PermissionError(file)
     return file
 
 
-def _said(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def _stamp(compiler: str) -> str:
+    """Changes when another compiler takes its place."""
+    place = Path(shutil.which(compiler) or compiler).resolve()
+    status = place.stat()
+    return f"{place} {status.st_size} {status.st_mtime_ns}"
 
 
 def _processor() -> str:
