@@ -95,6 +95,11 @@ def test_a_sampler_is_a_sampler(capsys: pytest.CaptureFixture[str], sampler: str
     refused(capsys, words, "sampler")
 
 
+@pytest.mark.parametrize("target", ["2", "peft.LoraConfig"])
+def test_prices_are_prices(capsys: pytest.CaptureFixture[str], target: str) -> None:
+    refused(capsys, ["compare", *TOY[:2], "method=majority,linear", f"++comparison.prices._target_={target}"], "prices")
+
+
 def test_a_node_without_a_target_is_no_sampler(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "sweep" / "sampler").mkdir(parents=True)
     (tmp_path / "sweep" / "sampler" / "tpe.yaml").write_text("null\n", encoding="utf-8")

@@ -154,7 +154,10 @@ def kept(
                     discard(folder)
                     whole.replace(folder)
                 return made
-    return load(folder)
+    try:
+        return load(folder)
+    except (ValueError, KeyError, EOFError) as error:
+        raise UserError(f"What was kept is broken: {error}", str(folder), "delete it; it is made anew") from error
 
 
 HASHES = "hashes.json"

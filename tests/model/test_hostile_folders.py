@@ -16,6 +16,7 @@ from stepladder.cli import main
 from stepladder.dataset.formats import Dialect
 from stepladder.dataset.sources import Hub
 from stepladder.errors import DataError, ModelError
+from stepladder.files import HASHES, content_hash
 from stepladder.model.checkpoints import FolderCheckpoint
 from stepladder.model.toy import ToyCheckpoint
 from stepladder.records import Message
@@ -56,6 +57,15 @@ def changed(file: Path, **values: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
+def hashed_anew(folder: Path) -> None:
+    """A stranger who plants a file writes the hash that belongs to it."""
+    if (folder / "done.json").exists():
+        told = json.loads((folder / "done.json").read_text())["files"]
+        changed(folder / "done.json", files={n: content_hash(folder / n) for n in told if (folder / n).exists()})
+    if (folder / HASHES).exists():
+        changed(folder / HASHES, **{n: content_hash(folder / n) for n in json.loads((folder / HASHES).read_text())})
+
+
 def test_the_pickle_of_these_tests_does_what_it_is_feared_for(tmp_path: Path) -> None:
     torch.save(_Mark(tmp_path / "done"), tmp_path / "a.bin")
     torch.load(tmp_path / "a.bin", weights_only=bool(0))
@@ -76,7 +86,7 @@ def test_a_pickle_in_a_models_folder_is_not_loaded(name: str, alone: bool, folde
 
 def test_a_pickle_named_as_safetensors_is_not_loaded(folder: Path, mark: Path) -> None:
     torch.save(_Mark(mark), folder / "model.safetensors")
-    with pytest.raises(ModelError, match="can not be loaded"):
+    with pytest.raises(ModelError, match="can not be read"):
         FolderCheckpoint(str(folder), dtype="float32").load("cpu")
 
 
@@ -182,6 +192,7 @@ def test_a_pickle_in_an_adapters_folder_is_not_loaded(
     torch.save(_Mark(mark), artefact / "adapter_model.bin")
     if alone:
         (artefact / "adapter_model.safetensors").unlink()
+    hashed_anew(artefact.parent)
     code, _, err = predicted(capsys, root)
     assert code == (2 if alone else 0), err
     assert "no weights in safetensors" in err or not alone
@@ -199,6 +210,7 @@ def test_an_adapters_own_config_is_not_asked(
         tokenizer_kwargs={"trust_remote_code": True}, base_model_name_or_path=str(mark),
         megatron_config={"a": 1}, megatron_core="antigravity",
     )  # fmt: skip
+    hashed_anew(config.parents[1])
     code, after, err = predicted(capsys, root)
     assert code == 0, err
 
@@ -229,17 +241,24 @@ def test_a_pickle_among_indexes_is_not_loaded(tmp_path: Path, mark: Path, capsys
     outputs = tmp_path / "outputs"
     words = ["run", "experiment=first_look", "method=rag", "tracking=none", "--outputs", str(outputs)]
     assert main(words) == 0
-    planted = np.array([_Mark(mark)], dtype=object)
-    for file in outputs.glob("indexes/**/*.npy"):
-        np.save(file, planted, allow_pickle=True)
-    shutil.rmtree(outputs / "predictions")
-    shutil.rmtree(outputs / "scores")
+
+    def plant() -> None:
+        for file in outputs.glob("indexes/**/*.npy"):
+            np.save(file, np.array([_Mark(mark)], dtype=object), allow_pickle=True)
+        shutil.rmtree(outputs / "predictions")
+        shutil.rmtree(outputs / "scores")
+
+    plant()
+    for folder in {file.parent for file in outputs.glob("indexes/**/*.npy")}:
+        hashed_anew(folder)
     capsys.readouterr()
     assert main(words) == 2
     told = capsys.readouterr().err
     assert "What was kept is broken" in told
     assert "delete it; it is made anew" in told
     shutil.rmtree(outputs / "indexes")
+    assert main(words) == 0
+    plant()  # and as one who forgets the hashes
     assert main(words) == 0
 
 

@@ -23,6 +23,8 @@ BY_KIND: Mapping[str, Mapping[str, Any]] = {
 """What `auto` stands for in the decoding's node."""
 
 NOT_BUILT = ("experiment", "seed")
+ALWAYS_BUILT = ("decoding", "compute", "gate", "tracking", "comparison")
+"""Nodes of our own classes, which import nothing heavy unless somebody puts it into them."""
 
 
 def settle(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool =
         nodes[key] = {"_target_": UNTARGETED[key], **node} if key in UNTARGETED else node
     used = references(config["method"], config)
     light = [key for key in nodes if not heavy or key == "sweep" or (key in PARTS and key not in used)]
-    light = [key for key in light if key != "comparison"]  # which is light, and asked for in any case
+    light = [key for key in light if key not in ALWAYS_BUILT]
     faults = _of_seed(config.get("seed"))
     try:
         built = build(nodes, wanted=wanted_nodes(), trust=trust, light=light)
