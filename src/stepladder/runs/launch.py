@@ -166,7 +166,7 @@ class _Processes:
 
     def __init__(self, channel: Channel, devices: Devices, node: int) -> None:
         self.channel, self.count, self.running = channel, devices.count, {}
-        command = [sys.executable, "-m", "stepladder.runs.launch", str(channel.fit)]
+        command = [sys.executable, "-X", "faulthandler", "-m", "stepladder.runs.launch", str(channel.fit)]
         for local in range(devices.devices):
             rank = node * devices.devices + local
             own = {"RANK": rank, "LOCAL_RANK": local, "NODE_RANK": node, "WORLD_SIZE": devices.count}
@@ -185,8 +185,8 @@ class _Processes:
 
     def _lost(self, rank: int, code: int) -> RankError:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        said = self.channel.log(rank).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
-        told = "".join(f"\n  {line}" for line in said) if code > 0 else ""
+        said = self.channel.log(rank).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        told = "".join(f"\n  {line}" for line in (said[-5:] if code > 0 else said[:5]))  # of a crash, where it began
         return RankError(f"Rank {rank} of {self.count} {how}{told}", str(self.channel.fit), GOES_ON)
 
     def end(self) -> None:
