@@ -231,6 +231,10 @@ def test_a_sealed_file_tells_what_it_holds(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def without_rate(told):
+    return {**told["standing"]["facts"], "learning_rate": {}}
+
+
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(
     ("told", "fault"),
@@ -239,6 +243,7 @@ def test_a_sealed_file_tells_what_it_holds(tmp_path):
         (lambda told: {**told, "standing": {}}, "does not tell"),
         (lambda told: {**told, "standing": {**told["standing"], "facts": {}}}, "does not tell"),
         (lambda told: {**told, "standing": {**told["standing"], "curves": "x"}}, "does not tell"),
+        (lambda told: {**told, "standing": {**told["standing"], "facts": without_rate(told)}}, "does not tell"),
         (lambda told: {**told, "numbers": {"999": {}}}, "does not tell"),
         (lambda told: {**told, "numbers": {}}, "does not tell"),
     ],
@@ -257,15 +262,20 @@ def test_a_sealed_file_of_somebody_else_is_no_checkpoint(tmp_path, told, fault):
 
 
 @pytest.mark.usefixtures("often")
-def test_other_tensors_are_no_checkpoint(tmp_path):
+@pytest.mark.parametrize("what", ["weights.", "optimizer."])
+def test_other_tensors_are_no_checkpoint(tmp_path, what):
     wanted = trained(tmp_path / "whole")
     with pytest.raises(Cut):
         trained(tmp_path / "cut", 7)
     *_, last = checkpoints(tmp_path / "cut")
     kept, tensors = sealed.told(last), sealed.tensors(last)
     last.unlink()
-    first = next(name for name in tensors if name.startswith("weights."))
-    sealed.seal(last.parent, last.name[:14], {**tensors, first: torch.zeros(3, 3)}, kept)
+    first = next(name for name in tensors if name.startswith(what))
+    if what == "optimizer.":
+        tensors[f"{first}_x"] = tensors.pop(first)
+    else:
+        tensors[first] = torch.zeros(3, 3)
+    sealed.seal(last.parent, last.name[:14], tensors, kept)
     heard = Told()
     assert_same(trained(tmp_path / "cut", told=heard), wanted, tmp_path / "cut", tmp_path / "whole")
     assert "does not tell" in " ".join(heard.notes)

@@ -136,46 +136,61 @@ class Checkpoints:
         if not sealed.is_whole(path):
             return "its content is not what was written", None
         try:
-            told, shapes = sealed.told(path), sealed.shapes(path)
+            told, tensors = sealed.told(path), sealed.tensors(path)
         except ValueError as error:
             return str(error), None
         if not isinstance(told, dict) or told.get("of") != self.of:
             return "it belongs to another training", None
         standing = _standing(told.get("standing"))
-        if standing is None or not self._fits(told.get("numbers"), shapes, "weights."):
+        if standing is None or not self._fits(told.get("numbers"), tensors) or not self._can_be_drawn_from(tensors):
             return "it does not tell what a checkpoint tells", None
         if standing.best_file is None:
             return "", standing
-        best = path.with_name(Path(standing.best_file).name)
-        if not sealed.is_whole(best) or not self._holds(best):
+        if not self._is_best(path.with_name(Path(standing.best_file).name)):
             return "the best weights that belong to it are missing or broken", None
         return "", standing
 
-    def _fits(self, numbers: Any, shapes: Mapping[str, list[int]], before: str = "") -> bool:
-        """Whether a file has the trained weights, and an optimiser's state for those that it has any for."""
-        named = isinstance(numbers, dict) and all(
-            isinstance(kept, dict) and i.isdecimal() and int(i) < len(self.best.trained) for i, kept in numbers.items()
-        )
-        state = [name.split(".") for name in shapes if name.startswith("optimizer.")]
-        wanted = {f"{before}{name}": list(parameter.shape) for name, parameter in self.best.trained.items()}
-        return (
-            named
-            and all(len(parts) == 3 and parts[1] in numbers for parts in state)
-            and all(shapes.get(name) == shape for name, shape in wanted.items())
-            and all(self._like(name, shape) for name, shape in shapes.items())
+    def _fits(self, numbers: Any, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether there are the trained weights, and of an optimiser the same things for each that it has any for: a
+        number, or as many as the weight has."""
+        if not isinstance(numbers, dict) or not all(isinstance(kept, dict) for kept in numbers.values()):
+            return False
+        trained = [*self.best.trained.values()]
+        kinds = {i: {(name, "one") for name in kept} for i, kept in numbers.items()}
+        for name, tensor in tensors.items():
+            kind, _, rest = name.partition(".")
+            i, _, own = rest.partition(".")
+            if kind == "optimizer":
+                if i not in kinds or not i.isdecimal() or int(i) >= len(trained):
+                    return False
+                whole = tensor.shape == trained[int(i)].shape
+                if not whole and tensor.numel() != 1:
+                    return False
+                kinds[i].add((own, "whole" if whole else "one"))
+        alike = len({frozenset(kind) for kind in kinds.values()}) <= 1
+        return alike and self._holds({n.removeprefix("weights."): t for n, t in tensors.items()})
+
+    def _holds(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether there are the trained weights."""
+        return all(
+            name in tensors and (tensors[name].shape, tensors[name].dtype) == (parameter.shape, parameter.dtype)
+            for name, parameter in self.best.trained.items()
         )
 
-    def _like(self, name: str, shape: list[int]) -> bool:
-        """An optimiser keeps one number, or as many as a parameter has."""
-        kind, _, rest = name.partition(".")
-        if kind != "optimizer":
-            return True
-        own = list(self.best.trained.values())[int(rest.partition(".")[0])]
-        return shape in ([], [1], list(own.shape))
-
-    def _holds(self, best: Path) -> bool:
+    def _can_be_drawn_from(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether generators can stand where they are said to stand."""
+        before = states(_device(self.best))
         try:
-            return self._fits({}, sealed.shapes(best))
+            put_back(_generators(tensors), _device(self.best))
+        except (ValueError, TypeError, LookupError, RuntimeError, OverflowError):
+            return False
+        finally:
+            put_back(before, _device(self.best))
+        return True
+
+    def _is_best(self, path: Path) -> bool:
+        try:
+            return sealed.is_whole(path) and self._holds(sealed.tensors(path))
         except ValueError:
             return False
 
@@ -194,9 +209,7 @@ class Checkpoints:
             for name, parameter in self.best.trained.items():
                 parameter.copy_(cut_like(tensors[f"weights.{name}"], parameter))
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        own = _of(self.ranks.rank)
-        drawn = {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
-        if drawn:
+        if drawn := _generators(tensors, self.ranks.rank):
             put_back(drawn, _device(self.best))
 
     def _tidy(self) -> None:
@@ -232,7 +245,13 @@ def _standing(told: Any) -> Standing | None:
         return None
     sound = all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines)
     numbers = {"steps", "training_tokens", "training_seconds"} <= told["facts"].keys()
+    numbers = numbers and all(isinstance(fact, int | float | None) for fact in told["facts"].values())
     return Standing(**told) if sound and numbers and told["step"] >= 0 else None
+
+
+def _generators(tensors: Mapping[str, Tensor], rank: int = 0) -> dict[str, Tensor]:
+    own = _of(rank)
+    return {name.removeprefix(own): tensor for name, tensor in tensors.items() if name.startswith(own)}
 
 
 def _device(best: Best) -> torch.device:
