@@ -122,8 +122,7 @@ class Done:
 
 def run_quietly(words: Sequence[str]) -> Done:
     """One command line, with what it prints; encodings as a process has them."""
-    from stepladder import masking
-from stepladder.cli import main
+    from stepladder.cli import main
 
     out, err = io.BytesIO(), io.BytesIO()
     told, code, raised = (
@@ -183,9 +182,11 @@ class Result:
 
 def tried(case: Case, root: Path, originals: Path | None) -> Result:
     """Run a case in a new folder under `root`, which is removed again."""
+    from stepladder import masking
+
+    masking._met.clear()  # a case is a command of its own, and knows no other's secrets
     home = root / "case"
     work = home / "work"
-    masking._met.clear()  # a case is a command of its own, and knows no other's secrets
     if home.exists():
         _removed(home)
     shutil.copytree(originals, work, symlinks=True) if originals else work.mkdir(parents=True)
