@@ -96,8 +96,8 @@ def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool =
             continue
         nodes[key] = {"_target_": UNTARGETED[key], **node} if key in UNTARGETED else node
     used = references(config["method"], config)
-    light = [key for key in nodes if not heavy or key == "sweep" or (key in PARTS and key not in used)]
-    light = [key for key in light if key not in ALWAYS_BUILT]
+    spared = [key for key in nodes if not heavy or key == "sweep" or (key in PARTS and key not in used)]
+    light = [key for key in spared if key not in ALWAYS_BUILT]
     faults = _of_seed(config.get("seed"))
     try:
         built = build(nodes, wanted=wanted_nodes(), trust=trust, light=light)
@@ -123,7 +123,7 @@ def wanted_nodes() -> dict[str, Any]:
         "tuning": "stepladder.tuning.tuning.Tuning",
         "embedder": "stepladder.records.Embedder",
     }
-    found: dict[str, Any] = {key: resolve(name, key) for key, name in (names | UNTARGETED).items()}
+    found: dict[str, Any] = {key: resolve(name, key) for key, name in names.items()}
     found["evaluation"] = dict.__class_getitem__((str, found["evaluation"]))
     fine_tune = resolve("stepladder.tuning.fine_tune.FineTune", "tuning")
     return {**found, "adapter": hints_of(fine_tune)["adapter"], "tracking": Tracking}
