@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from strange import STRANGE
 
 for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_RUN_ID", "WANDB_RUN_GROUP"):
     os.environ.pop(name, None)
@@ -29,3 +32,16 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("STEPLADDER_DATA is not set: it names the folder with banking77, sms_spam, xquad_en, restaurant8k")
     return Path(folder)
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module that leaves a mark when it is imported or called, and the mark, which no test may find."""
+    mark = tmp_path / "mark"
+    (tmp_path / f"{STRANGE}.py").write_text(f"open({str(mark)!r}, 'w')\ndef run(*a, **k): open({str(mark)!r}, 'w')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("STEPLADDER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OF_THE_MACHINE", "what-only-this-machine-knows")
+    yield mark
+    assert not mark.exists()
+    assert STRANGE not in sys.modules

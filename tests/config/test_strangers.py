@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from omegaconf import OmegaConf
+from strange import STRANGE
 
 from stepladder.cli import main
 from stepladder.config.interpolation import of_environment
 from stepladder.errors import ConfigError
 
 TOY = ["experiment=first_look", "method=linear"]
-STRANGE = "stranger_of_the_test"
-
-
-@pytest.fixture(autouse=True)
-def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A module that leaves a mark when it is imported or called, and the mark, which no test may find."""
-    mark = tmp_path / "mark"
-    (tmp_path / f"{STRANGE}.py").write_text(f"open({str(mark)!r}, 'w')\ndef run(*a, **k): open({str(mark)!r}, 'w')\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("STEPLADDER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OF_THE_MACHINE", "what-only-this-machine-knows")
-    yield mark
-    assert not mark.exists()
-    assert STRANGE not in sys.modules
+pytestmark = pytest.mark.usefixtures("stranger")
 
 
 def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], *wanted: str) -> str:

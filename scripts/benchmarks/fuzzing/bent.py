@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -23,6 +23,11 @@ HOSTILE: Sequence[Any] = (
 """JSON values of every kind; half of a surrogate pair among them, which no UTF-8 can say."""
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+
+def weighted(times: Mapping[str, int]) -> st.SearchStrategy[str]:
+    """One of the names, each so many times as likely as one of weight 1."""
+    return st.sampled_from([name for name, many in times.items() for _ in range(many)])
 
 
 def rare(draw: Draw, once_in: int) -> bool:

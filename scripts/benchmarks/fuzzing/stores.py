@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from hypothesis import strategies as st
 
-from fuzzing.bent import Draw, bent_file
+from fuzzing.bent import Draw, bent_file, weighted
 from fuzzing.case import Case, Change, Texts
 
 ASKED = {
@@ -66,24 +66,18 @@ def bent_files(draw: Draw, texts: Texts) -> list[Change]:
         folder = str(PurePosixPath(name).parent)
         other = f"{folder}/{draw(st.sampled_from(ODD_NAMES))}"
         way = draw(
-            st.sampled_from(
-                [
-                    "bend",
-                    "bend",
-                    "bend",
-                    "bend",
-                    "bend",
-                    "seal",
-                    "seal",
-                    "seal",
-                    "remove",
-                    "rename",
-                    "foreign",
-                    "link",
-                    "folder",
-                    "tree",
-                    "more",
-                ]
+            weighted(
+                {
+                    "bend": 5,
+                    "seal": 3,
+                    "remove": 1,
+                    "rename": 1,
+                    "foreign": 1,
+                    "link": 1,
+                    "folder": 1,
+                    "tree": 1,
+                    "more": 1,
+                }
             )
         )
         if way in ("bend", "seal"):
@@ -159,24 +153,22 @@ def stores(draw: Draw, texts: Texts) -> Case:
     for _ in range(draw(st.sampled_from([1, 2, 2, 3]))):
         folder = draw(st.sampled_from(near if draw(st.booleans()) else folders))
         verb = draw(
-            st.sampled_from(
-                [
-                    "run",
-                    "run",
-                    "run",
-                    "compare",
-                    "list",
-                    "dry",
-                    "clean",
-                    "reproduce",
-                    "diff",
-                    "predict",
-                    "check",
-                    "keys",
-                    "sweep",
-                    "status",
-                    "list by",
-                ]
+            weighted(
+                {
+                    "run": 3,
+                    "compare": 1,
+                    "list": 1,
+                    "dry": 1,
+                    "clean": 1,
+                    "reproduce": 1,
+                    "diff": 1,
+                    "predict": 1,
+                    "check": 1,
+                    "keys": 1,
+                    "sweep": 1,
+                    "status": 1,
+                    "list by": 1,
+                }
             )
         )
         method = draw(st.sampled_from([m for m in ASKED if any(f"/{m}-" in f for f in near)] or sorted(ASKED)))

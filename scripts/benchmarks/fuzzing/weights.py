@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from fuzzing.bent import Draw, bent_data, bent_file
+from fuzzing.bent import Draw, bent_data, bent_file, weighted
 from fuzzing.case import MARKER, Case, Change, Texts
 from fuzzing.stores import ASKED
 
@@ -87,22 +87,18 @@ def models(draw: Draw, texts: Texts) -> Case:
     for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):
         name = draw(st.sampled_from(names))
         way = draw(
-            st.sampled_from(
-                [
-                    "bend",
-                    "bend",
-                    "bend",
-                    "bend",
-                    "remove",
-                    "foreign",
-                    "folder",
-                    "pickle",
-                    "template",
-                    "code",
-                    "config",
-                    "config",
-                    "tokenizer",
-                ]
+            weighted(
+                {
+                    "bend": 4,
+                    "remove": 1,
+                    "foreign": 1,
+                    "folder": 1,
+                    "pickle": 1,
+                    "template": 1,
+                    "code": 1,
+                    "config": 2,
+                    "tokenizer": 1,
+                }
             )
         )
         if way == "bend":
