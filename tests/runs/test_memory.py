@@ -1,6 +1,8 @@
 """The height of a piece of work, as the kernel accounts for it."""
 
+import mmap
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -10,20 +12,26 @@ from stepladder.runs.memory import peak
 MIB = 2**20
 
 
+@contextmanager
+def held(mib):
+    """Pages of the kernel's own. What malloc gives may be memory that this process had already."""
+    with mmap.mmap(-1, mib * MIB) as block:
+        for page in range(0, len(block), mmap.PAGESIZE):
+            block[page] = 1
+        time.sleep(4 * memory.APART)
+        yield
+
+
 def test_a_height_is_seen_after_it_has_gone_down_and_only_by_who_climbed_it():
     if memory._account("VmHWM") is None:
         pytest.skip("this kernel keeps no account of a process")
-    with peak() as high:
-        block = bytearray(b"x") * (300 * MIB)
-        time.sleep(4 * memory.APART)
-        del block
+    with peak() as high, held(300):
+        pass
     for _ in range(3):  # the kernel may take other pages away meanwhile
         with peak() as low:
             pass
-        with peak() as lower:  # below the mark of before: seen while it is held
-            block = bytearray(b"x") * (150 * MIB)
-            time.sleep(4 * memory.APART)
-            del block
+        with peak() as lower, held(150):  # below the mark of before: seen while it is held
+            pass
         if lower["peak_memory"] - low["peak_memory"] > 100 * MIB:
             break
     assert high["peak_memory"] - low["peak_memory"] > 200 * MIB
