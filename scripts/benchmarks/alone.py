@@ -83,7 +83,7 @@ def start(material: Material) -> Spec:
 
 def techniques(material: Material) -> Spec:
     """Each technique put back to the plain way, alone: how many times slower that is."""
-    rows = material.training(160)
+    rows = material.training(16 * 40 if material.on_gpu else 160)
     train = {**material.spec, "batch": 16, "rows": rows}
     score = {
         **material.spec, "labels": material.labels,
@@ -94,10 +94,9 @@ def techniques(material: Material) -> Spec:
         "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:48]],
     }  # fmt: skip
     form = {**write, "new": 160, "schema": FORM}
+    own = ("packed", "recordings") if material.on_gpu else ("pages", "kernels", "rows")
     cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
-        "training": (
-            "training", train, ("pages", "kernels", "low_rank", "body", "rows", "attention", "prefix", "head"), rate,
-        ),
+        "training": ("training", train, ("low_rank", "body", "attention", "prefix", "head", *own), rate),
         "scoring": (
             "scoring", score, ("pages", "kernels", "prefix", "body", "attention"),
             lambda runs: 1 / middle(runs, "seconds_a_row"),

@@ -4,7 +4,7 @@
     scripts/bench training scoring     some sections; what other sections found before is kept
 
 Each measurement is a process of its own; the two sides of a ratio run in turn, and medians are compared. Results are in
-docs/benchmarks.json; the page is written from that file alone.
+docs/benchmarks.json, of a GPU in docs/benchmarks-gpu.json; the page beside it is written from that file alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,27 +24,44 @@ from material import SYSTEM, Material
 from measuring import ROOT, Spec, in_turn, measured, middle, rate
 from page import written
 
-FOUND = ROOT / "docs" / "benchmarks.json"
 BODY_OPERATIONS = 4 * 106e6  # of a trained token of SmolLM2-135M: forward, and backward to the inputs alone
+LARGER = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32}
+"""The shape of SmolLM2-1.7B, of which the hidden states of all layers pass 1.6 G weights."""
+LARGER_OPERATIONS = 4 * 24 * (4 * 2048**2 + 3 * 2048 * 8192)
 
 
 def training(material: Material) -> Spec:
-    rows, found = material.training(256), {}
+    rows, found = material.training(16 * 40), {}
     for precision in material.precisions:
         spec = {**material.spec, "precision": precision, "batch": 16}
-        few = {**spec, "rows": rows[: 64 if precision == "float32" else 128]}
+        few = {**spec, "rows": rows if material.on_gpu else rows[: 64 if precision == "float32" else 128]}
         sides = (
             lambda few=few: measured("ours", "training", few),
             lambda spec=spec: measured("ours", "ceiling", {**spec, "tokens": 768}),
             lambda few=few: measured("peers", "trl", few),
         )
-        ours, tops, trl = in_turn(3, *sides)
+        ours, tops, trl = in_turn(material.turns or 3, *sides)
         top = middle(tops, "operations_a_second")
         found[precision] = {
             "ours": rate(ours), "trl": rate(trl), "ratio": rate(ours) / rate(trl),
             "ceiling": top / BODY_OPERATIONS, "share": rate(ours) * BODY_OPERATIONS / top,
             "ours_gib": middle(ours, "peak_gib"), "trl_gib": middle(trl, "peak_gib"),
         }  # fmt: skip
+    return found
+
+
+def largest(material: Material) -> Spec:
+    """How much is in a GPU at once, and how quick that is; the loops of a CPU cut a batch up."""
+    rows, found = material.training(1024), {}
+    with tempfile.TemporaryDirectory() as folder:
+        larger = material.shaped(Path(folder), **LARGER, num_key_value_heads=32)
+        models = (("SmolLM2-135M", material.spec, BODY_OPERATIONS), ("SmolLM2-1.7B", larger, LARGER_OPERATIONS))
+        for name, spec, operations in models:
+            spec = {**spec, "rows": rows, "steps": 16 * 40, "batches": [4**n for n in range(2, 8)]}
+            one = measured("ours", "largest", spec)
+            top = measured("ours", "ceiling", {**spec, "tokens": 16384})["operations_a_second"]
+            shares = [{**step, "share": step["rate"] * operations / top} for step in one["steps"]]
+            found[name] = {"steps": shares, "most": one["most"], "ceiling": top / operations}
     return found
 
 
@@ -79,7 +97,7 @@ def scoring(material: Material) -> Spec:
             lambda many=many: measured("ours", "scoring", many),
             lambda some=some: measured("peers", "lm_eval", some),
         )
-        ours, theirs = in_turn(2, *sides)
+        ours, theirs = in_turn(material.turns or 2, *sides)
         a, b = middle(ours, "seconds_a_row"), middle(theirs, "seconds_a_row")
         pairs = list(zip(ours[0]["logs"], theirs[0]["logs"], strict=False))
         found[f"{name}, {precision}"] = {
@@ -130,7 +148,7 @@ def generation(material: Material) -> Spec:
                 lambda spec=spec: measured("peers", "generate", spec),
                 lambda spec=spec: measured("peers", "pipeline", spec),
             ]
-            ours, theirs, pipe = in_turn(2, *sides)
+            ours, theirs, pipe = in_turn(material.turns or 2, *sides)
             a, b, c = (middle(runs, "tokens_a_second") for runs in (ours, theirs, pipe))
             same = statistics.mean(x == y for x, y in zip(ours[0]["texts"], theirs[0]["texts"], strict=True))
             found[f"{name}, {precision}"] = {
@@ -142,28 +160,37 @@ def generation(material: Material) -> Spec:
 
 SECTIONS: dict[str, Callable[[Material], Spec]] = {
     section.__name__: section
-    for section in (training, loss, scoring, agreement, generation, json_grammar, retrieval, start, techniques, growth)
-}
+    for section in (
+        training, largest, loss, scoring, agreement, generation, json_grammar, retrieval, start, techniques, growth
+    )
+}  # fmt: skip
+GPU_ALONE = {"largest"}
 
 
 def main(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
         sys.exit(f"scripts/bench knows no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    kept = json.loads(FOUND.read_text()) if FOUND.exists() else {}
     material = Material()
-    for name in names or SECTIONS:
+    page = ROOT / "docs" / ("benchmarks-gpu.md" if material.on_gpu else "benchmarks.md")
+    figures = page.with_suffix(".json")
+    kept = json.loads(figures.read_text()) if figures.exists() else {}
+    for name in names or (name for name in SECTIONS if name not in GPU_ALONE or material.on_gpu):
         print(name, file=sys.stderr, flush=True)
         begun = time.time()
         found = SECTIONS[name](material)
         kept[name] = {"found": found, "took": round(time.time() - begun), "machine": machine()}
-        FOUND.write_text(json.dumps(kept, indent=1) + "\n")
-        (ROOT / "docs" / "benchmarks.md").write_text(written(kept))
+        figures.write_text(json.dumps(kept, indent=1) + "\n")
+        page.write_text(written(kept, figures.name))
 
 
 def machine() -> str:
+    import torch
+
     from stepladder.precision import has_bf16
 
+    if torch.cuda.is_available():
+        return f"one {torch.cuda.get_device_name()} and {os.cpu_count()} cores, torch {torch.__version__}"
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

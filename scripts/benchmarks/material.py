@@ -19,6 +19,7 @@ class Material:
     """Banking77's rows, as token ids of the embedded model."""
 
     def __init__(self) -> None:
+        import torch
         import yaml
 
         from stepladder.model.checkpoints import PackageCheckpoint
@@ -32,7 +33,10 @@ class Material:
         checkpoint = PackageCheckpoint(**{key: value for key, value in node.items() if key != "_target_"})
         self.folder, self.model, self.message = str(checkpoint.folder()), checkpoint.load("cpu"), Message
         # Where there are no bf16 products neither side is asked for them: theirs would take a hundred times as long.
-        self.precisions = ("bf16", "float32") if has_bf16("cpu") else ("float32",)
+        # On a GPU nobody is content with float32.
+        self.on_gpu = torch.cuda.is_available()
+        self.turns = 1 if self.on_gpu else None  # a GPU is nobody else's: one turn does
+        self.precisions = ("bf16",) if self.on_gpu else ("bf16", "float32") if has_bf16("cpu") else ("float32",)
         self.train, self.test = (self._texts(data / f"{part}.csv") for part in ("train", "test"))
         self.labels = sorted({label for _, label in self.train})
         self.spec = {"model": self.folder, "precision": self.precisions[0]}
@@ -47,6 +51,19 @@ class Material:
     def prompt(self, text: str, system: str = SYSTEM) -> list[int]:
         ids: list[int] = self.model.encode([self.message("system", system), self.message("user", text)])
         return ids
+
+    def shaped(self, folder: Path, **shape: int) -> Spec:
+        """A spec of a model of another `shape`, its weights drawn at random, saved in `folder`."""
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        from stepladder.model.loading import quiet
+
+        config = AutoConfig.from_pretrained(self.folder, **shape)
+        with quiet(), torch.device("cuda" if self.on_gpu else "cpu"):
+            AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+        self.model.tokenizer.save_pretrained(folder)
+        return {**self.spec, "model": str(folder)}
 
     def training(self, count: int) -> list[Spec]:
         """Rows of 40 to 128 tokens."""

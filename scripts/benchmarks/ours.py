@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ Spec = dict[str, Any]
 
 
 def peak_gib() -> float:
+    """Of the GPU where there is one."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -53,6 +59,39 @@ def training(spec: Spec) -> Spec:
         lines = list(read_lines(Path(folder) / "metrics.jsonl"))
     rates = [line["tokens"] / line["seconds"] for line in lines]
     return {"rates": rates, "losses": [line["loss"] for line in lines], "peak_gib": peak_gib()}
+
+
+def largest(spec: Spec) -> Spec:
+    """Tokens a second and memory of steps of ever more rows, all in the machine at once, until they do not fit."""
+    import peft
+    import torch
+
+    from stepladder.files import read_lines
+    from stepladder.resources import Resources
+    from stepladder.tuning.fine_tune import FineTune
+    from stepladder.tuning.training import Training
+    from stepladder.tuning.tuning import TrainingRow
+
+    model, found = load(spec), []
+    adapter = peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear")
+    for batch in spec["batches"]:
+        steps = max(3 if batch <= 4096 else 1, spec["steps"] // batch)
+        repeated = islice(cycle(spec["rows"]), steps * batch)
+        rows = [TrainingRow(str(i), row["prompt"], row["answer"]) for i, row in enumerate(repeated)]
+        how = Training(epochs=1, batch_size=batch, precision=spec["precision"], warmup=0.0)
+        torch.cuda.reset_peak_memory_stats()
+        with tempfile.TemporaryDirectory() as folder:
+            resources = Resources(folder=Path(folder), micro_batch=batch)
+            FineTune(adapter, how).tune(model, rows, (), resources)
+            lines = list(read_lines(Path(folder) / "metrics.jsonl"))
+        if "rows_at_once" in resources.facts:
+            return {"steps": found, "most": resources.facts["rows_at_once"]}
+        rates = [line["tokens"] / line["seconds"] for line in lines]
+        found.append({
+            "rows": batch, "tokens": statistics.mean(line["tokens"] for line in lines), "peak_gib": peak_gib(),
+            "rate": statistics.median(rates[len(rates) // 2 :]),
+        })  # fmt: skip
+    return {"steps": found, "most": None}
 
 
 def scoring(spec: Spec) -> Spec:
@@ -106,16 +145,21 @@ def ceiling(spec: Spec) -> Spec:
     import torch
 
     dtype = torch.bfloat16 if spec["precision"] == "bf16" else torch.float32
+    device, at_once = ("cuda", 50) if torch.cuda.is_available() else ("cpu", 1)
     config = json.loads((Path(spec["model"]) / "config.json").read_text())
     width, inner = config["hidden_size"], config["intermediate_size"]
     best = 0.0
     for ins, outs in ((width, inner), (inner, width), (width, width)):
-        x, w = torch.randn(spec["tokens"], ins, dtype=dtype), torch.randn(ins, outs, dtype=dtype)
+        x = torch.randn(spec["tokens"], ins, dtype=dtype, device=device)
+        w = torch.randn(ins, outs, dtype=dtype, device=device)
         times = []
         for _ in range(30):
             begun = time.perf_counter()
-            x @ w
-            times.append(time.perf_counter() - begun)
+            for _ in range(at_once):
+                x @ w
+            if device == "cuda":
+                torch.cuda.synchronize()
+            times.append((time.perf_counter() - begun) / at_once)
         best = max(best, 2 * spec["tokens"] * ins * outs / statistics.median(times[5:]))
     return {"operations_a_second": best}
 
@@ -180,6 +224,18 @@ def plain_slots() -> None:
     SlotReading.takes_more = False
 
 
+def plain_packed() -> None:
+    from stepladder.model import packed
+
+    packed.serves = lambda *_: False
+
+
+def plain_recordings() -> None:
+    from stepladder.model import recordings
+
+    recordings.SEEN = 10**9
+
+
 def plain_drafts() -> None:
     from stepladder.model import drafts
 
@@ -195,10 +251,12 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "prefix": plain_prefix,
     "head": plain_head,
     "slots": plain_slots,
+    "packed": plain_packed,
+    "recordings": plain_recordings,
     "drafts": plain_drafts,
 }
 TASKS: dict[str, Callable[[Spec], Spec]] = {
-    task.__name__: task for task in (training, scoring, generation, retrieval, ceiling)
+    task.__name__: task for task in (training, largest, scoring, generation, retrieval, ceiling)
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md from what was measured. Every number on the page comes out of docs/benchmarks.json."""
+"""The page of what was measured. Every number on it comes out of the file of figures beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Spec = dict[str, Any]
 
 HEAD = """# Benchmarks
 
-Written by `scripts/bench`; every figure is in `benchmarks.json` beside this page. Both sides of a ratio are processes
+Written by `scripts/bench`; every figure is in `{figures}` beside this page. Both sides of a ratio are processes
 of their own that ran in turn on the same rows, precision, batch size and LoRA; medians are compared. Machines differ
 and are shared: trust the ratios, not the seconds.
 
@@ -50,6 +50,15 @@ TECHNIQUES = {
     ("training", "head"): (
         "gradient of the frozen head taken chunk by chunk", "bounds memory with long answers; short ones gain little",
         "tests/model/test_cross_entropy.py",
+    ),
+    ("training", "packed"): (
+        "rows end to end for one attention kernel that knows where each begins", "a GPU and bf16; no mask, no padding",
+        "tests/model/test_packed.py",
+    ),
+    ("training", "recordings"): (
+        "a pass and its gradients recorded once for a shape, then played",
+        "a GPU, bf16, Llama and its kin; from the third pass of a shape on, and a recording takes as long as some passes",
+        "tests/model/test_gpu.py",
     ),
     ("scoring", "pages"): (
         "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
@@ -125,6 +134,27 @@ def training(found: Spec) -> str:
         "compiled. Tokens are those of the rows, without padding. The ceiling is what the machine's matrix products\n"
         "of the model's own shapes allow when every token is computed (4 x 106 M operations each); a prefix that is\n"
         "read once for a whole batch can pass it.\n\n" + table(head, rows)
+    )
+
+
+def largest(found: Spec) -> str:
+    rows = [
+        (
+            name, f"{step['rows']:,}", f"{step['tokens']:,.0f}", f"{step['rate']:,.0f}", f"{step['share']:.1%}",
+            f"{step['peak_gib']:.1f}",
+        )
+        for name, one in found.items()
+        for step in one["steps"]
+    ]  # fmt: skip
+    head = ("model", "rows", "tokens of a step", "tokens/s", "share of the ceiling", "GiB")
+    ends = [
+        f"With {one['steps'][-1]['rows'] * 4:,} rows of {name} memory ran out, and {one['most']:,} were learnt at once."
+        for name, one in found.items()
+        if one["most"]
+    ]
+    return (
+        "Training as above, all rows of a step in memory at once (`compute.micro_batch`). SmolLM2-1.7B is its shape\n"
+        "alone: its weights are drawn at random.\n\n" + table(head, rows) + "".join(f"\n{end}" for end in ends) + "\n"
     )
 
 
@@ -215,6 +245,7 @@ def growth(found: Spec) -> str:
 
 SECTIONS: dict[str, tuple[str, Callable[[Spec], str]]] = {
     "training": ("Training", training),
+    "largest": ("The largest step", largest),
     "loss": ("The same maths", loss),
     "scoring": ("Choosing a label", scoring),
     "agreement": ("The same choice", agreement),
@@ -227,8 +258,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Spec], str]]] = {
 }
 
 
-def written(kept: Spec) -> str:
-    parts = [HEAD]
+def written(kept: Spec, figures: str) -> str:
+    """The page; `figures` names the file that they are in."""
+    parts = [HEAD.replace("{figures}", figures)]
     for name, (title, tell) in SECTIONS.items():
         if name in kept:
             one = kept[name]

@@ -19,15 +19,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 Spec = dict[str, Any]
 DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def peak_gib() -> float:
+    """Of the GPU where there is one."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def load(spec: Spec) -> tuple[Any, Any]:
     model = AutoModelForCausalLM.from_pretrained(spec["model"], dtype=DTYPES[spec["precision"]]).eval()
-    return model, AutoTokenizer.from_pretrained(spec["model"])
+    return model.to(DEVICE), AutoTokenizer.from_pretrained(spec["model"])
 
 
 class Timed(TrainerCallback):  # type: ignore[misc]
@@ -98,14 +102,15 @@ def plain_loop(spec: Spec) -> Spec:
             whole = row["prompt"] + row["answer"]
             ids[i, : len(whole)], mask[i, : len(whole)] = torch.tensor(whole), 1
             labels[i, len(row["prompt"]) : len(whole)] = torch.tensor(row["answer"])
-        with torch.autocast("cpu", torch.bfloat16, enabled=spec["precision"] == "bf16"):
+        ids, labels, mask = (part.to(DEVICE) for part in (ids, labels, mask))
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=spec["precision"] == "bf16"):
             loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        rates.append(int(mask.sum()) / (time.perf_counter() - begun))
         losses.append(loss.item())
+        rates.append(int(mask.sum()) / (time.perf_counter() - begun))
     return {"rates": rates, "losses": losses, "peak_gib": peak_gib()}
 
 
@@ -135,7 +140,8 @@ def generate(spec: Spec) -> Spec:
     end, tokens, texts = spec["end"], 0, []
     begun = time.perf_counter()
     for start in range(0, len(spec["prompts"]), spec["batch"]):
-        batch = tokenizer.pad({"input_ids": spec["prompts"][start : start + spec["batch"]]}, return_tensors="pt")
+        prompts = {"input_ids": spec["prompts"][start : start + spec["batch"]]}
+        batch = tokenizer.pad(prompts, return_tensors="pt").to(DEVICE)
         with torch.inference_mode():
             out = model.generate(
                 **batch, max_new_tokens=spec["new"], do_sample=False, eos_token_id=end, pad_token_id=end

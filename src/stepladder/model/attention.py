@@ -18,6 +18,7 @@ from transformers import AttentionInterface
 from stepladder.model.row_attention import Gathering, attend_in_rows
 
 NAME = "stepladder"
+torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, which takes longer than the attention
 SHORT = 512  # up to so many tokens a row is learnt faster on a CPU with weights that are kept than by the fused kernel
 _WITHOUT_EFFECT = {"position_ids", "position_embeddings", "is_causal", "cache_position", "output_attentions"}
 
@@ -144,8 +145,12 @@ class Rows:
 def causally(query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float = 0.0) -> Tensor:
     """Each query (batch, heads, n, size) sees the keys up to its own place: (batch, n, heads, size)."""
     groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    found = scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout, scale=scaling)
+    on_gpu = query.device.type == "cuda"  # where the kernel itself finds the key of a group
+    if groups > 1 and not on_gpu:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    found = scaled_dot_product_attention(
+        query, key, value, is_causal=True, dropout_p=dropout, scale=scaling, enable_gqa=groups > 1 and on_gpu
+    )
     return found.transpose(1, 2)
 
 

@@ -22,7 +22,8 @@ from stepladder.model.matrix import Packs
 from stepladder.model.network import Network
 from stepladder.records import Message
 
-_TOKENS_AT_ONCE = 8192
+TOKENS_AT_ONCE = 8192
+ON_GPU = 4  # times as many
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,12 @@ class CausalModel:
         self, prompts: Sequence[Sequence[int]], more: Sequence[int], micro_batch: int | None
     ) -> list[list[int]]:
         lengths = [len(prompt) for prompt in prompts]
-        return batched(lengths, [own + extra for own, extra in zip(lengths, more, strict=True)], micro_batch)
+        costs = [own + extra for own, extra in zip(lengths, more, strict=True)]
+        return batched(lengths, costs, micro_batch, self._tokens_at_once)
+
+    @property
+    def _tokens_at_once(self) -> int:
+        return TOKENS_AT_ONCE * (ON_GPU if self.network.device.type == "cuda" else 1)
 
     def generate(
         self,
@@ -112,13 +118,13 @@ class CausalModel:
         if schema is not None:
             grammar = JsonGrammar(self.tokenizer, self.chat.end, self.network.vocabulary, schema)
         draw = generation.Draw(temperature, seed)
-        waves = in_waves(lengths, costs, micro_batch)
+        waves = in_waves(lengths, costs, micro_batch, self._tokens_at_once)
         return generation.generate(self.network, self.chat, prompts, waves, budgets, draw, self.ends, grammar)
 
     def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
         if bool(answer[:, 0].any()):
             raise ValueError("an answer can not begin at the first token: nothing stands before it")
-        return self.network.losses(self.network.hidden(ids, mask, pad(answer[:, 1:], (0, 1))), ids[answer])
+        return self.network.learnt_losses(ids, mask, pad(answer[:, 1:], (0, 1)), ids[answer])
 
     def adapted(self, module: nn.Module, virtual: Callable[[int], VirtualTokens] | None = None) -> CausalModel:
         return replace(self, module=module, virtual=virtual)
@@ -140,17 +146,19 @@ def _whole(candidates: Sequence[Sequence[Sequence[int]]]) -> list[int]:
     return [sum(map(len, row)) for row in candidates]
 
 
-def batched(lengths: Sequence[int], costs: Sequence[int], micro_batch: int | None) -> list[list[int]]:
+def batched(
+    lengths: Sequence[int], costs: Sequence[int], micro_batch: int | None, tokens: int = TOKENS_AT_ONCE
+) -> list[list[int]]:
     """Row indices in batches of like length, longest first: what is too big for the machine shows at once.
 
-    Without `micro_batch`, as many rows as stay below some thousand tokens when each counts as much as the dearest.
+    Without `micro_batch`, as many rows as stay below so many `tokens` when each counts as much as the dearest.
     """
     batches: list[list[int]] = []
     dearest = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         dearest = max(dearest, costs[index])
         full = not batches or (
-            len(batches[-1]) >= micro_batch if micro_batch else dearest * (len(batches[-1]) + 1) > _TOKENS_AT_ONCE
+            len(batches[-1]) >= micro_batch if micro_batch else dearest * (len(batches[-1]) + 1) > tokens
         )
         if full:
             batches.append([])
@@ -159,7 +167,9 @@ def batched(lengths: Sequence[int], costs: Sequence[int], micro_batch: int | Non
     return batches
 
 
-def in_waves(lengths: Sequence[int], costs: Sequence[int], micro_batch: int | None) -> list[tuple[int, list[int]]]:
+def in_waves(
+    lengths: Sequence[int], costs: Sequence[int], micro_batch: int | None, tokens: int = TOKENS_AT_ONCE
+) -> list[tuple[int, list[int]]]:
     """Row indices, longest first, in waves with the number of rows of each that are in the machine at once.
 
     A wave ends where rows cost less than half of its dearest: the next one has room for twice as many.
@@ -169,6 +179,6 @@ def in_waves(lengths: Sequence[int], costs: Sequence[int], micro_batch: int | No
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         if not waves or 2 * costs[index] < dearest or costs[index] > dearest:
             dearest = costs[index]
-            waves.append((micro_batch or max(1, _TOKENS_AT_ONCE // dearest), []))
+            waves.append((micro_batch or max(1, tokens // dearest), []))
         waves[-1][1].append(index)
     return waves

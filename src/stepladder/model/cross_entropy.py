@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 CHUNK = 256  # rows of logits at once: 50 MB in float32 with a vocabulary of 50,000
+ON_GPU = 4  # times as many, where memory is larger and small products are slow
 
 
 def frozen_head_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -37,10 +38,15 @@ def head_losses(hidden: Tensor, head: Callable[[Tensor], Tensor], targets: Tenso
     def losses(rows: Tensor, wanted: Tensor) -> Tensor:
         return cross_entropy(head(rows).float(), wanted, reduction="none")
 
-    pairs = [(hidden[at : at + CHUNK], targets[at : at + CHUNK]) for at in range(0, max(1, len(hidden)), CHUNK)]
-    if len(hidden) <= CHUNK or not torch.is_grad_enabled():
+    chunk = _chunk(hidden)
+    pairs = [(hidden[at : at + chunk], targets[at : at + chunk]) for at in range(0, max(1, len(hidden)), chunk)]
+    if len(hidden) <= chunk or not torch.is_grad_enabled():
         return torch.cat([losses(rows, wanted) for rows, wanted in pairs])
     return torch.cat([checkpoint(losses, rows, wanted, use_reentrant=False) for rows, wanted in pairs])
+
+
+def _chunk(hidden: Tensor) -> int:
+    return CHUNK * (ON_GPU if hidden.device.type == "cuda" else 1)
 
 
 class _FrozenHead(Function):
@@ -48,8 +54,9 @@ class _FrozenHead(Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         losses = torch.empty(len(hidden), device=hidden.device)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for start in range(0, len(hidden), CHUNK):
-            rows = slice(start, start + CHUNK)
+        chunk = _chunk(hidden)
+        for start in range(0, len(hidden), chunk):
+            rows = slice(start, start + chunk)
             logs = (hidden[rows] @ weight.T).float().log_softmax(dim=-1)
             wanted = targets[rows, None]
             losses[rows] = -logs.gather(1, wanted)[:, 0]

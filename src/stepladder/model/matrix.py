@@ -39,34 +39,46 @@ class Matrix:
 
     Where it is to be `packed`, and the device is a CPU, it is kept as oneDNN wants it: products of few rows take up to
     half the time. Of each way that it is used (`times`, and for learning `back`) there is then a copy, in `packs`.
+    Elsewhere the weights stay where they are.
     """
 
     def __init__(
         self, weights: Sequence[Tensor], bias: Tensor | None, packs: Packs | None = None, both: bool = False
     ) -> None:
-        (first, *others), self.bias = weights, bias
-        self.dtype, self.outs = first.dtype, sum(map(len, weights))
-        self.packed = packs is not None and first.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self.transposed = None
-        if packs is not None and self.packed:
-            self.weight = packs.packed(weights, transposed=False)
+        self.weights, self.bias = [weight.detach() for weight in weights], bias
+        self.dtype, self.outs = weights[0].dtype, sum(map(len, weights))
+        self.packed = self.transposed = None
+        if packs is not None and weights[0].device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            self.packed = packs.packed(weights, transposed=False)
             self.transposed = packs.packed(weights, transposed=True) if both else None
-        else:
-            self.weight = (torch.cat(list(weights)) if others else first).detach()
 
     def times(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """x (n, in) to (n, out), in the dtype of x; added to `onto` where given, perhaps in its place."""
-        if not self.packed:
-            weight, bias = self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype)
-            out = linear(x, weight, bias)
-            return out if onto is None else out.add_(onto)
-        return _product(x.to(self.dtype), self.weight, self.bias, onto).to(x.dtype)
+        if self.packed is not None:
+            return _product(x.to(self.dtype), self.packed, self.bias, onto).to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if len(self.weights) == 1:
+            out = linear(x, self.weights[0].to(x.dtype), bias)
+        else:
+            out = x.new_empty(len(x), self.outs)
+            for weight, part in zip(self.weights, self._parts(out), strict=True):
+                torch.mm(x, weight.to(x.dtype).T, out=part)
+            out = out if bias is None else out.add_(bias)
+        return out if onto is None else out.add_(onto)
 
     def back(self, x: Tensor) -> Tensor:
         """x (n, out) to (n, in), without the bias."""
-        if self.transposed is None:
-            return x @ self.weight.to(x.dtype)
-        return _product(x.to(self.dtype), self.transposed, None, None).to(x.dtype)
+        if self.transposed is not None:
+            return _product(x.to(self.dtype), self.transposed, None, None).to(x.dtype)
+        (weight, *others), (part, *parts) = self.weights, self._parts(x)
+        found = part @ weight.to(x.dtype)
+        for weight, part in zip(others, parts, strict=True):
+            found.addmm_(part, weight.to(x.dtype))
+        return found
+
+    def _parts(self, whole: Tensor) -> Sequence[Tensor]:
+        """Of (n, out) the columns of each of the weights."""
+        return torch.split(whole, [len(weight) for weight in self.weights], dim=1)
 
 
 def _packed(weights: Sequence[Tensor], transposed: bool) -> Tensor:

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from stepladder.model import attention
+from stepladder.model import attention, packed
 from stepladder.model.body import Body, signature
 from stepladder.model.cross_entropy import frozen_head_losses, head_losses
 from stepladder.model.language_model import VirtualTokens
 from stepladder.model.matrix import Packs
+from stepladder.model.packed import Laid, Packed
+from stepladder.model.recordings import Recordings
 
 Virtual = Callable[[int], VirtualTokens]
 
@@ -35,6 +39,7 @@ class Network:
         self.config: Any = self.causal.config.get_text_config()
         self.virtual = virtual
         self._body: tuple[tuple[bool, int], Body | None] | None = None
+        self._recordings: Recordings | None = None
 
     @property
     def device(self) -> torch.device:
@@ -86,16 +91,41 @@ class Network:
         """
         if self.virtual is not None or not self.ours:
             return self._forward(ids, None)[wanted]
-        same = ((ids == ids[:1]) & mask & ~wanted).all(dim=0).long().cumprod(dim=0)
-        prefix = int(same.sum()) if len(ids) > 1 else 0
-        real = mask[:, prefix:]
-        sight = attention.Rows(real.sum(dim=1).tolist(), prefix, ids.device)
-        places = torch.arange(ids.shape[1], device=ids.device)
-        positions = torch.cat([places[:prefix], places[prefix:].expand_as(real)[real]])
-        flat = torch.cat([ids[0, :prefix], ids[:, prefix:][real]])
-        kept = prefix + wanted[:, prefix:][real].nonzero()[:, 0]
-        body = self.learning_body()
-        return body(flat, positions, sight, kept) if body else self.through(sight, flat, positions)[kept]
+        laid, body = Laid.of(ids, mask, wanted), self.learning_body()
+        sight = self._rows(laid)
+        if body:
+            return body(laid.ids, laid.positions, sight, laid.kept)
+        return self.through(sight, laid.ids, laid.positions)[laid.kept]
+
+    def learnt_losses(self, ids: Tensor, mask: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
+        """`losses` of the `targets` (n,) after the `hidden` states at the `wanted` places."""
+        body = self.learning_body() if self.virtual is None and self.ours and torch.is_grad_enabled() else None
+        if body is None or not self._packs_rows or not self._has_frozen_head:
+            return self.losses(self.hidden(ids, mask, wanted), targets)
+        laid = Laid.of(ids, mask, wanted).roomy()
+        sight = Packed.of(laid, ids.device, roomy=True)
+        spare = len(laid.kept) - len(targets)
+
+        def losses(ids: Tensor, positions: Tensor, kept: Tensor, targets: Tensor, *places: Tensor) -> Tensor:
+            return self.losses(body(ids, positions, sight.among(*places), kept), targets)
+
+        inputs = [laid.ids, laid.positions, laid.kept, pad(targets, (0, spare)), *sight.places]
+        shape = (*(len(each) for each in inputs), sight.longest, sight.key_longest)
+        if self._recordings is None:  # of this body: they go with it
+            self._recordings = Recordings([p for p in self._parameters[0] if p.requires_grad])
+        return self._recordings(shape, losses, inputs)[: len(targets)]
+
+    def _rows(self, laid: Laid) -> attention.Sight:
+        if self._packs_rows:
+            return Packed.of(laid, self.device)
+        return attention.Rows(laid.lengths, laid.prefix, self.device)
+
+    @property
+    def _packs_rows(self) -> bool:
+        config = self.config
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        drops = bool(getattr(config, "attention_dropout", 0.0))
+        return not drops and packed.serves(self.device, self._computed, size)
 
     def body(self) -> Body | None:
         """The network as it now is, for predicting, in as few operations as it takes; None where we do not know how."""
@@ -106,16 +136,29 @@ class Network:
         return self._kept_body(learning=True)
 
     def _kept_body(self, learning: bool) -> Body | None:
-        if any(hasattr(parameter, "device_mesh") for parameter in self.causal.parameters()):
+        parameters, (owner, name, one) = self._parameters
+        if getattr(owner, name) is not one:
             return None  # weights that lie in pieces are whole inside their own layers alone
-        now = learning, signature(self.causal.parameters(), contents=not learning)
+        now = learning, signature(parameters, contents=not learning)
         if self._body is None or self._body[0] != now:
-            self._body = None  # one at a time: each holds weights of its own
+            self._body = self._recordings = None  # one at a time: each holds weights of its own
             self._body = now, self._made_body(learning)
         return self._body[1]
 
+    @cached_property
+    def _parameters(self) -> tuple[list[nn.Parameter], tuple[nn.Module, str, nn.Parameter]]:
+        """All, and the place of one in the middle layer, where another lies while weights lie in pieces. To look for
+        them takes longer than to look at them, and nothing is put on a model that has begun to compute."""
+        places = {
+            id(parameter): (owner, name, parameter)
+            for owner in self.causal.modules()
+            for name, parameter in owner.named_parameters(recurse=False)
+        }
+        found = list(places.values())
+        return [parameter for *_, parameter in found], found[len(found) // 2]
+
     def _made_body(self, learning: bool) -> Body | None:
-        if self.device.type != "cpu" or not self.ours:
+        if not self.ours:
             return None
         try:
             with self.predicting(), torch.autocast(self.device.type, enabled=False):
@@ -128,8 +171,9 @@ class Network:
 
     def _equals(self, made: Body) -> bool:
         """Whether it gives what the model itself gives."""
-        ids, places = torch.arange(1, 7) * 7919 % self.vocabulary, torch.arange(6)
-        ours = made(ids, places, attention.Rows([6], 0, self.device)).float()
+        ids = torch.arange(1, 7, device=self.device) * 7919 % self.vocabulary
+        places = torch.arange(6, device=self.device)
+        ours = made(ids, places, self._rows(Laid(ids, places, places, [6], 0))).float()
         own = self.through(attention.Rows([6], 0, self.device), ids, places).float()
         near = 1e-3 if self._dtype == torch.float32 else 0.1
         return bool((own - ours).norm() <= near * own.norm())
@@ -173,12 +217,16 @@ class Network:
 
     def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy (n,), natural, float32, of `targets` (n,) after hidden states (n, width); gradients flow."""
-        head = self.causal.get_output_embeddings()
-        probe = torch.ones(1, device=hidden.device)
-        plain = type(head) is nn.Linear and self._corrected(probe) is probe
-        if plain and head.bias is None and not head.weight.requires_grad:
-            return frozen_head_losses(hidden, head.weight, targets)
+        if self._has_frozen_head:
+            return frozen_head_losses(hidden, self.causal.get_output_embeddings().weight, targets)
         return head_losses(hidden, self.logits, targets)
+
+    @property
+    def _has_frozen_head(self) -> bool:
+        """Whether the head is a matrix that is not learnt, and nothing else."""
+        head, probe = self.causal.get_output_embeddings(), torch.ones(1)
+        plain = type(head) is nn.Linear and self._corrected(probe) is probe
+        return plain and head.bias is None and not head.weight.requires_grad
 
     def _corrected(self, logits: Tensor) -> Tensor:
         """What some architectures do to logits after the head."""
@@ -194,6 +242,12 @@ class Network:
     @property
     def _dtype(self) -> torch.dtype:
         return self.causal.get_input_embeddings().weight.dtype  # type: ignore[no-any-return]
+
+    @property
+    def _computed(self) -> torch.dtype:
+        """The dtype of products."""
+        kind = self.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self._dtype
 
     def _forward(self, ids: Tensor, cache: Any) -> Tensor:
         """The plain causal path. `cache`, when given, is empty and takes the keys and values."""

@@ -20,12 +20,11 @@ from stepladder.model import kernels
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """The root mean square norm (Zhang and Sennrich 2019) of x (..., width), rounded once, at its end. No gradient for
     `weight` (width)."""
-    if not x.requires_grad:
-        return (
-            kernels.rms_norm(x, weight, eps)[0]
-            if kernels.serve(x, weight)
-            else plain_rms_norm(x, weight.shape, weight, eps)
-        )
+    if not x.requires_grad and kernels.serve(x, weight):
+        return kernels.rms_norm(x, weight, eps)[0]
+    if not x.requires_grad or x.device.type == "cuda":  # which has a kernel of its own for both ways
+        with torch.autocast(x.device.type, enabled=False):
+            return plain_rms_norm(x, weight.shape, weight.to(x.dtype), eps)
     apply: Any = _RmsNorm.apply
     found: Tensor = apply(x, weight, eps)
     return found

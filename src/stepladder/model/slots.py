@@ -17,7 +17,8 @@ from stepladder.model.network import Network
 
 Tokens = Sequence[int]
 FEW = 8  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
-COPIED = 128  # up to so many columns, a shared prefix is copied into every slot once
+COPIED = 128  # up to so many columns, a shared prefix is copied into every slot once;
+COPIED_ON_GPU = 1024  # there that costs less than to ask for more operations
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class SlotReading:
 
     def __init__(self, network: Network, prefix: Prefix, rows: int, room: int) -> None:
         self.network, self.prefix, self.rows, self.body = network, prefix, rows, network.body()
-        self.copied = prefix.columns if prefix.columns <= COPIED else 0
+        few = COPIED_ON_GPU if self.device.type == "cuda" else COPIED
+        self.copied = prefix.columns if prefix.columns <= few else 0
         self.ahead = prefix.columns - self.copied
         self.room = self.copied + room
         self.lengths: list[int] = []  # of each row, what is copied counted in
@@ -83,20 +85,19 @@ class SlotReading:
         if self.prefix.columns or int(before.max()):
             place = before[:, None] + torch.arange(int(counts.max()))
             mask = (torch.arange(int(column.max()) + 1) <= place[:, :, None]).to(device)
-        pass_ = _Pass(self, first, len(tokens), (row + first).to(device), column.to(device), mask)
+        pass_ = _Pass(self, first, len(tokens), row + first, column, mask)
         self.lengths[first:] = (before + counts).tolist()
         return self._forward(ids.to(device), column.to(device), pass_, (upto - 1).to(device) if ends else None)
 
     def extend(self, ids: Tensor, depth: Tensor, among: Tensor) -> Tensor:
         rows, n = ids.shape
         device = ids.device
-        lengths = torch.tensor(self.lengths, device=device)[:, None]
-        steps = torch.arange(n, device=device)
-        column = lengths + steps
-        columns = max(self.lengths) + n
-        mask = (torch.arange(columns, device=device) < lengths)[:, None].repeat(1, n, 1)
-        mask.scatter_(2, column[:, None].expand(-1, n, -1), among)
-        row = torch.arange(rows, device=device).repeat_interleave(n)
+        lengths = torch.tensor(self.lengths)[:, None]
+        column = lengths + torch.arange(n)
+        row = torch.arange(rows).repeat_interleave(n)
+        lengths = lengths.to(device)
+        mask = (torch.arange(max(self.lengths) + n, device=device) < lengths)[:, None].repeat(1, n, 1)
+        mask.scatter_(2, column.to(device)[:, None].expand(-1, n, -1), among)
         pass_ = _Pass(self, 0, rows, row, column.flatten(), mask)
         places = lengths + depth
         self.lengths = [length + n for length in self.lengths]
@@ -146,8 +147,9 @@ class SlotReading:
 
 @dataclass
 class _Pass:
-    """The tokens of one pass, end to end: `row` and `column` (tokens,) are where each goes, in `rows` slots from
-    `first` on. mask (rows, n, columns): which of its row's columns each sees; None: itself and those before it."""
+    """The tokens of one pass, end to end: `row` and `column` (tokens,), in the processor's memory, are where each goes,
+    in `rows` slots from `first` on. mask (rows, n, columns): which of its row's columns each sees; None: itself and
+    those before it."""
 
     reading: SlotReading
     first: int
@@ -163,9 +165,9 @@ class _Pass:
         self.place = None  # of each token among (rows, longest), where rows differ in length
         if int(counts.min()) < self.longest:
             starts = counts.cumsum(0) - counts
-            at = torch.arange(len(self.row), device=self.row.device) - starts[self.row - self.first]
-            self.place = (self.row - self.first) * self.longest + at
-        self.slot = self.row * self.reading.room + self.column
+            at = torch.arange(len(self.row)) - starts[self.row - self.first]
+            self.place = ((self.row - self.first) * self.longest + at).to(self.reading.device)
+        self.slot = (self.row * self.reading.room + self.column).to(self.reading.device)
         self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
 
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:

@@ -127,6 +127,10 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             optimizer: Any = self.optimizers()
             self.checkpoints.restore(optimizer.optimizer)
 
+    def cpu(self) -> AnswerTuning:
+        """Stays where it is: Lightning's last act is to move a model to the processor, whatever its size."""
+        return self
+
     def training_step(self, step: Step, _: int) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
@@ -141,6 +145,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
                 self._check_reached(part)
                 self.manual_backward(part)
                 loss += part.detach()
+                del part  # and what it was computed by, before the next is
             return loss.item()
 
         self.step, self.loss = step.number, self.ranks.total(self.fitting(step.rows, learn))

@@ -1,0 +1,91 @@
+"""Passes of one shape, recorded on a GPU and played again, with their gradients (CUDA graphs).
+
+A step of short rows is some thousand small kernels, and to ask for each takes longer than to compute it; of a recording
+all are asked for at once. Knows tensors, where they lie, and what is learnt; knows no model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+Compute = Callable[..., Tensor]
+
+SEEN = 2  # a shape is recorded when it comes once more than so often: to record takes as long as some steps
+KEPT = 64  # recordings at once
+
+
+class Recordings:
+    """Recordings by their shape, on one piece of memory. What is `learnt` has to stay where it lies."""
+
+    def __init__(self, learnt: Sequence[Tensor]) -> None:
+        self.learnt, self.able = list(learnt), True
+        self.pool = torch.cuda.graph_pool_handle()
+        self.kept: dict[Hashable, _Recording] = {}
+        self.seen: Counter[Hashable] = Counter()
+
+    def __call__(self, shape: Hashable, compute: Compute, inputs: Sequence[Tensor]) -> Tensor:
+        """What `compute` gives of `inputs`, one number for each of its places (n,); gradients reach what is learnt.
+
+        Equal `shape` means equal shapes and equal work, and nothing drawn at random.
+        """
+        self.seen[shape] += 1
+        if shape not in self.kept:
+            if not self.able or self.seen[shape] <= SEEN or len(self.kept) >= KEPT:
+                return compute(*inputs)
+            try:
+                self.kept[shape] = _Recording(compute, inputs, self.learnt, self.pool)
+            except RuntimeError:  # an operation that can not be recorded, or no memory for it
+                self.able = False
+                torch.cuda.empty_cache()
+                return compute(*inputs)
+        play: Any = _Played.apply
+        found: Tensor = play(self.kept[shape], len(inputs), *inputs, *self.learnt)
+        return found
+
+
+class _Recording:
+    def __init__(self, compute: Compute, inputs: Sequence[Tensor], learnt: Sequence[Tensor], pool: Any) -> None:
+        self.inputs, self.plays = [each.clone() for each in inputs], 0
+        beside, here = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
+        beside.wait_stream(here)
+        with torch.cuda.stream(beside):  # what libraries set up at first use is not to be recorded
+            losses = compute(*self.inputs)
+            torch.autograd.grad(losses, learnt, torch.zeros_like(losses))
+            del losses
+        here.wait_stream(beside)
+        self.there, self.back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.there, pool=pool):
+            losses = compute(*self.inputs)
+        self.towards = torch.zeros_like(losses)
+        with torch.cuda.graph(self.back, pool=pool):
+            gradients = torch.autograd.grad(losses, learnt, self.towards)
+            self.gradients = torch.cat([gradient.flatten() for gradient in gradients])
+        self.losses, self.shapes = losses.detach(), [gradient.shape for gradient in gradients]
+
+
+class _Played(Function):
+    @staticmethod
+    def forward(ctx: Any, recording: _Recording, inputs: int, *given: Tensor) -> Tensor:
+        for place, now in zip(recording.inputs, given[:inputs], strict=True):
+            place.copy_(now)
+        recording.there.replay()
+        recording.plays += 1
+        ctx.recording, ctx.inputs, ctx.play = recording, inputs, recording.plays
+        return recording.losses.clone()
+
+    @staticmethod
+    def backward(ctx: Any, towards: Tensor) -> tuple[Tensor | None, ...]:
+        recording = ctx.recording
+        if recording.plays != ctx.play:
+            raise RuntimeError("the pass was played again before its gradients were asked for")
+        recording.towards.copy_(towards)
+        recording.back.replay()
+        parts = torch.split(recording.gradients.clone(), [shape.numel() for shape in recording.shapes])
+        found = [part.view(shape) for part, shape in zip(parts, recording.shapes, strict=True)]
+        return None, None, *[None] * ctx.inputs, *found
