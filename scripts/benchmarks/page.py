@@ -23,7 +23,7 @@ TECHNIQUES = {
         "tests/test_huge_pages.py",
     ),
     ("training", "kernels"): (
-        "norms, rotation and gate compiled, each one pass through memory",
+        "norms, rotation, gate and softmaxes compiled, each one pass through memory",
         "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
     ),
     ("training", "low_rank"): (
@@ -57,7 +57,7 @@ TECHNIQUES = {
     ),
     ("training", "recordings"): (
         "a pass and its gradients recorded once for a shape, then played",
-        "a GPU, bf16, Llama and its kin; from the third pass of a shape on, and a recording takes as long as some passes",
+        "a GPU, bf16, Llama and its kin; from the third pass of a shape on, and to record takes some passes' time",
         "tests/model/test_gpu.py",
     ),
     ("scoring", "pages"): (
@@ -65,7 +65,7 @@ TECHNIQUES = {
         "tests/test_huge_pages.py",
     ),
     ("scoring", "kernels"): (
-        "norms, rotation and gate compiled, each one pass through memory",
+        "norms, rotation, gate and softmaxes compiled, each one pass through memory",
         "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
     ),
     ("scoring", "prefix"): (
@@ -85,7 +85,7 @@ TECHNIQUES = {
         "tests/test_huge_pages.py",
     ),
     ("generation", "kernels"): (
-        "norms, rotation and gate compiled, each one pass through memory",
+        "norms, rotation, gate and softmaxes compiled, each one pass through memory",
         "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
     ),
     ("generation", "prefix"): (

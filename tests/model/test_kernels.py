@@ -12,6 +12,7 @@ import torch
 
 from stepladder.model import kernels
 from stepladder.model.operations import gated, rms_norm, rotated
+from stepladder.model.softmax import causal_weights, log_sum_exp, losses_and_gradient
 
 NEAR = {torch.float32: 1e-6, torch.bfloat16: 8e-3}  # relative: rounding to bf16 is up to 2^-8 off, once or twice
 
@@ -114,3 +115,41 @@ def test_they_are_compiled_once_and_only_what_is_the_users_own_is_loaded(tmp_pat
 def test_without_a_compiler_there_are_none(compiler, tmp_path):
     assert not asked(tmp_path, CXX=compiler)
     assert not list(tmp_path.rglob("*.so"))
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize(("prefix", "length"), [(0, 1), (5, 3), (24, 61), (16, 16)])
+def test_causal_weights_equal_the_plain_ones(dtype, prefix, length, monkeypatch):
+    scores = 5 * drawn(4, 3 * length, prefix + length).to(dtype)
+    mask = torch.full((length, prefix + length), -torch.inf).triu(prefix + 1).repeat(3, 1).to(dtype)
+    ours = causal_weights(scores.clone(), mask, prefix, 0.125)
+    monkeypatch.setattr(kernels, "serve", lambda *tensors: False)
+    plain = causal_weights(scores.clone(), mask, prefix, 0.125)
+    assert ours.dtype == plain.dtype
+    assert (ours == 0).equal(plain == 0)
+    assert (ours.float() - plain.float()).abs().max() <= NEAR[dtype]
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", NEAR)
+def test_sums_and_losses_over_a_vocabulary_equal_the_plain_ones(dtype, monkeypatch):
+    logits, targets = 4 * drawn(37, 1003).to(dtype), torch.arange(37) * 27
+    wide = 4 * drawn(37, 2006).to(dtype)[:, :1003]
+    calls = (
+        lambda: [log_sum_exp(logits), log_sum_exp(wide)],
+        lambda: losses_and_gradient(logits.clone(), targets, True),
+        lambda: losses_and_gradient(logits.clone(), targets, False)[:1],
+    )
+    ours = [found for call in calls for found in call()]
+    monkeypatch.setattr(kernels, "serve", lambda *tensors: False)
+    for found, wanted in zip(ours, [found for call in calls for found in call()], strict=True):
+        assert found.dtype == wanted.dtype
+        assert (found.float() - wanted.float()).norm() <= NEAR[found.dtype] * wanted.float().norm()
+
+
+@needs_kernels
+def test_logits_that_are_no_number_have_a_loss_that_is_none():
+    logits = torch.tensor([[1.0, float("nan"), 0.0], [1.0, 2.0, 3.0]])
+    losses, _ = losses_and_gradient(logits, torch.tensor([0, 1]), True)
+    assert losses.isnan().tolist() == [True, False]

@@ -20,6 +20,7 @@ from stepladder.model.network import Network
 from stepladder.model.reading import Reading, begin, shared
 from stepladder.model.scoring import scored
 from stepladder.model.slots import Tokens
+from stepladder.model.softmax import log_sum_exp
 
 AT_ONCE = 3  # so many open beginnings of a row are read on together
 PROBED = 8  # so many rows show whether searching pays
@@ -66,11 +67,12 @@ class _Row:
     best: tuple[float, int] = (float("-inf"), 0)
     seconds: float = 0.0
 
-    def learn(self, node: Node, so_far: float, logs: Tensor) -> None:
-        """What may follow `node`, whose own log-probability is `so_far`, by the log-probabilities of next tokens."""
+    def learn(self, node: Node, so_far: float, logits: Tensor, total: float) -> None:
+        """What may follow `node`, whose own log-probability is `so_far`, by the logits of next tokens, whose
+        exponentials add up to that of `total`."""
         tokens = list(node.children)
-        for token, log in zip(tokens, logs[tokens].tolist(), strict=True):
-            self._meet(node.children[token], so_far + log)
+        for token, logit in zip(tokens, logits[tokens].tolist(), strict=True):
+            self._meet(node.children[token], so_far + logit - total)
 
     def _meet(self, node: Node, log: float) -> None:
         if node.whole is not None and (log, -node.whole) > (self.best[0], -self.best[1]):
@@ -124,9 +126,8 @@ def choose(
 def _search(reading: Reading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
     """How many tokens were read after the prompts."""
     read, begun = 0, time.perf_counter()
-    logs = reading.logits(reading.read(prompts)).float().log_softmax(dim=-1)
-    for row, of_row in zip(rows, logs, strict=True):
-        row.learn(row.root, 0.0, of_row)
+    for row, of_row in zip(rows, _summed(reading, reading.read(prompts)), strict=True):
+        row.learn(row.root, 0.0, *of_row)
     searching = list(rows)
     while True:
         chosen = [row.next() for row in searching]
@@ -161,16 +162,21 @@ def _read_on(reading: Reading, rows: Sequence[_Row], chosen: Sequence[Sequence[t
         if after.children
     ]
     at_rows, at_columns = (torch.tensor(part, device=device) for part in zip(*wanted, strict=True))
-    logs = iter(reading.logits(hidden[at_rows, at_columns]).float().log_softmax(dim=-1))
+    found = _summed(reading, hidden[at_rows, at_columns])
     for row, _, log, chain in branches:
         for after in chain:
             if after.children:
-                of_next = next(logs)
-                row.learn(after, log, of_next)
+                row.learn(after, log, *next(found))
                 if len(after.children) == 1:
                     (only,) = after.children.values()
                     log = row.open.pop(only, log)
     return tokens.numel()
+
+
+def _summed(reading: Reading, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
+    """Of each of the hidden states (n, width) its logits (vocabulary,), and the log of their exponentials' sum."""
+    logits = reading.logits(hidden)
+    return zip(logits, log_sum_exp(logits).tolist(), strict=True)
 
 
 def _laid_out(

@@ -15,6 +15,8 @@ from torch.autograd import Function
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from stepladder.model.softmax import losses_and_gradient
+
 CHUNK = 256  # rows of logits at once: 50 MB in float32 with a vocabulary of 50,000
 ON_GPU = 4  # times as many, where memory is larger and small products are slow
 
@@ -57,12 +59,9 @@ class _FrozenHead(Function):
         chunk = _chunk(hidden)
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
-            logs = (hidden[rows] @ weight.T).float().log_softmax(dim=-1)
-            wanted = targets[rows, None]
-            losses[rows] = -logs.gather(1, wanted)[:, 0]
+            losses[rows], off = losses_and_gradient(hidden[rows] @ weight.T, targets[rows], gradient is not None)
             if gradient is not None:
-                off = logs.exp_().scatter_add_(1, wanted, -torch.ones_like(wanted, dtype=logs.dtype))
-                gradient[rows] = off.to(hidden.dtype) @ weight
+                gradient[rows] = off @ weight
         ctx.save_for_backward(gradient)
         return losses
 

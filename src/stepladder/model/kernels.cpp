@@ -51,6 +51,8 @@ inline float sigmoid(float x) {
     return (x < 0 ? small : 1.f) / (1.f + small);
 }
 
+const int64_t CAUSAL_WIDTH = 1024;  // columns of scores at most, as kernels.py has it
+
 inline bool many(int64_t numbers) { return numbers >= 1 << 14; }  // below, a second thread gains nothing
 
 template <class T>
@@ -138,6 +140,73 @@ void rotated(
     }
 }
 
+template <class T>
+inline float highest(const T *x, int64_t width) {
+    float most = -INFINITY;
+#pragma omp simd reduction(max : most)
+    for (int64_t i = 0; i < width; i++) most = load(x[i]) > most ? load(x[i]) : most;
+    return most;
+}
+
+template <class T>
+inline float log_sum_exp_of(const T *x, int64_t width) {
+    const float most = highest(x, width);
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < width; i++) sum += falling_exp(load(x[i]) - most);
+    return most + std::log(sum);
+}
+
+template <class T>
+void log_sum_exp(const T *x, float *out, int64_t rows, int64_t width, int64_t stride) {
+#pragma omp parallel for if (many(rows * width))
+    for (int64_t row = 0; row < rows; row++) out[row] = log_sum_exp_of(x + row * stride, width);
+}
+
+// The loss of each row's target; where it is learnt from, the logits become its gradient.
+template <class T>
+void cross_entropy(T *logits, const int64_t *targets, float *losses, int64_t rows, int64_t width, int64_t learnt) {
+#pragma omp parallel for if (many(rows * width))
+    for (int64_t row = 0; row < rows; row++) {
+        T *x = logits + row * width;
+        const float sum = log_sum_exp_of(x, width), own = load(x[targets[row]]) - sum;
+        losses[row] = -own;
+        if (!learnt) continue;
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) {
+            const float below = load(x[i]) - sum;  // rounding may leave it just above 0
+            store(x + i, falling_exp(below > 0.f ? 0.f : below));
+        }
+        store(x + targets[row], std::exp(own) - 1.f);
+    }
+}
+
+// Scores become weights. Row after row, of `length` each, sees one column more, the first one prefix + 1 of them.
+template <class T>
+void causal_softmax(T *scores, int64_t rows, int64_t length, int64_t prefix, int64_t width, float scale) {
+#pragma omp parallel for if (many(rows * width))
+    for (int64_t row = 0; row < rows; row++) {
+        T *x = scores + row * width;
+        const int64_t seen = prefix + row % length + 1, whole = (seen + 15) / 16 * 16;  // no part of a vector is left
+        float kept[CAUSAL_WIDTH], most = -INFINITY, sum = 0;
+#pragma omp simd
+        for (int64_t i = 0; i < seen; i++) kept[i] = load(x[i]);
+        for (int64_t i = seen; i < whole; i++) kept[i] = -INFINITY;
+#pragma omp simd reduction(max : most)
+        for (int64_t i = 0; i < whole; i++) most = kept[i] > most ? kept[i] : most;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < whole; i++) {
+            const float below = (kept[i] - most) * scale;
+            kept[i] = kept[i] == -INFINITY ? 0.f : falling_exp(below);
+            sum += kept[i];
+        }
+        const float share = 1.f / sum;
+#pragma omp simd
+        for (int64_t i = 0; i < seen; i++) store(x + i, kept[i] * share);
+        memset(x + seen, 0, (width - seen) * sizeof(T));
+    }
+}
+
 }  // namespace
 
 #define EXPORTED(T, NAME)                                                                                             \
@@ -159,6 +228,17 @@ void rotated(
         const T *x, const T *cosines, const T *sines, T *out, int64_t rows, int64_t heads, int64_t width,             \
         int64_t row_stride, int64_t head_stride, float sign) {                                                        \
         rotated(x, cosines, sines, out, rows, heads, width, row_stride, head_stride, sign);                           \
+    }                                                                                                                 \
+    extern "C" void log_sum_exp_##NAME(const T *x, float *out, int64_t rows, int64_t width, int64_t stride) {         \
+        log_sum_exp(x, out, rows, width, stride);                                                                     \
+    }                                                                                                                 \
+    extern "C" void cross_entropy_##NAME(                                                                             \
+        T *logits, const int64_t *targets, float *losses, int64_t rows, int64_t width, int64_t learnt) {              \
+        cross_entropy(logits, targets, losses, rows, width, learnt);                                                  \
+    }                                                                                                                 \
+    extern "C" void causal_softmax_##NAME(                                                                            \
+        T *scores, int64_t rows, int64_t length, int64_t prefix, int64_t width, float scale) {                        \
+        causal_softmax(scores, rows, length, prefix, width, scale);                                                   \
     }
 
 EXPORTED(bf16, bf16)

@@ -45,8 +45,13 @@ TAKES = {
     "gated": "ttnn",
     "gated_back": "tttnn",
     "rotated": "ttttnnnnnf",
+    "log_sum_exp": "ttnnn",
+    "cross_entropy": "tttnnn",
+    "causal_softmax": "tnnnnf",
 }
 """What each takes: tensors, numbers, a float."""
+CAUSAL_WIDTH = 1024
+"""Columns of scores that `causal_softmax` takes at most."""
 COMPILERS = ("c++", "g++", "clang++")
 THREADS = re.compile(r"lib(gomp|omp|iomp5)\b[^/]*\.so[^/]*$")
 
@@ -97,6 +102,25 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
     cos, sin, out = cos.contiguous(), sin.contiguous(), x.new_empty(x.shape)
     _call("rotated", x, cos, sin, out, *x.shape, x.stride(0), x.stride(1), -1.0 if back else 1.0)
     return out
+
+
+def log_sum_exp(x: Tensor) -> Tensor:
+    """Of x (rows, width), float32."""
+    out = torch.empty(len(x), dtype=torch.float32)
+    _call("log_sum_exp", x, out, *x.shape, x.stride(0))
+    return out
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, learnt: bool) -> Tensor:
+    """Losses (rows,), float32, of `targets` (rows,); `learnt`: logits (rows, width) become their gradients."""
+    losses = torch.empty(len(logits), dtype=torch.float32)
+    _call("cross_entropy", logits, targets.contiguous(), losses, *logits.shape, int(learnt))
+    return losses
+
+
+def causal_softmax(scores: Tensor, length: int, prefix: int, scaling: float) -> None:
+    """Scores (..., width), whose rows follow each other `length` by `length`, become weights."""
+    _call("causal_softmax", scores, scores.numel() // scores.shape[-1], length, prefix, scores.shape[-1], scaling)
 
 
 def _call(name: str, first: Tensor, *others: Tensor | float) -> None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from stepladder.model.softmax import causal_weights
+
 
 @dataclass(frozen=True)
 class Gathering:
@@ -97,7 +99,7 @@ class _AttendInRows(Function):
         flat, found, kept = parts.flatten(0, 1), [], []
         for rows in gatherings:
             query, key, value = rows.gathered(flat)
-            weights = torch.baddbmm(rows.mask, query, key.mT, alpha=scaling).softmax(dim=-1)
+            weights = causal_weights(torch.bmm(query, key.mT), rows.mask, rows.prefix, scaling)
             found.append((weights @ value).flatten(0, 1).index_select(0, rows.found))
             kept += [query, key, value, weights]
         ctx.shape, ctx.heads, ctx.gatherings, ctx.scaling = parts.shape, heads, gatherings, scaling

@@ -19,10 +19,10 @@ from stepladder.model.language_model import Scores
 from stepladder.model.network import Network
 from stepladder.model.reading import Reading, begin, shared
 from stepladder.model.slots import Prefix
+from stepladder.model.softmax import log_sum_exp
 
 Tokens = Sequence[int]
 _HEAD_ROWS = 256  # how many rows of logits exist at once: 25 MB in bf16 with a vocabulary of 50,000
-_CACHED_ROWS = 16  # how many of them a CPU's caches hold in float32 while their softmax is made
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _batch(network: Network, prefix: Prefix, prompts: Sequence[Tokens], tries: S
 
 
 def _edges(reading: Reading, hidden: Tensor, tries: Sequence[Trie]) -> list[list[float]]:
-    """The head and log-softmax (float32) at each node, a few nodes at a time; only the edges' values are kept."""
+    """The head and log-probabilities (float32) at each node, a few at a time; only the edges' values are kept."""
     columns, device = hidden.shape[1], hidden.device
     real = [row * columns + node for row, trie in enumerate(tries) for node in range(len(trie.tokens) + 1)]
     place = {node: at for at, node in enumerate(real)}
@@ -133,13 +133,10 @@ def _edges(reading: Reading, hidden: Tensor, tries: Sequence[Trie]) -> list[list
     tokens = torch.tensor([token for trie in tries for token in trie.edge_tokens])
     order = torch.argsort(parents, stable=True)
     found = torch.empty(len(tokens))
-    few = _CACHED_ROWS if device.type == "cpu" else _HEAD_ROWS
-    bounds = torch.searchsorted(parents[order], torch.arange(0, len(real) + few, few)).tolist()
-    for start, (first, last) in zip(range(0, len(real), few), pairwise(bounds), strict=True):
-        if start % _HEAD_ROWS == 0:
-            logits = reading.logits(flat[start : start + _HEAD_ROWS])
-        logs = logits[start % _HEAD_ROWS :][:few].float().log_softmax(dim=-1)
-        edges = order[first:last]
-        found[edges] = logs[(parents[edges] - start).to(device), tokens[edges].to(device)].cpu()
+    bounds = torch.searchsorted(parents[order], torch.arange(0, len(real) + _HEAD_ROWS, _HEAD_ROWS)).tolist()
+    for start, (first, last) in zip(range(0, len(real), _HEAD_ROWS), pairwise(bounds), strict=True):
+        logits, edges = reading.logits(flat[start : start + _HEAD_ROWS]), order[first:last]
+        node, token = (parents[edges] - start).to(device), tokens[edges].to(device)
+        found[edges] = (logits[node, token].float() - log_sum_exp(logits)[node]).cpu()
     counts = [len(trie.edge_tokens) for trie in tries]
     return [part.tolist() for part in torch.split(found.double(), counts)]
