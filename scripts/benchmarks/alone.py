@@ -94,15 +94,16 @@ def techniques(material: Material) -> Spec:
         "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:48]],
     }  # fmt: skip
     form = {**write, "new": 160, "schema": FORM}
-    own = ("packed", "recordings") if material.on_gpu else ("pages", "kernels", "rows")
+    anywhere = () if material.on_gpu else ("pages", "kernels")
+    own = ("packed", "recordings") if material.on_gpu else (*anywhere, "rows")
     cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
         "training": ("training", train, ("low_rank", "body", "attention", "prefix", "head", *own), rate),
         "scoring": (
-            "scoring", score, ("pages", "kernels", "prefix", "body", "attention"),
+            "scoring", score, (*anywhere, "prefix", "body", "attention"),
             lambda runs: 1 / middle(runs, "seconds_a_row"),
         ),
         "generation": (
-            "generation", write, ("pages", "kernels", "prefix", "body", "slots", "attention", "drafts"),
+            "generation", write, (*anywhere, "prefix", "body", "slots", "attention", "drafts"),
             written_a_second,
         ),
         "form": ("generation", form, ("drafts",), written_a_second),

@@ -10,8 +10,8 @@ Spec = dict[str, Any]
 HEAD = """# Benchmarks
 
 Written by `scripts/bench`; every figure is in `{figures}` beside this page. Both sides of a ratio are processes
-of their own that ran in turn on the same rows, precision, batch size and LoRA; medians are compared. Machines differ
-and are shared: trust the ratios, not the seconds.
+of their own that ran in turn on the same rows, precision, batch size and LoRA; medians are compared (a GPU, which is
+nobody else's, runs each once). Machines differ and are shared: trust the ratios, not the seconds.
 
 Model: SmolLM2-135M-Instruct. Rows: Banking77. Peers: TRL 1.16.0, lm-eval 0.4.13, transformers and PEFT as pinned in
 `constraints.txt`.
@@ -154,7 +154,11 @@ def largest(found: Spec) -> str:
     ]
     return (
         "Training as above, all rows of a step in memory at once (`compute.micro_batch`). SmolLM2-1.7B is its shape\n"
-        "alone: its weights are drawn at random.\n\n" + table(head, rows) + "".join(f"\n{end}" for end in ends) + "\n"
+        "alone: its weights are drawn at random. There are 640 rows for each size, or three steps: with 64 rows and\n"
+        "more, passes are hardly ever played from a recording.\n\n"
+        + table(head, rows)
+        + "".join(f"\n{end}" for end in ends)
+        + "\n"
     )
 
 

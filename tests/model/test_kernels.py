@@ -119,13 +119,16 @@ def test_without_a_compiler_there_are_none(compiler, tmp_path):
 
 @needs_kernels
 @pytest.mark.parametrize("dtype", NEAR)
-@pytest.mark.parametrize(("prefix", "length"), [(0, 1), (5, 3), (24, 61), (16, 16)])
+@pytest.mark.parametrize(("prefix", "length"), [(0, 1), (5, 3), (24, 61), (16, 16), (1000, 40)])
 def test_causal_weights_equal_the_plain_ones(dtype, prefix, length, monkeypatch):
-    scores = 5 * drawn(4, 3 * length, prefix + length).to(dtype)
+    query, key = 3 * drawn(4, 3 * length, 16).to(dtype), drawn(4, prefix + length, 16).to(dtype)
     mask = torch.full((length, prefix + length), -torch.inf).triu(prefix + 1).repeat(3, 1).to(dtype)
-    ours = causal_weights(scores.clone(), mask, prefix, 0.125)
+    compiled, calls = kernels.causal_softmax, []
+    monkeypatch.setattr(kernels, "causal_softmax", lambda *given: (calls.append(given), compiled(*given)))
+    ours = causal_weights(query, key, mask, prefix, 0.125)
+    assert len(calls) == (prefix + length <= kernels.CAUSAL_WIDTH)
     monkeypatch.setattr(kernels, "serve", lambda *tensors: False)
-    plain = causal_weights(scores.clone(), mask, prefix, 0.125)
+    plain = causal_weights(query, key, mask, prefix, 0.125)
     assert ours.dtype == plain.dtype
     assert (ours == 0).equal(plain == 0)
     assert (ours.float() - plain.float()).abs().max() <= NEAR[dtype]
@@ -142,6 +145,12 @@ def test_sums_and_losses_over_a_vocabulary_equal_the_plain_ones(dtype, monkeypat
         lambda: losses_and_gradient(logits.clone(), targets, False)[:1],
     )
     ours = [found for call in calls for found in call()]
+    rounded = torch.tensor([[3000.0, 2997.0, 2999.0]])  # a sum that is told with its logits' highest is rounded with it
+    torch.testing.assert_close(
+        losses_and_gradient(rounded.clone(), torch.tensor([0]), False)[0],
+        losses_and_gradient(rounded.double(), torch.tensor([0]), False)[0],
+        check_dtype=False, rtol=0, atol=1e-6,
+    )  # fmt: skip
     monkeypatch.setattr(kernels, "serve", lambda *tensors: False)
     for found, wanted in zip(ours, [found for call in calls for found in call()], strict=True):
         assert found.dtype == wanted.dtype
@@ -153,3 +162,11 @@ def test_logits_that_are_no_number_have_a_loss_that_is_none():
     logits = torch.tensor([[1.0, float("nan"), 0.0], [1.0, 2.0, 3.0]])
     losses, _ = losses_and_gradient(logits, torch.tensor([0, 1]), True)
     assert losses.isnan().tolist() == [True, False]
+
+
+@needs_kernels
+def test_a_target_that_is_no_token_has_a_loss_that_is_no_number_and_touches_nothing():
+    whole = torch.zeros(3, 8)
+    losses, _ = losses_and_gradient(whole[:2], torch.tensor([11, -1]), True)
+    assert losses.isnan().all()
+    assert not whole.any()

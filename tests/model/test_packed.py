@@ -107,7 +107,13 @@ def test_a_model_reads_packed_rows_as_it_reads_padded_ones(monkeypatch):
     assert (ours - padded).norm() < NEAR * padded.norm()
 
 
-def test_what_drops_weights_is_not_packed():
+def test_what_the_kernel_does_not_do_is_done_padded(monkeypatch):
+    monkeypatch.setattr(packed.varlen, "varlen_attn", None)
     laid = Laid.of(*batch(ROWS))
-    with pytest.raises(ValueError, match="drops"):
-        Packed.of(laid, DEVICE).attend(0, *(torch.zeros(1, 2, len(laid.ids), 16),) * 3, 0.25, 0.1)
+    query, key = (torch.randn(1, 2, len(laid.ids), 16, device=DEVICE) for _ in range(2))
+    value = torch.randn(1, 2, len(laid.ids), 8, device=DEVICE)
+    for given, dropout in (((query, key, value), 0.0), ((query, key, key), 0.5)):
+        torch.manual_seed(0)
+        ours = Packed.of(laid, DEVICE).attend(0, *given, 0.25, dropout)
+        torch.manual_seed(0)
+        assert ours.equal(Rows(laid.lengths, laid.prefix, DEVICE).attend(0, *given, 0.25, dropout))

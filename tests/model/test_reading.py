@@ -12,11 +12,13 @@ from test_scoring import ARCHITECTURES, LABELS, SHAPE, from_configuration
 
 from stepladder.model import network as networks
 from stepladder.model import slots as room
+from stepladder.model.attention import Rows
 from stepladder.model.matrix import Matrix, Packs
 from stepladder.model.network import Network
 from stepladder.model.reading import CacheReading, begin, shared
 from stepladder.model.slots import Prefix, SlotReading
 from stepladder.model.toy import ToyCheckpoint
+from stepladder.tuning import adapters
 from stepladder.tuning.weights import shared_copy
 
 PREFIX = [101, 102, 103, 104]
@@ -213,6 +215,15 @@ def test_a_matrix_that_is_learnt_or_was_changed_is_packed_anew():
     close(both.back(both.times(x)), x @ weight.T @ weight + 9 * x @ weight.T @ weight)
 
 
+def test_weights_that_stay_where_they_are_give_what_joined_ones_give():
+    weights, bias, x, y = [torch.randn(8, 6), torch.randn(3, 6)], torch.randn(11), torch.randn(5, 6), torch.randn(5, 11)
+    joined, apart = (Matrix(weights, bias) for _ in range(2))
+    apart.weights = weights  # as on a GPU
+    close(apart.times(x), joined.times(x))
+    close(apart.times(x, y.clone()), joined.times(x, y.clone()))
+    close(apart.back(y), joined.back(y))
+
+
 def test_the_memory_of_packed_weights_is_held_when_a_parameter_is_put_elsewhere():
     weight, packs = torch.nn.Parameter(torch.randn(8, 8), requires_grad=False), Packs()
     Matrix([weight], None, packs)
@@ -220,3 +231,29 @@ def test_the_memory_of_packed_weights_is_held_when_a_parameter_is_put_elsewhere(
     weight.data = torch.randn(8, 8)
     ((held, _),) = packs._kept.values()
     assert [memory.data_ptr() for memory in held] == [place]
+
+
+def test_what_is_put_on_a_model_after_it_has_computed_is_seen():
+    base = ToyCheckpoint().load()
+    base.module.requires_grad_(False)
+    adapter = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    torch.manual_seed(0)
+    model = adapters.attach(base, adapter)
+    network = model.network
+
+    def now():
+        with torch.no_grad():
+            body = network.body()
+            assert body is not None
+            ids = torch.arange(5, 11)
+            return body(ids, torch.arange(6), Rows([6], 0, ids.device))
+
+    first = now()
+    model.module.add_adapter("second", adapter)
+    model.module.set_adapter("second")
+    model.module.requires_grad_(False)
+    second = now()
+    assert not torch.allclose(first, second)
+    layer = network.causal.base_model.layers[0].input_layernorm
+    layer.weight = torch.nn.Parameter(2 * layer.weight.detach(), requires_grad=False)
+    assert not torch.allclose(second, now())

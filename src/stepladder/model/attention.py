@@ -145,11 +145,11 @@ class Rows:
 def causally(query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float = 0.0) -> Tensor:
     """Each query (batch, heads, n, size) sees the keys up to its own place: (batch, n, heads, size)."""
     groups = query.shape[1] // key.shape[1]
-    on_gpu = query.device.type == "cuda"  # where the kernel itself finds the key of a group
-    if groups > 1 and not on_gpu:
+    itself = query.device.type == "cuda" and query.dtype != torch.float32  # the kernel finds the key of a group
+    if groups > 1 and not itself:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     found = scaled_dot_product_attention(
-        query, key, value, is_causal=True, dropout_p=dropout, scale=scaling, enable_gqa=groups > 1 and on_gpu
+        query, key, value, is_causal=True, dropout_p=dropout, scale=scaling, enable_gqa=groups > 1 and itself
     )
     return found.transpose(1, 2)
 

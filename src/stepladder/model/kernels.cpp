@@ -148,19 +148,22 @@ inline float highest(const T *x, int64_t width) {
     return most;
 }
 
+// The log of the exponentials' sum, after `most` was taken off each.
 template <class T>
-inline float log_sum_exp_of(const T *x, int64_t width) {
-    const float most = highest(x, width);
+inline float log_sum_exp_below(const T *x, int64_t width, float most) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < width; i++) sum += falling_exp(load(x[i]) - most);
-    return most + std::log(sum);
+    return std::log(sum);
 }
 
 template <class T>
 void log_sum_exp(const T *x, float *out, int64_t rows, int64_t width, int64_t stride) {
 #pragma omp parallel for if (many(rows * width))
-    for (int64_t row = 0; row < rows; row++) out[row] = log_sum_exp_of(x + row * stride, width);
+    for (int64_t row = 0; row < rows; row++) {
+        const float most = highest(x + row * stride, width);
+        out[row] = most + log_sum_exp_below(x + row * stride, width, most);
+    }
 }
 
 // The loss of each row's target; where it is learnt from, the logits become its gradient.
@@ -169,15 +172,18 @@ void cross_entropy(T *logits, const int64_t *targets, float *losses, int64_t row
 #pragma omp parallel for if (many(rows * width))
     for (int64_t row = 0; row < rows; row++) {
         T *x = logits + row * width;
-        const float sum = log_sum_exp_of(x, width), own = load(x[targets[row]]) - sum;
+        const int64_t target = targets[row];
+        if (target < 0 || target >= width) {
+            losses[row] = NAN;
+            continue;
+        }
+        const float most = highest(x, width), rest = log_sum_exp_below(x, width, most);
+        const float own = load(x[target]) - most - rest;
         losses[row] = -own;
         if (!learnt) continue;
 #pragma omp simd
-        for (int64_t i = 0; i < width; i++) {
-            const float below = load(x[i]) - sum;  // rounding may leave it just above 0
-            store(x + i, falling_exp(below > 0.f ? 0.f : below));
-        }
-        store(x + targets[row], std::exp(own) - 1.f);
+        for (int64_t i = 0; i < width; i++) store(x + i, falling_exp(load(x[i]) - most - rest));
+        store(x + target, std::exp(own) - 1.f);
     }
 }
 

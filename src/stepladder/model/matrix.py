@@ -38,19 +38,21 @@ class Matrix:
     """weights (out, in), one below the other, and bias (out) of linear layers, none of which is learnt.
 
     Where it is to be `packed`, and the device is a CPU, it is kept as oneDNN wants it: products of few rows take up to
-    half the time. Of each way that it is used (`times`, and for learning `back`) there is then a copy, in `packs`.
-    Elsewhere the weights stay where they are.
+    half the time. Of each way that it is used (`times`, and for learning `back`) there is then a copy, in `packs`. On a
+    GPU, where memory is dear, weights stay where they are.
     """
 
     def __init__(
         self, weights: Sequence[Tensor], bias: Tensor | None, packs: Packs | None = None, both: bool = False
     ) -> None:
-        self.weights, self.bias = [weight.detach() for weight in weights], bias
+        self.bias = bias
         self.dtype, self.outs = weights[0].dtype, sum(map(len, weights))
         self.packed = self.transposed = None
         if packs is not None and weights[0].device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             self.packed = packs.packed(weights, transposed=False)
             self.transposed = packs.packed(weights, transposed=True) if both else None
+        joined = len(weights) > 1 and weights[0].device.type == "cpu" and self.packed is None
+        self.weights = [torch.cat(list(weights)).detach()] if joined else [weight.detach() for weight in weights]
 
     def times(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """x (n, in) to (n, out), in the dtype of x; added to `onto` where given, perhaps in its place."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -40,6 +39,8 @@ class Network:
         self.virtual = virtual
         self._body: tuple[tuple[bool, int], Body | None] | None = None
         self._recordings: Recordings | None = None
+        self._active: str | None = None
+        self._places: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter]] = []
 
     @property
     def device(self) -> torch.device:
@@ -112,7 +113,7 @@ class Network:
         inputs = [laid.ids, laid.positions, laid.kept, pad(targets, (0, spare)), *sight.places]
         shape = (*(len(each) for each in inputs), sight.longest, sight.key_longest)
         if self._recordings is None:  # of this body: they go with it
-            self._recordings = Recordings([p for p in self._parameters[0] if p.requires_grad])
+            self._recordings = Recordings([p for p in self._parameters() if p.requires_grad])
         return self._recordings(shape, losses, inputs)[: len(targets)]
 
     def _rows(self, laid: Laid) -> attention.Sight:
@@ -124,8 +125,7 @@ class Network:
     def _packs_rows(self) -> bool:
         config = self.config
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        drops = bool(getattr(config, "attention_dropout", 0.0))
-        return not drops and packed.serves(self.device, self._computed, size)
+        return packed.serves(self.device, self._computed, size)
 
     def body(self) -> Body | None:
         """The network as it now is, for predicting, in as few operations as it takes; None where we do not know how."""
@@ -136,8 +136,8 @@ class Network:
         return self._kept_body(learning=True)
 
     def _kept_body(self, learning: bool) -> Body | None:
-        parameters, (owner, name, one) = self._parameters
-        if getattr(owner, name) is not one:
+        parameters = self._parameters()
+        if any(hasattr(parameter, "device_mesh") for parameter in parameters):
             return None  # weights that lie in pieces are whole inside their own layers alone
         now = learning, signature(parameters, contents=not learning)
         if self._body is None or self._body[0] != now:
@@ -145,17 +145,18 @@ class Network:
             self._body = now, self._made_body(learning)
         return self._body[1]
 
-    @cached_property
-    def _parameters(self) -> tuple[list[nn.Parameter], tuple[nn.Module, str, nn.Parameter]]:
-        """All, and the place of one in the middle layer, where another lies while weights lie in pieces. To look for
-        them takes longer than to look at them, and nothing is put on a model that has begun to compute."""
-        places = {
-            id(parameter): (owner, name, parameter)
-            for owner in self.causal.modules()
-            for name, parameter in owner.named_parameters(recurse=False)
-        }
-        found = list(places.values())
-        return [parameter for *_, parameter in found], found[len(found) // 2]
+    def _parameters(self) -> list[nn.Parameter]:
+        """All of them. To look for them takes longer than to see that they are where they were found."""
+        active = str(getattr(self.module, "active_adapter", ""))
+        if self._active != active or any(owner.get(name) is not one for owner, name, one in self._places):
+            self._active = active
+            self._places = [
+                (owner._parameters, name, parameter)
+                for owner in self.causal.modules()
+                for name, parameter in owner._parameters.items()
+                if parameter is not None
+            ]
+        return list({id(parameter): parameter for *_, parameter in self._places}.values())
 
     def _made_body(self, learning: bool) -> Body | None:
         if not self.ours:

@@ -8,7 +8,7 @@ Source: Dao 2023, FlashAttention-2 (arXiv 2307.08691), as PyTorch has it for row
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import varlen
 from torch.nn.functional import pad
+
+from stepladder.model.attention import Rows
 
 HALVES = torch.bfloat16, torch.float16
 
@@ -72,6 +74,7 @@ class Packed:
 
     begins (rows + 1,) and key_begins (rows + 1,), int32, are where each row's queries and keys begin and the last ones
     end, `longest` and `key_longest` bounds for one row's; seen (keys,): the tokens whose keys these are, None: all.
+    `padded` is the same without spare tokens.
     """
 
     begins: Tensor
@@ -79,7 +82,7 @@ class Packed:
     longest: int
     key_longest: int
     seen: Tensor | None
-    layers: set[int] = field(default_factory=set)
+    padded: Rows
 
     @classmethod
     def of(cls, laid: Laid, device: torch.device, roomy: bool = False) -> Packed:
@@ -97,6 +100,7 @@ class Packed:
             longest=longest,
             key_longest=key_longest,
             seen=_seen(laid, sum(keys)).to(device) if first else None,
+            padded=Rows(laid.lengths, laid.prefix, device),
         )
 
     @property
@@ -109,10 +113,10 @@ class Packed:
         return replace(self, begins=begins, key_begins=key_begins, seen=seen)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
-        """As `Sight` says. Raises ValueError where something is to be dropped, which the kernel does not do."""
-        if dropout:
-            raise ValueError("attention that drops weights")
-        self.layers.add(layer)
+        """As `Sight` says. What the kernel does not do, to drop weights or to find values of another size, is done with
+        the rows padded."""
+        if dropout or query.shape[-1] != value.shape[-1]:
+            return self.padded.attend(layer, query, key, value, scaling, dropout)
         query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
         if self.seen is not None:
             key, value = key.index_select(0, self.seen), value.index_select(0, self.seen)

@@ -17,14 +17,17 @@ from torch.autograd import Function
 Compute = Callable[..., Tensor]
 
 SEEN = 2  # a shape is recorded when it comes once more than so often: to record takes as long as some steps
-KEPT = 64  # recordings at once
+KEPT = 16  # recordings at once: each keeps the gradients of all that is learnt
 
 
 class Recordings:
-    """Recordings by their shape, on one piece of memory. What is `learnt` has to stay where it lies."""
+    """Recordings by their shape, on one piece of memory. What is `learnt` has to stay where it lies.
+
+    Whatever is played takes the memory of what was played before, so gradients are asked for once, and at once.
+    """
 
     def __init__(self, learnt: Sequence[Tensor]) -> None:
-        self.learnt, self.able = list(learnt), True
+        self.learnt, self.able, self.plays = list(learnt), True, 0
         self.pool = torch.cuda.graph_pool_handle()
         self.kept: dict[Hashable, _Recording] = {}
         self.seen: Counter[Hashable] = Counter()
@@ -38,20 +41,30 @@ class Recordings:
         if shape not in self.kept:
             if not self.able or self.seen[shape] <= SEEN or len(self.kept) >= KEPT:
                 return compute(*inputs)
-            try:
-                self.kept[shape] = _Recording(compute, inputs, self.learnt, self.pool)
-            except RuntimeError:  # an operation that can not be recorded, or no memory for it
+            recording = self._recorded(compute, inputs)
+            if recording is None:
                 self.able = False
                 torch.cuda.empty_cache()
                 return compute(*inputs)
+            self.kept[shape] = recording
         play: Any = _Played.apply
-        found: Tensor = play(self.kept[shape], len(inputs), *inputs, *self.learnt)
+        found: Tensor = play(self, self.kept[shape], len(inputs), *inputs, *self.learnt)
         return found
+
+    def _recorded(self, compute: Compute, inputs: Sequence[Tensor]) -> _Recording | None:
+        """None where an operation can not be recorded, or there is no memory for it."""
+        here = torch.cuda.current_stream()
+        try:
+            with torch.cuda.device(inputs[0].device):
+                return _Recording(compute, inputs, self.learnt, self.pool)
+        except RuntimeError:
+            torch.cuda.set_stream(here)  # a recording that was broken off leaves its own
+            return None
 
 
 class _Recording:
     def __init__(self, compute: Compute, inputs: Sequence[Tensor], learnt: Sequence[Tensor], pool: Any) -> None:
-        self.inputs, self.plays = [each.clone() for each in inputs], 0
+        self.inputs = [each.clone() for each in inputs]
         beside, here = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(here)
         with torch.cuda.stream(beside):  # what libraries set up at first use is not to be recorded
@@ -71,21 +84,22 @@ class _Recording:
 
 class _Played(Function):
     @staticmethod
-    def forward(ctx: Any, recording: _Recording, inputs: int, *given: Tensor) -> Tensor:
+    def forward(ctx: Any, recordings: Recordings, recording: _Recording, inputs: int, *given: Tensor) -> Tensor:
         for place, now in zip(recording.inputs, given[:inputs], strict=True):
             place.copy_(now)
         recording.there.replay()
-        recording.plays += 1
-        ctx.recording, ctx.inputs, ctx.play = recording, inputs, recording.plays
+        recordings.plays += 1
+        ctx.recordings, ctx.recording, ctx.inputs, ctx.play = recordings, recording, inputs, recordings.plays
         return recording.losses.clone()
 
     @staticmethod
     def backward(ctx: Any, towards: Tensor) -> tuple[Tensor | None, ...]:
-        recording = ctx.recording
-        if recording.plays != ctx.play:
-            raise RuntimeError("the pass was played again before its gradients were asked for")
+        recordings, recording = ctx.recordings, ctx.recording
+        if recordings.plays != ctx.play:
+            raise RuntimeError("another pass was played since, or its gradients were asked for before")
+        recordings.plays += 1
         recording.towards.copy_(towards)
         recording.back.replay()
         parts = torch.split(recording.gradients.clone(), [shape.numel() for shape in recording.shapes])
         found = [part.view(shape) for part, shape in zip(parts, recording.shapes, strict=True)]
-        return None, None, *[None] * ctx.inputs, *found
+        return None, None, None, *[None] * ctx.inputs, *found

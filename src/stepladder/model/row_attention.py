@@ -99,7 +99,7 @@ class _AttendInRows(Function):
         flat, found, kept = parts.flatten(0, 1), [], []
         for rows in gatherings:
             query, key, value = rows.gathered(flat)
-            weights = causal_weights(torch.bmm(query, key.mT), rows.mask, rows.prefix, scaling)
+            weights = causal_weights(query, key, rows.mask, rows.prefix, scaling)
             found.append((weights @ value).flatten(0, 1).index_select(0, rows.found))
             kept += [query, key, value, weights]
         ctx.shape, ctx.heads, ctx.gatherings, ctx.scaling = parts.shape, heads, gatherings, scaling
