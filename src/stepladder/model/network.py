@@ -224,10 +224,10 @@ class Network:
 
     @property
     def _has_frozen_head(self) -> bool:
-        """Whether the head is a matrix that is not learnt, and nothing else."""
+        """Whether the head is a matrix that nothing is now learnt of, and nothing else."""
         head, probe = self.causal.get_output_embeddings(), torch.ones(1)
         plain = type(head) is nn.Linear and self._corrected(probe) is probe
-        return plain and head.bias is None and not head.weight.requires_grad
+        return plain and head.bias is None and not (head.weight.requires_grad and torch.is_grad_enabled())
 
     def _corrected(self, logits: Tensor) -> Tensor:
         """What some architectures do to logits after the head."""
