@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -74,15 +75,15 @@ class Packed:
 
     begins (rows + 1,) and key_begins (rows + 1,), int32, are where each row's queries and keys begin and the last ones
     end, `longest` and `key_longest` bounds for one row's; seen (keys,): the tokens whose keys these are, None: all.
-    `padded` is the same without spare tokens.
     """
+
+    laid: Laid
 
     begins: Tensor
     key_begins: Tensor
     longest: int
     key_longest: int
     seen: Tensor | None
-    padded: Rows
 
     @classmethod
     def of(cls, laid: Laid, device: torch.device, roomy: bool = False) -> Packed:
@@ -95,13 +96,18 @@ class Packed:
             counts, keys = [*counts, spare, *[0] * empty], [*keys, spare, *[laid.prefix] * empty]
         longest, key_longest = (_bound(max(each)) if roomy else max(each) for each in (counts, keys))
         return cls(
+            laid=laid,
             begins=_begins(counts, device),
             key_begins=_begins(keys, device),
             longest=longest,
             key_longest=key_longest,
             seen=_seen(laid, sum(keys)).to(device) if first else None,
-            padded=Rows(laid.lengths, laid.prefix, device),
         )
+
+    @cached_property
+    def _padded(self) -> Rows:
+        """The same, without spare tokens, for what the kernel does not do."""
+        return Rows(self.laid.lengths, self.laid.prefix, self.begins.device)
 
     @property
     def places(self) -> list[Tensor]:
@@ -116,7 +122,7 @@ class Packed:
         """As `Sight` says. What the kernel does not do, to drop weights or to find values of another size, is done with
         the rows padded."""
         if dropout or query.shape[-1] != value.shape[-1]:
-            return self.padded.attend(layer, query, key, value, scaling, dropout)
+            return self._padded.attend(layer, query, key, value, scaling, dropout)
         query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
         if self.seen is not None:
             key, value = key.index_select(0, self.seen), value.index_select(0, self.seen)
