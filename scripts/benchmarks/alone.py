@@ -94,6 +94,7 @@ def techniques(material: Material) -> Spec:
         "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:48]],
     }  # fmt: skip
     form = {**write, "new": 160, "schema": FORM}
+    steps = () if material.on_gpu else ("steps",)
     anywhere = () if material.on_gpu else ("pages", "kernels")
     own = ("packed", "recordings") if material.on_gpu else (*anywhere, "rows")
     cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
@@ -103,7 +104,7 @@ def techniques(material: Material) -> Spec:
             lambda runs: 1 / middle(runs, "seconds_a_row"),
         ),
         "generation": (
-            "generation", write, (*anywhere, "prefix", "body", "slots", "attention", "drafts"),
+            "generation", write, (*anywhere, *steps, "prefix", "body", "slots", "attention", "drafts"),
             written_a_second,
         ),
         "form": ("generation", form, ("drafts",), written_a_second),

@@ -224,6 +224,12 @@ def plain_slots() -> None:
     SlotReading.takes_more = False
 
 
+def plain_steps() -> None:
+    from stepladder.model import kernels
+
+    kernels.steps_at_once = lambda dtype: 0
+
+
 def plain_packed() -> None:
     from stepladder.model import packed
 
@@ -251,6 +257,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "prefix": plain_prefix,
     "head": plain_head,
     "slots": plain_slots,
+    "steps": plain_steps,
     "packed": plain_packed,
     "recordings": plain_recordings,
     "drafts": plain_drafts,

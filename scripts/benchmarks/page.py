@@ -96,6 +96,11 @@ TECHNIQUES = {
         "packed matrices, few operations", "Llama and its kin on a CPU; a second copy of the weights in memory",
         "tests/model/test_reading.py",
     ),
+    ("generation", "steps"): (
+        "a step of few tokens through all layers in one compiled call",
+        "Llama and its kin on a CPU with vectors of 64 bytes, and a compiler on the machine",
+        "tests/model/test_steps.py",
+    ),
     ("generation", "slots"): (
         "a row that is done makes room for one that waits", "gains nothing where all answers are of one length",
         "tests/model/test_reading.py",

@@ -163,12 +163,16 @@ class Body:
         """Hidden states (tokens, width) of `ids` (tokens,) at `positions` (tokens,); `wanted` (n,) names those that are
         asked for, None all."""
         x: Tensor = self.embeddings(ids)
-        cos, sin = (part[0, :, None] for part in self.rotary(x[None], position_ids=positions[None]))
-        half = sin.shape[-1] // 2
-        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # the sign that turning the halves wants
+        cos, sin = self.turns(x, positions)
         for index, layer in enumerate(self.layers):
             x = layer(index, x, cos, sin, sight, wanted if index + 1 == len(self.layers) else None)
         return self.norm(x)
+
+    def turns(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (tokens, 1, size) by which heads at `positions` (tokens,) are turned, in the dtype of x."""
+        cos, sin = (part[0, :, None] for part in self.rotary(x[None], position_ids=positions[None]))
+        half = sin.shape[-1] // 2
+        return cos, torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # the sign that turning the halves wants
 
 
 def signature(parameters: Iterable[nn.Parameter], contents: bool = True) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stepladder.model import kernels
 from stepladder.model.chat import Chat
 from stepladder.model.drafts import Drafted, Drafts
 from stepladder.model.grammar import JsonGrammar, JsonWriter
@@ -53,14 +54,15 @@ class _Row:
 
     def take(self, token: int, ends: frozenset[int]) -> None:
         """Write the token; afterwards the row may be `done`."""
-        if self.writer is not None and token not in ends:
-            if self.writer.too_late_for(token, self.budget - len(self.ids)):
-                self.ids += self.writer.close()
-                self.finished, self.done = self.writer.complete, True
-                return
-            self.writer.take(token)
         self.ids.append(token)
         self.finished = token in ends
+        if self.writer is not None and not self.finished:
+            self.writer.take(token)
+            given_back = self.writer.give_back(self.budget - len(self.ids))
+            if given_back:
+                self.ids = self.ids[:-given_back] + self.writer.close()
+                self.finished, self.done = self.writer.complete, True
+                return
         self.done = self.finished or len(self.ids) >= self.budget
 
 
@@ -164,8 +166,8 @@ class _Writing:
         for depth in count():
             if not going:
                 break
-            at = torch.tensor([first + depth for _, _, first in going], device=logits.device)
-            tokens = _next(logits[at], [row for row, _, _ in going], self.temperature)
+            at = torch.tensor([first + depth for _, _, first in going])
+            tokens = _next(logits, at, [row for row, _, _ in going], self.temperature)
             right = []
             for each, token in zip(going, tokens, strict=True):
                 row, draft, _ = each
@@ -173,9 +175,10 @@ class _Writing:
                 if not row.done and list(draft[depth : depth + 1]) == [token]:
                     right.append(each)
             going = right
-        for row, had in zip(rows, before, strict=True):
-            row.text.write(row.ids[had:])
-        return [len(row.ids) - had for row, had in zip(rows, before, strict=True)]
+        written = [max(0, len(row.ids) - had) for row, had in zip(rows, before, strict=True)]
+        for row, n in zip(rows, written, strict=True):
+            row.text.write(row.ids[len(row.ids) - n :])
+        return written
 
     def _part(self) -> list[_Row]:
         """Take the rows that are done out; the last ones move to their places."""
@@ -188,11 +191,17 @@ class _Writing:
         return done
 
 
-def _next(logits: Tensor, rows: Sequence[_Row], temperature: float | None) -> list[int]:
-    """The next token of each row from its logits (rows, vocabulary)."""
-    allowed = [row.writer.allowed() for row in rows if row.writer]
-    if allowed:
-        logits = logits.masked_fill(~torch.from_numpy(np.stack(allowed)).to(logits.device), -torch.inf)
+def _next(logits: Tensor, at: Tensor, rows: Sequence[_Row], temperature: float | None) -> list[int]:
+    """The next token of each row by its logits, which are those `at` (rows,) of logits (any, vocabulary)."""
+    writers = [row.writer for row in rows if row.writer]
+    if not temperature and kernels.serve(logits):
+        bits = torch.from_numpy(np.stack([writer.bits() for writer in writers])) if writers else None
+        found: list[int] = kernels.highest_place(logits, at, bits).tolist()
+        return found
+    logits = logits[at.to(logits.device)]
+    if writers:
+        allowed = torch.from_numpy(np.stack([writer.allowed() for writer in writers]))
+        logits = logits.masked_fill(~allowed.to(logits.device), -torch.inf)
     if temperature:
         return [_drawn(of_row, row.stream, temperature) for row, of_row in zip(rows, logits, strict=True)]
     likeliest: list[int] = logits.float().argmax(dim=-1).tolist()  # of bfloat16 it takes four times as long

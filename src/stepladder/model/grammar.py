@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import copy
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 
@@ -20,8 +22,13 @@ from stepladder.errors import ModelError
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 _OUTSIDE, _INSIDE = '}],"0', '"0'  # what ends a value soonest: between values and keys, and inside a string
+_QUOTE, _BACKSLASH = b'"\\'
 _LONGEST_CLOSE = 1000
-_NEAR = 64  # how many tokens before the last chance the way to the end is looked at: the most that one item adds
+
+
+@lru_cache(maxsize=4)
+def _tokens(tokenizer: Any, size: int, end: int) -> LLTokenizer:
+    return from_tokenizer(tokenizer, n_vocab=size, eos_token=end)
 
 
 class JsonGrammar:
@@ -29,7 +36,7 @@ class JsonGrammar:
 
     def __init__(self, tokenizer: Any, end: int, size: int, schema: Mapping[str, Any]) -> None:
         self.end, self.size = end, size
-        self.tokens = from_tokenizer(tokenizer, n_vocab=max(size, len(tokenizer)), eos_token=end)
+        self.tokens = _tokens(tokenizer, max(size, len(tokenizer)), end)
         text = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_COMPACT)
         self.start = LLMatcher(self.tokens, text)
         if self.start.is_error():
@@ -40,66 +47,108 @@ class JsonGrammar:
             )
         signs = {sign: tokenizer(sign, add_special_tokens=False).input_ids for sign in set(_OUTSIDE + _INSIDE)}
         self.signs: dict[str, int] = {sign: ids[-1] for sign, ids in signs.items()}
-        self.shortest = len(self.writer().close())
 
     def writer(self) -> JsonWriter:
-        return JsonWriter(self, self.start.deep_copy())
+        return JsonWriter(self)
 
 
 class JsonWriter:
     """One value on its way: what is allowed next, and the short way to the end."""
 
+    def __init__(self, grammar: JsonGrammar) -> None:
+        self._now = _Value(grammar, grammar.start.deep_copy())
+        self._sure = self._now.copy()  # as it was when the short way was last seen to fit in, or at its beginning
+        self._since: list[int] = []  # tokens taken from then on
+        self._look_after = 1  # so many of them
+
+    @property
+    def complete(self) -> bool:
+        return self._now.complete
+
+    def bits(self) -> NDArray[np.int32]:
+        """Which tokens may come next, 32 a number, the end token only after a whole value."""
+        return self._now.bits()
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """The same, one by one: (vocabulary,)."""
+        return self._now.allowed()
+
+    def take(self, token: int) -> None:
+        self._now.take(token)
+        self._since.append(token)
+
+    def give_back(self, left: int) -> int:
+        """Give back as many of the last tokens as it takes for the short way to fit into the `left` ones: how many.
+
+        To find that way costs as much as some tokens: it is looked for when half of what was to spare is spent."""
+        if len(self._since) < self._look_after and left > 0:
+            return 0
+        spare = left - len(self._now.short_way())
+        if spare >= 0:
+            self._sure, self._since, self._look_after = self._now.copy(), [], 1 + spare // 2
+            return 0
+        left, self._now, kept = left + len(self._since), self._sure, 0
+        for token in self._since:
+            after = self._now.copy()
+            after.take(token)
+            if len(after.short_way()) > left - kept - 1:
+                break
+            self._now, kept = after, kept + 1
+        return len(self._since) - kept
+
+    def close(self) -> list[int]:
+        """Write the short way to the end, end token included, and return it."""
+        return self._now.close()
+
+
+class _Value:
+    """What was written of a value."""
+
     def __init__(self, grammar: JsonGrammar, matcher: LLMatcher) -> None:
-        self._grammar, self._matcher, self._ids = grammar, matcher, list[int]()
+        self._grammar, self._matcher, self._in_string, self._escaped = grammar, matcher, False, False
+
+    def copy(self) -> _Value:
+        found = copy(self)
+        found._matcher = self._matcher.deep_copy()
+        return found
 
     @property
     def complete(self) -> bool:
         return bool(self._matcher.is_accepting())
 
+    def bits(self) -> NDArray[np.int32]:
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.int32)
+        return bits[: -(-self._grammar.size // 32)]
+
     def allowed(self) -> NDArray[np.bool_]:
-        """Which tokens may come next: (vocabulary,), the end token only after a whole value."""
-        bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
-        return bits[: self._grammar.size].view(np.bool_)
+        return np.unpackbits(self.bits().view(np.uint8), bitorder="little")[: self._grammar.size].view(np.bool_)
 
     def take(self, token: int) -> None:
         if not self._matcher.consume_token(token):
             raise RuntimeError(f"token {token} does not fit the grammar: {self._matcher.get_error()}")
-        self._ids.append(token)
+        for sign in self._grammar.tokens.decode_bytes([token]):
+            if self._escaped:
+                self._escaped = False
+            elif sign == _BACKSLASH:
+                self._escaped = self._in_string
+            elif sign == _QUOTE:
+                self._in_string = not self._in_string
 
-    def too_late_for(self, token: int, left: int) -> bool:
-        """Whether, after `token`, the short way to the end no longer fits into the `left` tokens, itself included."""
-        if left > self._grammar.shortest + _NEAR:
-            return False
-        after = JsonWriter(self._grammar, self._matcher.deep_copy())
-        after._ids = list(self._ids)
-        after.take(token)
-        return 1 + len(after.close()) > left
+    def short_way(self) -> list[int]:
+        return self.copy().close()
 
     def close(self) -> list[int]:
-        """Write the short way to the end, end token included, and return it. Endless grammars are given up."""
-        begun = len(self._ids)
-        while not self.complete and len(self._ids) - begun < _LONGEST_CLOSE:
+        """Endless grammars are given up."""
+        written: list[int] = []
+        while not self.complete and len(written) < _LONGEST_CLOSE:
             for token in self._matcher.compute_ff_tokens() or [self._shortening()]:
                 self.take(token)
-        return [*self._ids[begun:], self._grammar.end]
+                written.append(token)
+        return [*written, self._grammar.end]
 
     def _shortening(self) -> int:
-        allowed = self.allowed()
-        written = self._grammar.tokens.decode_str(self._ids)
-        for sign in _INSIDE if _in_string(written) else _OUTSIDE:
+        for sign in _INSIDE if self._in_string else _OUTSIDE:
             token = self._grammar.signs[sign]
-            if allowed[token]:
+            if self._matcher.validate_tokens([token]):
                 return token
-        return int(allowed.argmax())
-
-
-def _in_string(text: str) -> bool:
-    inside = escaped = False
-    for sign in text:
-        if escaped:
-            escaped = False
-        elif sign == "\\":
-            escaped = True
-        elif sign == '"':
-            inside = not inside
-    return inside
+        return int(self.allowed().argmax())

@@ -1,4 +1,4 @@
-"""`kernels.cpp`, compiled by the machine's own compiler at first use and kept in the user's cache.
+"""The C++ in `cpp/`, compiled by the machine's own compiler at first use and kept in the user's cache.
 
 Knows where tensors lie and how they are strided; knows no gradient. What is compiled does in one pass through memory
 what PyTorch's operations do in three to eight. Threads are those of PyTorch, so that nobody waits for another's.
@@ -28,7 +28,7 @@ from torch import Tensor
 from stepladder.cache import cache_folder
 from stepladder.errors import UserError
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = sorted(Path(__file__).with_name("cpp").iterdir())
 FLAGS = [
     "-O3",
     "-march=native",
@@ -48,10 +48,13 @@ TAKES = {
     "log_sum_exp": "ttnnn",
     "cross_entropy": "tttnnn",
     "causal_softmax": "tnnnnf",
+    "highest_place": "ttttnn",
 }
 """What each takes: tensors, numbers, a float."""
 CAUSAL_WIDTH = 1024
 """Columns of scores that `causal_softmax` takes at most."""
+BY_VECTORS, BY_TILES = 64, 128
+"""Tokens of a step at most, by what the processor has for products."""
 COMPILERS = ("c++", "g++", "clang++")
 THREADS = re.compile(r"lib(gomp|omp|iomp5)\b[^/]*\.so[^/]*$")
 
@@ -123,7 +126,36 @@ def causal_softmax(scores: Tensor, length: int, prefix: int, scaling: float) -> 
     _call("causal_softmax", scores, scores.numel() // scores.shape[-1], length, prefix, scores.shape[-1], scaling)
 
 
-def _call(name: str, first: Tensor, *others: Tensor | float) -> None:
+def highest_place(x: Tensor, at: Tensor, allowed: Tensor | None) -> Tensor:
+    """Of rows `at` (rows,) of x (any, width) the first place of the highest number: (rows,). `allowed` (rows, words):
+    among those places alone whose bit is set, 32 a word."""
+    x, out = x.contiguous(), torch.empty_like(at)
+    _call(
+        "highest_place",
+        x,
+        at.contiguous(),
+        allowed if allowed is None else allowed.contiguous(),
+        out,
+        len(at),
+        x.shape[1],
+    )
+    return out
+
+
+def step(dtype: torch.dtype, pass_: Any) -> None:
+    """What `pass_` of steps.py asks for."""
+    getattr(kernels(), f"step_{NAMES[dtype]}")(pass_)
+
+
+def steps_at_once(dtype: torch.dtype) -> int:
+    """Tokens up to which a compiled step takes less time than products that arrange their weights anew; nought where
+    there are none for this dtype and processor."""
+    if dtype not in NAMES or not hasattr(kernels(), f"step_{NAMES[dtype]}"):
+        return 0
+    return BY_TILES if dtype == torch.bfloat16 and kernels().tiled_bf16() else BY_VECTORS
+
+
+def _call(name: str, first: Tensor, *others: Tensor | float | None) -> None:
     library = kernels()
     assert library is not None
     given = (part.data_ptr() if isinstance(part, Tensor) else part for part in (first, *others))
@@ -163,13 +195,16 @@ def _compiled(compiler: Sequence[str]) -> Path:
 
     Raises OSError, UserError or CalledProcessError.
     """
-    made_of = [SOURCE.read_text(encoding="utf-8"), *FLAGS, *compiler, _stamp(compiler[0]), _processor()]
+    sources = [source.read_text(encoding="utf-8") for source in SOURCES]
+    made_of = [*sources, *FLAGS, *compiler, _stamp(compiler[0]), _processor()]
     file = cache_folder() / "kernels" / f"{hashlib.sha256(chr(0).join(made_of).encode()).hexdigest()[:24]}.so"
     if not file.exists():
         file.parent.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as work:
-            made, half = Path(work, "kernels.so"), Path(work, "kernels.o")
-            for words in ([*FLAGS, "-c", str(SOURCE), "-o", str(half)], ["-shared", str(half), "-o", str(made)]):
+            made = Path(work, "kernels.so")
+            files = {source: str(Path(work, f"{source.stem}.o")) for source in SOURCES if source.suffix == ".cpp"}
+            compilations = [[*FLAGS, "-c", str(source), "-o", half] for source, half in files.items()]
+            for words in [*compilations, ["-shared", *files.values(), "-o", str(made)]]:
                 subprocess.run([*compiler, *words], capture_output=True, check=True)
             made.chmod(0o700)
             made.replace(file)

@@ -61,13 +61,15 @@ class Network:
     @contextmanager
     def predicting(self) -> Iterator[None]:
         """No gradients, no dropout; afterwards as before."""
-        training = self.module.training
-        self.module.eval()
+        learning = [module for module in self.module.modules() if module.training]
+        for module in learning:
+            module.training = False
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.module.train(training)
+            for module in learning:
+                module.training = True
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Token ids (batch, longest) padded on the right with token 0, and their lengths (batch,)."""

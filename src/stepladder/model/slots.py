@@ -14,6 +14,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from stepladder.model.attention import apart, causally, folded, together, unfolded, weighed
 from stepladder.model.network import Network
+from stepladder.model.steps import Steps, at_once
 
 Tokens = Sequence[int]
 FEW = 8  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
@@ -60,6 +61,8 @@ class SlotReading:
         self.room = self.copied + room
         self.lengths: list[int] = []  # of each row, what is copied counted in
         self._layers: dict[int, _Layer] = {}
+        self._steps: Steps | None = None
+        self._at_once = at_once(self.body) if self.body else 0
 
     @property
     def device(self) -> torch.device:
@@ -81,6 +84,12 @@ class SlotReading:
         row = torch.repeat_interleave(torch.arange(len(tokens)), counts)
         column = torch.arange(len(row)) + (before - upto + counts)[row]
         ids = torch.tensor([token for own in tokens for token in own])
+        steps = self._stepped(len(ids))
+        if steps:
+            first_of = (row + first) * self.room
+            self.lengths[first:] = (before + counts).tolist()
+            hidden = steps(ids, column + self.ahead, first_of + column, first_of, column + 1)
+            return hidden[upto - 1] if ends else hidden
         mask = None
         if self.prefix.columns or int(before.max()):
             place = before[:, None] + torch.arange(int(counts.max()))
@@ -95,6 +104,13 @@ class SlotReading:
         lengths = torch.tensor(self.lengths)[:, None]
         column = lengths + torch.arange(n)
         row = torch.arange(rows).repeat_interleave(n)
+        steps = self._stepped(ids.numel())
+        if steps:
+            first, whole = row * self.room, lengths.expand(-1, n).flatten()
+            positions = whole + depth.flatten() + self.ahead
+            place, fresh = first + column.flatten(), among.flatten(0, 1)
+            self.lengths = [length + n for length in self.lengths]
+            return torch.unflatten(steps(ids.flatten(), positions, place, first, whole, fresh), 0, (rows, n))
         lengths = lengths.to(device)
         mask = (torch.arange(max(self.lengths) + n, device=device) < lengths)[:, None].repeat(1, n, 1)
         mask.scatter_(2, column.to(device)[:, None].expand(-1, n, -1), among)
@@ -102,6 +118,14 @@ class SlotReading:
         places = lengths + depth
         self.lengths = [length + n for length in self.lengths]
         return torch.unflatten(self._forward(ids.flatten(), places.flatten(), pass_), 0, (rows, n))
+
+    def _stepped(self, tokens: int) -> Steps | None:
+        """What reads so many tokens in one compiled call; not before the slots are made."""
+        if self.body is None or not self._layers or tokens > self._at_once:
+            return None
+        if self._steps is None:
+            self._steps = Steps(self.body, [self._layers[index] for index in range(len(self._layers))])
+        return self._steps
 
     def keep(self, rows: Sequence[int]) -> None:
         moved = [(to, at) for to, at in enumerate(rows) if to != at]

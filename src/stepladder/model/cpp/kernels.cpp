@@ -3,53 +3,9 @@
 // operations.py says what each is, in PyTorch's own words; kernels.py compiles this file. A row is the work of one
 // thread, so that results do not depend on how many there are. Rows lie end to end; `width` is a row's numbers.
 
-#include <cmath>
-#include <cstdint>
-#include <cstring>
+#include "rows.h"
 
 namespace {
-
-struct bf16 {
-    uint16_t bits;
-};
-
-inline float load(float x) { return x; }
-inline float load(bf16 x) {
-    const uint32_t bits = uint32_t(x.bits) << 16;
-    float found;
-    memcpy(&found, &bits, sizeof found);
-    return found;
-}
-inline void store(float *to, float x) { *to = x; }
-inline void store(bf16 *to, float x) {  // to the nearest, of two to the even one
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    to->bits = uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-// e to the x where x is at most 0, by 2^n and the Taylor series of the rest, |rest| <= ln 2 / 2; below e^-87 that.
-inline float falling_exp(float x) {
-    x = x < -87.f ? -87.f : x;
-    const float n = std::nearbyint(x * 1.44269504f);
-    const float rest = std::fma(n, -0.693359375f, std::fma(n, 2.12194440e-4f, x));
-    float sum = 1.f / 5040;
-    sum = std::fma(sum, rest, 1.f / 720);
-    sum = std::fma(sum, rest, 1.f / 120);
-    sum = std::fma(sum, rest, 1.f / 24);
-    sum = std::fma(sum, rest, 1.f / 6);
-    sum = std::fma(sum, rest, 0.5f);
-    sum = std::fma(sum, rest, 1.f);
-    sum = std::fma(sum, rest, 1.f);
-    const uint32_t bits = uint32_t(int32_t(n) + 127) << 23;
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return sum * power;
-}
-
-inline float sigmoid(float x) {
-    const float small = falling_exp(-std::fabs(x));
-    return (x < 0 ? small : 1.f) / (1.f + small);
-}
 
 const int64_t CAUSAL_WIDTH = 1024;  // columns of scores at most, as kernels.py has it
 
@@ -58,17 +14,8 @@ inline bool many(int64_t numbers) { return numbers >= 1 << 14; }  // below, a se
 template <class T>
 void rms_norm(const T *x, const T *weight, T *out, float *scales, int64_t rows, int64_t width, float eps) {
 #pragma omp parallel for if (many(rows * width))
-    for (int64_t row = 0; row < rows; row++) {
-        const T *from = x + row * width;
-        T *to = out + row * width;
-        float squares = 0;
-#pragma omp simd reduction(+ : squares)
-        for (int64_t i = 0; i < width; i++) squares += load(from[i]) * load(from[i]);
-        const float scale = 1.f / std::sqrt(squares / float(width) + eps);
-        scales[row] = scale;
-#pragma omp simd
-        for (int64_t i = 0; i < width; i++) store(to + i, load(from[i]) * scale * load(weight[i]));
-    }
+    for (int64_t row = 0; row < rows; row++)
+        scales[row] = norm_row(x + row * width, weight, out + row * width, width, eps);
 }
 
 template <class T>
@@ -93,13 +40,8 @@ template <class T>
 void gated(const T *gate_up, T *out, int64_t rows, int64_t width) {
 #pragma omp parallel for if (many(rows * width))
     for (int64_t row = 0; row < rows; row++) {
-        const T *gate = gate_up + row * 2 * width, *up = gate + width;
-        T *to = out + row * width;
-#pragma omp simd
-        for (int64_t i = 0; i < width; i++) {
-            const float x = load(gate[i]);
-            store(to + i, x * sigmoid(x) * load(up[i]));
-        }
+        const T *gate = gate_up + row * 2 * width;
+        gate_row(gate, gate + width, out + row * width, width);
     }
 }
 
@@ -123,21 +65,12 @@ template <class T>
 void rotated(
     const T *x, const T *cosines, const T *sines, T *out, int64_t rows, int64_t heads, int64_t width, int64_t row_stride,
     int64_t head_stride, float sign) {
-    const int64_t half = width / 2;
 #pragma omp parallel for if (many(rows * heads * width))
-    for (int64_t row = 0; row < rows; row++) {
-        const T *cosine = cosines + row * width, *sine = sines + row * width;
-        for (int64_t head = 0; head < heads; head++) {
-            const T *from = x + row * row_stride + head * head_stride;
-            T *to = out + (row * heads + head) * width;
-#pragma omp simd
-            for (int64_t i = 0; i < half; i++) {
-                const float first = load(from[i]), second = load(from[half + i]);
-                store(to + i, std::fma(second, sign * load(sine[i]), first * load(cosine[i])));
-                store(to + half + i, std::fma(first, sign * load(sine[half + i]), second * load(cosine[half + i])));
-            }
-        }
-    }
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t head = 0; head < heads; head++)
+            turn_row(
+                x + row * row_stride + head * head_stride, cosines + row * width, sines + row * width,
+                out + (row * heads + head) * width, width, sign);
 }
 
 template <class T>
@@ -184,6 +117,35 @@ void cross_entropy(T *logits, const int64_t *targets, float *losses, int64_t row
 #pragma omp simd
         for (int64_t i = 0; i < width; i++) store(x + i, falling_exp(load(x[i]) - most - rest));
         store(x + target, std::exp(own) - 1.f);
+    }
+}
+
+// Of rows `at` of x the first place of the highest number, among those whose bit is set in `allowed` (rows, words of 32)
+// where that is given.
+template <class T>
+void highest_place(
+    const T *x, const int64_t *at, const uint32_t *allowed, int64_t *out, int64_t rows, int64_t width) {
+#pragma omp parallel for if (many(rows * width))
+    for (int64_t row = 0; row < rows; row++) {
+        const T *all = x + at[row] * width;
+        const uint32_t *bits = allowed + row * ((width + 31) / 32);
+        float most = -INFINITY;
+        out[row] = 0;
+        for (int64_t first = 0; first < width; first += 32) {
+            const uint32_t open = allowed ? bits[first / 32] : ~0u;
+            const int64_t count = width - first < 32 ? width - first : 32;
+            float own = -INFINITY;
+#pragma omp simd reduction(max : own)
+            for (int64_t i = 0; i < count; i++) {
+                const float value = open >> i & 1 ? load(all[first + i]) : -INFINITY;
+                own = value > own ? value : own;
+            }
+            if (!(own > most)) continue;
+            most = own;
+            int64_t i = 0;
+            while (!(open >> i & 1) || load(all[first + i]) != own) i++;
+            out[row] = first + i;
+        }
     }
 }
 
@@ -241,6 +203,10 @@ void causal_softmax(T *scores, int64_t rows, int64_t length, int64_t prefix, int
     extern "C" void cross_entropy_##NAME(                                                                             \
         T *logits, const int64_t *targets, float *losses, int64_t rows, int64_t width, int64_t learnt) {              \
         cross_entropy(logits, targets, losses, rows, width, learnt);                                                  \
+    }                                                                                                                 \
+    extern "C" void highest_place_##NAME(                                                                             \
+        const T *x, const int64_t *at, const uint32_t *allowed, int64_t *out, int64_t rows, int64_t width) {          \
+        highest_place(x, at, allowed, out, rows, width);                                                              \
     }                                                                                                                 \
     extern "C" void causal_softmax_##NAME(                                                                            \
         T *scores, int64_t rows, int64_t length, int64_t prefix, int64_t width, float scale) {                        \
