@@ -62,7 +62,7 @@ def model_of(config, dtype, tuned=False) -> CausalModel:
 
 
 def read_on(model, prefix=True):
-    """Hidden states of rows that go on, forget, part, take a new row in, and read a tree."""
+    """Hidden states of rows that go on, forget, part, take a new row in, and read a tree, then alone."""
     network = model.network
     kept = shared(network, PROMPTS) if prefix else shared(network, PROMPTS[:1])
     own = [prompt[len(kept.tokens) :] for prompt in PROMPTS]
@@ -73,7 +73,9 @@ def read_on(model, prefix=True):
     found += [reading.read([[90, 91, 92]]), reading.go_on([[53], [54], [55]])]
     among = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]).bool().expand(3, -1, -1)
     tree = torch.tensor([[61, 62, 63, 64]]).expand(3, -1), torch.tensor([[0, 1, 1, 0]]).expand(3, -1)
-    return [*found, reading.extend(*tree, among).flatten(0, 1)]
+    found.append(reading.extend(*tree, among).flatten(0, 1))
+    reading.keep([1])
+    return [*found, reading.extend(*(part[:1] for part in (*tree, among))).flatten(0, 1)]
 
 
 @pytest.fixture
@@ -84,10 +86,10 @@ def both(monkeypatch):
         counts, step = Counter(), kernels.step
         monkeypatch.setattr(kernels, "step", lambda *pass_: (counts.update("s"), step(*pass_)))
         ours = read_on(model, **given)
-        assert counts["s"] == 4  # all but the first, which makes the slots
+        assert counts["s"] == 5  # all but the first, which makes the slots
         monkeypatch.setattr(kernels, "steps_at_once", lambda dtype: 0)
         plain = read_on(model, **given)
-        assert counts["s"] == 4
+        assert counts["s"] == 5
         return ours, plain
 
     return found
@@ -131,6 +133,15 @@ def test_any_number_of_threads_gives_the_same_step(dtype):
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*found)
+
+
+def test_a_place_that_is_not_there_is_not_written_to():
+    model = model_of(KIN["llama"], torch.float32)
+    reading = begin(model.network, shared(model.network, PROMPTS[:1]), 3, 120)
+    reading.read(PROMPTS)
+    for _ in range(2):
+        with pytest.raises(IndexError):
+            reading.go_on([[50]] * 2 + [[50] * 60])
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it():

@@ -80,11 +80,13 @@ class Steps:
         Among the slots each goes to its `place` (tokens,), and its row's begin at `first` (tokens,). It sees the prefix
         and so many as `whole` (tokens,) says of its row's; behind these, where given, what `among` (tokens, n) says.
         """
+        if int(place.max()) >= len(self.slots[0].keys):
+            raise IndexError(f"place {int(place.max())} of {len(self.slots[0].keys)} slots")
         x: Tensor = self.body.embeddings(ids).contiguous()
-        cosines, sines = (part.contiguous() for part in self.body.turns(x, positions))
-        seen = torch.empty(len(ids), 0, dtype=torch.uint8) if among is None else among.to(torch.uint8).contiguous()
+        cosines, sines = self.body.turns(x, positions)
+        seen = torch.empty(len(ids), 0, dtype=torch.uint8) if among is None else among.to(torch.uint8)
         names = ("x", "cosines", "sines", "place", "first", "whole", "among")
-        tensors = (x, cosines, sines, place, first, whole, seen)
+        tensors = [part.contiguous() for part in (x, cosines, sines, place, first, whole, seen)]
         given = {name: tensor.data_ptr() for name, tensor in zip(names, tensors, strict=True)}
         kernels.step(x.dtype, pointer(_Pass(tokens=len(ids), fresh=seen.shape[1], **given, **self._form)))
         return x
