@@ -9,6 +9,7 @@ import pytest
 
 from stepladder.errors import ModelError
 from stepladder.model.causal import CausalModel
+from stepladder.model.grammar import JsonGrammar
 from stepladder.model.toy import ToyCheckpoint
 
 
@@ -33,9 +34,9 @@ SCHEMAS = {
 }
 
 
-@pytest.fixture(scope="module")
-def model() -> CausalModel:
-    return ToyCheckpoint().load()
+@pytest.fixture(scope="module", params=[64, 128], ids=["by the body", "by steps where there are any"])
+def model(request) -> CausalModel:
+    return ToyCheckpoint(hidden=request.param).load()
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -74,3 +75,32 @@ def test_the_batch_changes_nothing(model):
 def test_a_schema_that_can_not_be_met_is_told(model, schema):
     with pytest.raises(ModelError, match="schema"):
         list(model.generate([[70]], 10, schema=schema))
+
+
+def test_values_that_nest_without_end_are_closed_in_time():
+    grammar = JsonGrammar(model_tokenizer := ToyCheckpoint().load().tokenizer, 1, 300, {"type": "array"})
+    bracket = model_tokenizer("[", add_special_tokens=False).input_ids[-1]
+    writer, ids = grammar.writer(), []
+    while True:
+        writer.take(bracket)
+        ids.append(bracket)
+        back = writer.give_back(100 - len(ids))
+        if back:
+            break
+    whole = ids[:-back] + writer.close()
+    assert len(whole) <= 100
+    assert len(ids) < 100
+    assert writer.complete
+    assert isinstance(json.loads(model_tokenizer.decode(whole[:-1])), list)
+
+
+def test_a_way_that_is_given_up_does_not_count_as_one_that_fits():
+    grammar = JsonGrammar(tokenizer := ToyCheckpoint().load().tokenizer, 1, 300, {"type": "array"})
+    bracket = tokenizer("[", add_special_tokens=False).input_ids[-1]
+    writer, n = grammar.writer(), 0
+    while not (back := writer.give_back(4000 - n)):
+        writer.take(bracket)
+        n += 1
+    writer.close()
+    assert writer.complete
+    assert n - back <= 1000

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -170,3 +171,19 @@ def test_a_target_that_is_no_token_has_a_loss_that_is_no_number_and_touches_noth
     losses, _ = losses_and_gradient(whole[:2], torch.tensor([11, -1]), True)
     assert losses.isnan().all()
     assert not whole.any()
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize("width", [64, 75])
+def test_the_highest_place_of_those_allowed(dtype, width):
+    logits, at = (4 * drawn(9, width)).to(dtype), torch.tensor([8, 0, 3, 3])
+    logits[0] = float("nan")
+    logits[3, 5:9] = 100.0  # the first of several
+    assert kernels.highest_place(logits, at[[0, 2, 3]], None).tolist() == logits[at[[0, 2, 3]]].argmax(dim=1).tolist()
+    allowed = drawn(4, width) > 0.5
+    allowed[3] = False
+    allowed[3, width - 1] = True
+    bits = np.packbits(np.pad(allowed.numpy(), ((0, 0), (0, -width % 32))), axis=1, bitorder="little").view(np.int32)
+    found = kernels.highest_place(logits, at, torch.from_numpy(bits))
+    assert found.tolist() == logits[at].nan_to_num().masked_fill(~allowed, -torch.inf).argmax(dim=1).tolist()

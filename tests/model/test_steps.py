@@ -137,11 +137,14 @@ def test_any_number_of_threads_gives_the_same_step(dtype):
 
 def test_a_place_that_is_not_there_is_not_written_to():
     model = model_of(KIN["llama"], torch.float32)
-    reading = begin(model.network, shared(model.network, PROMPTS[:1]), 3, 120)
+    reading = begin(model.network, shared(model.network, PROMPTS[:1]), 3, 90)
     reading.read(PROMPTS)
-    for _ in range(2):
+    before = reading.go_on([[50]] * 3)
+    reading.forget([1] * 3)
+    for row in range(3):
         with pytest.raises(IndexError):
-            reading.go_on([[50]] * 2 + [[50] * 60])
+            reading.go_on([[50] * (60 if row == at else 1) for at in range(3)])
+    assert torch.equal(before, reading.go_on([[50]] * 3))
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it():

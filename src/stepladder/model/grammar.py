@@ -27,8 +27,8 @@ _LONGEST_CLOSE = 1000
 
 
 @lru_cache(maxsize=4)
-def _tokens(tokenizer: Any, size: int, end: int) -> LLTokenizer:
-    return from_tokenizer(tokenizer, n_vocab=size, eos_token=end)
+def _tokens(tokenizer: Any, known: int, size: int, end: int) -> LLTokenizer:
+    return from_tokenizer(tokenizer, n_vocab=max(known, size), eos_token=end)
 
 
 class JsonGrammar:
@@ -36,7 +36,7 @@ class JsonGrammar:
 
     def __init__(self, tokenizer: Any, end: int, size: int, schema: Mapping[str, Any]) -> None:
         self.end, self.size = end, size
-        self.tokens = _tokens(tokenizer, max(size, len(tokenizer)), end)
+        self.tokens = _tokens(tokenizer, len(tokenizer), size, end)
         text = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_COMPACT)
         self.start = LLMatcher(self.tokens, text)
         if self.start.is_error():
@@ -83,17 +83,21 @@ class JsonWriter:
         To find that way costs as much as some tokens: it is looked for when half of what was to spare is spent."""
         if len(self._since) < self._look_after and left > 0:
             return 0
-        spare = left - len(self._now.short_way())
+        spare = self._now.spare(left)
         if spare >= 0:
             self._sure, self._since, self._look_after = self._now.copy(), [], 1 + spare // 2
             return 0
-        left, self._now, kept = left + len(self._since), self._sure, 0
-        for token in self._since:
+        left, kept, late = left + len(self._since), 0, len(self._since)
+        self._now = self._sure
+        while late - kept > 1:
+            half = (kept + late) // 2
             after = self._now.copy()
-            after.take(token)
-            if len(after.short_way()) > left - kept - 1:
-                break
-            self._now, kept = after, kept + 1
+            for token in self._since[kept:half]:
+                after.take(token)
+            if after.spare(left - half) < 0:
+                late = half
+            else:
+                self._now, kept = after, half
         return len(self._since) - kept
 
     def close(self) -> list[int]:
@@ -134,11 +138,13 @@ class _Value:
             elif sign == _QUOTE:
                 self._in_string = not self._in_string
 
-    def short_way(self) -> list[int]:
-        return self.copy().close()
+    def spare(self, left: int) -> int:
+        """How many of the tokens that are `left` the short way does not need; -1 where it needs more."""
+        way = len(self.copy().close())
+        return max(left - way, -1) if way <= _LONGEST_CLOSE else -1
 
     def close(self) -> list[int]:
-        """Endless grammars are given up."""
+        """Ways longer than _LONGEST_CLOSE are given up."""
         written: list[int] = []
         while not self.complete and len(written) < _LONGEST_CLOSE:
             for token in self._matcher.compute_ff_tokens() or [self._shortening()]:

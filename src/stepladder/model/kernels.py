@@ -28,7 +28,7 @@ from torch import Tensor
 from stepladder.cache import cache_folder
 from stepladder.errors import UserError
 
-SOURCES = sorted(Path(__file__).with_name("cpp").iterdir())
+SOURCES = sorted(file for file in Path(__file__).with_name("cpp").iterdir() if file.suffix in (".cpp", ".h"))
 FLAGS = [
     "-O3",
     "-march=native",

@@ -84,6 +84,7 @@ class SlotReading:
         row = torch.repeat_interleave(torch.arange(len(tokens)), counts)
         column = torch.arange(len(row)) + (before - upto + counts)[row]
         ids = torch.tensor([token for own in tokens for token in own])
+        self._check_room(column)
         steps = self._stepped(len(ids))
         if steps:
             first_of = (row + first) * self.room
@@ -104,6 +105,7 @@ class SlotReading:
         lengths = torch.tensor(self.lengths)[:, None]
         column = lengths + torch.arange(n)
         row = torch.arange(rows).repeat_interleave(n)
+        self._check_room(column)
         steps = self._stepped(ids.numel())
         if steps:
             first, whole = row * self.room, lengths.expand(-1, n).flatten()
@@ -118,6 +120,10 @@ class SlotReading:
         places = lengths + depth
         self.lengths = [length + n for length in self.lengths]
         return torch.unflatten(self._forward(ids.flatten(), places.flatten(), pass_), 0, (rows, n))
+
+    def _check_room(self, columns: Tensor) -> None:
+        if int(columns.max()) >= self.room:
+            raise IndexError(f"column {int(columns.max())} in slots of {self.room}")
 
     def _stepped(self, tokens: int) -> Steps | None:
         """What reads so many tokens in one compiled call; not before the slots are made."""

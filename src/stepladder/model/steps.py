@@ -80,8 +80,6 @@ class Steps:
         Among the slots each goes to its `place` (tokens,), and its row's begin at `first` (tokens,). It sees the prefix
         and so many as `whole` (tokens,) says of its row's; behind these, where given, what `among` (tokens, n) says.
         """
-        if int(place.max()) >= len(self.slots[0].keys):
-            raise IndexError(f"place {int(place.max())} of {len(self.slots[0].keys)} slots")
         x: Tensor = self.body.embeddings(ids).contiguous()
         cosines, sines = self.body.turns(x, positions)
         seen = torch.empty(len(ids), 0, dtype=torch.uint8) if among is None else among.to(torch.uint8)

@@ -130,10 +130,11 @@ void highest_place(
         const T *all = x + at[row] * width;
         const uint32_t *bits = allowed + row * ((width + 31) / 32);
         float most = -INFINITY;
-        out[row] = 0;
+        int64_t place = -1;
         for (int64_t first = 0; first < width; first += 32) {
-            const uint32_t open = allowed ? bits[first / 32] : ~0u;
             const int64_t count = width - first < 32 ? width - first : 32;
+            const uint32_t open = (allowed ? bits[first / 32] : ~0u) & ~0u >> (32 - count);
+            if (place < 0 && open) place = first + __builtin_ctz(open);  // where all others are no numbers
             float own = -INFINITY;
 #pragma omp simd reduction(max : own)
             for (int64_t i = 0; i < count; i++) {
@@ -144,8 +145,9 @@ void highest_place(
             most = own;
             int64_t i = 0;
             while (!(open >> i & 1) || load(all[first + i]) != own) i++;
-            out[row] = first + i;
+            place = first + i;
         }
+        out[row] = place < 0 ? 0 : place;
     }
 }
 

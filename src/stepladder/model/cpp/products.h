@@ -9,9 +9,6 @@
 
 #include "numbers.h"
 
-#if defined(__AVX512F__)
-#define FLOAT32_PRODUCTS
-#endif
 #if defined(__AVX512BF16__)
 #define BF16_PRODUCTS
 #include <immintrin.h>
@@ -163,21 +160,25 @@ inline bool tiled<bf16>() {
     return allowed;
 }
 
-// While it lives, all tiles are of sixteen rows of 64 bytes; afterwards they are as somebody else left them.
+// The compilers' own functions for this say of 64 bytes eight alone, and the others may never be written.
+inline void set(const TileForm &form) { __asm__ volatile("ldtilecfg %0" : : "m"(form)); }
+inline void get(TileForm &form) { __asm__ volatile("sttilecfg %0" : "=m"(form)); }
+
+// While it lives, all tiles are of sixteen rows of 64 bytes; afterwards of the form that somebody else gave them.
 class Tiles {
   public:
     explicit Tiles(bool used) : used(used) {
         if (!used) return;
-        _tile_storeconfig(&before);
+        get(before);
         TileForm form;
         form.palette = 1;
         for (int i = 0; i < 8; i++) form.bytes[i] = 64, form.rows[i] = 16;
-        _tile_loadconfig(&form);
+        set(form);
     }
     ~Tiles() {
         if (!used) return;
         if (before.palette)
-            _tile_loadconfig(&before);
+            set(before);
         else
             _tile_release();
     }
@@ -191,6 +192,7 @@ class Tiles {
 template <int COUNT, class Put>
 inline void tile_block(
     const Term<bf16> *terms, int count, int64_t out, int64_t row, int64_t rows, int64_t padded, Put put) {
+    __asm__ volatile("" : : : "memory");  // what was written is there: loads of tiles do not say what they read
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);

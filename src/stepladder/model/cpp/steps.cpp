@@ -3,6 +3,10 @@
 //
 // All threads of a team go through all layers together; what each does is a row, a head of a row, or a block of outputs.
 
+// Compiled by GCC for processors with vectors of 64 bytes, and empty elsewhere.
+
+#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
+
 #include <vector>
 
 #include "products.h"
@@ -307,6 +311,6 @@ void step(const Pass<T> &pass) {
 extern "C" void step_bf16(const Pass<bf16> *pass) { step(*pass); }
 extern "C" int64_t tiled_bf16() { return tiled<bf16>(); }
 #endif
-#ifdef FLOAT32_PRODUCTS
 extern "C" void step_float32(const Pass<float> *pass) { step(*pass); }
+
 #endif
