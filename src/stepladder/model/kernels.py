@@ -129,16 +129,9 @@ def causal_softmax(scores: Tensor, length: int, prefix: int, scaling: float) -> 
 def highest_place(x: Tensor, at: Tensor, allowed: Tensor | None) -> Tensor:
     """Of rows `at` (rows,) of x (any, width) the first place of the highest number: (rows,). `allowed` (rows, words):
     among those places alone whose bit is set, 32 a word."""
-    x, out = x.contiguous(), torch.empty_like(at)
-    _call(
-        "highest_place",
-        x,
-        at.contiguous(),
-        allowed if allowed is None else allowed.contiguous(),
-        out,
-        len(at),
-        x.shape[1],
-    )
+    x, at, out = x.contiguous(), at.contiguous(), torch.empty_like(at)
+    bits = None if allowed is None else allowed.contiguous()
+    _call("highest_place", x, at, bits, out, len(at), x.shape[1])
     return out
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -62,11 +63,14 @@ class SlotReading:
         self.lengths: list[int] = []  # of each row, what is copied counted in
         self._layers: dict[int, _Layer] = {}
         self._steps: Steps | None = None
-        self._at_once = at_once(self.body) if self.body else 0
 
     @property
     def device(self) -> torch.device:
         return self.network.device
+
+    @cached_property
+    def _at_once(self) -> int:
+        return at_once(self.body) if self.body else 0
 
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
         first = len(self.lengths)

@@ -25,6 +25,12 @@ typedef float lanes __attribute__((vector_size(64)));
 typedef float lanes_anywhere __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t places __attribute__((vector_size(64)));
 
+inline lanes sixteen(const float *from) { return *(const lanes_anywhere *)from; }
+inline lanes sixteen(const bf16 *from) {
+    typedef uint16_t halves __attribute__((vector_size(32), aligned(2), may_alias));
+    return (lanes)(__builtin_convertvector(*(const halves *)from, places) << 16);
+}
+
 // As many numbers as a vector holds, and how their products are added to sixteen sums.
 template <class T>
 struct Packet;
@@ -33,7 +39,7 @@ template <>
 struct Packet<float> {
     static const int64_t COUNT = 16;
     lanes values;
-    explicit Packet(const float *from) : values(*(const lanes_anywhere *)from) {}
+    explicit Packet(const float *from) : values(sixteen(from)) {}
     static lanes add(lanes sums, Packet a, Packet b) { return sums + a.values * b.values; }
 };
 
@@ -46,12 +52,6 @@ struct Packet<bf16> {
     static lanes add(lanes sums, Packet a, Packet b) { return (lanes)_mm512_dpbf16_ps((__m512)sums, a.values, b.values); }
 };
 #endif
-
-inline lanes sixteen(const float *from) { return *(const lanes_anywhere *)from; }
-inline lanes sixteen(const bf16 *from) {
-    typedef uint16_t halves __attribute__((vector_size(32), aligned(2), may_alias));
-    return (lanes)(__builtin_convertvector(*(const halves *)from, places) << 16);
-}
 
 // Groups of `SIZE` lanes are added up to half as many: those of `a`, then those of `b`.
 template <int SIZE>
@@ -123,13 +123,13 @@ inline void dots(const Term<T> *terms, int count, int64_t first, int64_t end, in
                     for (int64_t i = 0; i < term->width; i += Packet<T>::COUNT) {
                         for (int64_t o = row / 4; o < 4; o += (rows + 3) / 4)
                             __builtin_prefetch(weights[o] + ahead + i);
-                        const Packet<T> some[] = {
+                        const Packet<T> of_outputs[] = {
                             Packet<T>(weights[0] + i), Packet<T>(weights[1] + i), Packet<T>(weights[2] + i),
                             Packet<T>(weights[3] + i)};
                         for (int r = 0; r < ROWS; r++) {
                             const Packet<T> own(x + r * term->width + i);
                             for (int o = 0; o < 4; o++)
-                                sums[r * 4 + o] = Packet<T>::add(sums[r * 4 + o], some[o], own);
+                                sums[r * 4 + o] = Packet<T>::add(sums[r * 4 + o], of_outputs[o], own);
                         }
                     }
                 }
