@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from material import Material
 from measuring import Spec, in_turn, measured, middle, rate, written_a_second
+
+from stepladder.model import kernels
 
 FIELDS = ("people", "date", "time", "first_name", "last_name")
 FORM: Spec = {
@@ -97,7 +100,7 @@ def techniques(material: Material) -> Spec:
     }  # fmt: skip
     form = {**write, "new": 160, "schema": FORM}
     steps = () if material.on_gpu else ("steps",)
-    anywhere = () if material.on_gpu else ("pages", "kernels")
+    anywhere = () if material.on_gpu else ("pages", "kernels", *(("tiles",) if kernels.tiled(torch.bfloat16) else ()))
     own = ("packed", "recordings") if material.on_gpu else (*anywhere, "rows")
     cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
         "training": ("training", train, ("low_rank", "body", "attention", "prefix", "head", *own), rate),

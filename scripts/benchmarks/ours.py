@@ -234,6 +234,12 @@ def plain_steps() -> None:
     kernels.steps_at_once = lambda dtype: 0
 
 
+def plain_tiles() -> None:
+    from stepladder.model import kernels
+
+    kernels.tiled = lambda dtype: False
+
+
 def plain_packed() -> None:
     from stepladder.model import packed
 
@@ -262,6 +268,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "head": plain_head,
     "slots": plain_slots,
     "steps": plain_steps,
+    "tiles": plain_tiles,
     "packed": plain_packed,
     "recordings": plain_recordings,
     "drafts": plain_drafts,

@@ -26,6 +26,10 @@ TECHNIQUES = {
         "norms, rotation, gate and softmaxes compiled, each one pass through memory",
         "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
     ),
+    ("training", "tiles"): (
+        "products by tiles, in an order of our own", "bf16 on a CPU with tiles (AMX); gains little from 1,000 rows on",
+        "tests/model/test_matrix.py",
+    ),
     ("training", "low_rank"): (
         "LoRA as one function", "no copies in float32, no gradient for frozen weights; plain LoRA and rsLoRA only",
         "tests/tuning/test_low_rank.py",
@@ -68,6 +72,10 @@ TECHNIQUES = {
         "norms, rotation, gate and softmaxes compiled, each one pass through memory",
         "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
     ),
+    ("scoring", "tiles"): (
+        "products by tiles, in an order of our own", "bf16 on a CPU with tiles (AMX); gains little from 1,000 rows on",
+        "tests/model/test_matrix.py",
+    ),
     ("scoring", "prefix"): (
         "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
         "tests/model/test_reading.py",
@@ -87,6 +95,10 @@ TECHNIQUES = {
     ("generation", "kernels"): (
         "norms, rotation, gate and softmaxes compiled, each one pass through memory",
         "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
+    ),
+    ("generation", "tiles"): (
+        "products by tiles, in an order of our own", "bf16 on a CPU with tiles (AMX); gains little from 1,000 rows on",
+        "tests/model/test_matrix.py",
     ),
     ("generation", "prefix"): (
         "the prompts' shared beginning read once", "gains nothing where prompts begin differently",

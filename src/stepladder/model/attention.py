@@ -96,6 +96,18 @@ def _attention(
 AttentionInterface.register(NAME, _attention)
 
 
+class Kept:
+    """What `sight` sees, and the keys and values (1, heads, tokens, size) of all layers, in their order."""
+
+    def __init__(self, sight: Sight) -> None:
+        self.sight = sight
+        self.layers: list[tuple[Tensor, Tensor]] = []
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
+        self.layers.append((key.contiguous(), value.contiguous()))
+        return self.sight.attend(layer, query, key, value, scaling, dropout)
+
+
 class Rows:
     """Rows that begin with this pass, one after the other without padding, behind a `prefix` of so many tokens that all
     of them share: a token sees the prefix, itself, and what stands before it in its own row."""

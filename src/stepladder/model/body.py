@@ -144,11 +144,15 @@ class Body:
             self._check_reached(model)
 
     @property
+    def dtype(self) -> torch.dtype:
+        return self.layers[0].out.matrix.dtype
+
+    @property
     def form(self) -> object:
         """What two bodies on one base share that differ in numbers alone."""
         linears = [linear for layer in self.layers for linear in layer.linears]
         places = tuple(tuple(first for first, _ in linear.additions) for linear in linears)
-        return type(linears[0]), linears[0].matrix.dtype, places
+        return type(linears[0]), self.dtype, places
 
     def _check_reached(self, model: nn.Module) -> None:
         linears = [linear for layer in self.layers for linear in layer.linears]

@@ -49,11 +49,12 @@ TAKES = {
     "cross_entropy": "tttnnn",
     "causal_softmax": "tnnnnf",
     "highest_place": "ttttnn",
+    "tiled_product": "tttttnnn",
 }
 """What each takes: tensors, numbers, a float."""
 CAUSAL_WIDTH = 1024
 """Columns of scores that `causal_softmax` takes at most."""
-BY_VECTORS, BY_TILES = 64, 128
+BY_VECTORS, BY_TILES = 64, 512
 """Tokens of a step at most, by what the processor has for products."""
 COMPILERS = ("c++", "g++", "clang++")
 THREADS = re.compile(r"lib(gomp|omp|iomp5)\b[^/]*\.so[^/]*$")
@@ -135,6 +136,19 @@ def highest_place(x: Tensor, at: Tensor, allowed: Tensor | None) -> Tensor:
     return out
 
 
+def tiled(dtype: torch.dtype) -> bool:
+    """Whether the processor has tiles for products of the dtype."""
+    return dtype == torch.bfloat16 and hasattr(kernels(), "tiled_bf16") and bool(kernels().tiled_bf16())
+
+
+def tiled_product(x: Tensor, packed: Tensor, outs: int, bias: Tensor | None, onto: Tensor | None) -> Tensor:
+    """x (rows, ins) by weights `packed` for tiles: (rows, outs), plus `bias` (outs,) and `onto` (rows, outs)."""
+    x, out = x.contiguous(), x.new_empty(len(x), outs)
+    bias, onto = (None if part is None else part.contiguous() for part in (bias, onto))
+    _call("tiled_product", x, packed, bias, onto, out, *out.shape, x.shape[1])
+    return out
+
+
 def step(dtype: torch.dtype, pass_: Any) -> None:
     """What `pass_` of steps.py asks for."""
     getattr(kernels(), f"step_{NAMES[dtype]}")(pass_)
@@ -145,7 +159,7 @@ def steps_at_once(dtype: torch.dtype) -> int:
     there are none for this dtype and processor."""
     if dtype not in NAMES or not hasattr(kernels(), f"step_{NAMES[dtype]}"):
         return 0
-    return BY_TILES if dtype == torch.bfloat16 and kernels().tiled_bf16() else BY_VECTORS
+    return BY_TILES if tiled(dtype) else BY_VECTORS
 
 
 def _call(name: str, first: Tensor, *others: Tensor | float | None) -> None:
@@ -170,7 +184,8 @@ def kernels() -> Any:
     kinds = {"t": ctypes.c_void_p, "n": ctypes.c_int64, "f": ctypes.c_float}
     for name, takes in TAKES.items():
         for dtype in NAMES.values():
-            getattr(library, f"{name}_{dtype}").argtypes = [kinds[kind] for kind in takes]
+            if hasattr(library, f"{name}_{dtype}"):
+                getattr(library, f"{name}_{dtype}").argtypes = [kinds[kind] for kind in takes]
     return library
 
 

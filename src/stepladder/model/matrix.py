@@ -1,4 +1,8 @@
-"""A frozen matrix as the device wants it for products. Knows tensors alone."""
+"""A frozen matrix as the device wants it for products. Knows tensors alone.
+
+On a processor with tiles products in bfloat16 are our own: those of oneDNN leave one of two threads without work where
+outputs are few and rows some hundreds, and arrange few rows anew for each.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
+
+from stepladder.model import kernels
 
 KEPT = 2**30  # bytes of weights whose packed forms are kept
+TILE = 32  # inputs and outputs that tiles take at once
 
 
 class Packs:
-    """What is found out once for all models that are tuned from one base: frozen weights as oneDNN wants them, whether
+    """What is found out once for all models that are tuned from one base: frozen weights as products want them, whether
     the attention of this house `suits` them (None: not tried yet), and by their form which bodies were `tried`."""
 
     def __init__(self) -> None:
@@ -37,16 +44,16 @@ class Packs:
 class Matrix:
     """weights (out, in), one below the other, and bias (out) of linear layers, none of which is learnt.
 
-    Where it is to be `packed`, and the device is a CPU, it is kept as oneDNN wants it: products of few rows take up to
-    half the time. Of each way that it is used (`times`, and for learning `back`) there is then a copy, in `packs`. On a
-    GPU, where memory is dear, weights stay where they are.
+    Where it is to be `packed`, and the device is a CPU, it is kept as tiles want it, or else as oneDNN does: products
+    of few rows take up to half the time. Of each way that it is used (`times`, and for learning `back`) there is then a
+    copy, in `packs`. On a GPU, where memory is dear, weights stay where they are.
     """
 
     def __init__(
         self, weights: Sequence[Tensor], bias: Tensor | None, packs: Packs | None = None, both: bool = False
     ) -> None:
         self.bias = bias
-        self.dtype, self.outs = weights[0].dtype, sum(map(len, weights))
+        self.dtype, self.outs, self.ins = weights[0].dtype, sum(map(len, weights)), weights[0].shape[1]
         self.packed = self.transposed = None
         if packs is not None and weights[0].device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             self.packed = packs.packed(weights, transposed=False)
@@ -57,7 +64,7 @@ class Matrix:
     def times(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """x (n, in) to (n, out), in the dtype of x; added to `onto` where given, perhaps in its place."""
         if self.packed is not None:
-            return _product(x.to(self.dtype), self.packed, self.bias, onto).to(x.dtype)
+            return _product(x.to(self.dtype), self.packed, self.outs, self.bias, onto).to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if len(self.weights) == 1:
             out = linear(x, self.weights[0].to(x.dtype), bias)
@@ -71,7 +78,7 @@ class Matrix:
     def back(self, x: Tensor) -> Tensor:
         """x (n, out) to (n, in), without the bias."""
         if self.transposed is not None:
-            return _product(x.to(self.dtype), self.transposed, None, None).to(x.dtype)
+            return _product(x.to(self.dtype), self.transposed, self.ins, None, None).to(x.dtype)
         (weight, *others), (part, *parts) = self.weights, self._parts(x)
         found = part @ weight.to(x.dtype)
         for weight, part in zip(others, parts, strict=True):
@@ -86,11 +93,23 @@ class Matrix:
 def _packed(weights: Sequence[Tensor], transposed: bool) -> Tensor:
     whole = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
     whole = whole.detach().T.contiguous() if transposed else whole.detach()
+    if kernels.tiled(whole.dtype) and whole.shape[1] % TILE == 0:
+        return for_tiles(whole)
     found: Tensor = torch.ops.mkldnn._reorder_linear_weight(whole, 16)
     return found
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None, onto: Tensor | None) -> Tensor:
+def for_tiles(weight: Tensor) -> Tensor:
+    """A weight (out, in), `in` a multiple of `TILE`, in the order in which products by tiles read it (`cpp/tiles.h`):
+    (blocks of outputs, blocks of inputs, 2, 16 pairs of inputs, 16 outputs, 2)."""
+    outs, ins = weight.shape
+    blocks = pad(weight, (0, 0, 0, -outs % TILE)).view(-1, 2, 16, ins // TILE, 16, 2)
+    return blocks.permute(0, 3, 1, 4, 2, 5).contiguous()
+
+
+def _product(x: Tensor, weight: Tensor, outs: int, bias: Tensor | None, onto: Tensor | None) -> Tensor:
+    if not weight.is_mkldnn:
+        return kernels.tiled_product(x, weight, outs, bias, onto)
     product: Any = torch.ops.mkldnn._linear_pointwise
     if onto is None:
         out: Tensor = product(x, weight, bias, "none", [], "")

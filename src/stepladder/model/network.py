@@ -194,8 +194,14 @@ class Network:
                 return None
             if virtual.cache is not None:
                 return [(layer.keys.to(self._dtype), layer.values.to(self._dtype)) for layer in virtual.cache.layers]
-        _, cache = self.read(torch.tensor([list(ids)], dtype=torch.long, device=self.device))
-        return [(layer.keys, layer.values) for layer in cache.layers]
+        all_ids = torch.tensor([list(ids)], dtype=torch.long, device=self.device)
+        body = self.body() if self.virtual is None else None
+        if body is None:
+            _, cache = self.read(all_ids)
+            return [(layer.keys, layer.values) for layer in cache.layers]
+        sight, places = attention.Kept(attention.Rows([len(ids)], 0, self.device)), torch.arange(len(ids))
+        body(all_ids[0], places.to(self.device), sight, torch.tensor([0], device=self.device))
+        return sight.layers
 
     def read(self, ids: Tensor) -> tuple[Tensor, Any]:
         """Hidden states of right-padded rows, and transformers' cache of what they read."""

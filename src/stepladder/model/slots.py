@@ -21,6 +21,8 @@ Tokens = Sequence[int]
 FEW = 8  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
 COPIED = 128  # up to so many columns, a shared prefix is copied into every slot once;
 COPIED_ON_GPU = 1024  # there that costs less than to ask for more operations
+STEPPED = 64  # up to so many tokens a step looks at any number of columns; each token of a step looks for itself,
+LOOKED_AT = 2**16  # and with more, and together more columns than this, rows are better looked at as a whole
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class SlotReading:
         column = torch.arange(len(row)) + (before - upto + counts)[row]
         ids = torch.tensor([token for own in tokens for token in own])
         self._check_room(column)
-        steps = self._stepped(len(ids))
+        steps = self._stepped(column)
         if steps:
             first_of = (row + first) * self.room
             self.lengths[first:] = (before + counts).tolist()
@@ -110,7 +112,7 @@ class SlotReading:
         column = lengths + torch.arange(n)
         row = torch.arange(rows).repeat_interleave(n)
         self._check_room(column)
-        steps = self._stepped(ids.numel())
+        steps = self._stepped(column)
         if steps:
             first, whole = row * self.room, lengths.expand(-1, n).flatten()
             positions = whole + depth.flatten() + self.ahead
@@ -129,12 +131,15 @@ class SlotReading:
         if int(columns.max()) >= self.room:
             raise IndexError(f"column {int(columns.max())} in slots of {self.room}")
 
-    def _stepped(self, tokens: int) -> Steps | None:
-        """What reads so many tokens in one compiled call; not before the slots are made."""
-        if self.body is None or not self._layers or tokens > self._at_once:
+    def _stepped(self, columns: Tensor) -> Steps | None:
+        """What reads tokens that go to `columns` in one compiled call, where that takes less time."""
+        tokens = columns.numel()
+        if self.body is None or tokens > self._at_once or (tokens > STEPPED and int(columns.sum()) > LOOKED_AT):
             return None
         if self._steps is None:
-            self._steps = Steps(self.body, [self._layers[index] for index in range(len(self._layers))])
+            form = self.body.layers[0]
+            made = [self.layer(at, form.key_heads, form.size, self.body.dtype) for at in range(len(self.body.layers))]
+            self._steps = Steps(self.body, made)
         return self._steps
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -165,12 +170,12 @@ class SlotReading:
         """Keys or values as (rows, room, heads, size)."""
         return torch.unflatten(kept, 0, (self.rows, self.room))
 
-    def layer(self, index: int, key: Tensor) -> _Layer:
-        """The layer's keys and values; made when the first key (batch, heads, n, size) comes."""
+    def layer(self, index: int, heads: int, size: int, dtype: torch.dtype) -> _Layer:
+        """The layer's keys and values, of so many heads; made when they are first asked for."""
         if index not in self._layers:
-            shape = self.rows * self.room, key.shape[1], key.shape[3]
+            shape = self.rows * self.room, heads, size
             # Zeros: a place that nobody sees must hold a number all the same.
-            slots = [torch.zeros(shape, dtype=key.dtype, device=key.device) for _ in range(2)]
+            slots = [torch.zeros(shape, dtype=dtype, device=self.device) for _ in range(2)]
             before = self.prefix.kept[index] if self.prefix.kept else None
             if self.copied and before is not None:
                 for kept, first in zip(slots, before, strict=True):
@@ -205,7 +210,7 @@ class _Pass:
         self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
 
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
-        layer = self.reading.layer(index, key)
+        layer = self.reading.layer(index, key.shape[1], key.shape[3], key.dtype)
         layer.keys.index_copy_(0, self.slot, key[0].transpose(0, 1))
         layer.values.index_copy_(0, self.slot, value[0].transpose(0, 1))
         keys, values = self._slots(layer.keys), self._slots(layer.values)

@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 
 from stepladder.model import kernels
 from stepladder.model.body import Body, Linear
+from stepladder.model.matrix import for_tiles
 
 PACKET = 32
 """What the widths of products are multiples of."""
@@ -49,7 +50,7 @@ class _Layer(ctypes.Structure):
 class _Pass(ctypes.Structure):
     _fields_ = [
         *((name, c_int64) for name in (
-            "tokens", "layers", "width", "inner", "heads", "key_heads", "size", "ahead", "fresh"
+            "tokens", "layers", "width", "inner", "heads", "key_heads", "size", "ahead", "fresh", "tiled"
         )),
         ("eps", c_float), ("scaling", c_float), ("layer", POINTER(_Layer)), ("norm", c_void_p), ("x", c_void_p),
         ("cosines", c_void_p), ("sines", c_void_p), ("place", c_void_p), ("first", c_void_p), ("whole", c_void_p),
@@ -63,13 +64,14 @@ class Steps:
     def __init__(self, body: Body, slots: Sequence[Slots]) -> None:
         self.body, self.slots = body, slots
         self._held: list[Tensor] = []  # what is made for the steps alone
+        self._tiled = kernels.tiled(body.dtype)
         self._layers = (_Layer * len(slots))(*map(self._layer, body.layers, slots))
         first, prefix = body.layers[0], slots[0].prefix
         self._form: dict[str, Any] = {
             "layers": len(slots), "width": first.out.matrix.outs, "inner": first.gate_up.matrix.outs // 2,
             "heads": first.heads, "key_heads": first.key_heads, "size": first.size, "eps": first.before.eps,
             "ahead": 0 if prefix is None else prefix[0].shape[2], "scaling": first.scaling, "layer": self._layers,
-            "norm": body.norm.weight.data_ptr(),
+            "norm": body.norm.weight.data_ptr(), "tiled": self._tiled,
         }  # fmt: skip
 
     def __call__(
@@ -93,9 +95,10 @@ class Steps:
         of_query, of_key = ([norm.weight.data_ptr() for norm in layer.of_heads] or [None, None])[:2]
         keys_ahead = values_ahead = None
         if slots.prefix is not None:
-            keys, values = (part[0] for part in slots.prefix)
-            keys_ahead = self._lasting(keys.contiguous())
-            values_ahead = self._lasting(pad(values.transpose(1, 2), (0, -keys.shape[1] % PACKET)).contiguous())
+            more = -slots.prefix[0].shape[2] % PACKET
+            keys, values = (pad(part[0], (0, 0, 0, more)) for part in slots.prefix)
+            keys_ahead = self._read_by_products(keys.flatten(0, 1))
+            values_ahead = self._read_by_products(values.transpose(1, 2).flatten(0, 1))
         return _Layer(
             layer.before.weight.data_ptr(), layer.between.weight.data_ptr(), of_query, of_key,
             *map(self._linear, layer.linears), slots.keys.data_ptr(), slots.values.data_ptr(), keys_ahead, values_ahead,
@@ -103,19 +106,24 @@ class Steps:
 
     def _linear(self, linear: Linear) -> _Linear:
         matrix, blocks = linear.matrix, linear.blocks
-        made = _Linear(ins=matrix.weights[0].shape[1], bias=None if matrix.bias is None else matrix.bias.data_ptr())
-        for part, weight in enumerate(matrix.weights):
-            made.weights[part], made.outs[part] = weight.data_ptr(), len(weight)
+        made = _Linear(ins=matrix.ins, bias=None if matrix.bias is None else matrix.bias.data_ptr())
+        parts = [(weight, len(weight)) for weight in matrix.weights]
+        if self._tiled:
+            assert matrix.packed is not None  # for predicting they all are
+            parts = [(matrix.packed, matrix.outs)]
+        for at, (weight, outs) in enumerate(parts):
+            made.weights[at], made.outs[at] = weight.data_ptr(), outs
         if blocks is not None:
             more = -len(blocks.down) % PACKET
             made.ranks = len(blocks.down) + more
-            made.down = self._lasting(pad(blocks.down, (0, 0, 0, more)).contiguous())
-            made.up = self._lasting(pad(blocks.up, (0, more)).contiguous())
+            made.down = self._read_by_products(pad(blocks.down, (0, 0, 0, more)))
+            made.up = self._read_by_products(pad(blocks.up, (0, more)))
         return made
 
-    def _lasting(self, tensor: Tensor) -> int:
-        self._held.append(tensor)
-        return tensor.data_ptr()
+    def _read_by_products(self, weight: Tensor) -> int:
+        """Where the weight (out, in) lies as products read it."""
+        self._held.append(for_tiles(weight) if self._tiled else weight.contiguous())
+        return self._held[-1].data_ptr()
 
 
 def at_once(body: Body) -> int:

@@ -14,8 +14,8 @@
 
 namespace {
 
-// Layers of one input as one: weights (outs, ins) of up to three, a bias or none, and a low-rank addition: down
-// (ranks, ins) and up (all outs, ranks).
+// Layers of one input as one: weights (outs, ins) of up to three, or packed as one, a bias or none, and a low-rank
+// addition: down (ranks, ins) and up (all outs, ranks).
 template <class T>
 struct Linear {
     const T *weights[3];
@@ -24,8 +24,8 @@ struct Linear {
     int64_t ins, ranks;
 };
 
-// Norms, products, and keys and values: in slots (places, key heads, size), and of a prefix: keys (key heads, ahead, size)
-// and values (key heads, size, ahead padded to 32).
+// Norms, products, and keys and values: in slots (places, key heads, size), and of a prefix: keys (key heads, columns, size)
+// and values (key heads, size, columns), columns ahead and more up to a multiple of 32.
 template <class T>
 struct Layer {
     const T *before, *between, *of_query, *of_key;
@@ -35,10 +35,10 @@ struct Layer {
 };
 
 // Of each token: its place among the slots, and its row's first; of how many of the row's columns it sees all. Behind
-// these it sees what `among` (tokens, fresh) says.
+// these it sees what `among` (tokens, fresh) says. `tiled`: weights, and what there is of a prefix, are packed for tiles.
 template <class T>
 struct Pass {
-    int64_t tokens, layers, width, inner, heads, key_heads, size, ahead, fresh;
+    int64_t tokens, layers, width, inner, heads, key_heads, size, ahead, fresh, tiled;
     float eps, scaling;
     const Layer<T> *layer;
     const T *norm;
@@ -55,10 +55,9 @@ template <class T>
 struct Between {
     std::vector<T> normed, heads, seen, gate_up, gated, low;
     std::vector<float> ahead;
-    std::vector<uint32_t> pairs, low_pairs;
 
     explicit Between(const Pass<T> &pass) {
-        int64_t ranks = 0, tokens = pass.tokens, padded = (tokens + 15) / 16 * 16;
+        int64_t ranks = 0, tokens = (pass.tokens + 31) / 32 * 32;  // as many rows as tiles may look at
         for (const Layer<T> *layer = pass.layer; layer < pass.layer + pass.layers; layer++)
             for (const Linear<T> *linear : {&layer->reading, &layer->out, &layer->gate_up, &layer->down})
                 ranks = std::max(ranks, linear->ranks);
@@ -70,39 +69,31 @@ struct Between {
         gate_up.resize(tokens * 2 * pass.inner);
         gated.resize(tokens * pass.inner);
         low.resize(tokens * ranks);
-        low_pairs.resize(padded * ranks / 2);
-        pairs.resize(padded * std::max({pass.width, pass.inner, attended}) / 2);
     }
 };
 
 // x (tokens, ins) to y (tokens, outs), onto what is given, perhaps in its place.
 template <class T>
-void apply(const Linear<T> &linear, const T *x, int64_t tokens, Between<T> &between, T *y, const T *onto) {
-    const int64_t ins = linear.ins, ranks = linear.ranks;
-    uint32_t *pairs = between.pairs.data(), *low_pairs = between.low_pairs.data();
+void apply(const Pass<T> &pass, const Linear<T> &linear, const T *x, Between<T> &between, T *y, const T *onto) {
+    const int64_t ins = linear.ins, ranks = linear.ranks, tokens = pass.tokens;
     T *low = between.low.data();
     const T *bias = linear.bias;
-    pair_up(x, tokens, ins, pairs);
     if (ranks) {
-        const Term<T> down = {linear.down, ins, x, ins, pairs, linear.down + 4 * ins};
-        product(&down, 1, ranks, tokens, [=](int64_t token, int64_t rank, const float *sums, int64_t count) {
-            for (int64_t i = 0; i < count; i++) store(low + token * ranks + rank + i, sums[i]);
+        const Term<T> down = {linear.down, ins, x, ins, linear.down + 4 * ins};
+        product(pass.tiled, &down, 1, ranks, tokens, [=](int64_t token, int64_t rank, const float *sums, auto count) {
+            put_sums<T>(sums, count, nullptr, nullptr, low + token * ranks + rank);
         });
 #pragma omp barrier
-        pair_up(low, tokens, ranks, low_pairs);
     }
     int64_t first = 0, all = linear.outs[0] + linear.outs[1] + linear.outs[2];
     for (int part = 0; part < 3 && linear.outs[part]; first += linear.outs[part++]) {
         const T *weights = linear.weights[part], *up = linear.up + first * ranks;
-        const Term<T> terms[] = {
-            {weights, ins, x, ins, pairs, weights + 4 * ins}, {up, ranks, low, ranks, low_pairs, up + 4 * ranks}};
-        product(terms, ranks ? 2 : 1, linear.outs[part], tokens, [=](int64_t token, int64_t out, const float *sums, int64_t count) {
-            const int64_t at = token * all + first + out;
-            for (int64_t i = 0; i < count; i++) {
-                const float added = bias ? load(bias[first + out + i]) : 0.f;
-                store(y + at + i, sums[i] + added + (onto ? load(onto[at + i]) : 0.f));
-            }
-        });
+        const Term<T> terms[] = {{weights, ins, x, ins, weights + 4 * ins}, {up, ranks, low, ranks, up + 4 * ranks}};
+        product(pass.tiled, terms, ranks ? 2 : 1, linear.outs[part], tokens,
+            [=](int64_t token, int64_t out, const float *sums, auto count) {
+                const int64_t at = token * all + first + out;
+                put_sums(sums, count, bias ? bias + first + out : nullptr, onto ? onto + at : nullptr, y + at);
+            });
     }
 #pragma omp barrier
 }
@@ -149,7 +140,6 @@ template <class T>
 struct Desk {
     std::vector<T> queries, weights;
     std::vector<float> scores;
-    std::vector<uint32_t> pairs;
 };
 
 // What queries see of the prefix: of each query of each token the values by their weights (size), and the weights' sum
@@ -162,7 +152,6 @@ void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, fl
     desk.queries.resize(16 * size);
     desk.weights.assign(16 * padded, T{});
     desk.scores.resize(16 * ahead);
-    desk.pairs.resize(8 * std::max(size, padded));
 #pragma omp for
     for (int64_t item = 0; item < pass.key_heads * items; item++) {
         const int64_t head = item / items, first = item % items * 16, count = std::min<int64_t>(queries - first, 16);
@@ -172,10 +161,9 @@ void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, fl
             memcpy(desk.queries.data() + i * size, from, size * sizeof(T));
         }
         float *scores = desk.scores.data();
-        const T *keys = layer.keys_ahead + head * ahead * size, *values = layer.values_ahead + head * size * padded;
-        pair_alone(desk.queries.data(), count, size, desk.pairs.data());
-        product_alone(Term<T>{keys, size, desk.queries.data(), size, desk.pairs.data(), keys + 4 * size}, ahead, count,
-            [=](int64_t row, int64_t column, const float *sums, int64_t n) {
+        const T *keys = layer.keys_ahead + head * padded * size, *values = layer.values_ahead + head * size * padded;
+        product_alone(pass.tiled, Term<T>{keys, size, desk.queries.data(), size, keys + 4 * size}, ahead, count,
+            [=](int64_t row, int64_t column, const float *sums, auto n) {
                 memcpy(scores + row * ahead + column, sums, n * sizeof(float));
             });
         for (int64_t i = 0; i < count; i++) {
@@ -184,10 +172,9 @@ void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, fl
             found[query(i) * (size + 2) + size] = weight.sum;
             found[query(i) * (size + 2) + size + 1] = weight.most;
         }
-        pair_alone(desk.weights.data(), count, padded, desk.pairs.data());
         product_alone(
-            Term<T>{values, padded, desk.weights.data(), padded, desk.pairs.data(), values + 4 * padded}, size, count,
-            [=](int64_t row, int64_t at, const float *sums, int64_t n) {
+            pass.tiled, Term<T>{values, padded, desk.weights.data(), padded, values + 4 * padded}, size, count,
+            [=](int64_t row, int64_t at, const float *sums, auto n) {
                 memcpy(found + query(row) * (size + 2) + at, sums, n * sizeof(float));
             });
     }
@@ -209,8 +196,8 @@ void look(
     const int64_t width = columns.whole + columns.fresh;
     room.resize(4 * width);
     float *scores = room.data();
-    const Term<T> term = {columns.keys, columns.apart, queries, size, nullptr, columns.values};
-    dots(&term, 1, 0, width, count, [=](int64_t query, int64_t column, const float *sums, int64_t n) {
+    const Term<T> term = {columns.keys, columns.apart, queries, size, columns.values};
+    dots(&term, 1, 0, width, count, [=](int64_t query, int64_t column, const float *sums, auto n) {
         memcpy(scores + query * width + column, sums, n * sizeof(float));
     });
     float shares[4][2] = {};
@@ -283,23 +270,23 @@ void step(const Pass<T> &pass) {
     const int64_t tokens = pass.tokens, inner = pass.inner;
 #pragma omp parallel
     {
-        const Tiles tiles(tiled<T>());
+        const Tiles tiles(pass.tiled);
         Desk<T> desk;
         for (const Layer<T> *layer = pass.layer; layer < pass.layer + pass.layers; layer++) {
             norm(x, layer->before, normed, pass);
-            apply(layer->reading, normed, tokens, between, heads, (const T *)nullptr);
+            apply(pass, layer->reading, normed, between, heads, (const T *)nullptr);
             place_heads(pass, *layer, heads);
             attend_ahead(pass, *layer, heads, between.ahead.data(), desk);
             attend(pass, *layer, heads, between.ahead.data(), seen, desk);
-            apply(layer->out, seen, tokens, between, x, x);
+            apply(pass, layer->out, seen, between, x, x);
             norm(x, layer->between, normed, pass);
-            apply(layer->gate_up, normed, tokens, between, gate_up, (const T *)nullptr);
+            apply(pass, layer->gate_up, normed, between, gate_up, (const T *)nullptr);
 #pragma omp for
             for (int64_t token = 0; token < tokens; token++) {
                 const T *gate = gate_up + token * 2 * inner;
                 gate_row(gate, gate + inner, gated + token * inner, inner);
             }
-            apply(layer->down, gated, tokens, between, x, x);
+            apply(pass, layer->down, gated, between, x, x);
         }
         norm(x, pass.norm, x, pass);
     }
@@ -309,7 +296,6 @@ void step(const Pass<T> &pass) {
 
 #ifdef BF16_PRODUCTS
 extern "C" void step_bf16(const Pass<bf16> *pass) { step(*pass); }
-extern "C" int64_t tiled_bf16() { return tiled<bf16>(); }
 #endif
 extern "C" void step_float32(const Pass<float> *pass) { step(*pass); }
 

@@ -1,0 +1,70 @@
+"""Packed matrices give the products of plain ones, whatever the shapes and however many threads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import linear
+
+from stepladder.model import kernels
+from stepladder.model.matrix import Matrix, Packs, for_tiles
+
+NEAR = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+def drawn(*shape, dtype=torch.float32):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
+
+
+def assert_near(ours, plain):
+    assert ours.dtype == plain.dtype
+    assert (ours.float() - plain.float()).norm() <= NEAR[ours.dtype] * plain.float().norm()
+
+
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 31, 32, 33, 47, 95, 700])
+@pytest.mark.parametrize(("ins", "parts"), [(64, [40]), (96, [64, 32, 32]), (672, [41, 7]), (50, [30, 12])])
+def test_products_of_packed_matrices(ins, parts, rows, dtype):
+    weights, outs = [drawn(out, ins, dtype=dtype) for out in parts], sum(parts)
+    bias, onto, x = (drawn(*shape, dtype=dtype) for shape in ((outs,), (rows, outs), (rows, ins)))
+    matrix = Matrix(weights, bias, Packs(), both=True)
+    plain = linear(x, torch.cat(weights), bias)
+    assert_near(matrix.times(x), plain)
+    assert_near(matrix.times(x, onto), (plain.float() + onto.float()).to(dtype))
+    assert_near(matrix.back(onto), onto @ torch.cat(weights))
+    assert_near(Matrix(weights, None, Packs()).times(x), linear(x, torch.cat(weights)))
+
+
+def test_a_product_of_columns_that_lie_apart():
+    x, weight = drawn(40, 128, dtype=torch.bfloat16)[:, ::2], drawn(32, 64, dtype=torch.bfloat16)
+    assert_near(Matrix([weight], None, Packs()).times(x), x @ weight.T)
+
+
+needs_tiles = pytest.mark.skipif(not kernels.tiled(torch.bfloat16), reason="a processor without tiles")
+
+
+@needs_tiles
+@pytest.mark.parametrize("rows", [1, 31, 50, 1000])
+def test_by_tiles_a_row_does_not_depend_on_the_rows_beside_it_nor_on_threads(rows):
+    x, packed = drawn(rows, 672, dtype=torch.bfloat16), for_tiles(drawn(90, 672, dtype=torch.bfloat16))
+    whole, threads = kernels.tiled_product(x, packed, 90, None, None), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(whole, kernels.tiled_product(x, packed, 90, None, None))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(whole[-1:], kernels.tiled_product(x[-1:], packed, 90, None, None))
+
+
+@needs_tiles
+def test_numbers_that_are_none_stay_in_their_row():
+    x, packed = drawn(40, 64, dtype=torch.bfloat16), for_tiles(drawn(32, 64, dtype=torch.bfloat16))
+    x[3] = torch.nan
+    found = kernels.tiled_product(x, packed, 32, None, None)
+    assert found.isnan().any(dim=1).nonzero().tolist() == [[3]]
