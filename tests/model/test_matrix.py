@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import linear
 
 from stepladder.model import kernels
-from stepladder.model.matrix import Matrix, Packs, for_tiles
+from stepladder.model.matrix import Blocks, Matrix, Packs
 
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 
@@ -41,6 +41,22 @@ def test_products_of_packed_matrices(ins, parts, rows, dtype):
     assert_near(Matrix(weights, None, Packs()).times(x), linear(x, torch.cat(weights)))
 
 
+@pytest.mark.parametrize("dtype", NEAR)
+@pytest.mark.parametrize("rows", [1, 16, 40, 700])
+@pytest.mark.parametrize("ranks", [1, 16, 33])
+@pytest.mark.parametrize(("ins", "outs"), [(64, 96), (96, 40), (50, 64)])
+def test_low_rank_products_are_added(ins, outs, ranks, rows, dtype):
+    weight, x, onto = (drawn(*shape, dtype=dtype) for shape in ((outs, ins), (rows, ins), (rows, outs)))
+    blocks = Blocks(drawn(ranks, ins, dtype=dtype), drawn(outs, ranks, dtype=dtype))
+    matrix, wide = Matrix([weight], None, Packs(), both=True), [part.float() for part in (weight, x, onto, *blocks)]
+    out, low = matrix.times_with(x, matrix.fitted(blocks), onto)
+    assert_near(low[:, :ranks], x @ blocks.down.T)
+    assert_near(out, (wide[2] + wide[1] @ wide[0].T + low[:, :ranks].float() @ wide[4].T).to(dtype))
+    back, inner = matrix.back_with(onto, matrix.fitted(blocks.turned, back=True))
+    assert_near(inner[:, :ranks], onto @ blocks.up)
+    assert_near(back, (wide[2] @ wide[0] + inner[:, :ranks].float() @ wide[3]).to(dtype))
+
+
 def test_a_product_of_columns_that_lie_apart():
     x, weight = drawn(40, 128, dtype=torch.bfloat16)[:, ::2], drawn(32, 64, dtype=torch.bfloat16)
     assert_near(Matrix([weight], None, Packs()).times(x), x @ weight.T)
@@ -52,19 +68,19 @@ needs_tiles = pytest.mark.skipif(not kernels.tiled(torch.bfloat16), reason="a pr
 @needs_tiles
 @pytest.mark.parametrize("rows", [1, 31, 50, 1000])
 def test_by_tiles_a_row_does_not_depend_on_the_rows_beside_it_nor_on_threads(rows):
-    x, packed = drawn(rows, 672, dtype=torch.bfloat16), for_tiles(drawn(90, 672, dtype=torch.bfloat16))
-    whole, threads = kernels.tiled_product(x, packed, 90, None, None), torch.get_num_threads()
+    x, packed = drawn(rows, 672, dtype=torch.bfloat16), kernels.packed(drawn(90, 672, dtype=torch.bfloat16))
+    (whole, _), threads = kernels.tiled_product(x, packed, 90, None, None), torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        assert torch.equal(whole, kernels.tiled_product(x, packed, 90, None, None))
+        assert torch.equal(whole, kernels.tiled_product(x, packed, 90, None, None)[0])
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(whole[-1:], kernels.tiled_product(x[-1:], packed, 90, None, None))
+    assert torch.equal(whole[-1:], kernels.tiled_product(x[-1:], packed, 90, None, None)[0])
 
 
 @needs_tiles
 def test_numbers_that_are_none_stay_in_their_row():
-    x, packed = drawn(40, 64, dtype=torch.bfloat16), for_tiles(drawn(32, 64, dtype=torch.bfloat16))
+    x, packed = drawn(40, 64, dtype=torch.bfloat16), kernels.packed(drawn(32, 64, dtype=torch.bfloat16))
     x[3] = torch.nan
-    found = kernels.tiled_product(x, packed, 32, None, None)
+    found, _ = kernels.tiled_product(x, packed, 32, None, None)
     assert found.isnan().any(dim=1).nonzero().tolist() == [[3]]

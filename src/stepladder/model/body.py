@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from stepladder.model.attention import Sight
 from stepladder.model.language_model import LowRank
-from stepladder.model.low_rank import Blocks, with_additions
+from stepladder.model.low_rank import joined, with_additions
 from stepladder.model.matrix import Matrix, Packs
 from stepladder.model.operations import gated, rms_norm, rotated
 
@@ -60,12 +60,14 @@ class Linear(_Joined):
 
     def __init__(self, layers: Sequence[Any], packs: Packs) -> None:
         super().__init__(layers, packs, both=False)
-        self.blocks = Blocks.of(self.additions, self.matrix.outs, self.matrix.dtype) if self.additions else None
+        self.blocks = self.fitted = None
+        if self.additions:
+            self.blocks = joined(self.additions, self.matrix.outs, self.matrix.dtype)
+            self.fitted = self.matrix.fitted(self.blocks)
 
     def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """The product; added to `onto` where given."""
-        out = self.matrix.times(x, onto)
-        return out if self.blocks is None else out.addmm_(x @ self.blocks.down.T, self.blocks.up.T)
+        return self.matrix.times(x, onto) if self.fitted is None else self.matrix.times_with(x, self.fitted, onto)[0]
 
 
 def _opened(layer: Any) -> tuple[Tensor, Tensor | None, LowRank | None]:

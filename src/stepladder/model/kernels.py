@@ -49,13 +49,16 @@ TAKES = {
     "cross_entropy": "tttnnn",
     "causal_softmax": "tnnnnf",
     "highest_place": "ttttnn",
-    "tiled_product": "tttttnnn",
+    "packed": "ttnnnn",
+    "tiled_product": "ttttttttnnnn",
 }
 """What each takes: tensors, numbers, a float."""
 CAUSAL_WIDTH = 1024
 """Columns of scores that `causal_softmax` takes at most."""
 BY_VECTORS, BY_TILES = 64, 512
 """Tokens of a step at most, by what the processor has for products."""
+TILE = 32
+"""Inputs and outputs that tiles take at once."""
 COMPILERS = ("c++", "g++", "clang++")
 THREADS = re.compile(r"lib(gomp|omp|iomp5)\b[^/]*\.so[^/]*$")
 
@@ -141,12 +144,27 @@ def tiled(dtype: torch.dtype) -> bool:
     return dtype == torch.bfloat16 and hasattr(kernels(), "tiled_bf16") and bool(kernels().tiled_bf16())
 
 
-def tiled_product(x: Tensor, packed: Tensor, outs: int, bias: Tensor | None, onto: Tensor | None) -> Tensor:
-    """x (rows, ins) by weights `packed` for tiles: (rows, outs), plus `bias` (outs,) and `onto` (rows, outs)."""
+def packed(weight: Tensor) -> Tensor:
+    """A weight (out, in) in the order in which products by tiles read it (`cpp/tiles.h`): (blocks of outputs, blocks of
+    inputs, 2, 16 pairs of inputs, 16 outputs, 2), filled up with noughts."""
+    outs, ins = weight.shape
+    found = weight.new_empty(-(-outs // TILE), -(-ins // TILE), 2, 16, 16, 2)
+    _call("packed", weight, found, outs, ins, *weight.stride())
+    return found
+
+
+def tiled_product(
+    x: Tensor, weight: Tensor, outs: int, bias: Tensor | None, onto: Tensor | None, addition: Sequence[Tensor] = ()
+) -> tuple[Tensor, Tensor]:
+    """x (rows, ins) by a `packed` weight: (rows, outs), plus `bias` (outs,) and `onto` (rows, outs); and x by the first
+    matrix of an `addition` (ranks, ins), packed too, whose product by the second (outs, ranks) is added."""
     x, out = x.contiguous(), x.new_empty(len(x), outs)
     bias, onto = (None if part is None else part.contiguous() for part in (bias, onto))
-    _call("tiled_product", x, packed, bias, onto, out, *out.shape, x.shape[1])
-    return out
+    down, up = addition or (None, None)
+    ranks = 0 if down is None else len(down) * TILE
+    low = x.new_empty(max(len(x), TILE), ranks)
+    _call("tiled_product", x, weight, bias, onto, down, up, low, out, *out.shape, x.shape[1], ranks)
+    return out, low[: len(x)]
 
 
 def step(dtype: torch.dtype, pass_: Any) -> None:

@@ -9,35 +9,29 @@ Source: Hu et al. 2021, LoRA (arXiv 2106.09685), equation 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from stepladder.model.language_model import LowRank
-from stepladder.model.matrix import Matrix
+from stepladder.model.matrix import Blocks, Matrix
 
 Addition = tuple[int, LowRank]
 """A low-rank product, and the first of the outputs that it is added to."""
 
 
-class Blocks(NamedTuple):
-    """All additions as one: down (ranks, in), and up (out, ranks), scaled, nought where an addition has no say."""
-
-    down: Tensor
-    up: Tensor
-
-    @classmethod
-    def of(cls, additions: Sequence[Addition], outs: int, dtype: torch.dtype) -> Blocks:
-        if len(additions) == 1 and len(additions[0][1].up) == outs:
-            ((_, low),) = additions
-            return cls(low.down.detach().to(dtype), (low.up.detach() * low.scaling).to(dtype))
-        down = torch.cat([low.down.detach() for _, low in additions]).to(dtype)
-        up = down.new_zeros(outs, len(down))
-        for (_, low), (own, ranks) in zip(additions, _places(additions), strict=True):
-            up[own, ranks] = low.up.detach() * low.scaling
-        return cls(down, up)
+def joined(additions: Sequence[Addition], outs: int, dtype: torch.dtype) -> Blocks:
+    """All additions as one, scaled; up is nought where an addition has no say."""
+    if len(additions) == 1 and len(additions[0][1].up) == outs:
+        ((_, low),) = additions
+        return Blocks(low.down.detach().to(dtype), (low.up.detach() * low.scaling).to(dtype))
+    down = torch.cat([low.down.detach() for _, low in additions]).to(dtype)
+    up = down.new_zeros(outs, len(down))
+    for (_, low), (own, ranks) in zip(additions, _places(additions), strict=True):
+        up[own, ranks] = low.up.detach() * low.scaling
+    return Blocks(down, up)
 
 
 def low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, additions: Sequence[Addition]) -> Tensor:
@@ -76,24 +70,27 @@ class _FrozenLinear(Function):
 class _LowRankLinear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Matrix, additions: Sequence[Addition], *learnt: Tensor) -> Tensor:
-        flat, blocks = x.flatten(0, -2), Blocks.of(additions, matrix.outs, x.dtype)
-        low = flat @ blocks.down.T
+        flat, blocks = x.flatten(0, -2), joined(additions, matrix.outs, x.dtype)
+        out, low = matrix.times_with(flat, matrix.fitted(blocks))
         ctx.matrix = matrix
         ctx.parts = [
             (own, ranks, a.scaling, a.up.dtype)
             for (_, a), (own, ranks) in zip(additions, _places(additions), strict=True)
         ]
-        ctx.save_for_backward(flat, low, *blocks)
-        return torch.unflatten(matrix.times(flat).addmm_(low, blocks.up.T), 0, x.shape[:-1])
+        ctx.save_for_backward(flat, low[:, : len(blocks.down)], *blocks)
+        return torch.unflatten(out, 0, x.shape[:-1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         flat, low, down, up = ctx.saved_tensors
         towards = gradient.flatten(0, -2)
-        inner = towards @ up
         to_x = None
         if ctx.needs_input_grad[0]:
-            to_x = torch.unflatten(ctx.matrix.back(towards).addmm_(inner, down), 0, gradient.shape[:-1])
+            blocks = ctx.matrix.fitted(Blocks(down, up).turned, back=True)
+            found_x, inner = ctx.matrix.back_with(towards, blocks)
+            to_x, inner = torch.unflatten(found_x, 0, gradient.shape[:-1]), inner[:, : len(down)]
+        else:
+            inner = towards @ up
         to_down, to_up = inner.T @ flat, low.T @ towards  # the second is the transposed one: that is faster
         found = []
         for own, ranks, scaling, dtype in ctx.parts:

@@ -7,16 +7,31 @@ outputs are few and rows some hundreds, and arrange few rows anew for each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
 from stepladder.model import kernels
 
 KEPT = 2**30  # bytes of weights whose packed forms are kept
-TILE = 32  # inputs and outputs that tiles take at once
+
+
+class Blocks(NamedTuple):
+    """A low-rank product that is added to a matrix's own: down (ranks, in), and up (out, ranks)."""
+
+    down: Tensor
+    up: Tensor
+
+    @property
+    def turned(self) -> Blocks:
+        """For the way back."""
+        return Blocks(self.up.T, self.down.T)
+
+    @property
+    def are_packed(self) -> bool:
+        return self.down.dim() > 2
 
 
 class Packs:
@@ -85,6 +100,26 @@ class Matrix:
             found.addmm_(part, weight.to(x.dtype))
         return found
 
+    def fitted(self, blocks: Blocks, back: bool = False) -> Blocks:
+        """The blocks as `times_with` takes them, or `back_with`."""
+        packed = self.transposed if back else self.packed
+        in_tiles = packed is not None and not packed.is_mkldnn and blocks.down.dtype == self.dtype
+        return Blocks(*map(kernels.packed, blocks)) if in_tiles else blocks
+
+    def times_with(self, x: Tensor, blocks: Blocks, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`times`, and what `fitted` blocks add; and the product (n, ranks or more) of x by the first of them."""
+        if blocks.are_packed and self.packed is not None:
+            return kernels.tiled_product(x, self.packed, self.outs, self.bias, onto, blocks)
+        low = x @ blocks.down.T
+        return self.times(x, onto).addmm_(low, blocks.up.T), low
+
+    def back_with(self, x: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
+        """`back`, and what `fitted` blocks add; and the product (n, ranks or more) of x by the first of them."""
+        if blocks.are_packed and self.transposed is not None:
+            return kernels.tiled_product(x, self.transposed, self.ins, None, None, blocks)
+        low = x @ blocks.down.T
+        return self.back(x).addmm_(low, blocks.up.T), low
+
     def _parts(self, whole: Tensor) -> Sequence[Tensor]:
         """Of (n, out) the columns of each of the weights."""
         return torch.split(whole, [len(weight) for weight in self.weights], dim=1)
@@ -92,24 +127,16 @@ class Matrix:
 
 def _packed(weights: Sequence[Tensor], transposed: bool) -> Tensor:
     whole = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
-    whole = whole.detach().T.contiguous() if transposed else whole.detach()
-    if kernels.tiled(whole.dtype) and whole.shape[1] % TILE == 0:
-        return for_tiles(whole)
-    found: Tensor = torch.ops.mkldnn._reorder_linear_weight(whole, 16)
+    whole = whole.detach().T if transposed else whole.detach()
+    if kernels.tiled(whole.dtype) and whole.shape[1] % kernels.TILE == 0:
+        return kernels.packed(whole)
+    found: Tensor = torch.ops.mkldnn._reorder_linear_weight(whole.contiguous(), 16)
     return found
-
-
-def for_tiles(weight: Tensor) -> Tensor:
-    """A weight (out, in), `in` a multiple of `TILE`, in the order in which products by tiles read it (`cpp/tiles.h`):
-    (blocks of outputs, blocks of inputs, 2, 16 pairs of inputs, 16 outputs, 2)."""
-    outs, ins = weight.shape
-    blocks = pad(weight, (0, 0, 0, -outs % TILE)).view(-1, 2, 16, ins // TILE, 16, 2)
-    return blocks.permute(0, 3, 1, 4, 2, 5).contiguous()
 
 
 def _product(x: Tensor, weight: Tensor, outs: int, bias: Tensor | None, onto: Tensor | None) -> Tensor:
     if not weight.is_mkldnn:
-        return kernels.tiled_product(x, weight, outs, bias, onto)
+        return kernels.tiled_product(x, weight, outs, bias, onto)[0]
     product: Any = torch.ops.mkldnn._linear_pointwise
     if onto is None:
         out: Tensor = product(x, weight, bias, "none", [], "")

@@ -17,7 +17,6 @@ from torch.nn.functional import pad
 
 from stepladder.model import kernels
 from stepladder.model.body import Body, Linear
-from stepladder.model.matrix import for_tiles
 
 PACKET = 32
 """What the widths of products are multiples of."""
@@ -122,7 +121,7 @@ class Steps:
 
     def _read_by_products(self, weight: Tensor) -> int:
         """Where the weight (out, in) lies as products read it."""
-        self._held.append(for_tiles(weight) if self._tiled else weight.contiguous())
+        self._held.append(kernels.packed(weight) if self._tiled else weight.contiguous())
         return self._held[-1].data_ptr()
 
 

@@ -12,28 +12,54 @@
 
 extern "C" int64_t tiled_bf16() { return tiled<bf16>(); }
 
+// weights (outs, ins), their numbers so far `apart` each way, packed: outs and ins are filled up to 32 with noughts.
+extern "C" void packed_bf16(
+    const bf16 *weights, bf16 *packed, int64_t outs, int64_t ins, int64_t out_apart, int64_t in_apart) {
+    const int64_t blocks = (outs + 31) / 32, chunks = (ins + 31) / 32;
+#pragma omp parallel for
+    for (int64_t block = 0; block < blocks; block++)
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            for (int64_t half = 0; half < 2; half++)
+                for (int64_t pair = 0; pair < 16; pair++) {
+                    bf16 *to = packed + (((block * chunks + chunk) * 2 + half) * 16 + pair) * 32;
+                    for (int64_t at = 0; at < 32; at++) {
+                        const int64_t out = block * 32 + half * 16 + at / 2, in = chunk * 32 + pair * 2 + at % 2;
+                        to[at] = out < outs && in < ins ? weights[out * out_apart + in * in_apart] : bf16{};
+                    }
+                }
+}
+
 // x (rows, ins) by packed weights (outs, ins) to y (rows, outs), perhaps in the place of `onto`; each of bias (outs) and
-// onto (rows, outs) may be none.
+// onto (rows, outs) may be none. Where there are ranks, by down (ranks, ins), packed too, to low (rows, ranks; room for 32
+// rows at least), which by up (outs, ranks) is added.
 extern "C" void tiled_product_bf16(
-    const bf16 *x, const bf16 *weights, const bf16 *bias, const bf16 *onto, bf16 *y, int64_t rows, int64_t outs,
-    int64_t ins) {
+    const bf16 *x, const bf16 *weights, const bf16 *bias, const bf16 *onto, const bf16 *down, const bf16 *up, bf16 *low,
+    bf16 *y, int64_t rows, int64_t outs, int64_t ins, int64_t ranks) {
     std::vector<bf16> few;
     if (rows < 32) {
         few.resize(32 * ins);
         memcpy(few.data(), x, rows * ins * sizeof(bf16));
         x = few.data();
     }
-    const Term<bf16> term = {weights, ins, x, ins, weights};
+    const Term<bf16> terms[] = {{weights, ins, x, ins, weights}, {up, ranks, low, ranks, up}};
+    const Term<bf16> first = {down, ins, x, ins, down};
+    const int count = ranks ? 2 : 1;
 #pragma omp parallel
     {
         const Tiles tiles(true);
+        if (ranks) {
+            product(true, &first, 1, ranks, rows, [=](int64_t row, int64_t rank, const float *sums, auto count) {
+                put_sums<bf16>(sums, count, nullptr, nullptr, low + row * ranks + rank);
+            });
+#pragma omp barrier
+        }
         if (bias || onto)
-            product(true, &term, 1, outs, rows, [=](int64_t row, int64_t out, const float *sums, auto count) {
+            product(true, terms, count, outs, rows, [=](int64_t row, int64_t out, const float *sums, auto count) {
                 const int64_t at = row * outs + out;
                 put_sums(sums, count, bias ? bias + out : nullptr, onto ? onto + at : nullptr, y + at);
             });
         else
-            product(true, &term, 1, outs, rows, [=](int64_t row, int64_t out, const float *sums, auto count) {
+            product(true, terms, count, outs, rows, [=](int64_t row, int64_t out, const float *sums, auto count) {
                 put_sums<bf16>(sums, count, nullptr, nullptr, y + row * outs + out);
             });
     }
