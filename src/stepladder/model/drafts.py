@@ -17,7 +17,7 @@ Kind = tuple[bool, int]
 """Whether a guess comes from the row's own text, and how many tokens before it agree."""
 LONGEST = 6  # tokens before a guess that are compared
 MOST = 7  # tokens of a guess
-WORTH = 0.4  # a token that stands less often costs more than it saves, on two cores
+WORTH = 0.4, 0.6  # a token that stands less often costs more than it saves, on two cores; and where tokens are `dear`
 KEPT = 2**18  # places that are remembered of all texts
 
 
@@ -41,9 +41,11 @@ class _Places:
 
 
 class Drafts:
-    """What is known of all texts; `first` is what they begin with."""
+    """What is known of all texts; `first` is what they begin with. `dear`: a few more tokens of a pass make it much
+    longer."""
 
-    def __init__(self, first: Tokens) -> None:
+    def __init__(self, first: Tokens, dear: bool = False) -> None:
+        self.worth = WORTH[dear]
         self.shared = _Places(list(first))
         self._right: defaultdict[Kind, list[int]] = defaultdict(lambda: [1, 2])  # guesses that were right, of so many
 
@@ -81,7 +83,7 @@ class Drafted:
             kind = own is not None, min(alike + depth, LONGEST)
             chance *= self._drafts.share(kind)
             self._guesses.append((kind, token))  # the first that is not worth it too: it may be right
-            if chance < WORTH:
+            if chance < self._drafts.worth:
                 break
             worth += 1
         return [token for _, token in self._guesses[:worth]]

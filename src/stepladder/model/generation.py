@@ -81,7 +81,7 @@ def generate(
     begun = time.perf_counter()
     prefix = shared(network, prompts)
     spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0
-    drafts = Drafts(prefix.tokens)
+    drafts = Drafts(prefix.tokens, dear=network.dtype == torch.float32)
 
     def begin_row(i: int) -> _Row:
         own, writer = prompts[i][len(prefix.tokens) :], grammar.writer() if grammar else None

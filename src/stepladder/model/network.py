@@ -178,7 +178,7 @@ class Network:
         places = torch.arange(6, device=self.device)
         ours = made(ids, places, self._rows(Laid(ids, places, places, [6], 0))).float()
         own = self.through(attention.Rows([6], 0, self.device), ids, places).float()
-        near = 1e-3 if self._dtype == torch.float32 else 0.1
+        near = 1e-3 if self.dtype == torch.float32 else 0.1
         return bool((own - ours).norm() <= near * own.norm())
 
     def through(self, sight: attention.Sight, ids: Tensor, positions: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ class Network:
             if virtual is None:
                 return None
             if virtual.cache is not None:
-                return [(layer.keys.to(self._dtype), layer.values.to(self._dtype)) for layer in virtual.cache.layers]
+                return [(layer.keys.to(self.dtype), layer.values.to(self.dtype)) for layer in virtual.cache.layers]
         all_ids = torch.tensor([list(ids)], dtype=torch.long, device=self.device)
         body = self.body() if self.virtual is None else None
         if body is None:
@@ -249,14 +249,14 @@ class Network:
         return torch.tanh(logits / cap) * cap if cap else logits
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
         return self.causal.get_input_embeddings().weight.dtype  # type: ignore[no-any-return]
 
     @property
     def _computed(self) -> torch.dtype:
         """The dtype of products."""
         kind = self.device.type
-        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self._dtype
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.dtype
 
     def _forward(self, ids: Tensor, cache: Any) -> Tensor:
         """The plain causal path. `cache`, when given, is empty and takes the keys and values."""
@@ -274,7 +274,7 @@ class Network:
             cache = DynamicCache() if cache is None else cache
             arguments |= {"input_ids": ids, "use_cache": True, "past_key_values": cache}
             for index, layer in enumerate(virtual.cache.layers):
-                cache.update(layer.keys.to(self._dtype), layer.values.to(self._dtype), index)
+                cache.update(layer.keys.to(self.dtype), layer.values.to(self.dtype), index)
         positions = torch.arange(before, before + columns, device=ids.device).expand(len(ids), -1)
         hidden: Tensor = self.causal.base_model(position_ids=positions, **arguments).last_hidden_state
         return hidden[:, -ids.shape[1] :]
@@ -291,5 +291,5 @@ class Network:
         return {"full_attention": self._additive(allowed), "sliding_attention": near}
 
     def _additive(self, allowed: Tensor) -> Tensor:
-        mask = torch.zeros(allowed.shape, dtype=self._dtype, device=allowed.device)
-        return mask.masked_fill_(~allowed, torch.finfo(self._dtype).min)[:, None]
+        mask = torch.zeros(allowed.shape, dtype=self.dtype, device=allowed.device)
+        return mask.masked_fill_(~allowed, torch.finfo(self.dtype).min)[:, None]

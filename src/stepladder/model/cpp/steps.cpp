@@ -79,7 +79,7 @@ void apply(const Pass<T> &pass, const Linear<T> &linear, const T *x, Between<T> 
     T *low = between.low.data();
     const T *bias = linear.bias;
     if (ranks) {
-        const Term<T> down = {linear.down, ins, x, ins, linear.down + 4 * ins};
+        const Term<T> down = {linear.down, ins, x, ins, linear.down + 8 * ins};
         product(pass.tiled, &down, 1, ranks, tokens, [=](int64_t token, int64_t rank, const float *sums, auto count) {
             put_sums<T>(sums, count, nullptr, nullptr, low + token * ranks + rank);
         });
@@ -88,7 +88,7 @@ void apply(const Pass<T> &pass, const Linear<T> &linear, const T *x, Between<T> 
     int64_t first = 0, all = linear.outs[0] + linear.outs[1] + linear.outs[2];
     for (int part = 0; part < 3 && linear.outs[part]; first += linear.outs[part++]) {
         const T *weights = linear.weights[part], *up = linear.up + first * ranks;
-        const Term<T> terms[] = {{weights, ins, x, ins, weights + 4 * ins}, {up, ranks, low, ranks, up + 4 * ranks}};
+        const Term<T> terms[] = {{weights, ins, x, ins, weights + 8 * ins}, {up, ranks, low, ranks, up + 8 * ranks}};
         product(pass.tiled, terms, ranks ? 2 : 1, linear.outs[part], tokens,
             [=](int64_t token, int64_t out, const float *sums, auto count) {
                 const int64_t at = token * all + first + out;

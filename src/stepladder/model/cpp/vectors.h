@@ -115,7 +115,7 @@ inline void dots(const Term<T> *terms, int count, int64_t first, int64_t end, in
                     const int64_t ahead = term->next - term->weights;
                     for (int64_t i = 0; i < term->width; i += Packet<T>::COUNT) {
                         for (int64_t o = row / 4; o < 4; o += (rows + 3) / 4)
-                            __builtin_prefetch(weights[o] + ahead + i);
+                            __builtin_prefetch(weights[o] + ahead + i, 0, 2);
                         const Packet<T> of_outputs[] = {
                             Packet<T>(weights[0] + i), Packet<T>(weights[1] + i), Packet<T>(weights[2] + i),
                             Packet<T>(weights[3] + i)};
