@@ -255,7 +255,7 @@ def plain_recordings() -> None:
 def plain_drafts() -> None:
     from stepladder.model import drafts
 
-    drafts.WORTH = 2.0, 2.0  # no guess is worth it
+    drafts.WORTH = drafts.WORTH_IF_DEAR = 2.0  # no guess is worth it
 
 
 WITHOUT: dict[str, Callable[[], None]] = {

@@ -72,7 +72,8 @@ def test_texts_are_those_that_are_written_token_by_token(monkeypatch, schema, te
     prompts = [model.encode([Message("user", f"say it {at} times again and again")]) for at in range(6)]
 
     def written(worth):
-        monkeypatch.setattr(room, "WORTH", (worth, worth))
+        monkeypatch.setattr(room, "WORTH", worth)
+        monkeypatch.setattr(room, "WORTH_IF_DEAR", worth)
         passes.clear()
         done = dict(model.generate(prompts, 60, temperature, seed=1, schema=schema, micro_batch=2))
         return [(done[i].text, done[i].new_tokens, done[i].finished) for i in range(6)], len(passes)

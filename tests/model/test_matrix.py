@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import linear
 
 from stepladder.model import kernels
+from stepladder.model import matrix as matrix_room
 from stepladder.model.matrix import Blocks, Matrix, Packs
 
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
@@ -24,11 +25,12 @@ def drawn(*shape, dtype=torch.float32):
 
 def assert_near(ours, plain):
     assert ours.dtype == plain.dtype
+    assert ours.shape == plain.shape
     assert (ours.float() - plain.float()).norm() <= NEAR[ours.dtype] * plain.float().norm()
 
 
 @pytest.mark.parametrize("dtype", NEAR)
-@pytest.mark.parametrize("rows", [1, 15, 16, 17, 31, 32, 33, 47, 95, 700])
+@pytest.mark.parametrize("rows", [0, 1, 15, 16, 17, 31, 32, 33, 47, 95, 700])
 @pytest.mark.parametrize(("ins", "parts"), [(64, [40]), (96, [64, 32, 32]), (672, [41, 7]), (50, [30, 12])])
 def test_products_of_packed_matrices(ins, parts, rows, dtype):
     weights, outs = [drawn(out, ins, dtype=dtype) for out in parts], sum(parts)
@@ -42,7 +44,7 @@ def test_products_of_packed_matrices(ins, parts, rows, dtype):
 
 
 @pytest.mark.parametrize("dtype", NEAR)
-@pytest.mark.parametrize("rows", [1, 16, 40, 700])
+@pytest.mark.parametrize("rows", [0, 1, 16, 40, 700])
 @pytest.mark.parametrize("ranks", [1, 16, 33])
 @pytest.mark.parametrize(("ins", "outs"), [(64, 96), (96, 40), (50, 64)])
 def test_low_rank_products_are_added(ins, outs, ranks, rows, dtype):
@@ -59,6 +61,23 @@ def test_low_rank_products_are_added(ins, outs, ranks, rows, dtype):
 
 def test_a_product_of_columns_that_lie_apart():
     x, weight = drawn(40, 128, dtype=torch.bfloat16)[:, ::2], drawn(32, 64, dtype=torch.bfloat16)
+    assert_near(Matrix([weight], None, Packs()).times(x), x @ weight.T)
+
+
+def test_what_is_added_may_be_of_another_kind_and_what_does_not_fit_is_refused():
+    weight, onto = drawn(32, 64, dtype=torch.bfloat16), drawn(40, 32)
+    x = drawn(40, 64, dtype=torch.bfloat16)
+    assert_near(Matrix([weight], drawn(32), Packs()).times(x), linear(x, weight, drawn(32).bfloat16()))
+    if Matrix([weight], None, Packs()).in_tiles:
+        assert_near(Matrix([weight], None, Packs()).times(x, onto), x @ weight.T + onto.bfloat16())
+    with pytest.raises((ValueError, RuntimeError)):
+        Matrix([weight], None, Packs()).times(x[:, :32])
+
+
+def test_wide_inputs_are_left_to_others(monkeypatch):
+    monkeypatch.setattr(matrix_room, "WIDEST", 64)
+    weight, x = drawn(32, 96, dtype=torch.bfloat16), drawn(40, 96, dtype=torch.bfloat16)
+    assert not Matrix([weight], None, Packs()).in_tiles
     assert_near(Matrix([weight], None, Packs()).times(x), x @ weight.T)
 
 

@@ -1,7 +1,7 @@
 """The body of Llama and its kin in as few operations as it takes.
 
 Knows weights, positions and who sees whom (`Sight`); knows no token's text. Matrices that read the same input are one
-product. For predicting they are kept, on a CPU, as oneDNN wants them, which makes products of few rows up to twice as
+product. For predicting they are kept, on a CPU, as products want them, which makes those of few rows up to twice as
 fast; for learning, gradients reach what low-rank adapters add to them. What it computes is what the model's own
 forward computes: `Network` tries it before it is used.
 """
@@ -60,10 +60,8 @@ class Linear(_Joined):
 
     def __init__(self, layers: Sequence[Any], packs: Packs) -> None:
         super().__init__(layers, packs, both=False)
-        self.blocks = self.fitted = None
-        if self.additions:
-            self.blocks = joined(self.additions, self.matrix.outs, self.matrix.dtype)
-            self.fitted = self.matrix.fitted(self.blocks)
+        blocks = joined(self.additions, self.matrix.outs, self.matrix.dtype) if self.additions else None
+        self.blocks, self.fitted = blocks, None if blocks is None else self.matrix.fitted(blocks)
 
     def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """The product; added to `onto` where given."""

@@ -17,7 +17,8 @@ Kind = tuple[bool, int]
 """Whether a guess comes from the row's own text, and how many tokens before it agree."""
 LONGEST = 6  # tokens before a guess that are compared
 MOST = 7  # tokens of a guess
-WORTH = 0.4, 0.6  # a token that stands less often costs more than it saves, on two cores; and where tokens are `dear`
+WORTH = 0.4  # a token that stands less often costs more than it saves, on two cores,
+WORTH_IF_DEAR = 0.6  # and where a few more tokens of a pass make it much longer
 KEPT = 2**18  # places that are remembered of all texts
 
 
@@ -41,11 +42,10 @@ class _Places:
 
 
 class Drafts:
-    """What is known of all texts; `first` is what they begin with. `dear`: a few more tokens of a pass make it much
-    longer."""
+    """What is known of all texts; `first` is what they begin with. `dear`: whether tokens of a pass are."""
 
     def __init__(self, first: Tokens, dear: bool = False) -> None:
-        self.worth = WORTH[dear]
+        self.worth = WORTH_IF_DEAR if dear else WORTH
         self.shared = _Places(list(first))
         self._right: defaultdict[Kind, list[int]] = defaultdict(lambda: [1, 2])  # guesses that were right, of so many
 

@@ -56,7 +56,7 @@ TAKES = {
 CAUSAL_WIDTH = 1024
 """Columns of scores that `causal_softmax` takes at most."""
 BY_VECTORS, BY_TILES = 64, 512
-"""Tokens of a step at most, by what the processor has for products."""
+"""Tokens of a step at most, by how its products are made."""
 TILE = 32
 """Inputs and outputs that tiles take at once."""
 COMPILERS = ("c++", "g++", "clang++")
@@ -158,8 +158,10 @@ def tiled_product(
 ) -> tuple[Tensor, Tensor]:
     """x (rows, ins) by a `packed` weight: (rows, outs), plus `bias` (outs,) and `onto` (rows, outs); and x by the first
     matrix of an `addition` (ranks, ins), packed too, whose product by the second (outs, ranks) is added."""
+    if x.shape[1] != weight.shape[1] * TILE:
+        raise ValueError(f"rows of {x.shape[1]} by a weight of {weight.shape[1] * TILE} inputs")
     x, out = x.contiguous(), x.new_empty(len(x), outs)
-    bias, onto = (None if part is None else part.contiguous() for part in (bias, onto))
+    bias, onto = (None if part is None else part.to(x.dtype).contiguous() for part in (bias, onto))
     down, up = addition or (None, None)
     ranks = 0 if down is None else len(down) * TILE
     low = x.new_empty(max(len(x), TILE), ranks)
@@ -173,11 +175,9 @@ def step(dtype: torch.dtype, pass_: Any) -> None:
 
 
 def steps_at_once(dtype: torch.dtype) -> int:
-    """Tokens up to which a compiled step takes less time than products that arrange their weights anew; nought where
-    there are none for this dtype and processor."""
-    if dtype not in NAMES or not hasattr(kernels(), f"step_{NAMES[dtype]}"):
-        return 0
-    return BY_TILES if tiled(dtype) else BY_VECTORS
+    """Tokens up to which a compiled step by vectors takes less time than the body; nought where there are no steps for
+    this dtype and processor."""
+    return BY_VECTORS if dtype in NAMES and hasattr(kernels(), f"step_{NAMES[dtype]}") else 0
 
 
 def _call(name: str, first: Tensor, *others: Tensor | float | None) -> None:

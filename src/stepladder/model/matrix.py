@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 from stepladder.model import kernels
 
 KEPT = 2**30  # bytes of weights whose packed forms are kept
+WIDEST = 4096  # inputs of a product by tiles at most: oneDNN divides more of them, and is faster
 
 
 class Blocks(NamedTuple):
@@ -76,6 +77,11 @@ class Matrix:
         joined = len(weights) > 1 and weights[0].device.type == "cpu" and self.packed is None
         self.weights = [torch.cat(list(weights)).detach()] if joined else [weight.detach() for weight in weights]
 
+    @property
+    def in_tiles(self) -> bool:
+        """Whether its products, but for those of the way back, are made by tiles."""
+        return self.packed is not None and not self.packed.is_mkldnn
+
     def times(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """x (n, in) to (n, out), in the dtype of x; added to `onto` where given, perhaps in its place."""
         if self.packed is not None:
@@ -128,7 +134,8 @@ class Matrix:
 def _packed(weights: Sequence[Tensor], transposed: bool) -> Tensor:
     whole = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
     whole = whole.detach().T if transposed else whole.detach()
-    if kernels.tiled(whole.dtype) and whole.shape[1] % kernels.TILE == 0:
+    ins = whole.shape[1]
+    if kernels.tiled(whole.dtype) and ins % kernels.TILE == 0 and ins <= WIDEST:
         return kernels.packed(whole)
     found: Tensor = torch.ops.mkldnn._reorder_linear_weight(whole.contiguous(), 16)
     return found

@@ -1,4 +1,4 @@
-"""Few tokens through a `Body` in one compiled call, which reads weights where they lie and attends in the slots.
+"""Few tokens through a `Body` in one compiled call, which reads weights once and attends in the slots.
 
 Knows weights, slots and places; knows no text. A step of some rows by one token each is hundreds of small operations,
 which wait for memory in turn and for each other; here all threads go through all layers together (`cpp/steps.cpp`).
@@ -17,9 +17,7 @@ from torch.nn.functional import pad
 
 from stepladder.model import kernels
 from stepladder.model.body import Body, Linear
-
-PACKET = 32
-"""What the widths of products are multiples of."""
+from stepladder.model.kernels import TILE
 
 
 class Slots(Protocol):
@@ -63,7 +61,7 @@ class Steps:
     def __init__(self, body: Body, slots: Sequence[Slots]) -> None:
         self.body, self.slots = body, slots
         self._held: list[Tensor] = []  # what is made for the steps alone
-        self._tiled = kernels.tiled(body.dtype)
+        self._tiled = _in_tiles(body)
         self._layers = (_Layer * len(slots))(*map(self._layer, body.layers, slots))
         first, prefix = body.layers[0], slots[0].prefix
         self._form: dict[str, Any] = {
@@ -94,10 +92,10 @@ class Steps:
         of_query, of_key = ([norm.weight.data_ptr() for norm in layer.of_heads] or [None, None])[:2]
         keys_ahead = values_ahead = None
         if slots.prefix is not None:
-            more = -slots.prefix[0].shape[2] % PACKET
+            more = -slots.prefix[0].shape[2] % TILE
             keys, values = (pad(part[0], (0, 0, 0, more)) for part in slots.prefix)
-            keys_ahead = self._read_by_products(keys.flatten(0, 1))
-            values_ahead = self._read_by_products(values.transpose(1, 2).flatten(0, 1))
+            ahead = keys.flatten(0, 1), values.transpose(1, 2).flatten(0, 1)
+            keys_ahead, values_ahead = map(self._lasting, map(kernels.packed, ahead) if self._tiled else ahead)
         return _Layer(
             layer.before.weight.data_ptr(), layer.between.weight.data_ptr(), of_query, of_key,
             *map(self._linear, layer.linears), slots.keys.data_ptr(), slots.values.data_ptr(), keys_ahead, values_ahead,
@@ -107,21 +105,19 @@ class Steps:
         matrix, blocks = linear.matrix, linear.blocks
         made = _Linear(ins=matrix.ins, bias=None if matrix.bias is None else matrix.bias.data_ptr())
         parts = [(weight, len(weight)) for weight in matrix.weights]
-        if self._tiled:
-            assert matrix.packed is not None  # for predicting they all are
+        if self._tiled and matrix.packed is not None:
             parts = [(matrix.packed, matrix.outs)]
         for at, (weight, outs) in enumerate(parts):
             made.weights[at], made.outs[at] = weight.data_ptr(), outs
-        if blocks is not None:
-            more = -len(blocks.down) % PACKET
+        if blocks is not None and linear.fitted is not None:
+            more = -len(blocks.down) % TILE
             made.ranks = len(blocks.down) + more
-            made.down = self._read_by_products(pad(blocks.down, (0, 0, 0, more)))
-            made.up = self._read_by_products(pad(blocks.up, (0, more)))
+            low = linear.fitted if self._tiled else (pad(blocks.down, (0, 0, 0, more)), pad(blocks.up, (0, more)))
+            made.down, made.up = map(self._lasting, low)
         return made
 
-    def _read_by_products(self, weight: Tensor) -> int:
-        """Where the weight (out, in) lies as products read it."""
-        self._held.append(kernels.packed(weight) if self._tiled else weight.contiguous())
+    def _lasting(self, tensor: Tensor) -> int:
+        self._held.append(tensor.contiguous())
         return self._held[-1].data_ptr()
 
 
@@ -136,8 +132,13 @@ def at_once(body: Body) -> int:
     suits = (
         device.type == "cpu"
         and all(tensor.dtype == dtype and tensor.is_contiguous() for tensor in tensors)
-        and all(weight.shape[1] % PACKET == 0 for weight in weights)
-        and all(layer.size % PACKET == 0 for layer in body.layers)
+        and all(weight.shape[1] % TILE == 0 for weight in weights)
+        and all(layer.size % TILE == 0 for layer in body.layers)
         and len({norm.eps for norm in norms}) == 1
     )
-    return kernels.steps_at_once(dtype) if suits else 0
+    most = kernels.steps_at_once(dtype) if suits else 0
+    return kernels.BY_TILES if most and _in_tiles(body) else most
+
+
+def _in_tiles(body: Body) -> bool:
+    return all(linear.matrix.in_tiles for layer in body.layers for linear in layer.linears)

@@ -16,22 +16,27 @@ extern "C" int64_t tiled_bf16() { return tiled<bf16>(); }
 extern "C" void packed_bf16(
     const bf16 *weights, bf16 *packed, int64_t outs, int64_t ins, int64_t out_apart, int64_t in_apart) {
     const int64_t blocks = (outs + 31) / 32, chunks = (ins + 31) / 32;
-#pragma omp parallel for
+    const auto number = [=](int64_t out, int64_t in) {
+        return out < outs && in < ins ? weights[out * out_apart + in * in_apart] : bf16{};
+    };
+#pragma omp parallel for collapse(2)
     for (int64_t block = 0; block < blocks; block++)
-        for (int64_t chunk = 0; chunk < chunks; chunk++)
-            for (int64_t half = 0; half < 2; half++)
-                for (int64_t pair = 0; pair < 16; pair++) {
-                    bf16 *to = packed + (((block * chunks + chunk) * 2 + half) * 16 + pair) * 32;
-                    for (int64_t at = 0; at < 32; at++) {
-                        const int64_t out = block * 32 + half * 16 + at / 2, in = chunk * 32 + pair * 2 + at % 2;
-                        to[at] = out < outs && in < ins ? weights[out * out_apart + in * in_apart] : bf16{};
-                    }
-                }
+        for (int64_t chunk = 0; chunk < chunks; chunk++) {
+            bf16 *to = packed + (block * chunks + chunk) * 1024;
+            const bool whole = in_apart == 1 && block * 32 + 32 <= outs && chunk * 32 + 32 <= ins;
+            for (int64_t at = 0; at < 512; at++) {  // a pair of inputs
+                const int64_t out = block * 32 + at / 256 * 16 + at % 16, in = chunk * 32 + at % 256 / 16 * 2;
+                if (whole)
+                    memcpy(to + at * 2, weights + out * out_apart + in, 2 * sizeof(bf16));
+                else
+                    to[at * 2] = number(out, in), to[at * 2 + 1] = number(out, in + 1);
+            }
+        }
 }
 
 // x (rows, ins) by packed weights (outs, ins) to y (rows, outs), perhaps in the place of `onto`; each of bias (outs) and
-// onto (rows, outs) may be none. Where there are ranks, by down (ranks, ins), packed too, to low (rows, ranks; room for 32
-// rows at least), which by up (outs, ranks) is added.
+// onto (rows, outs) may be none. Where there are ranks, by down (ranks, ins), packed too, to low (rows, ranks; room for
+// 32 rows at least), which by up (outs, ranks) is added.
 extern "C" void tiled_product_bf16(
     const bf16 *x, const bf16 *weights, const bf16 *bias, const bf16 *onto, const bf16 *down, const bf16 *up, bf16 *low,
     bf16 *y, int64_t rows, int64_t outs, int64_t ins, int64_t ranks) {

@@ -8,7 +8,7 @@
 namespace {
 
 const int64_t BLOCK = 32;  // outputs that a thread takes at once
-const int64_t TOGETHER = 1 << 18;  // numbers of rows that meet all weights before others do: a core keeps them at hand
+const int64_t TOGETHER = 1 << 18;  // numbers of rows that meet all weights before others do: a core has them at hand
 
 template <class T, class Put>
 inline void block(bool, const Term<T> *terms, int count, const Part &part, Put put) {
@@ -27,11 +27,11 @@ inline void block(bool tiled, const Term<bf16> *terms, int count, const Part &pa
 }
 #endif
 
-// x (rows, width) of all `terms` to all outputs, by all threads of a team, none of which waits for the others at its end:
-// put(row, output, sums, count) takes the sums of one row and `count` outputs. `tiled`: weights are packed.
+// x (rows, width) of all `terms` to all outputs, by all threads of a team, none of which waits for the others at its
+// end: put(row, output, sums, count) takes the sums of one row and `count` outputs. `tiled`: weights are packed.
 template <class T, class Put>
 inline void product(bool tiled, const Term<T> *terms, int count, int64_t outs, int64_t rows, Put put) {
-    const int64_t parts = tiled ? (rows * terms->width + TOGETHER - 1) / TOGETHER : 1;
+    const int64_t parts = tiled ? 1 + rows * terms->width / TOGETHER : 1;
     const int64_t some = (rows / parts + 32) / 32 * 32;
 #pragma omp for collapse(2) schedule(static) nowait
     for (int64_t row = 0; row < rows; row += some)

@@ -24,8 +24,8 @@ struct Linear {
     int64_t ins, ranks;
 };
 
-// Norms, products, and keys and values: in slots (places, key heads, size), and of a prefix: keys (key heads, columns, size)
-// and values (key heads, size, columns), columns ahead and more up to a multiple of 32.
+// Norms, products, and keys and values: in slots (places, key heads, size), and of a prefix: keys (key heads, columns,
+// size) and values (key heads, size, columns), columns ahead and more up to a multiple of 32.
 template <class T>
 struct Layer {
     const T *before, *between, *of_query, *of_key;
@@ -35,7 +35,7 @@ struct Layer {
 };
 
 // Of each token: its place among the slots, and its row's first; of how many of the row's columns it sees all. Behind
-// these it sees what `among` (tokens, fresh) says. `tiled`: weights, and what there is of a prefix, are packed for tiles.
+// these it sees what `among` (tokens, fresh) says. `tiled`: weights and what there is of a prefix are packed.
 template <class T>
 struct Pass {
     int64_t tokens, layers, width, inner, heads, key_heads, size, ahead, fresh, tiled;
@@ -155,7 +155,9 @@ void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, fl
 #pragma omp for
     for (int64_t item = 0; item < pass.key_heads * items; item++) {
         const int64_t head = item / items, first = item % items * 16, count = std::min<int64_t>(queries - first, 16);
-        const auto query = [=](int64_t i) { return (first + i) / groups * pass.heads + head * groups + (first + i) % groups; };
+        const auto query = [=](int64_t i) {
+            return (first + i) / groups * pass.heads + head * groups + (first + i) % groups;
+        };
         for (int64_t i = 0; i < count; i++) {
             const T *from = heads + (query(i) + (first + i) / groups * 2 * pass.key_heads) * size;
             memcpy(desk.queries.data() + i * size, from, size * sizeof(T));

@@ -1,7 +1,7 @@
 // Products by tiles of sixteen rows of 64 bytes, of weights that are packed for them.
 //
-// Packed weights (outs, ins) are blocks of 32 outputs, in these 32 inputs after 32, of which two tiles of 16 outputs each:
-// in the rows of a tile lie pairs of inputs, of every output one. They are read from end to end, once for some 400 rows.
+// Packed weights (outs, ins) are blocks of 32 outputs, in these 32 inputs after 32, of which two tiles of 16 outputs
+// each: in the rows of a tile lie pairs of inputs, of every output one. They are read from end to end.
 // Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18 (AMX).
 #pragma once
 
@@ -65,8 +65,8 @@ class Tiles {
     TileForm before;
 };
 
-// The part's sums of all `terms` for a BLOCK of outputs and up to `COUNT` times sixteen rows from `row` on: put(row, output,
-// sums, count). Of fewer rows than that in all, x has room for as many.
+// The part's sums of all `terms` for a BLOCK of outputs and up to `COUNT` times sixteen rows from `row` on: put(row,
+// output, sums, count). Of fewer rows than that in all, x has room for as many.
 template <int COUNT, class Put>
 inline void tile_block(const Term<bf16> *terms, int count, const Part &part, int64_t row, Put put) {
     const int64_t from = std::max<int64_t>(0, std::min(row, part.rows - 16 * COUNT));  // rows at the end are done twice
@@ -103,7 +103,10 @@ inline void tile_block(const Term<bf16> *terms, int count, const Part &part, int
     const auto sums = [&](int64_t r, int64_t half) { return (const float *)&found[r / 16 * 32 + half * 16 + r % 16]; };
     const std::integral_constant<int64_t, 16> all;
     if (outs == 32)
-        for (int64_t r = first; r < end; r++) put(from + r, out, sums(r, 0), all), put(from + r, out + 16, sums(r, 1), all);
+        for (int64_t r = first; r < end; r++) {
+            put(from + r, out, sums(r, 0), all);
+            put(from + r, out + 16, sums(r, 1), all);
+        }
     else
         for (int64_t r = first; r < end; r++) {
             put(from + r, out, sums(r, 0), std::min<int64_t>(outs, 16));

@@ -1,5 +1,5 @@
-// Products of few rows by vectors of 64 bytes: weights are read once, as they lie, and each is used for all rows while it
-// is at hand. What is found for a row does not depend on the rows beside it.
+// Products of few rows by vectors of 64 bytes: weights are read once, as they lie, and each is used for all rows while
+// it is at hand. What is found for a row does not depend on the rows beside it.
 #pragma once
 
 #include <algorithm>
