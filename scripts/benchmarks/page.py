@@ -180,18 +180,10 @@ def largest(found: Spec) -> str:
 
 
 def loss(found: Spec) -> str:
-    rows = [
-        (
-            name, f"{one['ours']:.4f}", f"{one['plain']:.4f}", f"{one['off']:+.2%}", f"{one['off_whole']:+.2%}",
-            f"{one['off_most']:.2%}",
-        )
-        for name, one in found.items()
-    ]  # fmt: skip
-    head = ("precision", "ours", "plain loop", "off", "off, all fifty", "off at most, a single step")
     return (
-        "Fifty equal steps of ours and of the plain loop of transformers and PEFT: mean loss of the last ten. In bf16\n"
-        "every rounding is carried on by the steps after it; in float32 the curves show whether the maths is one.\n\n"
-        + table(head, rows)
+        f"Fifty equal steps: mean loss of the last ten {found['ours']:.4f}, of the plain loop of transformers and PEFT "
+        f"{found['plain']:.4f} ({found['off']:+.2%}). The plain loop trains {found['plain_rate']:.0f} tokens/s, ours "
+        f"{found['ours_rate']:.0f}.\n"
     )
 
 
