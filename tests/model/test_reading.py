@@ -10,6 +10,7 @@ import torch
 import transformers
 from test_scoring import ARCHITECTURES, LABELS, SHAPE, from_configuration
 
+from stepladder.model import attention
 from stepladder.model import network as networks
 from stepladder.model import slots as room
 from stepladder.model.attention import Rows
@@ -257,3 +258,16 @@ def test_what_is_put_on_a_model_after_it_has_computed_is_seen():
     layer = network.causal.base_model.layers[0].input_layernorm
     layer.weight = torch.nn.Parameter(2 * layer.weight.detach(), requires_grad=False)
     assert not torch.allclose(second, now())
+
+
+def test_rows_that_are_all_done_leave_nothing_whoever_keeps_keys_and_values(monkeypatch):
+    monkeypatch.setattr(attention, "suits", lambda causal: False)
+    model = ToyCheckpoint().load()
+    network = model.network
+    reading = begin(network, shared(network, [[5, 6, 7], [5, 6, 8]]), 2, 10)
+    assert isinstance(reading, CacheReading)
+    with network.predicting():
+        reading.read([[7], [8]])
+        reading.keep([])
+    written = dict(model.generate([[5, 6, 7], [5, 6, 8]], 3, micro_batch=2))
+    assert [written[i].new_tokens > 0 for i in range(2)] == [True, True]

@@ -123,7 +123,7 @@ class CacheReading:
 
     def keep(self, rows: Sequence[int]) -> None:
         if list(rows) != list(range(self._rows)):
-            at = torch.tensor(rows, device=self._visible.device)
+            at = torch.tensor(rows, dtype=torch.long, device=self._visible.device)
             self._cache.batch_select_indices(at)
             self._visible, self._positions, self._ends = self._visible[at], self._positions[at], self._ends[at]
         self._rows = len(rows)
