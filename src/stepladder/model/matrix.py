@@ -80,7 +80,7 @@ class Matrix:
     @property
     def in_tiles(self) -> bool:
         """Whether its products, but for those of the way back, are made by tiles."""
-        return self.packed is not None and not self.packed.is_mkldnn
+        return _for_tiles(self.packed)
 
     def times(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """x (n, in) to (n, out), in the dtype of x; added to `onto` where given, perhaps in its place."""
@@ -109,8 +109,8 @@ class Matrix:
     def fitted(self, blocks: Blocks, back: bool = False) -> Blocks:
         """The blocks as `times_with` takes them, or `back_with`."""
         packed = self.transposed if back else self.packed
-        in_tiles = packed is not None and not packed.is_mkldnn and blocks.down.dtype == self.dtype
-        return Blocks(*map(kernels.packed, blocks)) if in_tiles else blocks
+        alike = _for_tiles(packed) and blocks.down.dtype == self.dtype
+        return Blocks(*map(kernels.packed, blocks)) if alike else blocks
 
     def times_with(self, x: Tensor, blocks: Blocks, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`times`, and what `fitted` blocks add; and the product (n, ranks or more) of x by the first of them."""
@@ -141,8 +141,12 @@ def _packed(weights: Sequence[Tensor], transposed: bool) -> Tensor:
     return found
 
 
+def _for_tiles(packed: Tensor | None) -> bool:
+    return packed is not None and not packed.is_mkldnn
+
+
 def _product(x: Tensor, weight: Tensor, outs: int, bias: Tensor | None, onto: Tensor | None) -> Tensor:
-    if not weight.is_mkldnn:
+    if _for_tiles(weight):
         return kernels.tiled_product(x, weight, outs, bias, onto)[0]
     product: Any = torch.ops.mkldnn._linear_pointwise
     if onto is None:
