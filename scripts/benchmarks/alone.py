@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -99,6 +100,7 @@ def techniques(material: Material) -> Spec:
         "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:48]],
     }  # fmt: skip
     form = {**write, "new": 160, "schema": FORM}
+    few = {**train, "rows": rows[:64]}
     steps = () if material.on_gpu else ("steps",)
     anywhere = () if material.on_gpu else ("pages", "kernels", *(("tiles",) if kernels.tiled(torch.bfloat16) else ()))
     own = ("packed", "recordings") if material.on_gpu else (*anywhere, "rows")
@@ -116,14 +118,20 @@ def techniques(material: Material) -> Spec:
     }  # fmt: skip
     found: Spec = {}
     for case, (task, spec, names, speed) in cases.items():
-        sides = [lambda task=task, spec=spec: measured("ours", task, spec)]
-        sides += [
-            lambda task=task, spec=spec, name=name: measured("ours", task, {**spec, "without": [name]})
-            for name in names
-        ]
-        whole, *others = in_turn(2, *sides)
+        specs = [spec, *({**spec, "without": [name]} for name in names)]
+        sides = [lambda task=task, spec=spec: measured("ours", task, spec) for spec in specs]
+        whole, *others = in_turn(material.turns or 2, *sides)
         found[case] = {name: speed(whole) / speed(runs) for name, runs in zip(names, others, strict=True)}
+    if not material.on_gpu:
+        brief, long = rate(two_at_once(few)), rate(two_at_once({**few, "without": ["waits"]}))
+        found["two trainings"] = {"waits": brief / long}
     return found
+
+
+def two_at_once(spec: Spec) -> list[Spec]:
+    """The same training twice, on the same cores at the same time."""
+    with ThreadPoolExecutor(2) as both:
+        return list(both.map(lambda _: measured("ours", "training", spec), range(2)))
 
 
 def growth(material: Material) -> Spec:

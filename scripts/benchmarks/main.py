@@ -66,19 +66,22 @@ def largest(material: Material) -> Spec:
 
 
 def loss(material: Material) -> Spec:
-    """Fifty equal steps."""
+    """Fifty equal steps, learnt by ours and by the plain loop from the same weights."""
     from stepladder.tuning.batches import epoch_order
 
-    rows = material.training(800)
+    rows, found = material.training(800), {}
     lengths = [len(row["prompt"]) + len(row["answer"]) for row in rows]
-    spec = {**material.spec, "batch": 16, "rows": rows}
-    ours = measured("ours", "training", spec)
-    plain = measured("peers", "plain_loop", {**spec, "steps": epoch_order(lengths, 16, 0, 0)})
-    last = [statistics.mean(run["losses"][-10:]) for run in (ours, plain)]
-    return {
-        "ours": last[0], "plain": last[1], "off": last[0] / last[1] - 1, "ours_rate": rate([ours]),
-        "plain_rate": rate([plain]), "curve": [ours["losses"], plain["losses"]],
-    }  # fmt: skip
+    for precision in material.precisions:
+        spec = {**material.spec, "precision": precision, "batch": 16, "rows": rows}
+        ours = measured("ours", "training", spec)
+        plain = measured("peers", "plain_loop", {**spec, "steps": epoch_order(lengths, 16, 0, 0)})
+        curves = [run["losses"] for run in (ours, plain)]
+        last, whole = ([statistics.mean(curve[-n:]) for curve in curves] for n in (10, 50))
+        found[precision] = {
+            "ours": last[0], "plain": last[1], "off": last[0] / last[1] - 1, "off_whole": whole[0] / whole[1] - 1,
+            "off_most": max(abs(x / y - 1) for x, y in zip(*curves, strict=True)), "curves": curves,
+        }  # fmt: skip
+    return found
 
 
 def scoring(material: Material) -> Spec:

@@ -7,6 +7,7 @@ The spec holds the rows as token ids or texts, so that both sides of a compariso
 from __future__ import annotations
 
 import json
+import os
 import resource
 import statistics
 import sys
@@ -17,7 +18,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from stepladder.huge_pages import begin_again
+from stepladder.environment import begin_again
 
 Spec = dict[str, Any]
 
@@ -258,6 +259,8 @@ def plain_drafts() -> None:
     drafts.WORTH = drafts.WORTH_IF_DEAR = 2.0  # no guess is worth it
 
 
+SAID = {"pages": ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0"), "waits": ("GOMP_SPINCOUNT", "300000")}
+"""What is plain because the environment says so before the process begins."""
 WITHOUT: dict[str, Callable[[], None]] = {
     "kernels": plain_kernels,
     "low_rank": plain_low_rank,
@@ -280,8 +283,9 @@ TASKS: dict[str, Callable[[Spec], Spec]] = {
 if __name__ == "__main__":
     given = json.loads(Path(sys.argv[2]).read_text())
     without = set(given.get("without", ()))
-    if "pages" not in without:
-        begin_again()  # with huge pages, as the command does
-    for name in without - {"pages"}:
+    for name in without & SAID.keys():
+        os.environ.setdefault(*SAID[name])
+    begin_again()  # as the command does
+    for name in without - SAID.keys():
         WITHOUT[name]()
     print(json.dumps(TASKS[sys.argv[1]](given)))

@@ -18,118 +18,84 @@ Model: SmolLM2-135M-Instruct. Rows: Banking77. Peers: TRL 1.16.0, lm-eval 0.4.13
 """
 
 TECHNIQUES = {
-    ("training", "pages"): (
+    "pages": (
         "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
-        "tests/test_huge_pages.py",
+        "tests/test_environment.py",
     ),
-    ("training", "kernels"): (
+    "waits": (
+        "threads wait for each other in a loop for a moment only",
+        "GNU OpenMP, several processes on the same cores; alone it gains nothing", "tests/test_environment.py",
+    ),
+    "kernels": (
         "norms, rotation, gate and softmaxes compiled, each one pass through memory",
         "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
     ),
-    ("training", "tiles"): (
+    "tiles": (
         "products by tiles, in an order of our own", "bf16 on a CPU with tiles (AMX); gains little from 1,000 rows on",
         "tests/model/test_matrix.py",
     ),
-    ("training", "low_rank"): (
+    "low_rank": (
         "LoRA as one function", "no copies in float32, no gradient for frozen weights; plain LoRA and rsLoRA only",
         "tests/tuning/test_low_rank.py",
     ),
-    ("training", "body"): (
+    "training/body": (
         "joined matrices, norms, rotation and gate with backward passes of their own",
         "LoRA on Llama and its kin on a CPU; a second copy of the weights that are joined",
         "tests/tuning/test_learning_body.py",
     ),
-    ("training", "rows"): (
+    "body": (
+        "packed matrices, few operations", "Llama and its kin on a CPU; a second copy of the weights in memory",
+        "tests/model/test_reading.py",
+    ),
+    "rows": (
         "attention inside short rows as one function", "rows of up to 512 tokens on a CPU; keeps weights for backward",
         "tests/model/test_attention.py",
     ),
-    ("training", "attention"): (
+    "training/attention": (
         "attention by row, padding not read", "models that hand their attention out; short rows on a CPU gain most",
         "tests/model/test_attention.py",
     ),
-    ("training", "prefix"): (
+    "attention": (
+        "keys and values looked at where they lie", "models that hand their attention out",
+        "tests/model/test_reading.py",
+    ),
+    "training/prefix": (
         "what all rows of a batch begin with is read once", "gains nothing where prompts begin differently",
         "tests/model/test_attention.py",
     ),
-    ("training", "head"): (
+    "prefix": (
+        "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
+        "tests/model/test_reading.py",
+    ),
+    "head": (
         "gradient of the frozen head taken chunk by chunk", "bounds memory with long answers; short ones gain little",
         "tests/model/test_cross_entropy.py",
     ),
-    ("training", "packed"): (
+    "packed": (
         "rows end to end for one attention kernel that knows where each begins", "a GPU and bf16; no mask, no padding",
         "tests/model/test_packed.py",
     ),
-    ("training", "recordings"): (
+    "recordings": (
         "a pass and its gradients recorded once for a shape, then played",
         "a GPU, bf16, Llama and its kin; from the third pass of a shape on, and to record takes some passes' time",
         "tests/model/test_gpu.py",
     ),
-    ("scoring", "pages"): (
-        "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
-        "tests/test_huge_pages.py",
-    ),
-    ("scoring", "kernels"): (
-        "norms, rotation, gate and softmaxes compiled, each one pass through memory",
-        "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
-    ),
-    ("scoring", "tiles"): (
-        "products by tiles, in an order of our own", "bf16 on a CPU with tiles (AMX); gains little from 1,000 rows on",
-        "tests/model/test_matrix.py",
-    ),
-    ("scoring", "prefix"): (
-        "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
-        "tests/model/test_reading.py",
-    ),
-    ("scoring", "body"): (
-        "fused matrices, few operations", "Llama and its kin on a CPU; a second copy of the weights in memory",
-        "tests/model/test_reading.py",
-    ),
-    ("scoring", "attention"): (
-        "keys and values looked at where they lie", "models that hand their attention out",
-        "tests/model/test_reading.py",
-    ),
-    ("generation", "pages"): (
-        "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
-        "tests/test_huge_pages.py",
-    ),
-    ("generation", "kernels"): (
-        "norms, rotation, gate and softmaxes compiled, each one pass through memory",
-        "a CPU, and a compiler on the machine, which works for a second once", "tests/model/test_kernels.py",
-    ),
-    ("generation", "tiles"): (
-        "products by tiles, in an order of our own", "bf16 on a CPU with tiles (AMX); gains little from 1,000 rows on",
-        "tests/model/test_matrix.py",
-    ),
-    ("generation", "prefix"): (
-        "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
-        "tests/model/test_reading.py",
-    ),
-    ("generation", "body"): (
-        "packed matrices, few operations", "Llama and its kin on a CPU; a second copy of the weights in memory",
-        "tests/model/test_reading.py",
-    ),
-    ("generation", "steps"): (
+    "steps": (
         "a step of few tokens through all layers in one compiled call",
         "Llama and its kin on a CPU with vectors of 64 bytes, and a compiler on the machine",
         "tests/model/test_steps.py",
     ),
-    ("generation", "slots"): (
+    "slots": (
         "a row that is done makes room for one that waits", "gains nothing where all answers are of one length",
         "tests/model/test_reading.py",
     ),
-    ("generation", "attention"): (
-        "keys and values looked at where they lie", "models that hand their attention out",
-        "tests/model/test_reading.py",
-    ),
-    ("generation", "drafts"): (
+    "drafts": (
         "what was written before is guessed and read ahead", "gains little where answers do not repeat each other",
         "tests/model/test_drafts.py",
     ),
-    ("form", "drafts"): (
-        "the same, where every answer is JSON of five short fields", "guesses that fail are soon not read",
-        "tests/model/test_drafts.py",
-    ),
 }  # fmt: skip
+"""Of a technique, by its name or by a case's and its name: what it is, when it pays, and what holds it to the plain way."""
+CASES = {"form": "JSON of five short fields", "two trainings": "two trainings at once"}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -180,17 +146,25 @@ def largest(found: Spec) -> str:
 
 
 def loss(found: Spec) -> str:
+    rows = [
+        (
+            name, f"{one['ours']:.4f}", f"{one['plain']:.4f}", f"{one['off']:+.2%}", f"{one['off_whole']:+.2%}",
+            f"{one['off_most']:.2%}",
+        )
+        for name, one in found.items()
+    ]  # fmt: skip
+    head = ("precision", "ours", "plain loop", "off", "off, all fifty", "off at most, a single step")
     return (
-        f"Fifty equal steps: mean loss of the last ten {found['ours']:.4f}, of the plain loop of transformers and PEFT "
-        f"{found['plain']:.4f} ({found['off']:+.2%}). The plain loop trains {found['plain_rate']:.0f} tokens/s, ours "
-        f"{found['ours_rate']:.0f}.\n"
+        "Fifty equal steps of ours and of the plain loop of transformers and PEFT: mean loss of the last ten. In bf16\n"
+        "every rounding is carried on by the steps after it; in float32 the curves show whether the maths is one.\n\n"
+        + table(head, rows)
     )
 
 
 def scoring(found: Spec) -> str:
     rows = [
         (
-            name, f"{one['prompt_tokens']:.0f}", f"{one['ours']:.2f}", f"{one['lm_eval']:.2f}",
+            name, f"{one['prompt_tokens']:.0f}", f"{one['ours']:.3g}", f"{one['lm_eval']:.3g}",
             f"**{one['ratio']:.1f}**", f"{one['apart']:.1e}", f"{one['same']:.1%} of {one['rows']}",
         )
         for name, one in found.items()
@@ -244,9 +218,10 @@ def start(found: Spec) -> str:
 
 def techniques(found: Spec) -> str:
     rows = []
-    for (task, name), (what, when, test) in TECHNIQUES.items():
-        if name in found.get(task, {}):
-            rows.append((task, what, f"{found[task][name]:.2f}", when, f"`{test}`"))
+    for case, gains in found.items():
+        for name, gain in gains.items():
+            what, when, test = TECHNIQUES.get(f"{case}/{name}") or TECHNIQUES[name]
+            rows.append((CASES.get(case, case), what, f"{gain:.2f}", when, f"`{test}`"))
     head = ("in", "technique", "times faster with it", "when it pays, what it costs", "equal to the plain path by")
     return "Each put back to the plain way alone, all others left on.\n\n" + table(head, rows)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import kills
 
-from stepladder.huge_pages import begin_again
+from stepladder.environment import begin_again
 
 TRIALS, WORKERS = 12, 2
 FIXED = ["dataset=faq_route", "method=finetune", "decoding.probabilities=best", "tracking=none"]

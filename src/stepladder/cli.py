@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from stepladder import stored
 from stepladder.command_line import FLAGS, OF_VERB, Asked, taken_apart
+from stepladder.environment import begin_again
 from stepladder.errors import StepladderError, UserError, VerificationError
-from stepladder.huge_pages import begin_again
 from stepladder.masking import mask, mask_arguments, mask_tracebacks, meet
 from stepladder.runs.places import over, place
 
