@@ -101,9 +101,9 @@ def techniques(material: Material) -> Spec:
     }  # fmt: skip
     form = {**write, "new": 160, "schema": FORM}
     few = {**train, "rows": rows[:64]}
-    steps = () if material.on_gpu else ("steps",)
     anywhere = () if material.on_gpu else ("pages", "kernels", *(("tiles",) if kernels.tiled(torch.bfloat16) else ()))
     own = ("packed", "recordings") if material.on_gpu else (*anywhere, "rows")
+    steps = ("recordings",) if material.on_gpu else ("steps",)
     cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
         "training": ("training", train, ("low_rank", "body", "attention", "prefix", "head", *own), rate),
         "scoring": (

@@ -40,11 +40,11 @@ TECHNIQUES = {
     ),
     "training/body": (
         "joined matrices, norms, rotation and gate with backward passes of their own",
-        "LoRA on Llama and its kin on a CPU; a second copy of the weights that are joined",
+        "LoRA on Llama and its kin; a second copy of the weights that are joined",
         "tests/tuning/test_learning_body.py",
     ),
     "body": (
-        "packed matrices, few operations", "Llama and its kin on a CPU; a second copy of the weights in memory",
+        "joined matrices, few operations", "Llama and its kin; a second copy of the weights in memory",
         "tests/model/test_reading.py",
     ),
     "rows": (
@@ -75,9 +75,14 @@ TECHNIQUES = {
         "rows end to end for one attention kernel that knows where each begins", "a GPU and bf16; no mask, no padding",
         "tests/model/test_packed.py",
     ),
-    "recordings": (
+    "training/recordings": (
         "a pass and its gradients recorded once for a shape, then played",
         "a GPU, bf16, Llama and its kin; from the third pass of a shape on, and to record takes some passes' time",
+        "tests/model/test_gpu.py",
+    ),
+    "recordings": (
+        "a step of all rows recorded once for a shape, then played",
+        "a GPU, Llama and its kin; from the third step of a shape on, and to record takes some steps' time",
         "tests/model/test_gpu.py",
     ),
     "steps": (
@@ -90,11 +95,12 @@ TECHNIQUES = {
         "tests/model/test_reading.py",
     ),
     "drafts": (
-        "what was written before is guessed and read ahead", "gains little where answers do not repeat each other",
+        "what was written before is guessed and read ahead",
+        "answers that repeat each other; others pay for guesses that fail, and a GPU records one shape more",
         "tests/model/test_drafts.py",
     ),
 }  # fmt: skip
-"""Of a technique, by its name or by a case's and its name: what it is, when it pays, and what holds it to the plain way."""
+"""Of a technique, by its name or a case's and its name: what it is, when it pays, what holds it to the plain way."""
 CASES = {"form": "JSON of five short fields", "two trainings": "two trainings at once"}
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stepladder.cli import main
-from stepladder.model import recordings
+from stepladder.model import recordings, slots
 from stepladder.model.network import Network
 from stepladder.model.toy import ToyCheckpoint
 from stepladder.resources import Resources
@@ -53,7 +53,7 @@ def test_a_pass_that_is_played_gives_what_it_gives_when_computed(monkeypatch):
     played = [learnt(model, batch) for batch in batches]
     kept = model.network._recordings.kept
     assert kept
-    assert sum(recording.plays for recording in kept.values()) > 0
+    assert model.network._recordings.plays > 0
     with monkeypatch.context() as patched:
         patched.setattr(recordings, "SEEN", 10**9)
         kept.clear()
@@ -106,6 +106,25 @@ def test_labels_and_texts_are_those_of_a_processor():
         found[device] = logs, [texts[n].text for n in range(len(prompts))]
     torch.testing.assert_close(found["cuda"][0], found["cpu"][0], atol=1e-3, rtol=1e-4)
     assert found["cuda"][1] == found["cpu"][1]
+
+
+@pytest.mark.parametrize("copied", [0, slots.COPIED_ON_GPU], ids=["prefix beside", "prefix copied"])
+def test_a_step_that_is_played_gives_what_it_gives_when_computed(monkeypatch, copied):
+    monkeypatch.setattr(slots, "COPIED_ON_GPU", copied)
+    played = []
+    play = recordings._Recording.play
+    monkeypatch.setattr(recordings._Recording, "play", lambda self, given: played.append(1) or play(self, given))
+    torch.manual_seed(0)
+    model = ToyCheckpoint().load("cuda")
+    prompts = [model.tokenizer(f"some words {text}").input_ids for text in TEXTS]
+    texts = dict(model.generate(prompts, 24, micro_batch=7))
+    assert len(played) > 24
+    monkeypatch.setattr(recordings, "SEEN", 10**9)
+    computed = dict(model.generate(prompts, 24, micro_batch=7))
+    monkeypatch.setattr(slots.SlotReading, "_plays", False)
+    plain = dict(model.generate(prompts, 24, micro_batch=7))
+    for n in range(len(prompts)):
+        assert texts[n].text == computed[n].text == plain[n].text
 
 
 def test_a_run_on_a_gpu_says_so(tmp_path, capsys):

@@ -51,9 +51,16 @@ def close(found, wanted):
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-4)
 
 
-@pytest.fixture(params=["slots", "slots, prefix copied", "slots, prefix beside", "cache"])
+SLOTS = ["slots", "slots, prefix copied", "slots, prefix beside"]
+
+
+@pytest.fixture(params=[*SLOTS, *(f"{kind}, passes of few shapes" for kind in SLOTS), "cache"])
 def started(request, monkeypatch):
     network = ToyCheckpoint().load().network
+    if "passes of few shapes" in request.param:  # as on a GPU, where they are played
+        monkeypatch.setattr(room, "at_once", lambda body: 0)
+        monkeypatch.setattr(SlotReading, "_plays", True)
+        monkeypatch.setattr(SlotReading, "_recordings", lambda self, shape, compute, inputs: compute(*inputs))
     if "beside" in request.param:
         monkeypatch.setattr(room, "COPIED", 3)
     if request.param == "cache":

@@ -17,8 +17,8 @@ Kind = tuple[bool, int]
 """Whether a guess comes from the row's own text, and how many tokens before it agree."""
 LONGEST = 6  # tokens before a guess that are compared
 MOST = 7  # tokens of a guess
-WORTH = 0.4  # a token that stands less often costs more than it saves, on two cores,
-WORTH_IF_DEAR = 0.6  # and where a few more tokens of a pass make it much longer
+WORTH = 0.4  # a token that stands less often costs more than it saves, on two cores in bf16,
+WORTH_IF_DEAR = 0.6  # and where it costs more: in float32, and on a GPU, which wants passes of few shapes
 KEPT = 2**18  # places that are remembered of all texts
 
 
@@ -42,7 +42,7 @@ class _Places:
 
 
 class Drafts:
-    """What is known of all texts; `first` is what they begin with. `dear`: whether tokens of a pass are."""
+    """What is known of all texts; `first` is what they begin with. `dear`: whether more tokens of a pass are."""
 
     def __init__(self, first: Tokens, dear: bool = False) -> None:
         self.worth = WORTH_IF_DEAR if dear else WORTH

@@ -81,7 +81,7 @@ def generate(
     begun = time.perf_counter()
     prefix = shared(network, prompts)
     spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0
-    drafts = Drafts(prefix.tokens, dear=network.dtype == torch.float32 and network.device.type == "cpu")
+    drafts = Drafts(prefix.tokens, dear=network.dtype == torch.float32 or network.device.type == "cuda")
 
     def begin_row(i: int) -> _Row:
         own, writer = prompts[i][len(prefix.tokens) :], grammar.writer() if grammar else None

@@ -1,4 +1,4 @@
-"""Passes of one shape, recorded on a GPU and played again, with their gradients (CUDA graphs).
+"""Passes of one shape, recorded on a GPU and played again, with their gradients where there are any (CUDA graphs).
 
 A step of short rows is some thousand small kernels, and to ask for each takes longer than to compute it; of a recording
 all are asked for at once. Knows tensors, where they lie, and what is learnt; knows no model.
@@ -33,7 +33,8 @@ class Recordings:
         self.seen: Counter[Hashable] = Counter()
 
     def __call__(self, shape: Hashable, compute: Compute, inputs: Sequence[Tensor]) -> Tensor:
-        """What `compute` gives of `inputs`, one number for each of its places (n,); gradients reach what is learnt.
+        """What `compute` gives of `inputs`; where something is learnt, one number for each of its places (n,), and
+        gradients reach it.
 
         Equal `shape` means equal shapes and equal work, and nothing drawn at random.
         """
@@ -47,6 +48,8 @@ class Recordings:
                 torch.cuda.empty_cache()
                 return compute(*inputs)
             self.kept[shape] = recording
+        if not self.learnt:
+            return self.kept[shape].play(inputs)
         play: Any = _Played.apply
         found: Tensor = play(self, self.kept[shape], len(inputs), *inputs, *self.learnt)
         return found
@@ -68,29 +71,37 @@ class _Recording:
         beside, here = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(here)
         with torch.cuda.stream(beside):  # what libraries set up at first use is not to be recorded
-            losses = compute(*self.inputs)
-            torch.autograd.grad(losses, learnt, torch.zeros_like(losses))
-            del losses
+            found = compute(*self.inputs)
+            if learnt:
+                torch.autograd.grad(found, learnt, torch.zeros_like(found))
+            del found
         here.wait_stream(beside)
         self.there, self.back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.there, pool=pool):
-            losses = compute(*self.inputs)
-        self.towards = torch.zeros_like(losses)
+            found = compute(*self.inputs)
+        self.found = found.detach()
+        if not learnt:
+            return
+        self.towards = torch.zeros_like(found)
         with torch.cuda.graph(self.back, pool=pool):
-            gradients = torch.autograd.grad(losses, learnt, self.towards)
+            gradients = torch.autograd.grad(found, learnt, self.towards)
             self.gradients = torch.cat([gradient.flatten() for gradient in gradients])
-        self.losses, self.shapes = losses.detach(), [gradient.shape for gradient in gradients]
+        self.shapes = [gradient.shape for gradient in gradients]
+
+    def play(self, given: Sequence[Tensor]) -> Tensor:
+        for place, now in zip(self.inputs, given, strict=True):
+            place.copy_(now)
+        self.there.replay()
+        return self.found.clone()
 
 
 class _Played(Function):
     @staticmethod
     def forward(ctx: Any, recordings: Recordings, recording: _Recording, inputs: int, *given: Tensor) -> Tensor:
-        for place, now in zip(recording.inputs, given[:inputs], strict=True):
-            place.copy_(now)
-        recording.there.replay()
+        found = recording.play(given[:inputs])
         recordings.plays += 1
         ctx.recordings, ctx.recording, ctx.inputs, ctx.play = recordings, recording, inputs, recordings.plays
-        return recording.losses.clone()
+        return found
 
     @staticmethod
     def backward(ctx: Any, towards: Tensor) -> tuple[Tensor | None, ...]:

@@ -15,6 +15,8 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from stepladder.model.attention import apart, causally, folded, together, unfolded, weighed
 from stepladder.model.network import Network
+from stepladder.model.packed import room
+from stepladder.model.recordings import Recordings
 from stepladder.model.steps import Steps, at_once
 
 Tokens = Sequence[int]
@@ -41,7 +43,7 @@ class Prefix:
 @dataclass
 class _Layer:
     """Keys and values of a layer: those of a prefix that is looked at in place (1, heads, columns, size), and the
-    slots' (rows * room, heads, size)."""
+    slots' (rows * room + 1, heads, size), the last for what nobody sees."""
 
     prefix: tuple[Tensor, Tensor] | None
     keys: Tensor
@@ -56,12 +58,12 @@ class SlotReading:
 
     takes_more: bool = True
 
-    def __init__(self, network: Network, prefix: Prefix, rows: int, room: int) -> None:
+    def __init__(self, network: Network, prefix: Prefix, rows: int, own: int) -> None:
         self.network, self.prefix, self.rows, self.body = network, prefix, rows, network.body()
         few = COPIED_ON_GPU if self.device.type == "cuda" else COPIED
         self.copied = prefix.columns if prefix.columns <= few else 0
         self.ahead = prefix.columns - self.copied
-        self.room = self.copied + room
+        self.room = self.copied + own
         self.lengths: list[int] = []  # of each row, what is copied counted in
         self._layers: dict[int, _Layer] = {}
         self._steps: Steps | None = None
@@ -84,7 +86,7 @@ class SlotReading:
 
     def _go_on(self, first: int, tokens: Sequence[Tokens], ends: bool = False) -> Tensor:
         """The rows from `first` on read their own next tokens: hidden states of all, or of each row's last."""
-        device = self.network.device
+        device = self.device
         before, counts = torch.tensor(self.lengths[first:]), torch.tensor([len(own) for own in tokens])
         upto = counts.cumsum(0)
         row = torch.repeat_interleave(torch.arange(len(tokens)), counts)
@@ -97,13 +99,43 @@ class SlotReading:
             self.lengths[first:] = (before + counts).tolist()
             hidden = steps(ids, column + self.ahead, first_of + column, first_of, column + 1)
             return hidden[upto - 1] if ends else hidden
+        self.lengths[first:] = (before + counts).tolist()
+        longest = int(counts.max())
+        if not ends and longest <= FEW and self._plays:
+            return self._play(ids, row, column, column - before[row], longest)
         mask = None
         if self.prefix.columns or int(before.max()):
-            place = before[:, None] + torch.arange(int(counts.max()))
+            place = before[:, None] + torch.arange(longest)
             mask = (torch.arange(int(column.max()) + 1) <= place[:, :, None]).to(device)
-        pass_ = _Pass(self, first, len(tokens), row + first, column, mask)
-        self.lengths[first:] = (before + counts).tolist()
+        pass_ = _Pass.of(self, first, len(tokens), row + first, column, mask)
         return self._forward(ids.to(device), column.to(device), pass_, (upto - 1).to(device) if ends else None)
+
+    @property
+    def _plays(self) -> bool:
+        """Whether passes of few shapes are worth having: a GPU plays them from recordings."""
+        return self.body is not None and self.device.type == "cuda"
+
+    def _play(self, ids: Tensor, row: Tensor, column: Tensor, depth: Tensor, longest: int) -> Tensor:
+        """Hidden states of tokens that stand `depth` (tokens,) behind their rows' ends, by a pass of one of few shapes:
+        all slots have rows and all rows as many tokens; what is too much goes to the place behind all slots."""
+        each = 1 if longest == 1 else FEW
+        columns = min(self.room, room(int(column.max()) + 1, 256))
+        at = row * each + depth
+        laid = torch.zeros(3, self.rows * each, dtype=torch.long)
+        laid[2] = self.rows * self.room
+        laid[:, at] = torch.stack([ids, column, row * self.room + column])
+
+        def compute(laid: Tensor) -> Tensor:
+            ids, column, slot = laid
+            seen = torch.arange(columns, device=laid.device) <= torch.unflatten(column, 0, (self.rows, each, 1))
+            return self._forward(ids, column, _Pass(self, 0, self.rows, each, columns, slot, None, seen))
+
+        hidden = self._recordings((each, columns), compute, [laid.to(self.device)])
+        return hidden if len(at) == len(hidden) else hidden[at.to(self.device)]
+
+    @cached_property
+    def _recordings(self) -> Recordings:
+        return Recordings(())
 
     def extend(self, ids: Tensor, depth: Tensor, among: Tensor) -> Tensor:
         rows, n = ids.shape
@@ -122,7 +154,7 @@ class SlotReading:
         lengths = lengths.to(device)
         mask = (torch.arange(max(self.lengths) + n, device=device) < lengths)[:, None].repeat(1, n, 1)
         mask.scatter_(2, column.to(device)[:, None].expand(-1, n, -1), among)
-        pass_ = _Pass(self, 0, rows, row, column.flatten(), mask)
+        pass_ = _Pass.of(self, 0, rows, row, column.flatten(), mask)
         places = lengths + depth
         self.lengths = [length + n for length in self.lengths]
         return torch.unflatten(self._forward(ids.flatten(), places.flatten(), pass_), 0, (rows, n))
@@ -168,12 +200,12 @@ class SlotReading:
 
     def slots(self, kept: Tensor) -> Tensor:
         """Keys or values as (rows, room, heads, size)."""
-        return torch.unflatten(kept, 0, (self.rows, self.room))
+        return torch.unflatten(kept[:-1], 0, (self.rows, self.room))
 
     def layer(self, index: int, heads: int, size: int, dtype: torch.dtype) -> _Layer:
         """The layer's keys and values, of so many heads; made when they are first asked for."""
         if index not in self._layers:
-            shape = self.rows * self.room, heads, size
+            shape = self.rows * self.room + 1, heads, size
             # Zeros: a place that nobody sees must hold a number all the same.
             slots = [torch.zeros(shape, dtype=dtype, device=self.device) for _ in range(2)]
             before = self.prefix.kept[index] if self.prefix.kept else None
@@ -186,28 +218,35 @@ class SlotReading:
 
 @dataclass
 class _Pass:
-    """The tokens of one pass, end to end: `row` and `column` (tokens,), in the processor's memory, are where each goes,
-    in `rows` slots from `first` on. mask (rows, n, columns): which of its row's columns each sees; None: itself and
-    those before it."""
+    """The tokens of one pass, end to end, of `rows` rows in slots from `first` on: `slot` (tokens,) is where each goes,
+    and `place` (tokens,) where each stands among (rows, longest), None: one after the other.
+
+    mask (rows, longest, columns): which of its row's columns each sees; None: itself and those before it.
+    """
 
     reading: SlotReading
     first: int
     rows: int
-    row: Tensor
-    column: Tensor
+    longest: int
+    columns: int
+    slot: Tensor
+    place: Tensor | None
     mask: Tensor | None
 
     def __post_init__(self) -> None:
-        counts = torch.bincount(self.row - self.first, minlength=self.rows)
-        self.longest = int(counts.max())
-        self.columns = int(self.column.max()) + 1
-        self.place = None  # of each token among (rows, longest), where rows differ in length
-        if int(counts.min()) < self.longest:
-            starts = counts.cumsum(0) - counts
-            at = torch.arange(len(self.row)) - starts[self.row - self.first]
-            self.place = ((self.row - self.first) * self.longest + at).to(self.reading.device)
-        self.slot = (self.row * self.reading.room + self.column).to(self.reading.device)
         self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
+
+    @classmethod
+    def of(cls, reading: SlotReading, first: int, rows: int, row: Tensor, column: Tensor, mask: Tensor | None) -> _Pass:
+        """Of tokens that go to `row` and `column` (tokens,), which are in the processor's memory."""
+        counts = torch.bincount(row - first, minlength=rows)
+        longest, place = int(counts.max()), None
+        if int(counts.min()) < longest:
+            starts = counts.cumsum(0) - counts
+            at = torch.arange(len(row)) - starts[row - first]
+            place = ((row - first) * longest + at).to(reading.device)
+        slot = (row * reading.room + column).to(reading.device)
+        return cls(reading, first, rows, longest, int(column.max()) + 1, slot, place, mask)
 
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
         layer = self.reading.layer(index, key.shape[1], key.shape[3], key.dtype)
