@@ -82,6 +82,23 @@ def test_rows_read_their_prompts_and_go_on(started):
         close(of_row, alone(network, prompt + own)[-len(own) :])
 
 
+def test_new_rows_begin_while_others_go_on(started):
+    network, reading = started
+    first, second, third = suffixes(reading)
+    reading.read([first, second])
+    if isinstance(reading, CacheReading):
+        with pytest.raises(ValueError, match="can not be added"):
+            reading.go_on([[50], [52]], [third])
+        return
+    found = reading.go_on([[50, 51], [52]], [third])
+    close(found[:2], alone(network, [*PROMPTS[0], 50, 51])[-2:])
+    close(found[2], alone(network, [*PROMPTS[1], 52])[-1])
+    close(found[3], alone(network, PROMPTS[2])[-1])
+    found = reading.go_on([[60], [61], [62]])
+    for of_row, whole in zip(found, ([*PROMPTS[0], 50, 51, 60], [*PROMPTS[1], 52, 61], [*PROMPTS[2], 62]), strict=True):
+        close(of_row, alone(network, whole)[-1])
+
+
 def test_what_rows_forget_was_never_read(started):
     network, reading = started
     reading.read(suffixes(reading))

@@ -16,6 +16,7 @@ from test_scoring import from_configuration
 
 from stepladder.model import kernels, slots
 from stepladder.model.causal import CausalModel
+from stepladder.model.generation import Draw, generate
 from stepladder.model.reading import begin, shared
 from stepladder.tuning.adapters import attach
 
@@ -156,6 +157,29 @@ def test_a_row_does_not_depend_on_the_rows_beside_it():
     reading.forget([1] * 40)
     reading.keep([0])
     assert torch.equal(many, reading.go_on([[50]]).expand(40, -1))
+
+
+def test_rows_begin_in_a_step_of_others_and_write_what_they_write_alone(monkeypatch):
+    model = model_of(KIN["llama"], torch.float32)
+    prompts = [[*PREFIX, *range(60, 60 + n)] for n in range(1, 13)]
+    budgets = [3 + 5 * n % 17 for n in range(12)]
+
+    def texts(rows, slots):
+        found = generate(model.network, model.chat, [prompts[n] for n in rows], [(slots, range(len(rows)))],
+                         [budgets[n] for n in rows], Draw(None, 0), frozenset())  # fmt: skip
+        return [completion.text for _, completion in sorted(found)]
+
+    begun = []
+    go_on = slots.SlotReading.go_on
+
+    def counted(self, tokens, prompts=()):
+        begun.append(len(prompts))
+        return go_on(self, tokens, prompts)
+
+    monkeypatch.setattr(slots.SlotReading, "go_on", counted)
+    together = texts(range(12), 5)
+    assert sum(begun) == 7  # all but the five that begin
+    assert together == [text for n in range(12) for text in texts([n], 1)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, count
+from itertools import accumulate, count, islice
 
 import numpy as np
 import torch
@@ -83,13 +83,16 @@ def generate(
     spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0
     drafts = Drafts(prefix.tokens, dear=network.dtype == torch.float32 or network.device.type == "cuda")
 
+    own = [prompt[len(prefix.tokens) :] for prompt in prompts]
+
     def begin_row(i: int) -> _Row:
-        own, writer = prompts[i][len(prefix.tokens) :], grammar.writer() if grammar else None
-        return _Row(i, own, budgets[i], draw.stream(i), writer, drafts.begin(own))
+        writer = grammar.writer() if grammar else None
+        return _Row(i, own[i], budgets[i], draw.stream(i), writer, drafts.begin(own[i]))
 
     for slots, indices in waves:
-        room = max(len(prompts[i]) + budgets[i] for i in indices) - len(prefix.tokens)
-        writing = _Writing(network, prefix, slots, room, deque(indices), begin_row, draw.temperature, ends)
+        room = max(len(own[i]) + budgets[i] for i in indices)
+        waiting = deque((i, len(own[i])) for i in indices)
+        writing = _Writing(network, prefix, slots, room, waiting, begin_row, draw.temperature, ends)
         while writing.goes_on:
             with network.predicting():
                 done = writing.until_some_are_done()
@@ -99,13 +102,13 @@ def generate(
 
 @dataclass
 class _Writing:
-    """Rows that wait and rows that are written, `slots` of these at most."""
+    """Rows that wait, each with the tokens of its prompt, and rows that are written, `slots` of these at most."""
 
     network: Network
     prefix: Prefix
     slots: int
     room: int
-    waiting: deque[int]
+    waiting: deque[tuple[int, int]]
     begin_row: Callable[[int], _Row]
     temperature: float | None
     ends: frozenset[int]
@@ -122,39 +125,52 @@ class _Writing:
     def until_some_are_done(self) -> list[_Row]:
         while True:
             begun = time.perf_counter()
-            asked = self._read() if self._has_room else self._go_on()
+            asked = self._step()
             seconds = (time.perf_counter() - begun) / len(asked)
             for row in asked:
                 row.seconds += seconds
             if any(row.done for row in asked):
                 return self._part()
 
-    @property
-    def _has_room(self) -> bool:
-        """Rows are read some at a time: one alone costs about as much as a token of all."""
-        if not self.waiting or not self.rows:
-            return bool(self.waiting)
-        free = self.slots - len(self.rows)
-        return self.reading.takes_more and free >= min(len(self.waiting), -(-self.slots // 4))
-
     def _begin(self) -> Reading:
         return begin(self.network, self.prefix, self.slots, self.room)
 
-    def _read(self) -> list[_Row]:
+    def _step(self) -> list[_Row]:
+        """Rows that wait begin where there is room, and the others go on, where that is one pass; else rows that begin
+        do so alone and some at a time: one alone costs about as much as a token of all."""
+        free = min(self.slots - len(self.rows), len(self.waiting))
+        tokens = sum(n for _, n in islice(self.waiting, free))
+        if not self.rows:
+            return self._read(free)
+        if free and self.reading.together(tokens):
+            return self._go_on(free)
+        if free and self.reading.takes_more and free >= min(len(self.waiting), -(-self.slots // 4)):
+            return self._read(free)
+        return self._go_on(0)
+
+    def _new(self, count: int) -> list[_Row]:
+        return [self.begin_row(self.waiting.popleft()[0]) for _ in range(count)]
+
+    def _read(self, count: int) -> list[_Row]:
+        """So many rows begin."""
         if not self.rows and not self.reading.takes_more:
             self.reading = self._begin()
-        free = min(self.slots - len(self.rows), len(self.waiting))
-        new = [self.begin_row(self.waiting.popleft()) for _ in range(free)]
+        new = self._new(count)
         self.rows += new
         self._write(new, [[] for _ in new], self.reading.read([row.prompt for row in new]))
         return new
 
-    def _go_on(self) -> list[_Row]:
-        """Every row reads its last token and what may follow it, and writes as far as that was right, and a token."""
+    def _go_on(self, count: int) -> list[_Row]:
+        """Every row reads its last token and what may follow it, and writes as far as that was right, and a token; so
+        many others begin."""
         drafts = [row.text.guess(row.budget - len(row.ids) - 1) for row in self.rows]
         read = [[row.ids[-1], *draft] for row, draft in zip(self.rows, drafts, strict=True)]
-        written = self._write(self.rows, drafts, self.reading.go_on(read))
-        self.reading.forget([max(0, len(tokens) - n) for tokens, n in zip(read, written, strict=True)])
+        new = self._new(count)
+        hidden = self.reading.go_on(read, [row.prompt for row in new])
+        self.rows += new
+        written = self._write(self.rows, [*drafts, *([] for _ in new)], hidden)
+        over = [max(0, len(tokens) - n) for tokens, n in zip(read, written, strict=False)]
+        self.reading.forget([*over, *[0] * count])
         return self.rows
 
     def _write(self, rows: Sequence[_Row], drafts: Sequence[Tokens], hidden: Tensor) -> list[int]:

@@ -33,8 +33,13 @@ class Reading(Protocol):
         """New rows, after those there are, read their prompts: the hidden state at each one's end (rows, width)."""
         ...
 
-    def go_on(self, tokens: Sequence[Tokens]) -> Tensor:
-        """Each row reads its own next tokens, one or more: hidden states (tokens, width), row after row."""
+    def together(self, tokens: int) -> bool:
+        """Whether new rows are best begun while the others go on, when their prompts have so many tokens."""
+        ...
+
+    def go_on(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:
+        """Each row reads its own next tokens, one or more: hidden states (tokens, width), row after row. New rows come
+        after these and read their prompts: the hidden state at each one's end."""
         ...
 
     def extend(self, ids: Tensor, depth: Tensor, among: Tensor) -> Tensor:
@@ -104,7 +109,12 @@ class CacheReading:
         self._ends = self._visible.sum(dim=1, keepdim=True)
         return hidden[torch.arange(self._rows, device=ids.device), lengths - 1]
 
-    def go_on(self, tokens: Sequence[Tokens]) -> Tensor:
+    def together(self, tokens: int) -> bool:
+        return False
+
+    def go_on(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:
+        if prompts:
+            raise ValueError("rows can not be added here once others have begun")
         ids, lengths = self.network.pad(tokens)
         rows, n = ids.shape
         steps = torch.arange(n, device=ids.device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -81,8 +82,19 @@ class SlotReading:
         self.lengths += [self.copied] * len(prompts)
         return self._go_on(first, prompts, ends=True)
 
-    def go_on(self, tokens: Sequence[Tokens]) -> Tensor:
-        return self._go_on(0, tokens)
+    def together(self, tokens: int) -> bool:
+        """Where a compiled step takes all, one row alone costs no more than its tokens."""
+        likely = 2 * len(self.lengths) + tokens  # with guesses
+        return self.takes_more and likely <= self._at_once and (likely <= STEPPED or likely * self.room <= LOOKED_AT)
+
+    def go_on(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:
+        self.lengths += [self.copied] * len(prompts)
+        hidden = self._go_on(0, [*tokens, *prompts])
+        if not prompts:
+            return hidden
+        before = sum(map(len, tokens))
+        ends = [before + upto - 1 for upto in accumulate(map(len, prompts))]
+        return torch.cat([hidden[:before], hidden[ends]])
 
     def _go_on(self, first: int, tokens: Sequence[Tokens], ends: bool = False) -> Tensor:
         """The rows from `first` on read their own next tokens: hidden states of all, or of each row's last."""
