@@ -68,7 +68,7 @@ def test_the_memory_is_bounded(monkeypatch):
 def test_texts_are_those_that_are_written_token_by_token(monkeypatch, schema, temperature):
     model, passes = ToyCheckpoint().load(), []
     plain = SlotReading.go_on
-    monkeypatch.setattr(SlotReading, "go_on", lambda self, tokens: passes.append(1) or plain(self, tokens))
+    monkeypatch.setattr(SlotReading, "go_on", lambda self, *given: passes.append(1) or plain(self, *given))
     prompts = [model.encode([Message("user", f"say it {at} times again and again")]) for at in range(6)]
 
     def written(worth):

@@ -18,7 +18,7 @@ Kind = tuple[bool, int]
 LONGEST = 6  # tokens before a guess that are compared
 MOST = 7  # tokens of a guess
 WORTH = 0.4  # a token that stands less often costs more than it saves, on two cores in bf16,
-WORTH_IF_DEAR = 0.6  # and where it costs more: in float32, and on a GPU, which wants passes of few shapes
+WORTH_IF_DEAR = 0.7  # and where it costs more: in float32, and on a GPU, which wants passes of few shapes
 KEPT = 2**18  # places that are remembered of all texts
 
 

@@ -94,8 +94,11 @@ class Steps:
         if slots.prefix is not None:
             more = -slots.prefix[0].shape[2] % TILE
             keys, values = (pad(part[0], (0, 0, 0, more)) for part in slots.prefix)
-            ahead = keys.flatten(0, 1), values.transpose(1, 2).flatten(0, 1)
-            keys_ahead, values_ahead = map(self._lasting, map(kernels.packed, ahead) if self._tiled else ahead)
+            keys, values = keys if self._tiled else keys.transpose(1, 2), values.transpose(1, 2)
+            ahead = (
+                kernels.packed(part.flatten(0, 1)) if self._tiled else part.flatten(0, 1) for part in (keys, values)
+            )
+            keys_ahead, values_ahead = map(self._lasting, ahead)
         return _Layer(
             layer.before.weight.data_ptr(), layer.between.weight.data_ptr(), of_query, of_key,
             *map(self._linear, layer.linears), slots.keys.data_ptr(), slots.values.data_ptr(), keys_ahead, values_ahead,

@@ -24,8 +24,8 @@ struct Linear {
     int64_t ins, ranks;
 };
 
-// Norms, products, and keys and values: in slots (places, key heads, size), and of a prefix: keys (key heads, columns,
-// size) and values (key heads, size, columns), columns ahead and more up to a multiple of 32.
+// Norms, products, and keys and values: in slots (places, key heads, size), and of a prefix: both (key heads, size,
+// columns), packed ones with keys (key heads, columns, size); columns ahead and more up to a multiple of 32.
 template <class T>
 struct Layer {
     const T *before, *between, *of_query, *of_key;
@@ -142,6 +142,26 @@ struct Desk {
     std::vector<float> scores;
 };
 
+// Scores (16, columns) of sixteen queries (16, size) by keys (size, columns): vectors of columns, so that none is summed.
+template <class T>
+void score(const T *keys, int64_t columns, const T *queries, int64_t size, float *scores) {
+    for (int64_t column = 0; column < columns; column += 32)
+        for (int64_t first = 0; first < 16; first += 8) {
+            lanes sums[8][2] = {};
+            for (int64_t i = 0; i < size; i++) {
+                const T *key = keys + i * columns + column, *query = queries + first * size + i;
+                const lanes low = sixteen(key), high = sixteen(key + 16);
+                for (int64_t row = 0; row < 8; row++) {
+                    sums[row][0] += load(query[row * size]) * low;
+                    sums[row][1] += load(query[row * size]) * high;
+                }
+            }
+            for (int64_t row = 0; row < 8; row++)
+                for (int64_t half = 0; half < 2; half++)
+                    store_sixteen(scores + (first + row) * columns + column + 16 * half, sums[row][half]);
+        }
+}
+
 // What queries see of the prefix: of each query of each token the values by their weights (size), and the weights' sum
 // and the highest score. A key head's queries of all tokens look at its keys sixteen at once.
 template <class T>
@@ -149,9 +169,9 @@ void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, fl
     const int64_t size = pass.size, ahead = pass.ahead, padded = (ahead + 31) / 32 * 32;
     const int64_t groups = pass.heads / pass.key_heads, queries = pass.tokens * groups, items = (queries + 15) / 16;
     if (!ahead) return;
-    desk.queries.resize(16 * size);
+    desk.queries.assign(16 * size, T{});
     desk.weights.assign(16 * padded, T{});
-    desk.scores.resize(16 * ahead);
+    desk.scores.resize(16 * padded);
 #pragma omp for
     for (int64_t item = 0; item < pass.key_heads * items; item++) {
         const int64_t head = item / items, first = item % items * 16, count = std::min<int64_t>(queries - first, 16);
@@ -164,13 +184,16 @@ void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, fl
         }
         float *scores = desk.scores.data();
         const T *keys = layer.keys_ahead + head * padded * size, *values = layer.values_ahead + head * size * padded;
-        product_alone(pass.tiled, Term<T>{keys, size, desk.queries.data(), size, keys + 4 * size}, ahead, count,
-            [=](int64_t row, int64_t column, const float *sums, auto n) {
-                memcpy(scores + row * ahead + column, sums, n * sizeof(float));
-            });
+        if (pass.tiled)
+            product_alone(true, Term<T>{keys, size, desk.queries.data(), size, keys + 4 * size}, ahead, count,
+                [=](int64_t row, int64_t column, const float *sums, auto n) {
+                    memcpy(scores + row * padded + column, sums, n * sizeof(float));
+                });
+        else
+            score(keys, padded, desk.queries.data(), size, scores);
         for (int64_t i = 0; i < count; i++) {
-            const Weight weight = weigh(scores + i * ahead, ahead, pass.scaling);
-            for (int64_t at = 0; at < ahead; at++) store(desk.weights.data() + i * padded + at, scores[i * ahead + at]);
+            const Weight weight = weigh(scores + i * padded, ahead, pass.scaling);
+            for (int64_t at = 0; at < ahead; at++) store(desk.weights.data() + i * padded + at, scores[i * padded + at]);
             found[query(i) * (size + 2) + size] = weight.sum;
             found[query(i) * (size + 2) + size + 1] = weight.most;
         }
