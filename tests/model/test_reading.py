@@ -99,6 +99,29 @@ def test_new_rows_begin_while_others_go_on(started):
         close(of_row, alone(network, whole)[-1])
 
 
+def test_steps_on_a_gpu_are_of_few_shapes(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(room, "at_once", lambda body: 0)
+    monkeypatch.setattr(SlotReading, "_plays", True)
+    monkeypatch.setattr(
+        SlotReading, "_recordings", lambda self, shape, compute, inputs: shapes.append(shape) or compute(*inputs)
+    )
+    reading = SlotReading(ToyCheckpoint().load().network, Prefix(), 4, 300)
+    reading.read(PROMPTS)
+    assert not shapes
+    for more in ([[50]] * 3, [[51, 52], [53], [54]], [[55], [56], [57] * 8], [[58], [59], [60] * 9]):
+        reading.go_on(more)
+    assert shapes == [(1, 256), (8, 256), (8, 256)]
+    monkeypatch.setattr(room, "PLAYED", 31)  # too many slots for eight tokens each
+    assert not reading.guesses
+    reading.go_on([[61], [62], [63]])
+    reading.go_on([[64], [65], [66, 67]])
+    assert shapes[3:] == [(1, 256)]
+    with pytest.raises(IndexError, match="5 rows in 4 slots"):
+        reading.read([[1], [2]])
+    assert len(reading.lengths) == 3
+
+
 def test_what_rows_forget_was_never_read(started):
     network, reading = started
     reading.read(suffixes(reading))

@@ -197,7 +197,7 @@ def test_other_widths_are_left_to_the_body(other, monkeypatch):
 @pytest.mark.parametrize("compiler", ["c++ -mno-amx-bf16", "c++ -mno-avx512bf16 -mno-amx-bf16", "c++ -mno-avx512f"])
 def test_processors_that_have_less(compiler, tmp_path):
     """The kernels are compiled as for a lesser processor, by whose products these tests pass, or are skipped."""
-    names = "test_a_step_equals_the_body and llama or depend or other_widths"
+    names = "test_a_step_equals_the_body and llama or depend or beside or other_widths"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", names], capture_output=True,
         text=True, check=False, env={**os.environ, "CXX": compiler, "STEPLADDER_CACHE": str(tmp_path)},

@@ -136,17 +136,19 @@ class _Writing:
         return begin(self.network, self.prefix, self.slots, self.room)
 
     def _step(self) -> list[_Row]:
-        """Rows that wait begin where there is room, and the others go on, where that is one pass; else rows that begin
-        do so alone and some at a time: one alone costs about as much as a token of all."""
+        """Rows go on, and those that wait begin where there is room: as many in the same pass as it takes. Where it
+        takes none they begin alone and some at a time: one alone costs about as much as a token of all."""
         free = min(self.slots - len(self.rows), len(self.waiting))
-        tokens = sum(n for _, n in islice(self.waiting, free))
         if not self.rows:
             return self._read(free)
-        if free and self.reading.together(tokens):
-            return self._go_on(free)
-        if free and self.reading.takes_more and free >= min(len(self.waiting), -(-self.slots // 4)):
+        drafts = [row.text.guess(row.budget - len(row.ids) - 1) if self.reading.guesses else () for row in self.rows]
+        going = len(drafts) + sum(map(len, drafts))
+        with_new = accumulate((n for _, n in islice(self.waiting, free)), initial=going)
+        at_once = sum(map(self.reading.takes_at_once, islice(with_new, 1, None)))
+        some = free and free >= min(len(self.waiting), -(-self.slots // 4))
+        if some and not at_once and self.reading.takes_more:
             return self._read(free)
-        return self._go_on(0)
+        return self._go_on(drafts, at_once)
 
     def _new(self, count: int) -> list[_Row]:
         return [self.begin_row(self.waiting.popleft()[0]) for _ in range(count)]
@@ -160,17 +162,16 @@ class _Writing:
         self._write(new, [[] for _ in new], self.reading.read([row.prompt for row in new]))
         return new
 
-    def _go_on(self, count: int) -> list[_Row]:
-        """Every row reads its last token and what may follow it, and writes as far as that was right, and a token; so
-        many others begin."""
-        drafts = [row.text.guess(row.budget - len(row.ids) - 1) for row in self.rows]
+    def _go_on(self, drafts: Sequence[Tokens], others: int) -> list[_Row]:
+        """Every row reads its last token and its draft, and writes as far as that was right, and a token; so many
+        others begin."""
         read = [[row.ids[-1], *draft] for row, draft in zip(self.rows, drafts, strict=True)]
-        new = self._new(count)
+        new = self._new(others)
         hidden = self.reading.go_on(read, [row.prompt for row in new])
         self.rows += new
         written = self._write(self.rows, [*drafts, *([] for _ in new)], hidden)
         over = [max(0, len(tokens) - n) for tokens, n in zip(read, written, strict=False)]
-        self.reading.forget([*over, *[0] * count])
+        self.reading.forget([*over, *[0] * others])
         return self.rows
 
     def _write(self, rows: Sequence[_Row], drafts: Sequence[Tokens], hidden: Tensor) -> list[int]:

@@ -33,8 +33,13 @@ class Reading(Protocol):
         """New rows, after those there are, read their prompts: the hidden state at each one's end (rows, width)."""
         ...
 
-    def together(self, tokens: int) -> bool:
-        """Whether new rows are best begun while the others go on, when their prompts have so many tokens."""
+    @property
+    def guesses(self) -> bool:
+        """Whether tokens that may follow a row's last one are worth being read with it."""
+        ...
+
+    def takes_at_once(self, tokens: int) -> bool:
+        """Whether new rows are best begun in the pass in which the others go on, when that has so many tokens."""
         ...
 
     def go_on(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:
@@ -89,6 +94,7 @@ class CacheReading:
     that want more of their attention than ours does."""
 
     takes_more: bool = False
+    guesses: bool = True
 
     def __init__(self, network: Network, prefix: Prefix) -> None:
         self.network, self.prefix = network, prefix
@@ -109,7 +115,7 @@ class CacheReading:
         self._ends = self._visible.sum(dim=1, keepdim=True)
         return hidden[torch.arange(self._rows, device=ids.device), lengths - 1]
 
-    def together(self, tokens: int) -> bool:
+    def takes_at_once(self, tokens: int) -> bool:
         return False
 
     def go_on(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:

@@ -17,7 +17,7 @@ from torch.autograd import Function
 Compute = Callable[..., Tensor]
 
 SEEN = 2  # a shape is recorded when it comes once more than so often: to record takes as long as some steps
-KEPT = 16  # recordings at once: each keeps the gradients of all that is learnt
+KEPT = 16  # recordings at once where something is learnt: each keeps its gradients
 
 
 class Recordings:
@@ -40,7 +40,8 @@ class Recordings:
         """
         self.seen[shape] += 1
         if shape not in self.kept:
-            if not self.able or self.seen[shape] <= SEEN or len(self.kept) >= KEPT:
+            full = bool(self.learnt) and len(self.kept) >= KEPT
+            if not self.able or self.seen[shape] <= SEEN or full:
                 return compute(*inputs)
             recording = self._recorded(compute, inputs)
             if recording is None:
@@ -76,13 +77,13 @@ class _Recording:
                 torch.autograd.grad(found, learnt, torch.zeros_like(found))
             del found
         here.wait_stream(beside)
-        self.there, self.back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        self.there = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.there, pool=pool):
             found = compute(*self.inputs)
         self.found = found.detach()
         if not learnt:
             return
-        self.towards = torch.zeros_like(found)
+        self.back, self.towards = torch.cuda.CUDAGraph(), torch.zeros_like(found)
         with torch.cuda.graph(self.back, pool=pool):
             gradients = torch.autograd.grad(found, learnt, self.towards)
             self.gradients = torch.cat([gradient.flatten() for gradient in gradients])

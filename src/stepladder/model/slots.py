@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from stepladder.model import packed
 from stepladder.model.attention import apart, causally, folded, together, unfolded, weighed
 from stepladder.model.network import Network
-from stepladder.model.packed import room
 from stepladder.model.recordings import Recordings
 from stepladder.model.steps import Steps, at_once
 
@@ -24,6 +24,9 @@ Tokens = Sequence[int]
 FEW = 8  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
 COPIED = 128  # up to so many columns, a shared prefix is copied into every slot once;
 COPIED_ON_GPU = 1024  # there that costs less than to ask for more operations
+PLAYED = (
+    512  # up to so many tokens a GPU computes all slots in the time that it takes to read the weights, or little more
+)
 STEPPED = 64  # up to so many tokens a step looks at any number of columns; each token of a step looks for itself,
 LOOKED_AT = 2**16  # and with more, and together more columns than this, rows are better looked at as a whole
 
@@ -59,12 +62,12 @@ class SlotReading:
 
     takes_more: bool = True
 
-    def __init__(self, network: Network, prefix: Prefix, rows: int, own: int) -> None:
+    def __init__(self, network: Network, prefix: Prefix, rows: int, room: int) -> None:
         self.network, self.prefix, self.rows, self.body = network, prefix, rows, network.body()
         few = COPIED_ON_GPU if self.device.type == "cuda" else COPIED
         self.copied = prefix.columns if prefix.columns <= few else 0
         self.ahead = prefix.columns - self.copied
-        self.room = self.copied + own
+        self.room = self.copied + room
         self.lengths: list[int] = []  # of each row, what is copied counted in
         self._layers: dict[int, _Layer] = {}
         self._steps: Steps | None = None
@@ -78,17 +81,16 @@ class SlotReading:
         return at_once(self.body) if self.body else 0
 
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
-        first = len(self.lengths)
-        self.lengths += [self.copied] * len(prompts)
-        return self._go_on(first, prompts, ends=True)
+        return self._go_on(len(self.lengths), prompts, ends=True)
 
-    def together(self, tokens: int) -> bool:
-        """Where a compiled step takes all, one row alone costs no more than its tokens."""
-        likely = 2 * len(self.lengths) + tokens  # with guesses
-        return self.takes_more and likely <= self._at_once and (likely <= STEPPED or likely * self.room <= LOOKED_AT)
+    def takes_at_once(self, tokens: int) -> bool:
+        return self.takes_more and tokens <= self._at_once and (tokens <= STEPPED or tokens * self.room <= LOOKED_AT)
+
+    @property
+    def guesses(self) -> bool:
+        return not self._plays or self.rows * FEW <= PLAYED
 
     def go_on(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:
-        self.lengths += [self.copied] * len(prompts)
         hidden = self._go_on(0, [*tokens, *prompts])
         if not prompts:
             return hidden
@@ -97,23 +99,24 @@ class SlotReading:
         return torch.cat([hidden[:before], hidden[ends]])
 
     def _go_on(self, first: int, tokens: Sequence[Tokens], ends: bool = False) -> Tensor:
-        """The rows from `first` on read their own next tokens: hidden states of all, or of each row's last."""
-        device = self.device
-        before, counts = torch.tensor(self.lengths[first:]), torch.tensor([len(own) for own in tokens])
+        """The rows from `first` on, the last of which may be new, read their own next tokens: hidden states of all, or
+        of each row's last."""
+        device, new = self.device, first + len(tokens) - len(self.lengths)
+        before = torch.tensor([*self.lengths[first:], *[self.copied] * new])
+        counts = torch.tensor([len(own) for own in tokens])
         upto = counts.cumsum(0)
         row = torch.repeat_interleave(torch.arange(len(tokens)), counts)
         column = torch.arange(len(row)) + (before - upto + counts)[row]
         ids = torch.tensor([token for own in tokens for token in own])
-        self._check_room(column)
+        self._check_room(first + len(tokens), column)
+        self.lengths[first:] = (before + counts).tolist()
         steps = self._stepped(column)
         if steps:
             first_of = (row + first) * self.room
-            self.lengths[first:] = (before + counts).tolist()
             hidden = steps(ids, column + self.ahead, first_of + column, first_of, column + 1)
             return hidden[upto - 1] if ends else hidden
-        self.lengths[first:] = (before + counts).tolist()
         longest = int(counts.max())
-        if not ends and longest <= FEW and self._plays:
+        if not ends and self._plays and longest <= (FEW if self.guesses else 1):
             return self._play(ids, row, column, column - before[row], longest)
         mask = None
         if self.prefix.columns or int(before.max()):
@@ -125,13 +128,14 @@ class SlotReading:
     @property
     def _plays(self) -> bool:
         """Whether passes of few shapes are worth having: a GPU plays them from recordings."""
-        return self.body is not None and self.device.type == "cuda"
+        here = self.body is not None and self.device.type == "cuda" and self.rows <= PLAYED
+        return here and self._recordings.able
 
     def _play(self, ids: Tensor, row: Tensor, column: Tensor, depth: Tensor, longest: int) -> Tensor:
         """Hidden states of tokens that stand `depth` (tokens,) behind their rows' ends, by a pass of one of few shapes:
         all slots have rows and all rows as many tokens; what is too much goes to the place behind all slots."""
         each = 1 if longest == 1 else FEW
-        columns = min(self.room, room(int(column.max()) + 1, 256))
+        columns = min(self.room, packed.room(int(column.max()) + 1, 256))
         at = row * each + depth
         laid = torch.zeros(3, self.rows * each, dtype=torch.long)
         laid[2] = self.rows * self.room
@@ -155,7 +159,7 @@ class SlotReading:
         lengths = torch.tensor(self.lengths)[:, None]
         column = lengths + torch.arange(n)
         row = torch.arange(rows).repeat_interleave(n)
-        self._check_room(column)
+        self._check_room(rows, column)
         steps = self._stepped(column)
         if steps:
             first, whole = row * self.room, lengths.expand(-1, n).flatten()
@@ -171,7 +175,9 @@ class SlotReading:
         self.lengths = [length + n for length in self.lengths]
         return torch.unflatten(self._forward(ids.flatten(), places.flatten(), pass_), 0, (rows, n))
 
-    def _check_room(self, columns: Tensor) -> None:
+    def _check_room(self, rows: int, columns: Tensor) -> None:
+        if rows > self.rows:
+            raise IndexError(f"{rows} rows in {self.rows} slots")
         if int(columns.max()) >= self.room:
             raise IndexError(f"column {int(columns.max())} in slots of {self.room}")
 

@@ -94,10 +94,10 @@ class Steps:
         if slots.prefix is not None:
             more = -slots.prefix[0].shape[2] % TILE
             keys, values = (pad(part[0], (0, 0, 0, more)) for part in slots.prefix)
-            keys, values = keys if self._tiled else keys.transpose(1, 2), values.transpose(1, 2)
-            ahead = (
-                kernels.packed(part.flatten(0, 1)) if self._tiled else part.flatten(0, 1) for part in (keys, values)
-            )
+            if self._tiled:
+                ahead = [kernels.packed(part.flatten(0, 1)) for part in (keys, values.transpose(1, 2))]
+            else:
+                ahead = [part.transpose(1, 2).flatten(0, 1) for part in (keys, values)]
             keys_ahead, values_ahead = map(self._lasting, ahead)
         return _Layer(
             layer.before.weight.data_ptr(), layer.between.weight.data_ptr(), of_query, of_key,

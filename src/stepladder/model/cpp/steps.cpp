@@ -142,11 +142,12 @@ struct Desk {
     std::vector<float> scores;
 };
 
-// Scores (16, columns) of sixteen queries (16, size) by keys (size, columns): vectors of columns, so that none is summed.
+// Scores of queries (count, size) by keys (size, columns): vectors of columns, so that none is summed. Eight queries are
+// looked at at once, so there has to be room for up to seven more.
 template <class T>
-void score(const T *keys, int64_t columns, const T *queries, int64_t size, float *scores) {
+void score(const T *keys, int64_t columns, const T *queries, int64_t count, int64_t size, float *scores) {
     for (int64_t column = 0; column < columns; column += 32)
-        for (int64_t first = 0; first < 16; first += 8) {
+        for (int64_t first = 0; first < count; first += 8) {
             lanes sums[8][2] = {};
             for (int64_t i = 0; i < size; i++) {
                 const T *key = keys + i * columns + column, *query = queries + first * size + i;
@@ -169,7 +170,7 @@ void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, fl
     const int64_t size = pass.size, ahead = pass.ahead, padded = (ahead + 31) / 32 * 32;
     const int64_t groups = pass.heads / pass.key_heads, queries = pass.tokens * groups, items = (queries + 15) / 16;
     if (!ahead) return;
-    desk.queries.assign(16 * size, T{});
+    desk.queries.resize(16 * size);
     desk.weights.assign(16 * padded, T{});
     desk.scores.resize(16 * padded);
 #pragma omp for
@@ -190,7 +191,7 @@ void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, fl
                     memcpy(scores + row * padded + column, sums, n * sizeof(float));
                 });
         else
-            score(keys, padded, desk.queries.data(), size, scores);
+            score(keys, padded, desk.queries.data(), count, size, scores);
         for (int64_t i = 0; i < count; i++) {
             const Weight weight = weigh(scores + i * padded, ahead, pass.scaling);
             for (int64_t at = 0; at < ahead; at++) store(desk.weights.data() + i * padded + at, scores[i * padded + at]);
