@@ -79,7 +79,7 @@ def loss(material: Material) -> Spec:
         last, whole = ([statistics.mean(curve[-n:]) for curve in curves] for n in (10, 50))
         found[precision] = {
             "ours": last[0], "plain": last[1], "off": last[0] / last[1] - 1, "off_whole": whole[0] / whole[1] - 1,
-            "off_most": max(abs(x / y - 1) for x, y in zip(*curves, strict=True)), "curves": curves,
+            "off_most": max(abs(x / y - 1) for x, y in zip(*curves, strict=True)),
         }  # fmt: skip
     return found
 
