@@ -122,7 +122,8 @@ def training(found: Spec) -> str:
         "LoRA r=16 on all linear layers, batches of 16 rows of 40 to 128 tokens, from the first step on, nothing\n"
         "compiled. Tokens are those of the rows, without padding. The ceiling is what the machine's matrix products\n"
         "of the model's own shapes allow when every token is computed (4 x 106 M operations each); a prefix that is\n"
-        "read once for a whole batch can pass it.\n\n" + table(head, rows)
+        "read once for a whole batch can pass it. Where products are quick, as by the tiles of AMX and on a GPU, most\n"
+        "of a step is memory and what lies between them.\n\n" + table(head, rows)
     )
 
 
