@@ -24,9 +24,7 @@ Tokens = Sequence[int]
 FEW = 8  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
 COPIED = 128  # up to so many columns, a shared prefix is copied into every slot once;
 COPIED_ON_GPU = 1024  # there that costs less than to ask for more operations
-PLAYED = (
-    512  # up to so many tokens a GPU computes all slots in the time that it takes to read the weights, or little more
-)
+PLAYED = 512  # up to so many tokens, those of empty slots too, a GPU computes in about the time of reading weights
 STEPPED = 64  # up to so many tokens a step looks at any number of columns; each token of a step looks for itself,
 LOOKED_AT = 2**16  # and with more, and together more columns than this, rows are better looked at as a whole
 
