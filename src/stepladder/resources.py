@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from stepladder.errors import ConfigError, Fault
 from stepladder.gate import Finding, Gate, refuse
 from stepladder.records import Prediction, Probe
 
@@ -65,10 +66,14 @@ class Devices:
         return self.devices * self.nodes
 
     def torch_device(self) -> str:
-        """The device that a model is loaded on, as torch names it."""
+        """The device that a model is loaded on, as torch names it. Raises ConfigError for a GPU that is not there, but
+        for one that jobs of Slurm have: the machine that asks for them may have none."""
         import torch
 
         if self.accelerator == "cpu" or not torch.cuda.is_available():
+            if self.accelerator == "gpu" and self.slurm is None:
+                what = f"a GPU is asked for, and torch {torch.__version__} finds none on this machine"
+                raise ConfigError(Fault("compute.accelerator", what, "say compute=auto or compute=cpu"))
             return "cpu"
         training = torch.distributed.is_available() and torch.distributed.is_initialized()
         # What is to lie in pieces on several devices may be too large for one: it is cut layer by layer.

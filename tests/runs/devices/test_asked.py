@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from ranked import DDP, FSDP
 
 from stepladder.cli import main
@@ -53,8 +55,30 @@ def test_slurm_needs_submitit(
     assert "pip install 'stepladder[slurm]'" in capsys.readouterr().err
 
 
-def test_what_learns_nothing_needs_one_device(words: list[str], tmp_path: Path) -> None:
-    assert main([*words, *GPU, "method=majority", "--outputs", str(tmp_path)]) == 0
+@pytest.mark.parametrize("asked", [GPU, ("compute=one_gpu",)])
+def test_what_learns_nothing_needs_one_device(asked: Sequence[str], words: list[str], tmp_path: Path) -> None:
+    assert main([*words, *asked, "method=majority", "--outputs", str(tmp_path)]) == 0
+
+
+def test_a_gpu_that_is_not_there_is_no_cpu(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = [*words[1:], "method=zero_shot", "dataset.limit=4", "--outputs", str(tmp_path)]
+    for verb in ("check", "run"):
+        assert main([verb, *options, "compute=one_gpu"]) == 2
+        told = capsys.readouterr().err
+        assert all(word in told for word in ("compute.accelerator", "a GPU is asked for", "compute=auto")), told
+    assert not list(tmp_path.glob("fits/*"))
+    # A stored fit, as on a machine to which a store was copied: what is still to be predicted needs the GPU too.
+    assert main(["run", *options, "compute=cpu"]) == 0
+    assert main(["run", *options, "compute=one_gpu", "decoding.probabilities=best"]) == 2
+    assert "a GPU is asked for" in capsys.readouterr().err
+
+
+def test_who_asks_slurm_for_gpus_needs_none() -> None:
+    slurm = Devices("gpu", slurm={"timeout_min": 1})
+    assert slurm.torch_device() == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 TORCHRUN = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "2"}
