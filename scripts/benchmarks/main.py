@@ -1,10 +1,11 @@
-"""Measures Stepladder beside its peers, side by side in turns, and writes docs/benchmarks.md from what was found.
+"""Measures Stepladder beside its peers, side by side in turns, and writes a page of docs/ from what was found.
 
     scripts/bench                      everything
     scripts/bench training scoring     some sections; what other sections found before is kept
 
 Each measurement is a process of its own; the two sides of a ratio run in turn, and medians are compared. Results are in
-docs/benchmarks.json, of a GPU in docs/benchmarks-gpu.json; the page beside it is written from that file alone.
+docs/benchmarks.json, of a CPU with AMX in benchmarks-amx.json, of a GPU in benchmarks-gpu.json; the page beside each is
+written from that file alone.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def main(names: Sequence[str]) -> None:
     if unknown:
         sys.exit(f"scripts/bench knows no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     material = Material()
-    page = ROOT / "docs" / ("benchmarks-gpu.md" if material.on_gpu else "benchmarks.md")
+    page = ROOT / "docs" / material.page
     figures = page.with_suffix(".json")
     kept = json.loads(figures.read_text()) if figures.exists() else {}
     for name in names or (name for name in SECTIONS if name not in GPU_ALONE or material.on_gpu):

@@ -22,6 +22,7 @@ class Material:
         import torch
         import yaml
 
+        from stepladder.model import kernels
         from stepladder.model.checkpoints import PackageCheckpoint
         from stepladder.precision import has_bf16
         from stepladder.records import Message
@@ -35,6 +36,8 @@ class Material:
         # Where there are no bf16 products neither side is asked for them: theirs would take a hundred times as long.
         # On a GPU nobody is content with float32.
         self.on_gpu = torch.cuda.is_available()
+        kind = "-gpu" if self.on_gpu else "-amx" if kernels.tiled(torch.bfloat16) else ""
+        self.page = f"benchmarks{kind}.md"  # machines so unlike that figures of one say little of another
         self.turns = 1 if self.on_gpu else None  # a GPU is nobody else's: one turn does
         self.precisions = ("bf16",) if self.on_gpu else ("bf16", "float32") if has_bf16("cpu") else ("float32",)
         self.train, self.test = (self._texts(data / f"{part}.csv") for part in ("train", "test"))

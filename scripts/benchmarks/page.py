@@ -12,6 +12,7 @@ HEAD = """# Benchmarks
 Written by `scripts/bench`; every figure is in `{figures}` beside this page. Both sides of a ratio are processes
 of their own that ran in turn on the same rows, precision, batch size and LoRA; medians are compared (a GPU, which is
 nobody else's, runs each once). Machines differ and are shared: trust the ratios, not the seconds.
+Each kind has a page: [a CPU](benchmarks.md), [a CPU with AMX](benchmarks-amx.md), [a GPU](benchmarks-gpu.md).
 
 Model: SmolLM2-135M-Instruct. Rows: Banking77. Peers: TRL 1.16.0, lm-eval 0.4.13, transformers and PEFT as pinned in
 `constraints.txt`.
