@@ -40,28 +40,55 @@ def test_the_users_own_options_are_offered(capsys: pytest.CaptureFixture[str], t
     assert words(capsys, "run method=mi", "--config-dir", str(tmp_path)) == ["method=mine"]
 
 
-@pytest.mark.parametrize(
-    ("line", "offered"), [("stepladder rep", "reproduce"), ("stepladder run method=zero", "zero_shot")]
-)
-def test_bash_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, offered: str) -> None:
-    assert main(["completion", "bash"]) == 0
-    script = tmp_path / "completion.bash"
-    script.write_text(capsys.readouterr().out, encoding="utf-8")
-    asks = (
-        f'source "{script}"\nCOMP_LINE="{line}" COMP_POINT={len(line)}\n_stepladder\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
-    )
-    done = subprocess.run(["bash", "-c", CALL + asks], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [offered]
+LINES = [("stepladder rep", "reproduce"), ("stepladder run method=zero", "method=zero_shot")]
+lines = pytest.mark.parametrize(("line", "offered"), LINES)
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_take_their_script(capsys: pytest.CaptureFixture[str], tmp_path: Path, shell: str) -> None:
-    assert main(["completion", shell]) == 0
-    script = tmp_path / "completion"
-    script.write_text(capsys.readouterr().out, encoding="utf-8")
+def script(shell: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    subprocess.run([shell, "--no-execute", str(script)], check=True)
+    assert main(["completion", shell]) == 0
+    file = folder / f"completion.{shell}"
+    file.write_text(capsys.readouterr().out, encoding="utf-8")
+    return file
+
+
+def printed(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@lines
+def test_bash_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, offered: str) -> None:
+    source = f'source "{script("bash", tmp_path, capsys)}"\nCOMP_LINE="{line}" COMP_POINT={len(line)}\n'
+    asks = '_stepladder\nprintf "%s\\n" "${COMPREPLY[@]}"'
+    # Bash breaks words at =, and takes what follows it.
+    assert printed("bash", "-c", CALL + source + asks).split() == [offered.rpartition("=")[2]]
+
+
+@lines
+def test_fish_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, offered: str) -> None:
+    call = f"function stepladder; {sys.executable} -m stepladder $argv; end\n"
+    asks = f"source '{script('fish', tmp_path, capsys)}'; complete -C '{line}'"
+    assert printed("fish", "--no-config", "-c", call + asks).split() == [offered]
+
+
+TYPED = """
+zmodload zsh/zpty
+zpty terminal zsh -f -i
+zpty -w terminal "$1; echo READY-\\$((1+1))"
+zpty -r terminal heard '*READY-2*'
+zpty -w -n terminal $2$'\\tx\\x01print -r -- "\\x05" > '$3$'; echo DONE-$((1+1))\\n'
+zpty -r terminal heard '*DONE-2*'
+"""
+
+
+@pytest.mark.parametrize(("line", "offered"), [*LINES, ("stepladder run meth", "method=")])
+def test_zsh_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, offered: str) -> None:
+    """In a terminal: the line, a tab and a letter are typed, then what hands the line to print."""
+    begin = f"{CALL.strip()}; autoload -Uz compinit; compinit -u -D; source '{script('zsh', tmp_path, capsys)}'"
+    printed("zsh", "-f", "-c", TYPED, "zsh", begin, line, str(tmp_path / "asked"))
+    gap = "" if offered.endswith("=") else " "  # after a word that is whole
+    assert (tmp_path / "asked").read_text() == f"{line.rpartition(' ')[0]} {offered}{gap}x\n"
 
 
 def test_another_shell_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,8 @@ _stepladder() {
     local -a found
     found=("${(@f)$(stepladder completion words "$line" 2>/dev/null)}")
     if [[ -n "$found" ]]; then
-        compadd -Q -S '' -- $found
+        compadd -Q -S '' -- ${(M)found:#*=}
+        compadd -Q -- ${found:#*=}
     else
         _files
     fi
