@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -26,6 +27,9 @@ _NAMES = (  # Source of the first two: the version specifiers and names of the P
     ("version", r"[A-Za-z0-9][A-Za-z0-9.+!_-]*", "version"),
     ("sha256", r"[0-9a-f]{64}", "SHA-256"),
 )
+
+
+NOTES = 5_000
 
 
 def cache_folder() -> Path:
@@ -44,15 +48,26 @@ def cache_folder() -> Path:
 
 
 def note_down(path: Path, text: str) -> None:
-    """Keep a text in the cache. Raises UserError where the cache can not be written."""
+    """Keep a text in the cache. Where its folder has more than NOTES then, the older half of them is forgotten. Raises
+    UserError where the cache can not be written."""
     try:
         write_text(path, text)
+        _forget(path.parent)
     except OSError as error:
         raise UserError(
             f"The cache can not be written: {error.strerror}",
             str(path),
             "set STEPLADDER_CACHE to a writable folder with room",
         ) from error
+
+
+def _forget(folder: Path) -> None:
+    notes = list(folder.iterdir())
+    if len(notes) > NOTES:
+        with suppress(FileNotFoundError):  # another process forgets too
+            notes.sort(key=lambda note: note.stat().st_mtime_ns)
+            for note in notes[: len(notes) // 2]:
+                note.unlink(missing_ok=True)
 
 
 def file_hash(path: Path, afresh: bool = False) -> str:
@@ -63,10 +78,11 @@ def file_hash(path: Path, afresh: bool = False) -> str:
     status = path.stat()
     seen = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns])
     note = cache_folder() / "hashes" / hashlib.sha256(seen.encode()).hexdigest()
-    if note.exists() and not afresh:
-        kept = note.read_text(encoding="ascii")
-        if len(kept) == 64:
-            return kept
+    if not afresh:
+        with suppress(FileNotFoundError):
+            kept = note.read_text(encoding="ascii")
+            if len(kept) == 64:
+                return kept
     digest = content_hash(path)
     note_down(note, digest)
     return digest
