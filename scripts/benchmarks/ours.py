@@ -261,6 +261,12 @@ def plain_drafts() -> None:
     drafts.WORTH = drafts.WORTH_IF_DEAR = 2.0  # no guess is worth it
 
 
+def plain_forced() -> None:
+    from stepladder.model.grammar import JsonWriter
+
+    JsonWriter.forced = lambda self: []  # type: ignore[method-assign]
+
+
 SAID = {"pages": ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0"), "waits": ("GOMP_SPINCOUNT", "300000")}
 """What is plain because the environment says so before the process begins."""
 WITHOUT: dict[str, Callable[[], None]] = {
@@ -277,6 +283,7 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "packed": plain_packed,
     "recordings": plain_recordings,
     "drafts": plain_drafts,
+    "forced": plain_forced,
 }
 TASKS: dict[str, Callable[[Spec], Spec]] = {
     task.__name__: task for task in (training, largest, scoring, generation, retrieval, ceiling)

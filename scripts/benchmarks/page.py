@@ -95,6 +95,14 @@ TECHNIQUES = {
         "a row that is done makes room for one that waits", "gains nothing where all answers are of one length",
         "tests/model/test_reading.py",
     ),
+    "form/drafts": (
+        "what was written before or is forced by the schema is guessed and read ahead",
+        "answers that repeat each other's form", "tests/model/test_drafts.py",
+    ),
+    "forced": (
+        "of that, what the schema forces", "keys and the ends of labels that were begun; another text gains nothing",
+        "tests/model/test_drafts.py",
+    ),
     "drafts": (
         "what was written before is guessed and read ahead",
         "answers that repeat each other; others pay for guesses that fail, and a GPU records one shape more",

@@ -56,6 +56,26 @@ def test_a_guess_keeps_within_what_may_be_written():
     assert len(drafts.begin([1, 2, 3]).guess(100)) <= room.MOST
 
 
+def test_what_a_grammar_forces_is_guessed_until_it_is_seen_to_be_cut_otherwise():
+    drafts = Drafts([])
+    assert drafts.begin([1]).guess(5, [7, 8]) == [7, 8]
+    assert drafts.begin([1]).guess(1, [7, 8]) == [7]
+    assert len(drafts.begin([1]).guess(100, [7] * 50)) == room.MOST
+    for at in range(40):  # the model writes another token
+        row = drafts.begin([at])
+        read = row.guess(5, [1000, 1001])
+        row.write([2000 + at])
+    assert not read
+
+
+def test_what_was_written_before_goes_on_after_what_a_grammar_forces():
+    drafts = Drafts([1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    for _ in range(20):
+        drafts.compare((False, room.LONGEST), True)
+    assert drafts.begin([1, 2, 3, 4, 5]).guess(4, [6, 7]) == [6, 7, 8, 9]
+    assert drafts.begin([1, 2, 3, 4, 5]).guess(4, [6, 0]) == [6, 0]
+
+
 def test_the_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(room, "KEPT", 10)
     drafts = Drafts([])

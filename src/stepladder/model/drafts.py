@@ -1,4 +1,4 @@
-"""Guesses at what a row writes next, from what was written before.
+"""Guesses at what a row writes next, from what was written before and from what a grammar forces.
 
 Knows token ids; knows no network. A guess is read together with the row's last token, and stands as far as the row
 would have written the same: texts do not change, fewer passes write them. Where answers repeat each other, by a form or
@@ -15,6 +15,8 @@ from collections.abc import Sequence
 Tokens = Sequence[int]
 Kind = tuple[bool, int]
 """Whether a guess comes from the row's own text, and how many tokens before it agree."""
+FORCED: Kind = (True, -1)
+"""What a grammar forces: the text is sure, how it is cut into tokens is not."""
 LONGEST = 6  # tokens before a guess that are compared
 MOST = 7  # tokens of a guess
 WORTH = 0.4  # a token that stands less often costs more than it saves, on two cores in bf16,
@@ -48,6 +50,7 @@ class Drafts:
         self.worth = WORTH_IF_DEAR if dear else WORTH
         self.shared = _Places(list(first))
         self._right: defaultdict[Kind, list[int]] = defaultdict(lambda: [1, 2])  # guesses that were right, of so many
+        self._right[FORCED] = [9, 10]
 
     def begin(self, prompt: Tokens) -> Drafted:
         return Drafted(self, prompt)
@@ -70,17 +73,17 @@ class Drafted:
         self._own = _Places(self._text)
         self._guesses: list[tuple[Kind, int]] = []
 
-    def guess(self, most: int) -> Tokens:
-        """At most so many tokens that may follow and are worth being read."""
+    def guess(self, most: int, forced: Tokens = ()) -> Tokens:
+        """At most so many tokens that may follow and are worth being read; a grammar allows none but `forced` ones."""
         own = self._own.find(self._text)
-        found = own or self._drafts.shared.find(self._text)
-        self._guesses, worth, chance = [], 0, 1.0
-        if found is None:
-            return ()
-        text, at = found
+        text, at = own or self._drafts.shared.find(self._text) or ([], 0)
         alike = _alike(text, at, self._text)
-        for depth, token in enumerate(text[at : at + min(most, MOST)]):
-            kind = own is not None, min(alike + depth, LONGEST)
+        found, forced = text[at : at + MOST], list(forced[:MOST])
+        if found[: len(forced)] != forced:
+            found = forced
+        self._guesses, worth, chance = [], 0, 1.0
+        for depth, token in enumerate(found[:most]):
+            kind = FORCED if depth < len(forced) else (own is not None, min(alike + depth, LONGEST))
             chance *= self._drafts.share(kind)
             self._guesses.append((kind, token))  # the first that is not worth it too: it may be right
             if chance < self._drafts.worth:

@@ -52,6 +52,10 @@ class _Row:
     finished: bool = False
     done: bool = False
 
+    def guess(self) -> Tokens:
+        forced = self.writer.forced() if self.writer else ()
+        return self.text.guess(self.budget - len(self.ids) - 1, forced)
+
     def take(self, token: int, ends: frozenset[int]) -> None:
         """Write the token; afterwards the row may be `done`."""
         self.ids.append(token)
@@ -141,7 +145,7 @@ class _Writing:
         free = min(self.slots - len(self.rows), len(self.waiting))
         if not self.rows:
             return self._read(free)
-        drafts = [row.text.guess(row.budget - len(row.ids) - 1) if self.reading.guesses else () for row in self.rows]
+        drafts = [row.guess() if self.reading.guesses else () for row in self.rows]
         going = len(drafts) + sum(map(len, drafts))
         with_new = accumulate((n for _, n in islice(self.waiting, free)), initial=going)
         at_once = sum(map(self.reading.takes_at_once, islice(with_new, 1, None)))

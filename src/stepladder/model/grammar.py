@@ -73,6 +73,10 @@ class JsonWriter:
         """The same, one by one: (vocabulary,)."""
         return self._now.allowed()
 
+    def forced(self) -> list[int]:
+        """What comes next where the grammar allows one text alone, as the tokenizer cuts it into tokens."""
+        return self._now.forced()
+
     def take(self, token: int) -> None:
         self._now.take(token)
         self._since.append(token)
@@ -127,6 +131,10 @@ class _Value:
     def allowed(self) -> NDArray[np.bool_]:
         return np.unpackbits(self.bits().view(np.uint8), bitorder="little")[: self._grammar.size].view(np.bool_)
 
+    def forced(self) -> list[int]:
+        found: list[int] = self._matcher.compute_ff_tokens()
+        return found
+
     def take(self, token: int) -> None:
         if not self._matcher.consume_token(token):
             raise RuntimeError(f"token {token} does not fit the grammar: {self._matcher.get_error()}")
@@ -147,7 +155,7 @@ class _Value:
         """Ways longer than _LONGEST_CLOSE are given up."""
         written: list[int] = []
         while not self.complete and len(written) < _LONGEST_CLOSE:
-            for token in self._matcher.compute_ff_tokens() or [self._shortening()]:
+            for token in self.forced() or [self._shortening()]:
                 self.take(token)
                 written.append(token)
         return [*written, self._grammar.end]
