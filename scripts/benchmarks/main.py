@@ -67,7 +67,8 @@ def largest(material: Material) -> Spec:
 
 
 def loss(material: Material) -> Spec:
-    """Fifty equal steps, learnt by ours and by the plain loop from the same weights."""
+    """Fifty equal steps, learnt by ours and by the plain loop from the same weights; by the plain loop also with the
+    rows of each batch turned round, which is the same maths rounded otherwise."""
     from stepladder.tuning.batches import epoch_order
 
     rows, found = material.training(800), {}
@@ -75,12 +76,15 @@ def loss(material: Material) -> Spec:
     for precision in material.precisions:
         spec = {**material.spec, "precision": precision, "batch": 16, "rows": rows}
         ours = measured("ours", "training", spec)
-        plain = measured("peers", "plain_loop", {**spec, "steps": epoch_order(lengths, 16, 0, 0)})
+        steps = epoch_order(lengths, 16, 0, 0)
+        plain = measured("peers", "plain_loop", {**spec, "steps": steps})
+        turned = measured("peers", "plain_loop", {**spec, "steps": [step[::-1] for step in steps]})
         curves = [run["losses"] for run in (ours, plain)]
         last, whole = ([statistics.mean(curve[-n:]) for curve in curves] for n in (10, 50))
         found[precision] = {
             "ours": last[0], "plain": last[1], "off": last[0] / last[1] - 1, "off_whole": whole[0] / whole[1] - 1,
             "off_most": max(abs(x / y - 1) for x, y in zip(*curves, strict=True)),
+            "off_turned": statistics.mean(turned["losses"][-10:]) / last[1] - 1,
         }  # fmt: skip
     return found
 
