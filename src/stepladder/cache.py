@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from stepladder.errors import UserError
-from stepladder.files import content_hash, write_text
+from stepladder.files import UNFINISHED, content_hash, write_text
 
 _NAMES = (  # Source of the first two: the version specifiers and names of the Python packaging user guide.
     ("distribution", r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", "name"),
@@ -62,9 +62,9 @@ def note_down(path: Path, text: str) -> None:
 
 
 def _forget(folder: Path) -> None:
-    notes = list(folder.iterdir())
-    if len(notes) > NOTES:
-        with suppress(FileNotFoundError):  # another process forgets too
+    with suppress(OSError):  # another process forgets too, or another user's notes are there
+        notes = [note for note in folder.iterdir() if not note.name.startswith(UNFINISHED)]
+        if len(notes) > NOTES:
             notes.sort(key=lambda note: note.stat().st_mtime_ns)
             for note in notes[: len(notes) // 2]:
                 note.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ import sys
 
 TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 SPINS, POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
-BRIEFLY = "2000"  # rounds of that loop, of 300,000: about a hundred microseconds, as long as most waits are
+BRIEFLY = "2000"  # rounds of that loop, of 300,000: some ten to a hundred microseconds
 
 
 def begin_again() -> None:

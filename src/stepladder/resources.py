@@ -59,7 +59,7 @@ class Devices:
     @property
     def alone(self) -> Devices:
         """One of them, here."""
-        return Devices(self.accelerator)
+        return Devices(self.accelerator, slurm=self.slurm)
 
     @property
     def count(self) -> int:

@@ -61,7 +61,7 @@ def test_what_a_grammar_forces_is_guessed_until_it_is_seen_to_be_cut_otherwise()
     assert drafts.begin([1]).guess(5, [7, 8]) == [7, 8]
     assert drafts.begin([1]).guess(1, [7, 8]) == [7]
     assert len(drafts.begin([1]).guess(100, [7] * 50)) == room.MOST
-    for at in range(40):  # the model writes another token
+    for at in range(200):  # the model writes another token
         row = drafts.begin([at])
         read = row.guess(5, [1000, 1001])
         row.write([2000 + at])

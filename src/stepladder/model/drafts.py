@@ -16,7 +16,7 @@ Tokens = Sequence[int]
 Kind = tuple[bool, int]
 """Whether a guess comes from the row's own text, and how many tokens before it agree."""
 FORCED: Kind = (True, -1)
-"""What a grammar forces: the text is sure, how it is cut into tokens is not."""
+"""What a grammar forces: sure, but where a tokenizer may cut the text in several ways."""
 LONGEST = 6  # tokens before a guess that are compared
 MOST = 7  # tokens of a guess
 WORTH = 0.4  # a token that stands less often costs more than it saves, on two cores in bf16,
@@ -50,7 +50,7 @@ class Drafts:
         self.worth = WORTH_IF_DEAR if dear else WORTH
         self.shared = _Places(list(first))
         self._right: defaultdict[Kind, list[int]] = defaultdict(lambda: [1, 2])  # guesses that were right, of so many
-        self._right[FORCED] = [9, 10]
+        self._right[FORCED] = [99, 100]
 
     def begin(self, prompt: Tokens) -> Drafted:
         return Drafted(self, prompt)

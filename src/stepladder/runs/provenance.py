@@ -114,8 +114,8 @@ def normal(name: str) -> str:
 
 
 def devices() -> dict[str, Any]:
-    """Processor, memory in bytes and, where torch is already loaded, its threads and GPUs, and whether
-    the kernels of this house are compiled here."""
+    """Processor, memory in bytes and, where torch is already loaded, its threads and GPUs; where
+    they are too, whether the kernels of this house are compiled here."""
     found: dict[str, Any] = {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -127,7 +127,7 @@ def devices() -> dict[str, Any]:
         found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
         found["cuda"] = torch.version.cuda
         kernels: Any = sys.modules.get("stepladder.model.kernels")
-        found["kernels"] = kernels is not None and kernels.kernels() is not None
+        found["kernels"] = None if kernels is None else kernels.kernels() is not None
         gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         found["gpus"] = [{"name": g.name, "memory": g.total_memory, "capability": f"{g.major}.{g.minor}"} for g in gpus]
     return found

@@ -36,7 +36,7 @@ def _work(folder: Path, channel: Channel, rank: int) -> None:
     from stepladder.tuning.ranks import join, leave
 
     asked = channel.asked
-    devices = Devices(**asked["devices"])
+    devices = Devices(**{**asked["devices"], "slurm": None})  # the job is there, with what was asked for
     config = folder / "config.yaml"
     prepared = stages.prepare(Experiment.from_stored(read_mapping(config), str(config)), asked["trust"])
     if prepared.fit_form.key != asked["key"]:

@@ -77,8 +77,9 @@ def test_a_gpu_that_is_not_there_is_no_cpu(
 
 
 def test_who_asks_slurm_for_gpus_needs_none() -> None:
-    slurm = Devices("gpu", slurm={"timeout_min": 1})
-    assert slurm.torch_device() == ("cuda" if torch.cuda.is_available() else "cpu")
+    slurm = Devices("gpu", 2, slurm={"timeout_min": 1})
+    for devices in (slurm, slurm.alone):
+        assert devices.torch_device() == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 TORCHRUN = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "2"}

@@ -88,7 +88,7 @@ def test_after_a_killed_rank_and_a_killed_parent_it_ends_in_the_very_bytes(
 def test_weights_in_pieces_go_on_after_ctrl_c_here_and_on_one_device(
     words: list[str], run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, told = cut(words, tmp_path / "two", SHARDED, 60, lambda parent: parent, signal.SIGINT)
+    code, told = cut(words, tmp_path / "two", SHARDED, 30, lambda parent: parent, signal.SIGINT)
     assert (code, "interrupted" in told) == (130, True)
     shutil.copytree(tmp_path / "two", tmp_path / "one")
     assert main([*words, *SHARDED, "--outputs", str(tmp_path / "two")]) == 0

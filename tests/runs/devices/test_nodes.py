@@ -20,6 +20,11 @@ OBJECTIVE = "training.validate_with=objective"  # one asks the model, and tells 
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="the extra 'slurm' is not installed")
+def test_what_jobs_will_do_is_checked_where_no_gpu_is(words: list[str], tmp_path: Path) -> None:
+    assert main(["check", *words[1:], "compute=slurm", "--outputs", str(tmp_path)]) == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="the extra 'slurm' is not installed")
 def test_a_fit_is_a_job(words: list[str], run: Run, tmp_path: Path) -> None:
     """Of submitit's own kind that runs on this machine."""
     job = ("compute=slurm", "compute.accelerator=cpu", "compute.devices=2", "+compute.slurm.cluster=local")
