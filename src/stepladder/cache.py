@@ -30,6 +30,7 @@ _NAMES = (  # Source of the first two: the version specifiers and names of the P
 
 
 NOTES = 5_000
+"""Of a kind, at most."""
 
 
 def cache_folder() -> Path:

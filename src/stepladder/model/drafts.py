@@ -74,7 +74,7 @@ class Drafted:
         self._guesses: list[tuple[Kind, int]] = []
 
     def guess(self, most: int, forced: Tokens = ()) -> Tokens:
-        """At most so many tokens that may follow and are worth being read; a grammar allows none but `forced` ones."""
+        """At most so many tokens that may follow and are worth being read; a grammar leaves no choice of `forced`."""
         own = self._own.find(self._text)
         text, at = own or self._drafts.shared.find(self._text) or ([], 0)
         alike = _alike(text, at, self._text)

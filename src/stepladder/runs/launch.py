@@ -70,7 +70,7 @@ def over_several(prepared: Prepared, devices: Devices) -> bool:
 def check(prepared: Prepared, devices: Devices) -> None:
     """Raises ConfigError for devices that are not there, and for what can not be done on several."""
     if not over_several(prepared, devices):
-        if devices.accelerator == "gpu" and hasattr(prepared.method.object, "model"):
+        if devices.accelerator == "gpu" and hasattr(prepared.method.object, "model"):  # or torch is loaded for nothing
             devices.torch_device()
         return
     tuning: Any = getattr(prepared.method.object, "tuning", None)

@@ -114,8 +114,8 @@ def normal(name: str) -> str:
 
 
 def devices() -> dict[str, Any]:
-    """Processor, memory in bytes and, where torch is already loaded, its threads and GPUs; where
-    they are too, whether the kernels of this house are compiled here."""
+    """Processor, memory in bytes and, where torch is already loaded, its threads and GPUs; whether the kernels
+    of this house are compiled here, None where nothing has asked for them yet."""
     found: dict[str, Any] = {
         "processor": _processor(),
         "cores": os.cpu_count(),
