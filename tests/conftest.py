@@ -14,15 +14,28 @@ for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_PROJECT", "WANDB_ENTITY",
     os.environ.pop(name, None)
 os.environ["WANDB_MODE"] = "offline"  # a developer's own login must not receive what a test logs
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Processes that a test starts can import the tests' own modules (barrier.py).
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> str:
-    """The URL of a PostgreSQL server, in `STEPLADDER_POSTGRESQL`: `.ci/postgresql COMMAND` starts one."""
+    """The URL of a database of this pytest worker's own on the server that `STEPLADDER_POSTGRESQL` names.
+
+    `.ci/postgresql COMMAND` starts a server and sets the variable.
+    """
     url = os.environ.get("STEPLADDER_POSTGRESQL")
     if not url:
         pytest.skip("STEPLADDER_POSTGRESQL is not set: run the tests by .ci/postgresql scripts/test")
-    return url
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        return url
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute(f"DROP DATABASE IF EXISTS stepladder_{worker}")  # of an earlier run on a server that stays
+        server.execute(f"CREATE DATABASE stepladder_{worker}")
+    return url.rpartition("/")[0] + f"/stepladder_{worker}"
 
 
 @pytest.fixture(scope="session")

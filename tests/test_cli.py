@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import barrier
 import pytest
 
 from stepladder.cli import main
@@ -307,20 +306,17 @@ def test_prompts_longer_than_the_window_stop_the_run_unless_told_otherwise(
 
 def test_an_interrupted_fit_leaves_a_whole_store_and_goes_on(tmp_path: Path) -> None:
     outputs = tmp_path / "out"
-    words = [sys.executable, "-m", "stepladder", "run", *TOY, "method=finetune", "training.epochs=200",
-             "training.patience=null", "--outputs", str(outputs), "--json"]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "stepladder", "run", *TOY, "method=finetune", "training.epochs=2",
+             "training.patience=null", *barrier.held, "--outputs", str(outputs), "--json"]  # fmt: skip
+    environment = {**barrier.environment(tmp_path / "held", step=3), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    while process.poll() is None and not list(outputs.glob("fits/*/metrics.jsonl")):
-        time.sleep(0.1)
-    time.sleep(0.5)
+    barrier.wait_until_held(environment, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
     assert not list(outputs.glob("*/*/done.json"))
-    again = [word if word != "training.epochs=200" else "training.epochs=1" for word in words]
-    done = subprocess.run(again, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, env={**environment, barrier.STEP: ""}, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["costs"]["trained_parameters"] > 0

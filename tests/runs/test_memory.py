@@ -12,17 +12,33 @@ from stepladder.runs.memory import peak
 MIB = 2**20
 
 
-@contextmanager
-def held(mib):
-    """Pages of the kernel's own. What malloc gives may be memory that this process had already."""
-    with mmap.mmap(-1, mib * MIB) as block:
-        for page in range(0, len(block), mmap.PAGESIZE):
-            block[page] = 1
-        time.sleep(4 * memory.APART)
-        yield
+@pytest.fixture
+def held(monkeypatch):
+    """Holds so many MiB until the memory in use was sampled while they were held."""
+    samples, account = [], memory._account
+
+    def counted(name):
+        found = account(name)
+        samples.append(name)
+        return found
+
+    monkeypatch.setattr(memory, "_account", counted)
+
+    @contextmanager
+    def hold(mib):
+        # Pages of the kernel's own: what malloc gives may be memory that this process had already.
+        with mmap.mmap(-1, mib * MIB) as block:
+            for page in range(0, len(block), mmap.PAGESIZE):
+                block[page] = 1
+            before = samples.count("VmRSS")
+            while samples.count("VmRSS") < before + 2:  # the first may have begun before the last page was written
+                time.sleep(0.01)
+            yield
+
+    return hold
 
 
-def test_a_height_is_seen_after_it_has_gone_down_and_only_by_who_climbed_it():
+def test_a_height_is_seen_after_it_has_gone_down_and_only_by_who_climbed_it(held):
     if memory._account("VmHWM") is None:
         pytest.skip("this kernel keeps no account of a process")
     with peak() as high, held(300):

@@ -12,15 +12,14 @@ import io
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+import barrier
 import pytest
 
 from stepladder.cli import main
@@ -269,14 +268,13 @@ def test_workers_of_a_sweep_log_no_secret(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_secret(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
-    words = ["run", "experiment=first_look", "method=finetune", *TRACKED, "--outputs", str(outputs)]
-    running = subprocess.Popen([sys.executable, "-m", "stepladder", *words], stderr=subprocess.DEVNULL)
-    while not list(outputs.glob("fits/*/provenance.json")):
-        assert running.poll() is None
-        time.sleep(0.05)
-    time.sleep(random.Random(1).random())
-    running.send_signal(signal.SIGKILL)
+    words = ["run", "experiment=first_look", "method=finetune", *TRACKED, *barrier.held, "--outputs", str(outputs)]
+    environment = barrier.environment(tmp_path / "held", step=3)
+    running = subprocess.Popen([sys.executable, "-m", "stepladder", *words], text=True, env=environment)
+    barrier.wait_until_held(environment, running)
+    running.kill()
     running.wait()
+    assert list(outputs.glob("fits/*/provenance.json"))
     assert leaks(outputs) == {}
 
 

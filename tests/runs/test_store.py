@@ -75,14 +75,16 @@ def test_a_changed_default_is_named(tmp_path: Path) -> None:
 def test_two_processes_make_it_once(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
-        import sys, time
+        import os, sys, time
         from pathlib import Path
         from stepladder.runs.store import Form, Store
         def make(folder):
-            time.sleep(0.5)
+            while len(list(Path(sys.argv[1]).glob("started-*"))) < 3:
+                time.sleep(0.01)
             with (Path(sys.argv[1]) / "made").open("a") as stream:
                 stream.write("x")
             return {"answer": 42}
+        (Path(sys.argv[1]) / f"started-{os.getpid()}").touch()
         entry = Store(Path(sys.argv[1])).take("fits", Form("a" * 32, "a", {}, {}), make)
         print(entry.facts["answer"])
         """

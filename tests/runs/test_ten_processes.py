@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import barrier
 import pytest
 
 TEN = 10
@@ -41,20 +42,22 @@ def test_one_computes_and_nine_read(tmp_path: Path, killed: bool) -> None:
         (tmp_path / f"{number}.err").touch()
     words = [
         "run", "experiment=first_look", "method=finetune", "dataset.source.rows=40", "model.hidden=16",
-        f"training.epochs={60 if killed else 2}", "training.patience=null",
+        "training.epochs=2", "training.patience=null", *(barrier.held if killed else ()),
         "--outputs", str(tmp_path / "out"), "--json",
     ]  # fmt: skip
+    environment = {**barrier.environment(tmp_path / "held", step=3), "OMP_NUM_THREADS": "1"}
     parent = subprocess.Popen(
-        [sys.executable, "-c", FORKING, str(tmp_path), *words], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", FORKING, str(tmp_path), *words], stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert parent.stdout is not None
     children = [int(child) for child in parent.stdout.readline().split()]
     assert len(children) == TEN
     maker = None
     if killed:
-        maker = _maker(tmp_path, parent)
-        os.kill(children[maker], signal.SIGKILL)
+        (process,) = barrier.wait_until_held(environment, parent)
+        maker = children.index(process)
+        _wait_for_nine(tmp_path, parent)
+        os.kill(process, signal.SIGKILL)
     codes = [int(code) for code in parent.stdout.readline().split()]
     assert parent.wait() == 0
     assert codes == [-signal.SIGKILL if number == maker else 0 for number in range(TEN)], _errors(tmp_path)
@@ -70,15 +73,11 @@ def test_one_computes_and_nine_read(tmp_path: Path, killed: bool) -> None:
     assert steps == sorted(steps)
 
 
-def _maker(folder: Path, parent: subprocess.Popen[str]) -> int:
-    """The one of ten that does not wait, once it has begun to learn."""
-    while parent.poll() is None:
-        waiting = [number for number in range(TEN) if WAITS in (folder / f"{number}.err").read_text(encoding="utf-8")]
-        learning = [file for file in (folder / "out").glob("fits/*/metrics.jsonl") if file.stat().st_size]
-        if len(waiting) == TEN - 1 and learning:
-            return next(number for number in range(TEN) if number not in waiting)
+def _wait_for_nine(folder: Path, parent: subprocess.Popen[str]) -> None:
+    """Return once nine of the ten report that they wait."""
+    while sum(WAITS in file.read_text(encoding="utf-8") for file in folder.glob("*.err")) < TEN - 1:
+        assert parent.poll() is None, _errors(folder)
         time.sleep(0.05)
-    pytest.fail(f"it was over before nine waited: {_errors(folder)}")
 
 
 def _errors(folder: Path) -> str:

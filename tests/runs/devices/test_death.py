@@ -12,54 +12,46 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import barrier
 import pytest
 from ranked import DDP, FSDP, Run, outcome, running
 
 from stepladder.cli import main
 
-LONG = ("training.epochs=15",)
-DROPPING = (*DDP, *LONG, "adapter.lora_dropout=0.2", "compute.micro_batch=2")
-SHARDED = (*FSDP, *LONG, "adapter=full")
-
-
-def begun(words: list[str], outputs: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "stepladder", *words, *more, "--outputs", str(outputs)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(there: Callable[[], Any], process: subprocess.Popen[str]) -> None:
-    while not there():
-        if process.poll() is not None:
-            pytest.fail(f"it ended too early: {process.communicate()}")
-        time.sleep(0.01)
+DROPPING = (*DDP, *barrier.held, "adapter.lora_dropout=0.2", "compute.micro_batch=2")
+SHARDED = (*FSDP, *barrier.held, "adapter=full")
 
 
 def cut(
     words: list[str],
     outputs: Path,
     more: tuple[str, ...],
-    lines: int,
+    step: int,
     whom: Callable[[int], int],
     how: signal.Signals,
 ) -> tuple[int, str]:
-    """Exit code and words of a run in which, once it has so many lines of metrics, the process `whom` names gets a
-    signal."""
-    process = begun(words, outputs, *more)
-    wait_for(lambda: len(running(outputs)) == 2 and lines_in(outputs) >= lines, process)
+    """Exit code and stderr of a run that is held before `step` while the process `whom` names gets a signal."""
+    environment = barrier.environment(outputs.parent / f"held-{outputs.name}-{step}", step, processes=2)
+    command = [sys.executable, "-m", "stepladder", *words, *more, "--outputs", str(outputs)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    held = barrier.wait_until_held(environment, process)
+    ranks = running(outputs)
+    assert ({*ranks}, {*ranks.values()}) == ({0, 1}, {*held})
     os.kill(whom(process.pid), how)
     told = process.communicate()[1]
-    for _ in range(200):
-        if not running(outputs):
-            break
-        time.sleep(0.05)
-    assert running(outputs) == {}
+    while any(alive(rank) for rank in ranks.values()):  # a rank that is left alive hangs here until the test's timeout
+        time.sleep(0.02)
     assert not list(outputs.glob("fits/*/done.json"))
     assert "Traceback" not in told
     return process.returncode, told
 
 
-def lines_in(outputs: Path) -> int:
-    return sum(file.read_text().count("\n") for file in outputs.glob("fits/*/metrics.jsonl"))
+def alive(process: int) -> bool:
+    """Whether a process runs. A zombie does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
 
 
 def assert_as_undisturbed(outputs: Path, wanted: dict[str, Any]) -> None:
@@ -75,10 +67,10 @@ def assert_as_undisturbed(outputs: Path, wanted: dict[str, Any]) -> None:
 def test_after_a_killed_rank_and_a_killed_parent_it_ends_in_the_very_bytes(
     words: list[str], run: Run, tmp_path: Path
 ) -> None:
-    code, told = cut(words, tmp_path, DROPPING, 30, lambda _: running(tmp_path)[1], signal.SIGKILL)
+    code, told = cut(words, tmp_path, DROPPING, 8, lambda _: running(tmp_path)[1], signal.SIGKILL)
     assert code == 2
     assert "Rank 1 of 2 was killed by SIGKILL" in told
-    code, _ = cut(words, tmp_path, DROPPING, 60, lambda parent: parent, signal.SIGKILL)
+    code, _ = cut(words, tmp_path, DROPPING, 14, lambda parent: parent, signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert main([*words, *DROPPING, "--outputs", str(tmp_path)]) == 0
     assert_as_undisturbed(tmp_path, run(*DROPPING))
@@ -88,7 +80,7 @@ def test_after_a_killed_rank_and_a_killed_parent_it_ends_in_the_very_bytes(
 def test_weights_in_pieces_go_on_after_ctrl_c_here_and_on_one_device(
     words: list[str], run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, told = cut(words, tmp_path / "two", SHARDED, 30, lambda parent: parent, signal.SIGINT)
+    code, told = cut(words, tmp_path / "two", SHARDED, 8, lambda parent: parent, signal.SIGINT)
     assert (code, "interrupted" in told) == (130, True)
     shutil.copytree(tmp_path / "two", tmp_path / "one")
     assert main([*words, *SHARDED, "--outputs", str(tmp_path / "two")]) == 0
