@@ -153,7 +153,7 @@ def test_predict_answers_new_questions_with_a_stored_fit(
         answers = tmp_path / "answers.jsonl"
         code, _, err = outcome(capsys, ["predict", folder, str(new), "--to", str(answers)])
         assert code == 0, err
-        found = [json.loads(line)["text"] for line in answers.read_text(encoding="utf-8").splitlines()]
+        found = [json.loads(line)["answer"] for line in answers.read_text(encoding="utf-8").splitlines()]
         assert found == ["sell", "rent"]
 
 

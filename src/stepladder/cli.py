@@ -1,7 +1,7 @@
 """The verbs: reads the command line, prints, and owns the exit code.
 
-Knows what each verb takes and prints; what it does stands in the rooms below. Imports nothing heavy before a verb needs
-it, so that help and faults come at once.
+What a verb does is implemented in the packages below. Imports nothing heavy before a verb needs it, so that help and
+errors come at once.
 """
 
 from __future__ import annotations
@@ -12,51 +12,21 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from stepladder import stored
-from stepladder.command_line import FLAGS, OF_VERB, Asked, taken_apart
+from stepladder.command_line import FLAGS, OF_VERB, Asked, help_text, taken_apart, version_text
+from stepladder.command_line import VERBS as DESCRIBED
 from stepladder.environment import begin_again
 from stepladder.errors import StepladderError, UserError, VerificationError
 from stepladder.masking import mask, mask_arguments, mask_tracebacks, meet
 from stepladder.runs.places import over, place
+from stepladder.terminal import guard_streams
 
 if TYPE_CHECKING:
     from stepladder.config.compose import Composed
     from stepladder.runs.run import Circumstances
-
-HELP = """\
-stepladder VERB [overrides ...] [flags]
-
-  show      print the resolved configuration, fit to be saved as an experiment file   [--keys]
-  check     bind and validate all that a run would use, read the data, count it, look through the gate; trains nothing
-  run       one experiment: fit, predict, score                                       [--fresh]
-  compare   many experiments on the same held-out rows: one table, paired differences, a verdict
-  sweep     search a space on the validation rows, then score the winner on the test rows   [--status]
-  predict   FOLDER FILE: answer new questions with a stored fit                       [--to FILE]
-  reproduce FOLDER: make a stored run again in a fresh store, and compare             [--verify]
-  diff      A B: what differs between two stored runs
-  list      KEY=VALUE ...: the stored runs with these values (method, seed, date, study, any key of the configuration)
-  clean     KEY=VALUE ...: remove what is unfinished or belongs to no study           [--dry-run]
-  completion bash | zsh | fish: a script that completes verbs, groups, options and flags
-
-Overrides are Hydra's: GROUP=OPTION and KEY=VALUE. A first look, in seconds:
-  stepladder compare experiment=first_look
-The main job:
-  stepladder compare comparison=ladder dataset=faq_route
-A search:
-  stepladder sweep sweep=lora sweep.trials=20 sweep.workers=2
-Your own data:
-  stepladder compare dataset=file dataset.train=my.csv dataset.input=text dataset.target=label
-
-Flags of every verb:
-  --config-dir DIR   your own conf; its files win over packaged ones of the same name
-  --outputs DIR      where results are kept (default: ./outputs)
-  --json             exactly one JSON object on stdout; all for people goes to stderr
-  --trust PREFIX     a module prefix whose _target_s may be built (may be repeated)
-Exit codes: 0 done, 2 something you can mend, 3 a check that failed, 1 a bug, 130 interrupted.
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,11 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     meet(words)
     if arguments is None:
         mask_tracebacks()
-    if not words or words[0] in ("-h", "--help", "help") or "--help" in words or "-h" in words:
-        print(HELP)
-        return 0
+        guard_streams()
     try:
-        asked = taken_apart(words, list(VERBS))
+        told_of_itself = _of_itself(words)
+        if told_of_itself is not None:
+            name, text = told_of_itself
+            print(json.dumps({name: text}) if "--json" in words else text)
+            sys.stdout.flush()
+            return 0
+        asked = taken_apart(words)
         if arguments is None and asked.verb in COMPUTING:
             begin_again()
         here = place()
@@ -77,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from stepladder.runs.launch import follow
 
             return follow(here, asked.verb in COMPUTING)
+        _notice(asked.notices)
         told = VERBS[asked.verb](asked)
         if asked.as_json:
             print(json.dumps(told, ensure_ascii=False))
@@ -89,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StepladderError as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
-        print("interrupted; what is finished is kept, and the same command makes the rest", file=sys.stderr)
+        print("Interrupted. Finished work is saved; run the same command again to resume.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         _let_go_of_stdout()
@@ -103,6 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(UserError(f"{error.strerror}", where, "check the path, its permissions and the space left"), 2)
     finally:
         over()
+
+
+def _of_itself(words: Sequence[str]) -> tuple[str, str] | None:
+    """The help or the version, where the command line asks for it."""
+    given = words[: words.index("--")] if "--" in words else words
+    if "--version" in given:
+        return "version", version_text()
+    if not words or "--help" in given or "-h" in given or words[0] == "help":
+        named = [word for word in words[:2] if word in DESCRIBED]
+        return "help", help_text(named[0] if named else None)
+    return None
 
 
 def _let_go_of_stdout() -> None:
@@ -121,7 +107,7 @@ def _fail(error: Exception, code: int) -> int:
 def _composed(asked: Asked) -> tuple[Composed, dict[str, Any]]:
     from stepladder.config.settle import settled
 
-    composed, config = settled(asked.words, asked.config_dir, asked.trust)
+    composed, config = settled(asked.overrides, asked.config_dir, asked.trust)
     _notice(composed.notices)
     return composed, config
 
@@ -227,14 +213,14 @@ def compare(asked: Asked) -> dict[str, Any]:
     from stepladder.studies.comparison import compare as compare_planned
     from stepladder.studies.variants import plan
 
-    planned = plan(asked.words, asked.config_dir, asked.trust)
+    planned = plan(asked.overrides, asked.config_dir, asked.trust)
     _notice(planned.notices)
     around = _around(asked, planned.config, heavy=False)
     tuning = None
     if planned.comparison.tune:
         from stepladder.studies.tuned import tuned
 
-        planned, tuning = tuned(planned, asked.words, asked.config_dir, around)
+        planned, tuning = tuned(planned, asked.overrides, asked.config_dir, around)
     told = compare_planned(planned, around, tuning, _command(asked))
     _print_table(asked, told)
     asked.say(f"report: {told['report']}")
@@ -245,7 +231,8 @@ def _command(asked: Asked) -> str:
     """The command line, to be said again; secrets masked."""
     own = ["--config-dir", str(asked.config_dir)] if asked.config_dir else []
     trusted = [word for prefix in asked.trust for word in ("--trust", prefix)]
-    words = ["stepladder", asked.verb, *asked.words, *own, *trusted, "--outputs", str(asked.outputs)]
+    limit = [] if asked.limit is None else ["--limit", str(asked.limit)]
+    words = ["stepladder", asked.verb, *asked.words, *limit, *own, *trusted, "--outputs", str(asked.outputs)]
     return shlex.join(mask_arguments(words))
 
 
@@ -261,25 +248,35 @@ def _print_table(asked: Asked, told: Mapping[str, Any]) -> None:
 
 
 def predict(asked: Asked) -> dict[str, Any]:
+    from stepladder.dataset.writing import check_destination
     from stepladder.runs.answer import answer
     from stepladder.runs.run import Circumstances
     from stepladder.runs.store import Store
+    from stepladder.studies.recommended import recommended, study_of
     from stepladder.terminal import Terminal
 
-    folder, file = asked.folders("FOLDER", "FILE")
+    folder, file = asked.paths()
+    if asked.to is not None:
+        check_destination(asked.to, file)
+    told: dict[str, Any] = {}
+    study = study_of(str(folder), asked.outputs)
+    if study is not None:
+        chosen = recommended(study)
+        folder, told = chosen.folder, {"recommended": chosen.method}
+        asked.say(f"recommended method: {chosen.method}" + (f" ({chosen.note})" if chosen.note else ""))
     terminal = Terminal()
     around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
-    rows, accounts = answer(folder, file, around)
+    answered = answer(folder, file, around)
+    rows = [asdict(prediction) for prediction in answered.predictions]
     if asked.to is not None:
-        from stepladder.files import write_lines
-
-        write_lines(asked.to, rows)
-        asked.say(f"{len(rows)} answers in {asked.to}")
+        answered.write(asked.to)
+        asked.say(f"{len(answered.by_record)} rows with {len(rows)} answers in {asked.to}")
     elif not asked.as_json:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))
     to = str(asked.to) if asked.to else None
-    return {"folder": str(folder), "file": str(file), "to": to, "predictions": rows, "rows": accounts}
+    accounts = answered.accounts.as_dict()
+    return {"folder": str(folder), "file": str(file), "to": to, **told, "predictions": rows, "rows": accounts}
 
 
 def sweep(asked: Asked) -> dict[str, Any]:
@@ -289,13 +286,13 @@ def sweep(asked: Asked) -> dict[str, Any]:
     from stepladder.terminal import Terminal
 
     read: dict[str, Any] = {}
-    planned = plan(asked.words, asked.config_dir, asked.trust, read)
+    planned = plan(asked.overrides, asked.config_dir, asked.trust, read)
     around = studies.circumstances(planned, asked.outputs, read, Terminal())
     if asked.status:
         told = studies.status(planned, around)
         asked.say(json.dumps(told, indent=1, ensure_ascii=False))
         return told
-    found = studies.search(planned, asked.words, around)
+    found = studies.search(planned, asked.overrides, around)
     winner = found.winner
     test = None if winner is None else run_experiment(winner.on("test"), around)
     told = studies.concluded(found, test, around)
@@ -334,7 +331,7 @@ VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
     "clean": stored.clean,
     "completion": completion,
 }
-COMPUTING = frozenset({"run", "compare", "sweep", "predict", "reproduce"})
+COMPUTING = frozenset({"check", "run", "compare", "sweep", "predict", "reproduce"})
 
 
 if __name__ == "__main__":

@@ -34,12 +34,17 @@ def at_home(text: str) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Write beside `path`, then put it in its place: a reader sees the old file or the new one, never a part."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """`write_text` for content that is no text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     number, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
     beside = Path(name)
     try:
-        with os.fdopen(number, "w", encoding="utf-8") as stream:  # closing it writes the rest, or fails
-            stream.write(text)
+        with os.fdopen(number, "wb") as stream:  # closing it writes the rest, or fails
+            stream.write(content)
         beside.chmod(0o666 & ~_umask())
         beside.replace(path)
     except OSError as error:
@@ -104,7 +109,12 @@ def _umask() -> int:
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object a line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, json_lines(rows))
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The text of a file with one JSON object a line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

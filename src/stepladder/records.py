@@ -180,7 +180,7 @@ class Probe:
 class Prediction:
     """One answer. `probabilities` by label, summing to one over all labels; `shown` the ids of what was read beside the
     question; `seconds` this question's share of its batch; `failure` why there is no usable answer (then `text` is what
-    was written)."""
+    was written); `prompt_hash` a digest of the rendered prompt's token ids, None for a method without a prompt."""
 
     id: str
     text: str
@@ -190,6 +190,7 @@ class Prediction:
     new_tokens: int = 0
     seconds: float = 0.0
     failure: str | None = None
+    prompt_hash: str | None = None
 
 
 @runtime_checkable

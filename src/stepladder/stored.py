@@ -14,7 +14,7 @@ def reproduce(asked: Asked) -> dict[str, Any]:
     from stepladder.studies import reproduce as studies
     from stepladder.terminal import Terminal
 
-    (folder,) = asked.folders("FOLDER")
+    (folder,) = asked.paths()
     told = studies.reproduce(folder, asked.named_outputs, asked.trust, Terminal())
     _print(asked, told)
     asked.say(f"made again in {told['reproduction']} ({told['tolerance']['told']})")
@@ -27,7 +27,7 @@ def reproduce(asked: Asked) -> dict[str, Any]:
 def diff(asked: Asked) -> dict[str, Any]:
     from stepladder.studies import reproduce as studies
 
-    told = studies.diff(*asked.folders("A", "B"))
+    told = studies.diff(*asked.paths())
     _print(asked, told)
     return told
 

@@ -209,10 +209,10 @@ def test_rows_out_of_scope_and_new_questions_need_no_answer(write) -> None:
     loaded = Dataset(train=train, out_of_scope=other, **COLUMNS).read()
     assert [q.text for q in loaded.out_of_scope] == ["what is this", "and this"]
     assert loaded.accounts.as_dict()["read"] == 42
-    questions, accounts = Dataset(train=train, id="id", **COLUMNS).questions(other)
-    assert [q.text for q in questions] == ["what is this", "and this"]
-    assert len({q.id for q in questions}) == 2
-    assert accounts.as_dict()["kept"] == 2
+    asked = Dataset(train=train, id="id", **COLUMNS).new_questions(other)
+    assert [q.text for q in asked.questions] == ["what is this", "and this"]
+    assert len({q.id for q in asked.questions}) == 2
+    assert asked.accounts.as_dict()["kept"] == 2
 
 
 SLOTS = [

@@ -56,6 +56,19 @@ class Loaded:
 
 
 @dataclass(frozen=True)
+class NewQuestions:
+    """A file of questions to answer: its `table`, and for each record, in order, its question (None: rejected)."""
+
+    table: Table
+    by_record: tuple[Question | None, ...]
+    accounts: Accounts
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        return tuple(question for question in self.by_record if question is not None)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """The keys of a `dataset` node.
 
@@ -66,6 +79,7 @@ class Dataset:
     corpus: what retrieval reads; by default the training rows, for squad its paragraphs.
     out_of_scope: rows that belong to no label. header, quote: what a csv file does not say of itself.
     limit: at most so many training rows (of each label). rows: at most so many in all, the `draw`-th so many.
+    questions: at most so many test questions, drawn by content, so that every method is asked the same ones.
     """
 
     train: str | None = None
@@ -91,6 +105,7 @@ class Dataset:
     limit: int | None = None
     rows: int | None = None
     draw: int = 0
+    questions: int | None = None
     source: Source = FILES
 
     def __post_init__(self) -> None:
@@ -102,6 +117,9 @@ class Dataset:
             for key, value in (("limit", self.limit), ("rows", self.rows))
             if value is not None and value < 1
         ]
+        if self.questions is not None and self.questions < 1:
+            to_do = "give a whole number from 1, or null"
+            faults.append(Fault("questions", f"{self.questions} leaves no test questions", to_do))
         faults += settings.of_columns(self.layout or "columns", self.input, self.target)
         for read in (lambda: self._task, lambda: self._split):
             try:
@@ -135,7 +153,13 @@ class Dataset:
         ledger.settle()
         self._demand_training(parts, ledger)
         kept = limited(parts["train"], self.limit, self._labelled)
-        used = {**parts, "train": drawn(kept, self.rows, self.draw)}
+        used = {
+            **parts,
+            "train": drawn(kept, self.rows, self.draw),
+            "test": limited(parts["test"], self.questions, False),
+        }
+        if len(used["test"]) < len(parts["test"]):
+            ledger.notes.append(f"{len(used['test'])} of {len(parts['test'])} test questions are asked")
         train, validation, test = (tuple(row.example for row in used[side]) for side in SIDES)
         return Loaded(
             task=task,
@@ -148,16 +172,19 @@ class Dataset:
             origins=self._origins(),
         )
 
-    def questions(self, file: str) -> tuple[tuple[Question, ...], Accounts]:
-        """New questions from a file of the same columns, answers not needed; and what became of its rows."""
+    def new_questions(self, file: str) -> NewQuestions:
+        """New questions from a file of the same columns; answers are not needed."""
         ledger = Ledger(self.on_bad_row)
-        rows = self._asked(Files().table(file, self._dialect), ledger)
+        table = Files().table(file, self._dialect)
+        table = flattened(table)[0] if self.layout == "squad" else table
+        rows = self._rows.questions(table, ledger)
         ledger.settle()
         check_ids(rows)
         accounts = Accounts(
             dict(ledger.read), tuple(ledger.rejections), duplicates=surplus(rows), notes=tuple(ledger.notes)
         )
-        return tuple(row.question for row in rows), accounts
+        by_place = {row.place: row.question for row in rows}
+        return NewQuestions(table, tuple(by_place.get(record.place) for record in table.records), accounts)
 
     @cached_property
     def _task(self) -> TaskSpec:

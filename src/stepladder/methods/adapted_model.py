@@ -105,7 +105,8 @@ class AdaptedModel:
             answered = _choose_best if alone else _choose
         by_id = {p.id: p for p in answered(model, prompt, probe, sound, resources)}
         for r in rendered:
-            yield by_id.get(r.id) or Prediction(r.id, "", shown=r.shown, prompt_tokens=len(r.ids), failure=r.failure)
+            found = by_id.get(r.id) or Prediction(r.id, "", shown=r.shown, prompt_tokens=len(r.ids), failure=r.failure)
+            yield replace(found, prompt_hash=r.hash)
 
     def _render(self, model: LanguageModel, prompt: Prompt, probe: Probe, resources: Resources) -> list[Rendered]:
         shown = self.context.show(probe.questions, training=False)

@@ -35,6 +35,11 @@ class Rendered:
     def id(self) -> str:
         return self.question.id
 
+    @property
+    def hash(self) -> str:
+        """A digest of the token ids: prompts that the model reads alike have the same."""
+        return hashlib.sha256(np.asarray(self.ids, "<i8").tobytes()).hexdigest()[:32]
+
 
 @dataclass(frozen=True)
 class Encoder:

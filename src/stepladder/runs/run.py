@@ -14,7 +14,6 @@ from stepladder.config.schema import Compute
 from stepladder.dataset.dataset import Loaded
 from stepladder.gate import Gate
 from stepladder.methods.method import Method
-from stepladder.records import Probe
 from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
 from stepladder.runs import launch, stages
 from stepladder.runs.experiment import Experiment
@@ -174,6 +173,8 @@ def _stored(prepared: Prepared, store: Store) -> Run | None:
     asked = [(prepared.predict_form(probe), whole[name]) for name, probe in prepared.probes.items()]
     for form, entry in ((prepared.fit_form, fit), *asked, (prepared.score_form, score)):
         store.verify(entry, form)
+    for name, entry in whole.items():
+        stages.refresh_expected(prepared, name, entry, store)
     return Run(prepared, fit, whole, score)
 
 
@@ -188,17 +189,20 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     )
     ready = not fit.reused and not launch.over_several(prepared, resources.devices)
 
-    def ask(probe: Probe, folder: Path) -> dict[str, Any]:
+    def ask(name: str, folder: Path) -> dict[str, Any]:
         nonlocal ready
         if not ready:
             stages.load(method, fit.folder, resources)
             ready = True
-        return stages.predict(prepared, probe, folder, resources)
+        return stages.predict(prepared, name, folder, resources)
 
     predictions = {
-        name: around.store.take("predictions", prepared.predict_form(probe), lambda folder, p=probe: ask(p, folder))  # type: ignore[misc]
+        name: around.store.take("predictions", prepared.predict_form(probe), lambda folder, n=name: ask(n, folder))  # type: ignore[misc]
         for name, probe in prepared.probes.items()
     }
+    for name, entry in predictions.items():
+        if entry.reused:
+            stages.refresh_expected(prepared, name, entry, around.store)
     form = prepared.score_form
     folders = {name: entry.folder for name, entry in predictions.items()}
     seed = int(form.key[:8], 16)

@@ -16,7 +16,8 @@ FIGURE = {"value": Number | None, "low": Number | None, "high": Number | None, "
 FINDING = {"name": str, "value": Number | bool, "told": str, "odd": bool, "stops": bool}
 PREDICTION = {
     "id": str, "text": str, "probabilities": Mapping[str, Number] | None, "shown": list[str], "prompt_tokens": int,
-    "new_tokens": int, "seconds": Number, "failure": str | None,
+    "new_tokens": int, "seconds": Number, "failure": str | None, "prompt_hash": str | None,
+    "question": str, "expected": list[str],
 }  # fmt: skip
 COSTS = {
     "questions": int, "prompt_tokens": int, "new_tokens": int, "prompt_tokens_per_question": Number, "failures": int,
@@ -46,8 +47,13 @@ def is_done(told: Any, kind: str) -> bool:
     """Whether done.json of a folder of this kind tells what a finished stage tells."""
     if not has(told, DONE) or not re.fullmatch("[0-9a-f]{32}", told["key"]):
         return False
-    facts, files = told["facts"], told.get("files", {})
-    if not fits(files, Mapping[str, str]) or any(name.startswith("/") or ".." in name.split("/") for name in files):
+    facts = told["facts"]
+    files: dict[str, str] = {}
+    for listed in (told.get("files", {}), told.get("replacing", {})):
+        if not fits(listed, Mapping[str, str]):
+            return False
+        files |= listed
+    if any(name.startswith("/") or ".." in name.split("/") for name in files):
         return False
     gate = facts.get("gate", [])
     if not isinstance(gate, list) or not all(has(found, FINDING) for found in gate):

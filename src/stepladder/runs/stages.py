@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
 from stepladder.evaluation.exhibits import Table
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
-from stepladder.files import discard, read_json, read_lines, write_lines, write_text
+from stepladder.files import discard, json_lines, read_json, read_lines, write_lines, write_text
+from stepladder.masking import mask
 from stepladder.methods.method import Method
 from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 from stepladder.resources import Resources
@@ -43,10 +44,26 @@ from stepladder.runs.experiment import Experiment
 from stepladder.runs.memory import peak
 from stepladder.runs.record import RowHashes, record
 from stepladder.runs.shapes import PREDICTION, has
-from stepladder.runs.store import Form, changed
+from stepladder.runs.store import Entry, Form, Store, changed, read_mapping
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raised when a stage does something else with the same parts."""
+
+PREDICTIONS = "predictions.jsonl"
+"""One line per question: the prediction, the question with secrets redacted, and the answers that count."""
+
+
+def require_this_version(folder: Path) -> None:
+    """Raises StoreError where another version of the stages made a folder of the store."""
+    made_by = read_mapping(folder / "full.yaml").get("version")
+    if made_by != CODE_VERSION:
+        what = f"An {'earlier' if _is_before(made_by) else 'other'} version of Stepladder made this result"
+        what += f" (store version {made_by}, this one reads {CODE_VERSION})"
+        raise StoreError(what, str(folder), "run the experiment again: the new result is stored beside the old one")
+
+
+def _is_before(version: object) -> bool:
+    return isinstance(version, int) and version < CODE_VERSION
 
 
 @dataclass(frozen=True)
@@ -112,6 +129,15 @@ class Prepared:
     @property
     def probes(self) -> Mapping[str, Probe]:
         return self.inquiry.probes
+
+    @cached_property
+    def expected(self) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+        """By name of a probe and id of a question, the answers that count."""
+        found = {"main": {e.question.id: e.answers for e in self.examples}}
+        for asked in self.inquiry.suites.values():
+            for name, own in asked.values():
+                found.setdefault(name, {e.question.id: e.answers for e in own.examples})
+        return found
 
     @cached_property
     def fit_form(self) -> Form:
@@ -241,15 +267,38 @@ def _judged(prepared: Prepared, ask: Callable[[Probe], Iterable[Prediction]]) ->
     return suite.figures(Answered(probe, tuple(ask(probe)), examples))
 
 
-def predict(prepared: Prepared, probe: Probe, folder: Path, resources: Resources) -> dict[str, Any]:
-    """Ask a fitted method and write predictions.jsonl. Returns what the answers cost."""
+def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -> dict[str, Any]:
+    """Ask a fitted method the probe `name` and write predictions.jsonl. Returns what the answers cost."""
+    probe = prepared.probes[name]
     method: Method = prepared.method.object
     resources = replace(resources, folder=folder, facts={})
     with peak() as memory:
         predictions = list(method.predict(probe, resources))
     _record(prepared, folder, resources, weights=True)
-    write_lines(folder / "predictions.jsonl", (asdict(prediction) for prediction in predictions))
+    # Redacted all at once: what counts as a secret is looked up once.
+    questions = dict(zip((q.id for q in probe.questions), mask([q.text for q in probe.questions]), strict=True))
+    expected = prepared.expected[name]
+    write_lines(
+        folder / PREDICTIONS,
+        (
+            {"id": p.id, "question": questions[p.id], "expected": list(expected.get(p.id, ())), **asdict(p)}
+            for p in predictions
+        ),
+    )
     return {**cost(predictions), **memory}
+
+
+def refresh_expected(prepared: Prepared, name: str, entry: Entry, store: Store) -> None:
+    """Write the answers that count now into stored predictions.
+
+    Predictions do not depend on the expected answers, so a corrected label reuses them; the file must not keep the
+    label that was corrected.
+    """
+    expected, file = prepared.expected[name], entry.folder / PREDICTIONS
+    rows = _stored_rows(file)
+    current = [{**row, "expected": list(expected.get(row["id"], ()))} for row in rows]
+    if current != rows:
+        store.rewrite("predictions", entry, PREDICTIONS, json_lines(current))
 
 
 def load(method: Method, fit: Path, resources: Resources) -> None:
@@ -266,7 +315,12 @@ def load(method: Method, fit: Path, resources: Resources) -> None:
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
-    file = folder / "predictions.jsonl"
+    names = [field.name for field in fields(Prediction)]
+    rows = _stored_rows(folder / PREDICTIONS)
+    return [Prediction(**{name: row[name] for name in names} | {"shown": tuple(row["shown"])}) for row in rows]
+
+
+def _stored_rows(file: Path) -> list[dict[str, Any]]:
     try:
         rows = list(read_lines(file))
     except (ValueError, RecursionError) as error:
@@ -274,7 +328,7 @@ def read_predictions(folder: Path) -> list[Prediction]:
     for number, row in enumerate(rows, 1):
         if not has(row, PREDICTION) or len(row) != len(PREDICTION):
             raise _broken_predictions(f"line {number} is no prediction", file)
-    return [Prediction(**{**row, "shown": tuple(row["shown"])}) for row in rows]
+    return rows
 
 
 def _broken_predictions(what: str, file: Path) -> StoreError:

@@ -7,6 +7,7 @@ NAME-r2, -r3; a study notes the runs that belong to it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -62,9 +63,16 @@ def done(folder: Path) -> dict[str, Any] | None:
 
 def changed(folder: Path, hash_of: Callable[[Path], str] = content_hash) -> list[str]:
     """The files of a finished folder that are not what they were."""
-    made: Mapping[str, str] = (done(folder) or {}).get("files", {})
-    there = {name: within(folder, name) for name in made}
-    return [name for name, file in there.items() if not file.is_file() or hash_of(file) != made[name]]
+    while True:
+        record = done(folder) or {}
+        broken = [name for name in record.get("files", {}) if not _as_recorded(folder, name, record, hash_of)]
+        if not broken or (done(folder) or {}) == record:  # else another process rewrote a file in between
+            return broken
+
+
+def _as_recorded(folder: Path, name: str, record: Mapping[str, Any], hash_of: Callable[[Path], str]) -> bool:
+    file = within(folder, name)
+    return file.is_file() and hash_of(file) in (record["files"][name], record.get("replacing", {}).get(name))
 
 
 def named(folder: Path) -> tuple[str, int] | None:
@@ -143,6 +151,22 @@ class Store:
                 str(entry.folder),
                 "say the old values in the configuration to read it, or take another --outputs folder to make it anew",
             )
+
+    def rewrite(self, kind: Kind, entry: Entry, name: str, text: str) -> None:
+        """Replace the file `name` of a finished folder. At no moment, and after no crash, is the folder broken: while
+        it is replaced, done.json holds the hashes of the old and the new content."""
+        with self._locked(kind, entry.key):
+            record = done(entry.folder)
+            if record is None or name not in record.get("files", {}):
+                return  # removed meanwhile, or made before hashes of files were kept
+            old, new = content_hash(entry.folder / name), hashlib.sha256(text.encode()).hexdigest()
+            begun = {**record, "files": {**record["files"], name: new}, "replacing": {name: old}}
+            write_text(entry.folder / "done.json", json.dumps(begun, indent=1, ensure_ascii=False))
+            write_text(entry.folder / name, text)
+            settle(entry.folder)
+            ended = {key: value for key, value in begun.items() if key != "replacing"}
+            write_text(entry.folder / "done.json", json.dumps(ended, indent=1, ensure_ascii=False))
+            settle(entry.folder)
 
     def shared(self) -> Path:
         """Where indexes and other content-keyed things are kept."""

@@ -20,7 +20,7 @@ from stepladder.resources import Progress, Silent
 from stepladder.runs.record import weights
 from stepladder.runs.recorded import Recorded, recorded, root_of
 from stepladder.runs.run import Circumstances, keys, run_prepared, tell_of_rows
-from stepladder.runs.stages import Prepared, prepare
+from stepladder.runs.stages import Prepared, prepare, require_this_version
 from stepladder.runs.store import Store
 from stepladder.studies import outcomes
 from stepladder.studies.differences import Aspect, compared, held_to
@@ -40,6 +40,7 @@ def reproduce(
     """
     progress = progress or Silent()
     before = recorded(folder)
+    require_this_version(before.named.folder)
     store = Store(_free(before) if outputs is None else outputs, progress.note)
     begun = {"folder": str(before.named.folder)}
     with _where_it_was_started(before, progress):
@@ -57,6 +58,8 @@ def reproduce(
 def diff(first: Path, second: Path) -> dict[str, Any]:
     """What differs between two stored runs, as the object that `diff --json` prints."""
     before, now = recorded(first), recorded(second)
+    for run in (before, now):
+        require_this_version(run.named.folder)
     return {"folders": [str(before.named.folder), str(now.named.folder)], **_told(before, now)}
 
 
