@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from stepladder import stored
-from stepladder.command_line import FLAGS, OF_VERB, Asked, help_text, taken_apart, version_text
+from stepladder.command_line import FLAGS, OF_VERB, WIDTH, Asked, help_text, taken_apart, version_text
 from stepladder.command_line import VERBS as DESCRIBED
 from stepladder.environment import begin_again
 from stepladder.errors import StepladderError, UserError, VerificationError
@@ -172,17 +172,28 @@ def _keys(asked: Asked, config: Mapping[str, Any], composed: Composed) -> dict[s
 
 
 def check(asked: Asked) -> dict[str, Any]:
+    from stepladder.environment import seconds_of_process
     from stepladder.gate import refuse
-    from stepladder.runs.check import expectations, rehearsed
+    from stepladder.runs.check import expectations, in_store, rehearsed
+    from stepladder.runs.expected_time import expected_time
     from stepladder.runs.experiment import Experiment
     from stepladder.runs.stages import prepare
     from stepladder.studies.variants import cells
 
     composed, config = _composed(asked)
     around = _around(asked, config)
-    prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
-    findings = rehearsed(prepared, around)
-    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings)
+    experiment = Experiment.from_config(config, composed.choices)
+    prepared = prepare(experiment, asked.trust, around.read)
+    stored = in_store(prepared, around.store)
+    started = seconds_of_process()
+    findings, facts = rehearsed(prepared, around)
+    refused = [found for found in findings if found.stops]
+    time = None
+    if not refused and around.compute.slurm is None:
+        # A rehearsal loads the model and renders the prompts, as the run does, and then times its steps.
+        started += max(0.0, seconds_of_process() - started - facts.get("timing_seconds", 0.0))
+        time = expected_time(prepared, prepare(experiment, asked.trust, around.read), around, facts, stored, started)
+    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings, time)
     for line in told["lines"]:
         asked.say(line)
     refuse(findings)
@@ -301,6 +312,40 @@ def sweep(asked: Asked) -> dict[str, Any]:
     return told
 
 
+def init(asked: Asked) -> dict[str, Any]:
+    from stepladder.runs.init import first_experiment
+
+    (data,) = asked.paths()
+    made = first_experiment(str(data), asked.config_dir, asked.named_outputs)
+    asked.say(f"written: {made.experiment}")
+    for guess in made.guesses:
+        asked.say(f"  dataset.{guess.key}: {guess.value} ({guess.why})")
+    _notice(made.notes)
+    asked.say("next:")
+    for command in made.commands:
+        asked.say(f"  {command}")
+    return made.as_dict()
+
+
+def options(asked: Asked) -> dict[str, Any]:
+    """The groups of the configuration, or the options of one with their keys."""
+    from stepladder.config import catalogue
+
+    folders = catalogue.folders(asked.config_dir)
+    if not asked.words:
+        groups = catalogue.catalogue(folders)
+        for line in catalogue.lines_of_groups(groups, WIDTH):
+            asked.say(line)
+        asked.say("\nThe options of a group, with their keys: stepladder options GROUP")
+        return {"groups": [group.as_dict() for group in groups]}
+    if len(asked.words) > 1:
+        raise UserError("'options' takes one group", "the command line", "see 'stepladder options --help'")
+    group = catalogue.group(asked.words[0], folders)
+    for line in catalogue.lines_of_options(group, WIDTH):
+        asked.say(line)
+    return group.as_dict()
+
+
 def completion(asked: Asked) -> dict[str, Any]:
     """A shell's script, which asks for `words LINE`: what the last word of a line can become."""
     from stepladder.config.completion import SHELLS, candidates, script
@@ -319,6 +364,8 @@ def completion(asked: Asked) -> dict[str, Any]:
 
 
 VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
+    "init": init,
+    "options": options,
     "show": show,
     "check": check,
     "run": run,

@@ -17,10 +17,27 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from pathlib import Path
 
 TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 SPINS, POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
 BRIEFLY = "2000"  # rounds of that loop, of 300,000: some ten to a hundred microseconds
+
+
+_IMPORTED = time.monotonic()
+
+
+def seconds_of_process() -> float:
+    """Seconds since this process began, imports included; where the kernel does not say, since this module was loaded.
+
+    Source: proc(5), field `starttime` of /proc/self/stat, in clock ticks since the machine began.
+    """
+    try:
+        began = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError, IndexError):
+        return time.monotonic() - _IMPORTED
 
 
 def begin_again() -> None:

@@ -14,6 +14,7 @@ from stepladder.evaluation.statistics import detectable_difference
 from stepladder.gate import Finding
 from stepladder.records import Choice, Example
 from stepladder.resources import Silent
+from stepladder.runs.expected_time import ExpectedTime
 from stepladder.runs.launch import check as check_devices
 from stepladder.runs.leaks import look
 from stepladder.runs.run import Circumstances
@@ -24,18 +25,18 @@ DISAGREEMENTS = (0.05, 0.1, 0.2, 0.3)  # shares of the questions on which one of
 
 
 def expectations(
-    prepared: Prepared, store: Store, comparisons: int = 1, findings: Sequence[Finding] = ()
+    prepared: Prepared,
+    store: Store,
+    comparisons: int = 1,
+    findings: Sequence[Finding] = (),
+    time: ExpectedTime | None = None,
 ) -> dict[str, Any]:
     """Rows, labels, what has to be computed and how often, what difference so many rows can show in a family of
     `comparisons`, and the gate's findings, as plain data; `lines` tell the same to a person."""
     rows = prepared.data.accounts.as_dict()
     task = prepared.data.task
     labels = len(task.answer.labels) if isinstance(task.answer, Choice) else None
-    stored = {
-        "fit": store.find("fits", prepared.fit_form.key) is not None,
-        "predict": all(store.find("predictions", prepared.predict_form(p).key) for p in prepared.probes.values()),
-        "score": store.find("scores", prepared.score_form.key) is not None,
-    }
+    stored = in_store(prepared, store)
     steps = _steps(prepared)
     asked = sum(len(probe.questions) for probe in prepared.probes.values())
     power = detectable(prepared.examples, comparisons)
@@ -48,6 +49,7 @@ def expectations(
         *_power_lines(power, comparisons),
         "in the store: " + (", ".join(name for name, there in stored.items() if there) or "nothing of this yet"),
         *(f"gate: {found.told}" for found in findings),
+        *([time.line, *([f"  measured on {'; '.join(time.basis)}"] if time.basis else [])] if time else []),
     ]
     return {
         "rows": rows,
@@ -58,23 +60,34 @@ def expectations(
         "detectable": power,
         "stored": stored,
         "gate": [found.as_dict() for found in findings],
+        "expected_time": time.as_dict() if time else None,
         "lines": lines,
     }
 
 
-def rehearsed(prepared: Prepared, around: Circumstances) -> list[Finding]:
-    """What the gate finds, as a run would find it; nothing is trained and nothing kept. A fit that is stored passed."""
+def in_store(prepared: Prepared, store: Store) -> dict[str, bool]:
+    """Which stages of the experiment are finished."""
+    return {
+        "fit": store.find("fits", prepared.fit_form.key) is not None,
+        "predict": all(store.find("predictions", prepared.predict_form(p).key) for p in prepared.probes.values()),
+        "score": store.find("scores", prepared.score_form.key) is not None,
+    }
+
+
+def rehearsed(prepared: Prepared, around: Circumstances) -> tuple[list[Finding], dict[str, Any]]:
+    """What the gate finds, as a run would find it, and the facts of the rehearsal; nothing is trained and nothing kept.
+    A fit that is stored passed."""
     found = look(prepared, around.gate)
     method = prepared.method.object
     stored = around.store.find("fits", prepared.fit_form.key)
     if stored is not None:
-        return found + [Finding(**told) for told in stored.facts.get("gate", ())]
+        return found + [Finding(**told) for told in stored.facts.get("gate", ())], {}
     resources = around.resources(Silent(), keeps=False)
     check_devices(prepared, resources.devices)
     if getattr(method, "rehearses", False):
         resources = replace(resources, devices=resources.devices.alone, rehearsal=True, findings=found)
         method.fit(prepared.data.training, resources, prepared.experiment.seed)
-    return found
+    return found, resources.facts
 
 
 def _steps(prepared: Prepared) -> int:

@@ -35,6 +35,7 @@ from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.randomness import draw_apart
 from stepladder.tuning.ranks import Ranks
 from stepladder.tuning.sharding import shard
+from stepladder.tuning.timing import training_seconds
 from stepladder.tuning.trainer import interruptible, quiet, trainer
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
@@ -233,6 +234,9 @@ def train(
     room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
     resources.pass_gate(look(model, rows, room, resources.gate, computed(training.precision, device)))
     if resources.rehearsal:
+        began = time.perf_counter()
+        seconds = training_seconds(model, rows, validation, training, resources, room)
+        resources.facts |= {"expected_training_seconds": seconds, "timing_seconds": time.perf_counter() - began}
         return
     folder = resources.folder / "checkpoints" if resources.folder else None
     of = made_of(model.module, rows, validation, replace(training, learning_rate=peak), seed)

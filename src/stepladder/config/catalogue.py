@@ -1,0 +1,217 @@
+"""Lists the groups of the configuration and their options, from the files of conf/ alone. Composes nothing.
+
+An option's description is the first sentence of the comment that its file begins with; a group's is its comment in
+conf/config.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stepladder.config.options import conf_folder, options
+from stepladder.errors import UserError, did_you_mean
+from stepladder.masking import DATA
+
+_GROUP = re.compile(r"^(?:#|[ ]+) ?- ([\w/]+): ([^#\n]*?)(?:[ ]+# (.*))?$", re.MULTILINE)
+_SENTENCE = re.compile(r".+?(?<!\bal)[.?!](?=\s|$)")
+
+
+LONGEST_VALUE = 60
+"""Characters of a value that is printed for people."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One file of a group. `keys`: what can be set when it is chosen, with the values that it sets."""
+
+    name: str
+    description: str
+    keys: Mapping[str, Any]
+    file: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "description": self.description, "keys": dict(self.keys), "file": str(self.file)}
+
+
+@dataclass(frozen=True)
+class Group:
+    """A directory of conf/, written with dots. `default`: the option that conf/config.yaml chooses, if it does."""
+
+    name: str
+    description: str
+    default: str | None
+    options: tuple[Option, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "description": self.description,
+            "default": self.default,
+            "options": [option.as_dict() for option in self.options],
+        }
+
+
+def catalogue(folders: Sequence[Path]) -> list[Group]:
+    """All groups of the conf folders, the user's own first: a file there stands for the packaged one of its name."""
+    described = _described(folders[-1])
+    names = {
+        d.relative_to(folder).as_posix()
+        for folder in folders
+        for d in folder.rglob("*")
+        if d.is_dir() and any(d.glob("*.yaml"))
+    }
+    order = [*described, *sorted({name.split("/")[0] for name in names})]
+    names_in_order = sorted(names, key=lambda name: (order.index(name.split("/")[0]), name))
+    return [_group(name, folders, described) for name in names_in_order]
+
+
+def group(name: str, folders: Sequence[Path]) -> Group:
+    """Raises UserError where there is no such group."""
+    found = catalogue(folders)
+    wanted = name.strip("/=").replace("/", ".")
+    for each in found:
+        if each.name == wanted:
+            return each
+    holding = [each.name for each in found if wanted in [option.name for option in each.options]]
+    to_do = (
+        f"it is an option: {holding[0]}={wanted}" if holding else did_you_mean(wanted, [each.name for each in found])
+    )
+    raise UserError(f"There is no group '{name}'", "stepladder options", to_do)
+
+
+def folders(config_dir: Path | None) -> list[Path]:
+    """The conf folders, the user's own first. Raises UserError where that is not a directory."""
+    if config_dir is not None and not config_dir.is_dir():
+        raise UserError(f"There is no directory {config_dir}", "--config-dir", "name a directory laid out like conf/")
+    return [conf_folder()] if config_dir is None else [config_dir.resolve(), conf_folder()]
+
+
+def lines_of_groups(groups: Sequence[Group], width: int) -> Iterator[str]:
+    """For people: each group with what it decides, its options, and the default."""
+    for each in groups:
+        yield from _wrapped(f"{each.name}: {each.description}".rstrip(": "), width, "")
+        names = [f"{option.name} (default)" if option.name == each.default else option.name for option in each.options]
+        yield from _wrapped(", ".join(names), width, "  ")
+
+
+def lines_of_options(group: Group, width: int) -> Iterator[str]:
+    """For people: each option with its description and its keys."""
+    yield from _wrapped(f"{group.name}: {group.description}".rstrip(": "), width, "")
+    for option in group.options:
+        yield ""
+        yield f"  {group.name}={option.name}" + ("  (default)" if option.name == group.default else "")
+        yield from _wrapped(option.description, width, "    ")
+        keys = ", ".join(f"{key}={_value(value)}" for key, value in option.keys.items())
+        yield from _wrapped(f"keys: {keys}" if keys else "", width, "    ")
+
+
+def _wrapped(text: str, width: int, indent: str) -> list[str]:
+    more = f"{indent}  "
+    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=more, break_on_hyphens=False)
+
+
+def _value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
+def _group(name: str, folders: Sequence[Path], described: Mapping[str, tuple[str, str]]) -> Group:
+    default, description = described.get(name, ("", ""))
+    found = tuple(_option(name, option, folders) for option in options(folders, name))
+    names = [option.name for option in found]
+    chosen = default.strip("[] ")
+    return Group(name.replace("/", "."), description, chosen if chosen in names else None, found)
+
+
+def _option(group: str, name: str, folders: Sequence[Path]) -> Option:
+    file = _file(group, name, folders)
+    assert file is not None
+    text, node = _text(file), _read(file)
+    own = "" if "@package _global_" in text else group.replace("/", ".")
+    return Option(name, _description(text, node), dict(_keys(own, group, node, folders, ())), file)
+
+
+def _file(group: str, name: str, folders: Sequence[Path]) -> Path | None:
+    there = (folder / group / f"{name}.yaml" for folder in folders)
+    return next((file for file in there if file.is_file()), None)
+
+
+def _keys(
+    prefix: str, group: str, node: Mapping[str, Any], folders: Sequence[Path], seen: tuple[Path, ...]
+) -> Iterator[tuple[str, Any]]:
+    """The keys of an option: those of the options that it is made from, then its own."""
+    found: dict[str, Any] = {}
+    defaults = node.get("defaults")
+    for line in defaults if isinstance(defaults, list) else ():
+        if isinstance(line, str) and line != "_self_":
+            file = _file(group, line, folders)
+            if file is not None and file not in seen:
+                found |= _keys(prefix, group, _read(file), folders, (*seen, file))
+        elif isinstance(line, Mapping):
+            found |= {_dotted(prefix, str(key)): chosen for key, chosen in line.items() if "override" not in str(key)}
+    values = {name: value for name, value in node.items() if name not in ("defaults", "_target_")}
+    yield from (found | dict(_flat(prefix, values))).items()
+
+
+def _dotted(prefix: str, choice: str) -> str:
+    """The key of a nested choice: `/embedder@embedder` and `prices` are keys of the option that has them."""
+    return f"{prefix}.{choice.rpartition('@')[2].lstrip('/').replace('/', '.')}".lstrip(".")
+
+
+def _flat(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        key = f"{prefix}.{name}".lstrip(".")
+        if isinstance(value, Mapping) and value and name not in DATA:
+            yield from _flat(key, {name: item for name, item in value.items() if name != "_target_"})
+        elif isinstance(value, list):
+            yield (
+                key,
+                [item if isinstance(item, str | int | float) else json.dumps(item, default=str) for item in value],
+            )
+        else:
+            yield key, value if value is None or isinstance(value, str | int | float | Mapping) else str(value)
+
+
+def _description(text: str, node: Mapping[str, Any]) -> str:
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        if "@package" not in line:
+            lines.append(line.lstrip("# ").rstrip())
+    sentence = _SENTENCE.match(" ".join(lines))
+    if sentence or lines:
+        return sentence[0] if sentence else lines[0]
+    target = node.get("_target_")
+    return f"{target}." if isinstance(target, str) else ""
+
+
+def _described(packaged: Path) -> dict[str, tuple[str, str]]:
+    """By group, the option that config.yaml chooses and what its comment says."""
+    found = {}
+    for name, default, comment in _GROUP.findall(_text(packaged / "config.yaml")):
+        found[name] = (default, comment) if comment else ("", default)
+    return found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        found = yaml.safe_load(_text(file))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}  # a broken file is listed without keys; composing it says what is wrong
+    return found if isinstance(found, Mapping) else {}
