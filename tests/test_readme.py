@@ -41,14 +41,14 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(ran) >= 6
     for line in ran:
         verb, *words = shlex.split(line)[1:]
-        if verb in ("predict", "reproduce", "list", "clean"):
+        if verb in ("init", "predict", "reproduce", "list", "clean"):
             for kind in ("fits", "scores"):
                 folder = next(Path("outputs", kind).glob("few_shot-*"))
                 words = [word.replace(f"outputs/{kind}/FOLDER", str(folder)) for word in words]
         else:
             words += TOY
         assert main([verb, *words]) == 0, line
-    assert Path("answers.jsonl").read_text(encoding="utf-8").count("\n") == 1
+    assert Path("answers.csv").read_text(encoding="utf-8").count("\n") == 2
 
 
 @pytest.mark.parametrize("line", [line for line in commands(CONFIGURATION) if "..." not in line])

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from stepladder import stored
-from stepladder.command_line import FLAGS, OF_VERB, WIDTH, Asked, help_text, taken_apart, version_text
+from stepladder import discovery, stored
 from stepladder.command_line import VERBS as DESCRIBED
+from stepladder.command_line import Asked, help_text, taken_apart, version_text
 from stepladder.environment import begin_again
 from stepladder.errors import StepladderError, UserError, VerificationError
 from stepladder.masking import mask, mask_arguments, mask_tracebacks, meet
@@ -120,10 +120,13 @@ def _notice(notices: Sequence[str]) -> None:
 def _around(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> Circumstances:
     from stepladder.config.settle import validate
     from stepladder.runs.run import Circumstances
+    from stepladder.runs.stages import older_results
     from stepladder.runs.store import Store
     from stepladder.terminal import Terminal
 
     terminal = Terminal()
+    older = older_results(asked.outputs)
+    _notice([older] if older else [])
     built = validate(config, asked.trust, heavy)
     return Circumstances(
         store=Store(asked.outputs, terminal.note),
@@ -274,7 +277,7 @@ def predict(asked: Asked) -> dict[str, Any]:
     if study is not None:
         chosen = recommended(study)
         folder, told = chosen.folder, {"recommended": chosen.method}
-        asked.say(f"recommended method: {chosen.method}" + (f" ({chosen.note})" if chosen.note else ""))
+        _notice([f"answered by the recommended method: {chosen.method}" + (f" ({chosen.note})" if chosen.note else "")])
     terminal = Terminal()
     around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
     answered = answer(folder, file, around)
@@ -312,60 +315,9 @@ def sweep(asked: Asked) -> dict[str, Any]:
     return told
 
 
-def init(asked: Asked) -> dict[str, Any]:
-    from stepladder.runs.init import first_experiment
-
-    (data,) = asked.paths()
-    made = first_experiment(str(data), asked.config_dir, asked.named_outputs)
-    asked.say(f"written: {made.experiment}")
-    for guess in made.guesses:
-        asked.say(f"  dataset.{guess.key}: {guess.value} ({guess.why})")
-    _notice(made.notes)
-    asked.say("next:")
-    for command in made.commands:
-        asked.say(f"  {command}")
-    return made.as_dict()
-
-
-def options(asked: Asked) -> dict[str, Any]:
-    """The groups of the configuration, or the options of one with their keys."""
-    from stepladder.config import catalogue
-
-    folders = catalogue.folders(asked.config_dir)
-    if not asked.words:
-        groups = catalogue.catalogue(folders)
-        for line in catalogue.lines_of_groups(groups, WIDTH):
-            asked.say(line)
-        asked.say("\nThe options of a group, with their keys: stepladder options GROUP")
-        return {"groups": [group.as_dict() for group in groups]}
-    if len(asked.words) > 1:
-        raise UserError("'options' takes one group", "the command line", "see 'stepladder options --help'")
-    group = catalogue.group(asked.words[0], folders)
-    for line in catalogue.lines_of_options(group, WIDTH):
-        asked.say(line)
-    return group.as_dict()
-
-
-def completion(asked: Asked) -> dict[str, Any]:
-    """A shell's script, which asks for `words LINE`: what the last word of a line can become."""
-    from stepladder.config.completion import SHELLS, candidates, script
-
-    shell, *line = asked.words or ("",)
-    if shell == "words" and len(line) == 1:
-        found = candidates(line[0], list(VERBS), {flag: OF_VERB.get(flag, ()) for flag in FLAGS}, asked.config_dir)
-        told: dict[str, Any] = {"candidates": found}
-    elif shell in SHELLS and not line:
-        told = {"shell": shell, "script": script(shell)}
-    else:
-        raise UserError(f"There is no completion for '{' '.join(asked.words)}'", "completion", "say bash, zsh or fish")
-    if not asked.as_json:
-        print(told.get("script") or "\n".join(told["candidates"]))
-    return told
-
-
 VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
-    "init": init,
-    "options": options,
+    "init": discovery.init,
+    "options": discovery.options,
     "show": show,
     "check": check,
     "run": run,
@@ -376,7 +328,7 @@ VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
     "diff": stored.diff,
     "list": stored.list_runs,
     "clean": stored.clean,
-    "completion": completion,
+    "completion": discovery.completion,
 }
 COMPUTING = frozenset({"check", "run", "compare", "sweep", "predict", "reproduce"})
 

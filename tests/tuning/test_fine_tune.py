@@ -215,6 +215,26 @@ def test_progress_without_a_terminal_is_a_line_with_loss_speed_and_time_left(mon
     )
 
 
+def test_progress_without_a_terminal_begins_with_the_first_step():
+    told = Silent()
+    notes = []
+    told.note = notes.append
+    FineTune(LORA, QUICK).tune(toy(), rows(toy()), rows(toy()), Resources(progress=told))
+    assert notes[0].startswith("training: step 1 of 18 ")
+    assert len(notes) == 1  # the next line comes after half a minute
+
+
+def test_a_rehearsal_times_steps_and_changes_no_weight():
+    model = toy()
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    for adapter in (LORA, Full()):
+        resources = Resources(rehearsal=True)
+        FineTune(adapter, QUICK).tune(model, rows(model), rows(model), resources)
+        assert resources.facts["expected_training_seconds"] > 0
+    after = model.module.state_dict()
+    assert all(value.equal(after[name]) for name, value in before.items())
+
+
 def test_classes_that_config_builds_import_nothing_heavy():
     code = "import stepladder.tuning.fine_tune, sys; print([m for m in %r if m in sys.modules])"
     heavy = ("torch", "peft", "transformers", "pytorch_lightning", "bitsandbytes")

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from stepladder.config.catalogue import catalogue
 from stepladder.config.options import conf_folder, groups, options
 
 SHELLS = ("bash", "zsh", "fish")
@@ -34,12 +35,17 @@ def candidates(
         found = [flag for flag, own in flags.items() if not own or before[0] in own]
     elif before[0] == "completion":
         found = list(SHELLS)
+    elif before[0] == "options":
+        found = [group.name for group in catalogue(_folders(config_dir))]
     elif before[0] not in OVERRIDES:
         return []
     else:
-        folders = [folder for folder in (config_dir, conf_folder()) if folder is not None and folder.is_dir()]
-        found = list(_overrides(last, before, folders))
+        found = list(_overrides(last, before, _folders(config_dir)))
     return [word for word in found if word.startswith(last)]
+
+
+def _folders(config_dir: Path | None) -> list[Path]:
+    return [folder for folder in (config_dir, conf_folder()) if folder is not None and folder.is_dir()]
 
 
 def _overrides(last: str, before: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:

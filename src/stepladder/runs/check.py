@@ -49,7 +49,7 @@ def expectations(
         *_power_lines(power, comparisons),
         "in the store: " + (", ".join(name for name, there in stored.items() if there) or "nothing of this yet"),
         *(f"gate: {found.told}" for found in findings),
-        *([time.line, *([f"  measured on {'; '.join(time.basis)}"] if time.basis else [])] if time else []),
+        *(time.lines if time else []),
     ]
     return {
         "rows": rows,

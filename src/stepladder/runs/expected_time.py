@@ -50,9 +50,11 @@ class ExpectedTime:
         return {"seconds": round(self.total, 1), "parts": parts, "measured": list(self.basis)}
 
     @property
-    def line(self) -> str:
+    def lines(self) -> list[str]:
+        """For people."""
         parts = ", ".join(f"{name} {spoken(seconds)}" for name, seconds in self.seconds.items() if seconds >= 0.05)
-        return f"expected time on this machine: {spoken(self.total)} ({parts})"
+        line = f"expected time on this machine: {spoken(self.total)} ({parts})"
+        return [line, f"  measured on {'; '.join(self.basis)}"] if self.basis else [line]
 
 
 def spoken(seconds: float) -> str:

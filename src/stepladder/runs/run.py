@@ -18,6 +18,7 @@ from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
 from stepladder.runs import launch, stages
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.leaks import look
+from stepladder.runs.predictions import read_predictions, refresh_expected
 from stepladder.runs.stages import Prepared
 from stepladder.runs.store import Entry, Kind, Store
 from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
@@ -174,7 +175,7 @@ def _stored(prepared: Prepared, store: Store) -> Run | None:
     for form, entry in ((prepared.fit_form, fit), *asked, (prepared.score_form, score)):
         store.verify(entry, form)
     for name, entry in whole.items():
-        stages.refresh_expected(prepared, name, entry, store)
+        refresh_expected(entry, prepared.expected[name], store)
     return Run(prepared, fit, whole, score)
 
 
@@ -202,7 +203,7 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     }
     for name, entry in predictions.items():
         if entry.reused:
-            stages.refresh_expected(prepared, name, entry, around.store)
+            refresh_expected(entry, prepared.expected[name], around.store)
     form = prepared.score_form
     folders = {name: entry.folder for name, entry in predictions.items()}
     seed = int(form.key[:8], 16)
@@ -249,7 +250,7 @@ def _show(made: Run, tracker: RunTracker) -> None:
     rows: list[dict[str, Any]] = [
         {"id": p.id, "question": examples[p.id].question.text, "answer": examples[p.id].answers[0], "text": p.text}
         | {"failure": p.failure}
-        for p in stages.read_predictions(made.predictions["main"].folder)
+        for p in read_predictions(made.predictions["main"].folder)
     ]
     tracker.log_predictions(rows)
     artefact = made.fit.folder / "artefact"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,7 @@ from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
 from stepladder.evaluation.exhibits import Table
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
-from stepladder.files import discard, json_lines, read_json, read_lines, write_lines, write_text
-from stepladder.masking import mask
+from stepladder.files import discard, read_json, write_lines, write_text
 from stepladder.methods.method import Method
 from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 from stepladder.resources import Resources
@@ -42,28 +41,35 @@ from stepladder.runs.content import (
 from stepladder.runs.costs import cost
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.memory import peak
+from stepladder.runs.predictions import read_predictions, write_predictions
 from stepladder.runs.record import RowHashes, record
-from stepladder.runs.shapes import PREDICTION, has
-from stepladder.runs.store import Entry, Form, Store, changed, read_mapping
+from stepladder.runs.shapes import has
+from stepladder.runs.store import Form, changed, read_mapping
 
 CODE_VERSION = 3
 """Raised when a stage does something else with the same parts."""
-
-PREDICTIONS = "predictions.jsonl"
-"""One line per question: the prediction, the question with secrets redacted, and the answers that count."""
 
 
 def require_this_version(folder: Path) -> None:
     """Raises StoreError where another version of the stages made a folder of the store."""
     made_by = read_mapping(folder / "full.yaml").get("version")
     if made_by != CODE_VERSION:
-        what = f"An {'earlier' if _is_before(made_by) else 'other'} version of Stepladder made this result"
+        earlier = isinstance(made_by, int) and made_by < CODE_VERSION
+        what = f"{'An earlier' if earlier else 'Another'} version of Stepladder made this result"
         what += f" (store version {made_by}, this one reads {CODE_VERSION})"
         raise StoreError(what, str(folder), "run the experiment again: the new result is stored beside the old one")
 
 
-def _is_before(version: object) -> bool:
-    return isinstance(version, int) and version < CODE_VERSION
+def older_results(root: Path) -> str | None:
+    """A sentence for people where the newest fit of a store is of another version: its results are not reused."""
+    fits = [file.parent for file in (root / "fits").glob("*/full.yaml") if (file.parent / "done.json").is_file()]
+    newest = max(fits, key=lambda folder: (folder / "full.yaml").stat().st_mtime_ns, default=None)
+    try:
+        if newest is not None:
+            require_this_version(newest)
+    except StoreError as error:
+        return f"{error.what}; results like it are not reused: {newest}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -275,30 +281,8 @@ def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -
     with peak() as memory:
         predictions = list(method.predict(probe, resources))
     _record(prepared, folder, resources, weights=True)
-    # Redacted all at once: what counts as a secret is looked up once.
-    questions = dict(zip((q.id for q in probe.questions), mask([q.text for q in probe.questions]), strict=True))
-    expected = prepared.expected[name]
-    write_lines(
-        folder / PREDICTIONS,
-        (
-            {"id": p.id, "question": questions[p.id], "expected": list(expected.get(p.id, ())), **asdict(p)}
-            for p in predictions
-        ),
-    )
+    write_predictions(folder, probe, predictions, prepared.expected[name])
     return {**cost(predictions), **memory}
-
-
-def refresh_expected(prepared: Prepared, name: str, entry: Entry, store: Store) -> None:
-    """Write the answers that count now into stored predictions.
-
-    Predictions do not depend on the expected answers, so a corrected label reuses them; the file must not keep the
-    label that was corrected.
-    """
-    expected, file = prepared.expected[name], entry.folder / PREDICTIONS
-    rows = _stored_rows(file)
-    current = [{**row, "expected": list(expected.get(row["id"], ()))} for row in rows]
-    if current != rows:
-        store.rewrite("predictions", entry, PREDICTIONS, json_lines(current))
 
 
 def load(method: Method, fit: Path, resources: Resources) -> None:
@@ -312,27 +296,6 @@ def load(method: Method, fit: Path, resources: Resources) -> None:
     if broken:
         to_do = "remove that folder and run the experiment again; it is made anew"
         raise StoreError(f"The stored fit is broken: {', '.join(broken[:3])}", str(fit), to_do)
-
-
-def read_predictions(folder: Path) -> list[Prediction]:
-    names = [field.name for field in fields(Prediction)]
-    rows = _stored_rows(folder / PREDICTIONS)
-    return [Prediction(**{name: row[name] for name in names} | {"shown": tuple(row["shown"])}) for row in rows]
-
-
-def _stored_rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        rows = list(read_lines(file))
-    except (ValueError, RecursionError) as error:
-        raise _broken_predictions(str(error), file) from error
-    for number, row in enumerate(rows, 1):
-        if not has(row, PREDICTION) or len(row) != len(PREDICTION):
-            raise _broken_predictions(f"line {number} is no prediction", file)
-    return rows
-
-
-def _broken_predictions(what: str, file: Path) -> StoreError:
-    return StoreError(f"The stored predictions are broken: {what}", str(file), "remove that folder; it is made anew")
 
 
 def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: int) -> dict[str, Any]:

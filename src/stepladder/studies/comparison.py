@@ -23,10 +23,12 @@ from stepladder.evaluation.report import markdown
 from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.verdict import verdict
 from stepladder.files import read_json, write_text
+from stepladder.runs.predictions import read_predictions
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
-from stepladder.runs.stages import Prepared, prepare, read_predictions
+from stepladder.runs.stages import Prepared, prepare
 from stepladder.studies.curve import learning_curve, once
 from stepladder.studies.evidence import confusions, evidence, facts, shown_rows, spent
+from stepladder.studies.pace import Pace
 from stepladder.studies.page.ladder import appendix, page
 from stepladder.studies.variants import Plan, Variant
 
@@ -58,10 +60,11 @@ def compare(
     baseline = _baseline(planned)
     study = f"{planned.comparison.name}-{digest([p.score_form.key for p in prepared])[:12]}"
     around.study = study
-    runs = []
+    runs, pace = [], Pace(prepared, around.store)
     for number, (variant, ready) in enumerate(zip(planned.variants, prepared, strict=True), start=1):
-        around.progress.note(f"[{number}/{len(prepared)}] {variant.name}, seed {variant.seed}")
+        around.progress.note(f"[{number}/{len(prepared)}] {variant.name}, seed {variant.seed}{pace.left}")
         runs.append(run_prepared(ready, around))
+        pace.finish_run()
     variants, runs = _distinct(planned.variants, runs)
     folder = around.store.study(study)
     folder.mkdir(parents=True, exist_ok=True)

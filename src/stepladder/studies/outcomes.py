@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stepladder.files import read_lines
+from stepladder.runs.predictions import read_predictions
 from stepladder.runs.recorded import Recorded, Stage
-from stepladder.runs.stages import read_predictions
 from stepladder.studies.tolerance import Tolerance
 
 NAMED = 3
