@@ -41,7 +41,9 @@ def test_the_commands_run_in_their_order(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(ran) >= 6
     for line in ran:
         verb, *words = shlex.split(line)[1:]
-        if verb in ("init", "predict", "reproduce", "list", "clean"):
+        if verb == "init":
+            pass
+        elif verb in ("predict", "reproduce", "list", "clean"):
             for kind in ("fits", "scores"):
                 folder = next(Path("outputs", kind).glob("few_shot-*"))
                 words = [word.replace(f"outputs/{kind}/FOLDER", str(folder)) for word in words]
