@@ -6,15 +6,18 @@ Constructing one reads nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from typing import Any, Literal
 
 from stepladder.dataset import settings
-from stepladder.dataset.accounts import Accounts, Ledger, OnBadRow
+from stepladder.dataset.accounts import Accounts, Ledger, OnBadRow, Place, Rejected, skipped_note
 from stepladder.dataset.corpus import check_gold, of_table, of_training
 from stepladder.dataset.formats import Dialect, Table
+from stepladder.dataset.labels import LookAlikes, look_alikes, normalised
 from stepladder.dataset.layouts import Layout, LayoutName, flattened, layout_of
 from stepladder.dataset.rows import Kind, Row, RowReader, check_ids
 from stepladder.dataset.sources import Files, Source
@@ -30,7 +33,11 @@ TASK, SPLIT, FILES = TaskSpec(), Split(), Files()
 
 @dataclass(frozen=True)
 class Loaded:
-    """A dataset that was read. `origins` tells for each named file what pins its content."""
+    """A dataset that was read.
+
+    `origins` has for each named file what pins its content; `places` where the rows of each part are in their files, in
+    the order of the part (`train`, `validation`, `test`, `out_of_scope`).
+    """
 
     task: Task
     train: tuple[Example, ...]
@@ -40,11 +47,61 @@ class Loaded:
     out_of_scope: tuple[Question, ...]
     accounts: Accounts
     origins: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
 
     @property
     def training(self) -> TrainingData:
         """All that a method may learn from."""
         return TrainingData(self.task, self.train, self.validation, self.corpus)
+
+    def questions(self, part: str) -> tuple[Question, ...]:
+        """The questions of a part: `train`, `validation`, `test` or `out_of_scope`."""
+        if part == "out_of_scope":
+            return self.out_of_scope
+        examples: tuple[Example, ...] = getattr(self, part)
+        return tuple(example.question for example in examples)
+
+    def label_counts(self) -> dict[str, dict[str, int]]:
+        """Of each label of a choice task: its rows in each part. Empty where questions bring their own choices."""
+        if not isinstance(self.task.answer, Choice):
+            return {}
+        counts = {side: Counter(e.answers[0] for e in getattr(self, side)) for side in SIDES}
+        return {label: {side: counts[side][label] for side in SIDES} for label in self.task.answer.labels}
+
+    def look_alikes(self) -> list[LookAlikes]:
+        """Labels that a reader may take for one another, with their rows in all parts."""
+        return look_alikes({label: sum(rows.values()) for label, rows in self.label_counts().items()})
+
+    def without(self, reasons: Mapping[Place, str]) -> Loaded:
+        """The dataset without the rows at these places, each of which is counted as rejected with its reason.
+
+        Passages that were made from rejected training rows go with them.
+        """
+        kept = {part: [place not in reasons for place in places] for part, places in self.places.items()}
+        rows = {part: tuple(compress(getattr(self, part), keeps)) for part, keeps in kept.items()}
+        gone = {e.question.id for e in self.train} - {e.question.id for e in rows["train"]}
+        own = self.corpus == of_training(self.train)
+        rejected = [
+            Rejected(place, reasons[place]) for places in self.places.values() for place in places if place in reasons
+        ]
+        accounts = replace(
+            self.accounts,
+            rejections=(*self.accounts.rejections, *rejected),
+            notes=(*self.accounts.notes, skipped_note(rejected)),
+            train=len(rows["train"]),
+            validation=len(rows["validation"]),
+            test=len(rows["test"]),
+        )
+        return replace(
+            self,
+            train=rows["train"],
+            validation=rows["validation"],
+            test=rows["test"],
+            out_of_scope=rows["out_of_scope"],
+            corpus=tuple(p for p in self.corpus if not (own and p.id in gone)),
+            accounts=accounts,
+            places={part: tuple(compress(places, kept[part])) for part, places in self.places.items()},
+        )
 
     def held_out(self, split: Literal["validation", "test"]) -> tuple[Example, ...]:
         """The rows of a held-out split. Raises DataError where there are none."""
@@ -137,6 +194,7 @@ class Dataset:
         kept = limited(parts["train"], self.limit, self._labelled)
         used = {**parts, "train": drawn(kept, self.rows, self.draw)}
         train, validation, test = (tuple(row.example for row in used[side]) for side in SIDES)
+        self._note_look_alikes(used, task, ledger)
         return Loaded(
             task=task,
             train=train,
@@ -146,6 +204,10 @@ class Dataset:
             out_of_scope=tuple(row.question for row in beyond),
             accounts=self._accounts(ledger, parts, used, overlap),
             origins=self._origins(),
+            places={
+                **{side: tuple(row.place for row in used[side]) for side in SIDES},
+                "out_of_scope": tuple(row.place for row in beyond),
+            },
         )
 
     def questions(self, file: str) -> tuple[tuple[Question, ...], Accounts]:
@@ -155,7 +217,11 @@ class Dataset:
         ledger.settle()
         check_ids(rows)
         accounts = Accounts(
-            dict(ledger.read), tuple(ledger.rejections), duplicates=surplus(rows), notes=tuple(ledger.notes)
+            dict(ledger.read),
+            tuple(ledger.rejections),
+            duplicates=surplus(rows),
+            notes=ledger.all_notes(),
+            places=tuple(row.place for row in rows),
         )
         return tuple(row.question for row in rows), accounts
 
@@ -230,11 +296,23 @@ class Dataset:
             instruction = self._layout.instruction if self._layout.instruction is not None else INSTRUCTIONS[self.kind]
         labels = None
         if self.labels is not None or self.choices is not None:
-            definitions = dict(self.labels) if isinstance(self.labels, Mapping) else {}
-            labels = Choice(tuple(self.labels or ()), definitions)
+            meaning = self.labels if isinstance(self.labels, Mapping) else {}
+            definitions = {normalised(name): definition for name, definition in meaning.items()}
+            labels = Choice(tuple(normalised(name) for name in self.labels or ()), definitions)
         task = task_of(self.kind, instruction, told_by, labels, self._task.schema)
         given = labels is not None
         return {side: in_schema_order(fitting(rows, task, given, ledger), task) for side, rows in parts.items()}, task
+
+    def _note_look_alikes(self, used: Parts, task: Task, ledger: Ledger) -> None:
+        """Report labels, and choices within one row, that differ only in how they are written."""
+        rows = [row for side in SIDES for row in used[side]]
+        if isinstance(task.answer, Choice):
+            counts = Counter(row.example.answers[0] for row in rows)
+            alike = look_alikes({label: counts[label] for label in task.answer.labels})
+            ledger.notes += [f"look-alike labels: {group}" for group in alike]
+        for row in rows:
+            if row.question.choices and look_alikes(dict.fromkeys(row.question.choices, 1)):
+                ledger.remark("some of its own choices differ only in how they are written", row.place)
 
     def _accounts(self, ledger: Ledger, parts: Parts, used: Parts, overlap: int) -> Accounts:
         return Accounts(
@@ -246,7 +324,7 @@ class Dataset:
             train=len(used["train"]),
             validation=len(used["validation"]),
             test=len(used["test"]),
-            notes=tuple(ledger.notes),
+            notes=ledger.all_notes(),
         )
 
     def _demand_training(self, parts: Parts, ledger: Ledger) -> None:

@@ -7,30 +7,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import Formatter
 from typing import Any, Literal, cast
 
 from stepladder.dataset.accounts import Place, RowError
 from stepladder.dataset.formats import Record, Table
+from stepladder.dataset.labels import is_blank
+from stepladder.dataset.turns import Turn, turn_of
 from stepladder.dataset.values import list_of, text_of
-from stepladder.records import Message, Passage, Role
+from stepladder.records import Message, Passage
 
 LayoutName = Literal["columns", "alpaca", "sharegpt", "messages", "squad"]
-ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-}
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What a layout finds in a record; `target` is as the file has it, None where there is none."""
+    """What a layout finds in a record; `target` is as the file has it, None where there is none. `remarks` name what is
+    not used of the record, or is missing in it although the row can be used."""
 
     text: str
     target: Any = None
@@ -38,16 +32,19 @@ class Draft:
     system: str = ""
     passage: Passage | None = None
     group: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`asks` and `answers` are the columns that question and answer need; `read` makes the draft of one record."""
+    """`asks` and `answers` are the columns that question and answer need; `read` makes the draft of one record.
+    `lists_answers`: an answer may be the text of a JSON list of accepted answers."""
 
     asks: tuple[str, ...]
     answers: tuple[str, ...]
     read: Callable[[Mapping[str, Any]], Draft]
     instruction: str | None = None
+    lists_answers: bool = False
 
 
 def layout_of(name: LayoutName, source: str | None, target: str | None) -> Layout:
@@ -76,12 +73,14 @@ def _columns(source: str, target: str) -> Layout:
 
     def read(values: Mapping[str, Any]) -> Draft:
         filled = {name: text_of(values.get(name)) for name in names}
-        if not any(text.strip() for text in filled.values()):
+        empty = [name for name, text in filled.items() if is_blank(text)]
+        if len(empty) == len(names):
             raise RowError(f"the input is empty ({', '.join(names)})")
         text = "".join(lead + (filled[part] if part is not None else "") for lead, part in pieces)
-        return Draft(text, values.get(target))
+        remarks = (f"a part of the input is empty: {', '.join(empty)}",) if empty else ()
+        return Draft(text, values.get(target), remarks=remarks)
 
-    return Layout(names, (target,), read)
+    return Layout(names, (target,), read, lists_answers=True)
 
 
 def _alpaca(values: Mapping[str, Any]) -> Draft:
@@ -97,37 +96,39 @@ def _alpaca(values: Mapping[str, Any]) -> Draft:
 
 
 def _sharegpt(values: Mapping[str, Any]) -> Draft:
-    return _conversation(_turns(values, "conversations", "from", "value"), text_of(values.get("system")))
+    return _with_tools(
+        _conversation(_turns(values, "conversations", "from", "value"), text_of(values.get("system"))), values
+    )
 
 
 def _messages(values: Mapping[str, Any]) -> Draft:
-    return _conversation(_turns(values, "messages", "role", "content"), "")
+    return _with_tools(_conversation(_turns(values, "messages", "role", "content"), ""), values)
 
 
-def _turns(values: Mapping[str, Any], column: str, role: str, content: str) -> list[Message]:
-    turns = []
-    for number, turn in enumerate(list_of(values.get(column), column), 1):
-        if not isinstance(turn, Mapping) or role not in turn or content not in turn:
-            raise RowError(f"turn {number} of {column} has no '{role}' and '{content}'")
-        name = ROLES.get(text_of(turn[role]).casefold())
-        if name is None:
-            raise RowError(f"turn {number} of {column} has the role '{turn[role]}'; known: {', '.join(ROLES)}")
-        turns.append(Message(name, _content(turn[content])))
-    return turns
+def _with_tools(draft: Draft, values: Mapping[str, Any]) -> Draft:
+    """The draft with a remark for tools that the row offers: the model is not told of them."""
+    offered = [key for key in ("tools", "functions") if values.get(key)]
+    return replace(draft, remarks=(*draft.remarks, *(f"the column '{key}' is not used" for key in offered)))
 
 
-def _content(value: Any) -> str:
-    """The text of a turn; a list of parts must be all text."""
-    if not isinstance(value, list):
-        return text_of(value)
-    if any(not isinstance(part, Mapping) or part.get("type") != "text" for part in value):
-        raise RowError("a turn has parts that are not text")
-    return "".join(text_of(part.get("text")) for part in value)
+def _turns(values: Mapping[str, Any], column: str, role: str, content: str) -> list[Turn]:
+    return [
+        turn_of(turn, f"turn {number} of {column}", role, content)
+        for number, turn in enumerate(list_of(values.get(column), column), 1)
+    ]
 
 
-def _conversation(turns: Sequence[Message], system: str) -> Draft:
-    """The last assistant turn is the answer, the user turn before it the question, what comes first the history."""
-    rest = list(turns)
+def _conversation(turns: Sequence[Turn], system: str) -> Draft:
+    """The last assistant turn is the answer, the user turn before it the question, what comes first the history.
+
+    Only the answer is learnt, so a turn before it that is not to be learnt needs nothing; an answer that is not to be
+    learnt makes the row a bad row.
+    """
+    unused = dict.fromkeys(key for turn in turns for key in turn.unused)
+    remarks = tuple(f"the key '{key}' of a turn is not used" for key in unused)
+    if turns and turns[-1].message.role == "assistant" and turns[-1].not_learnt is not None:
+        raise RowError(f"the answer is marked as not to be learnt ({turns[-1].not_learnt})")
+    rest = [turn.message for turn in turns]
     while rest and rest[0].role == "system":
         system = "\n".join(part for part in (system, rest.pop(0).content) if part)
     if any(turn.role == "system" for turn in rest):
@@ -135,7 +136,7 @@ def _conversation(turns: Sequence[Message], system: str) -> Draft:
     target = rest.pop().content if rest and rest[-1].role == "assistant" else None
     if not rest or rest[-1].role != "user":
         raise RowError("the conversation has no user turn that is to be answered")
-    return Draft(rest[-1].content, target, tuple(rest[:-1]), system)
+    return Draft(rest[-1].content, target, tuple(rest[:-1]), system, remarks=remarks)
 
 
 def _squad(values: Mapping[str, Any]) -> Draft:

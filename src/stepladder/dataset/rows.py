@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from stepladder.dataset.accounts import Ledger, Place, RowError
 from stepladder.dataset.formats import Record, Table
+from stepladder.dataset.labels import is_blank, normalised
 from stepladder.dataset.layouts import Draft, Layout
-from stepladder.dataset.values import json_of, list_of, text_of
+from stepladder.dataset.values import json_of, list_of, listed, text_of
 from stepladder.errors import DataError, did_you_mean
 from stepladder.records import Example, Question
 
@@ -69,28 +70,38 @@ class RowReader:
     def questions(self, table: Table, ledger: Ledger) -> list[Row]:
         """Rows that need no answer (their examples have none); columns beside the question's own may be missing."""
         require([*self.layout.asks, *([self.choices] if self.choices else [])], table)
-        return self._rows(table, ledger, lambda record: Example(self._question(record.values, self._draft(record)), ()))
+        return self._rows(table, ledger, lambda record, draft: Example(self._question(record.values, draft), ()))
 
-    def _rows(self, table: Table, ledger: Ledger, read: Callable[[Record], Example]) -> list[Row]:
+    def _rows(self, table: Table, ledger: Ledger, read: Callable[[Record, Draft], Example]) -> list[Row]:
         ledger.saw(table.name, len(table.records))
         rows = []
         for record in table.records:
             try:
                 if record.fault:
                     raise RowError(record.fault)
-                rows.append(Row(record.place, read(record)))
+                draft = self._draft(record)
+                rows.append(Row(record.place, read(record, draft)))
             except RowError as error:
                 ledger.bad_row(record.place, str(error))
+                continue
+            for remark in draft.remarks:
+                ledger.remark(remark, record.place)
         return rows if self.id and self.id in table.columns else _with_ids(rows)
 
     def _draft(self, record: Record) -> Draft:
         draft = self.layout.read(record.values)
-        if not draft.text.strip():
+        if is_blank(draft.text):
             raise RowError("the question is empty")
-        return draft
+        answers = listed(draft.target) if self.kind != "json" and self.layout.lists_answers else None
+        if answers is None:
+            return draft
+        remark = (
+            f"{self.layout.answers[0]} is a JSON list and read as a list of accepted answers; to keep the list as one "
+            "answer, set dataset.task.kind=json"
+        )
+        return replace(draft, target=answers, remarks=(*draft.remarks, remark))
 
-    def _example(self, record: Record) -> Example:
-        draft = self._draft(record)
+    def _example(self, record: Record, draft: Draft) -> Example:
         question = self._question(record.values, draft)
         gold = [draft.passage.id] if draft.passage else []
         if self.gold:
@@ -105,19 +116,20 @@ class RowReader:
             raise RowError(f"the id is empty ({self.id})")
         choices: tuple[str, ...] = ()
         if self.choices:
-            choices = tuple(text_of(choice) for choice in list_of(values.get(self.choices), self.choices))
+            choices = tuple(normalised(text_of(each)) for each in list_of(values.get(self.choices), self.choices))
             if len(set(choices)) < 2 or len(set(choices)) < len(choices):
                 raise RowError(f"{self.choices} has not two or more different choices")
-        group = text_of(values.get(self.group)) or None if self.group else draft.group
-        tags = {tag: text_of(values.get(tag)) for tag in self.tags}
-        return Question(own_id, draft.text, draft.history, draft.system, choices, group, tags)
+        group = text_of(values.get(self.group)) if self.group else draft.group
+        tags = {tag: normalised(text_of(values.get(tag))) for tag in self.tags}
+        return Question(own_id, draft.text, draft.history, draft.system, choices, normalised(group or "") or None, tags)
 
     def _answers(self, target: Any, choices: tuple[str, ...]) -> tuple[str, ...]:
         column = self.layout.answers[0] if self.layout.answers else "the answer"
         if self.kind == "json" and not (target is None or target == ""):
             return (json_of(target, column),)
         found = target if isinstance(target, list | tuple) else [target]
-        answers = tuple(dict.fromkeys(text for text in (text_of(t) for t in found) if text.strip()))
+        texts = [text for text in (text_of(t) for t in found) if not is_blank(text)]
+        answers = tuple(dict.fromkeys(map(normalised, texts) if self.kind == "choice" else texts))
         if not answers:
             raise RowError(f"the target is empty ({column})")
         if self.kind == "choice" and len(answers) > 1:

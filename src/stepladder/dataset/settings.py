@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any, TypeVar, get_args
 
 from stepladder.dataset.accounts import OnBadRow
+from stepladder.dataset.labels import normalised
 from stepladder.dataset.layouts import LayoutName, columns_of
 from stepladder.dataset.splits import OnOverlap, Split
 from stepladder.dataset.task import TaskSpec
@@ -71,7 +72,7 @@ def of_labels(kind: str, labels: Any, choices: str | None) -> list[Fault]:
         names = [] if isinstance(labels, str) else list(labels)
         if not all(isinstance(name, str) for name in names):
             faults.append(Fault("labels", "a label is no text", "quote labels that look like numbers or yes and no"))
-        elif len(set(names)) < 2 or len(set(names)) < len(names):
+        elif len({normalised(name) for name in names}) < max(2, len(names)):
             faults.append(Fault("labels", "these are not two or more different labels", "write [first,second]"))
     return faults
 

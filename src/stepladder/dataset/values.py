@@ -50,6 +50,19 @@ def list_of(value: Any, column: str) -> list[Any]:
     return list(value)
 
 
+def listed(value: Any) -> list[Any] | None:
+    """The items of a text that is a JSON list of texts, numbers and truth values; None for any other value."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return None
+    try:
+        items = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(items, list) or any(isinstance(item, list | dict) for item in items):
+        return None
+    return items
+
+
 def json_of(value: Any, column: str) -> str:
     """A JSON value, or its text, as compact text in its own key order."""
     if isinstance(value, str):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stepladder.context.context import Context
 from stepladder.context.prompt import Prompt, Reformatted
+from stepladder.dataset.labels import named_by
 from stepladder.errors import ModelError
 from stepladder.files import write_text
 from stepladder.methods.gate import TEMPLATE, check_template, passed, spoken
@@ -251,10 +252,8 @@ def _read_off(completion: Completion, probe: Probe, question: Question) -> tuple
     """The answer in what was written, and why there is none."""
     text = completion.text.strip()
     if isinstance(probe.task.answer, Choice):
-        folded = {label.strip().casefold(): label for label in _labels(probe.task, question)}
-        if text.casefold() not in folded:
-            return text, "what was written is none of the labels"
-        return folded[text.casefold()], None
+        label, failure = named_by(text, _labels(probe.task, question))
+        return (text, failure) if label is None else (label, None)
     if probe.decoding.mode == "json" and not completion.finished:
         return text, f"the json was not finished within {probe.decoding.max_new_tokens} tokens"
     return text, None
