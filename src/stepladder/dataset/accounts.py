@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stepladder.errors import DataError
@@ -72,6 +72,16 @@ class Accounts:
     @property
     def kept(self) -> int:
         return sum(self.read.values()) - self.rejected
+
+    def without(self, reasons: Mapping[Place, str]) -> Accounts:
+        """The same accounts after the rows at these `places` were rejected as well."""
+        rejected = tuple(Rejected(place, reasons[place]) for place in self.places if place in reasons)
+        return replace(
+            self,
+            rejections=(*self.rejections, *rejected),
+            notes=(*self.notes, skipped_note(rejected)),
+            places=tuple(place for place in self.places if place not in reasons),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; at most 100 rejected rows are listed, `rejected` counts them all."""

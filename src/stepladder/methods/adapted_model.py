@@ -18,8 +18,8 @@ from stepladder.dataset.labels import named_by
 from stepladder.errors import ModelError
 from stepladder.files import write_text
 from stepladder.methods.gate import TEMPLATE, check_template, passed, spoken
-from stepladder.methods.rendering import Encoder, Rendered, render
-from stepladder.model.language_model import Checkpoint, Completion, LanguageModel, Scores
+from stepladder.methods.rendering import Encoder, PromptView, Rendered, refused, render
+from stepladder.model.language_model import Checkpoint, Completion, HasChatFormat, LanguageModel, Scores
 from stepladder.records import Choice, Decoding, Json, Prediction, Probe, Question, Shown, Task, TrainingData
 from stepladder.resources import Resources, Silent
 from stepladder.tuning.tuning import TrainingRow, Tuning
@@ -89,6 +89,25 @@ class AdaptedModel:
                 resources.facts["rows_too_long"] = resources.facts.get("rows_too_long", 0) + left_out
             made.append(rows)
         return made[0], made[1]
+
+    def refusals(self, task: Task, questions: Sequence[Question], shared: Path | None) -> dict[int, str]:
+        """The questions that the model's chat template refuses, by their place, with the template's reason.
+
+        Results are stored in `shared` by the content of the model and of the conversations. A model that cannot tell
+        without its weights refuses nothing here.
+        """
+        if not isinstance(self.model, HasChatFormat) or not questions:
+            return {}
+        conversations = [self.prompt.messages(task, question, Shown()) for question in questions]
+        return refused(self.model.chat, _key(self.model), conversations, shared)
+
+    def prompts(self, data: TrainingData, probe: Probe, resources: Resources, seed: int) -> list[PromptView]:
+        """The prompts of a probe's questions as the model reads them; nothing is trained."""
+        self.context.fit(data, resources, seed)
+        model = _base(self.model, resources)
+        chat = self.model.chat() if isinstance(self.model, HasChatFormat) else None
+        rendered = self._render(model, self.prompt, probe, resources)
+        return [PromptView.of(each, chat) for each in rendered]
 
     def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
         model = self._fitted if self._fitted is not None and probe.tuned else _base(self.model, resources)

@@ -12,9 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from stepladder.errors import ModelError
+from stepladder.model.special_tokens import SpecialTokens
 from stepladder.records import Message
 
 _TODAY = datetime(2024, 7, 26)  # templates that print today's date would give other prompts tomorrow
+_FAILS = "The chat template fails: "
 _MARK = "fjord gymnast"  # a text that no template prints of its own accord
 
 
@@ -30,16 +32,49 @@ class Chat:
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The prompt's token ids, up to where the answer begins."""
-        turns = _with_one_system_text(messages)
-        if not self.tokenizer.chat_template:
-            return self._tokens(_plain(turns), special=True)
-        if turns[0].role == "system" and not self._takes_system_text:
-            turns = _without_system_text(turns)
-        return self._tokens(self._rendered(turns, True))
+        turns = self._turns(messages)
+        contents = [turn.content for turn in turns]
+        if not any(self._special.are_spelled_in(content) for content in contents):
+            if not self.tokenizer.chat_template:
+                return self._tokens(_plain(turns), special=True)
+            return self._tokens(self._rendered(turns, True))
+        shield = self._special.shield_for(contents)
+        turns = [Message(turn.role, self._special.shielded(turn.content, shield)) for turn in turns]
+        if self.tokenizer.chat_template:
+            return self._special.encode(self._rendered(turns, True), shield, add_special_tokens=False)
+        return self._without_end(self._special.encode(_plain(turns), shield, add_special_tokens=True))
 
     def encode_answer(self, text: str) -> list[int]:
         """The answer's token ids, the end token last; a text that spells a special token stays text."""
-        return [*self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids, self.end]
+        if not self._special.are_spelled_in(text):
+            return [*self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids, self.end]
+        shield = self._special.shield_for([text])
+        shielded = self._special.shielded(text, shield)
+        return [*self._special.encode(shielded, shield, add_special_tokens=False), self.end]
+
+    def refusal(self, messages: Sequence[Message]) -> str | None:
+        """Why the chat template refuses a conversation, in the template's words; None where it takes it."""
+        if not self.tokenizer.chat_template:
+            return None
+        try:
+            self._rendered(self._turns(messages), True)
+        except ModelError as error:
+            return error.what.removeprefix(_FAILS)
+        return None
+
+    def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
+        """The text of a prompt's tokens in runs, and of each whether it is a special token."""
+        runs: list[tuple[list[int], bool]] = []
+        for id_ in ids:
+            special = id_ in self._special.names
+            if special or not runs or runs[-1][1]:
+                runs.append(([], special))
+            runs[-1][0].append(id_)
+        decode = self.tokenizer.decode
+        return [
+            (decode(run, skip_special_tokens=False, clean_up_tokenization_spaces=False), special)
+            for run, special in runs
+        ]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer's tokens, end token and other special tokens left out."""
@@ -60,9 +95,23 @@ class Chat:
         return int(self.tokenizer.eos_token_id)
 
     @cached_property
+    def _special(self) -> SpecialTokens:
+        question = (Message("user", _MARK),)
+        if not self.tokenizer.chat_template or self.refusal(question) is not None:
+            return SpecialTokens(self.tokenizer, {self.end})
+        return SpecialTokens(self.tokenizer, {self.end, *self._tokens(self._rendered(question, False))})
+
+    def _turns(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The messages as the template takes them."""
+        turns = _with_one_system_text(messages)
+        if self.tokenizer.chat_template and turns[0].role == "system" and not self._takes_system_text:
+            return _without_system_text(turns)
+        return turns
+
+    @cached_property
     def _takes_system_text(self) -> bool:
         try:
-            return _MARK in self._render((Message("system", _MARK), Message("user", "?")), True)
+            return _MARK in self._rendered((Message("system", _MARK), Message("user", "?")), True)
         except ModelError:
             return False
 
@@ -78,17 +127,7 @@ class Chat:
         )
 
     def _rendered(self, turns: Sequence[Message], ask: bool) -> str:
-        """Raises ModelError where the template fails, as a program of strangers may in any way, or asks for what its
-        sandbox does not give."""
-        try:
-            return self._render(turns, ask)
-        except Exception as error:
-            what = f"The chat template fails: {type(error).__name__}: {error}"
-            raise ModelError(what, "model", "mend chat_template in its tokenizer_config.json") from error
-
-    def _render(self, turns: Sequence[Message], ask: bool) -> str:
-        from jinja2 import TemplateError
-
+        """Raises ModelError where the template refuses the turns or fails, as a program of strangers may in any way."""
         try:
             rendered: str = self.tokenizer.apply_chat_template(
                 [{"role": turn.role, "content": turn.content} for turn in turns],
@@ -98,16 +137,17 @@ class Chat:
                 enable_thinking=False,
                 date_string=_TODAY.strftime("%d %b %Y"),
             )
-        except (TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-            what = f"The model's chat template can not be filled in: {error}"
-            raise ModelError(what, "the tokenizer's chat_template", "mend it, or take it out") from error
+        except Exception as error:  # the sandbox raises errors of its own, and a template any other
+            what = f"{_FAILS}{error or type(error).__name__}"
+            raise ModelError(what, "model", "fix chat_template in its tokenizer_config.json, or the turns") from error
         return rendered
 
     def _tokens(self, text: str, special: bool = False) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=special).input_ids
-        if special and ids and ids[-1] == self.tokenizer.eos_token_id:
-            ids = ids[:-1]
-        return ids
+        return self._without_end(ids) if special else ids
+
+    def _without_end(self, ids: list[int]) -> list[int]:
+        return ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids
 
 
 def _with_one_system_text(messages: Sequence[Message]) -> tuple[Message, ...]:

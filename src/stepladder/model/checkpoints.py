@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from stepladder.model.causal import CausalModel
+    from stepladder.model.chat import Chat
 
 Dtype = Literal["bf16", "float32"]
 _READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # weights, configuration, tokenizer, chat template
@@ -75,6 +76,9 @@ class PackageCheckpoint:
     def load(self, device: torch.device | str | None = None) -> CausalModel:
         return _load(self.folder(), self.dtype, device)
 
+    def chat(self) -> Chat:
+        return _chat(self.folder())
+
 
 @dataclass(frozen=True)
 class FolderCheckpoint:
@@ -107,6 +111,9 @@ class FolderCheckpoint:
     def load(self, device: torch.device | str | None = None) -> CausalModel:
         return _load(self.folder(), self.dtype, device)
 
+    def chat(self) -> Chat:
+        return _chat(self.folder())
+
 
 @dataclass(frozen=True)
 class HubCheckpoint:
@@ -137,6 +144,9 @@ class HubCheckpoint:
         model.network.causal.config._name_or_path = self.repo  # what a saved adapter names as its base
         return model
 
+    def chat(self) -> Chat:
+        return _chat(self.folder())
+
 
 def _checked(dtype: str) -> None:
     if dtype not in ("bf16", "float32"):
@@ -147,3 +157,9 @@ def _load(folder: Path, dtype: Dtype, device: torch.device | str | None) -> Caus
     from stepladder.model.loading import load_causal
 
     return load_causal(folder, dtype, device)
+
+
+def _chat(folder: Path) -> Chat:
+    from stepladder.model.loading import load_chat
+
+    return load_chat(folder)

@@ -141,9 +141,29 @@ class LanguageModel(Protocol):
         ...
 
 
+class ChatFormat(Protocol):
+    """The tokenizer of a model with its chat template, without the weights."""
+
+    def refusal(self, messages: Sequence[Message]) -> str | None:
+        """Why the chat template refuses a conversation, in the template's words; None where it takes it."""
+        ...
+
+    def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
+        """The text of a prompt's tokens in runs, and of each whether it is a special token."""
+        ...
+
+
+@runtime_checkable
+class HasChatFormat(Protocol):
+    """A checkpoint that can tell how it writes conversations before its weights are loaded."""
+
+    def chat(self) -> ChatFormat: ...
+
+
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Where weights come from. Constructing one is light and touches no file."""
+    """Where weights come from. Constructing one is light and touches no file. One that is also a `HasChatFormat` lets
+    rows that its chat template refuses be found before anything is computed."""
 
     dtype: str
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from stepladder.model.causal import CausalModel
+    from stepladder.model.chat import Chat
 
 _TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
@@ -59,6 +60,11 @@ class ToyCheckpoint:
 
     def fingerprint(self) -> Mapping[str, Any]:
         return {"toy": self.version, **asdict(self)}
+
+    def chat(self) -> Chat:
+        from stepladder.model.chat import Chat
+
+        return Chat(toy_tokenizer())
 
     def load(self, device: torch.device | str | None = None) -> CausalModel:
         import torch

@@ -11,12 +11,13 @@ from typing import Any
 
 from stepladder.config.build import build
 from stepladder.config.schema import UNTARGETED
+from stepladder.dataset.accounts import Rejected, bad_rows_error
 from stepladder.dataset.dataset import Dataset
 from stepladder.methods.method import Method
 from stepladder.records import Decoding, Probe
 from stepladder.runs.recorded import fit_of, stored_experiment
 from stepladder.runs.run import Circumstances
-from stepladder.runs.stages import load, read_task
+from stepladder.runs.stages import load, read_task, refused_questions
 from stepladder.runs.tracking import Untracked
 
 
@@ -31,11 +32,18 @@ def answer(folder: Path, file: Path, around: Circumstances) -> tuple[list[dict[s
     decoded = {"_target_": UNTARGETED["decoding"], **experiment.decoding}
     nodes = {"dataset": experiment.dataset, "method": experiment.method, "decoding": decoded}
     built = build(nodes, wanted={"dataset": Dataset, "method": Method, "decoding": Decoding}, trust=around.trust)
-    questions, accounts = built["dataset"].object.questions(str(file))
+    dataset: Dataset = built["dataset"].object
+    method: Method = built["method"].object
+    questions, accounts = dataset.questions(str(file))
+    if refused := refused_questions(method, read_task(fit), questions, around.store.shared()):
+        if dataset.on_bad_row == "stop":
+            bad = [Rejected(accounts.places[number], reason) for number, reason in refused.items()]
+            raise bad_rows_error(bad, sum(accounts.read.values()))
+        questions = tuple(question for number, question in enumerate(questions) if number not in refused)
+        accounts = accounts.without({accounts.places[number]: reason for number, reason in refused.items()})
     for note in accounts.notes:
         around.progress.note(f"note: {note}")
     resources = around.resources(Untracked())
-    method: Method = built["method"].object
     load(method, fit, resources)
     decoding: Decoding = replace(built["decoding"].object, seed=experiment.seed)
     probe = Probe("new", read_task(fit), questions, decoding)

@@ -118,7 +118,7 @@ class Run:
 
 def run(experiment: Experiment, around: Circumstances) -> Run:
     """The sentence of the house. Raises UserError before the first folder for whatever the user can mend."""
-    prepared = stages.prepare(experiment, around.trust, around.read)
+    prepared = stages.prepare(experiment, around.trust, around.read, around.store.shared())
     tell_of_rows(prepared, around)
     return run_prepared(prepared, around)
 

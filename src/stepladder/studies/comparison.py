@@ -24,7 +24,7 @@ from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.verdict import verdict
 from stepladder.files import read_json, write_text
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
-from stepladder.runs.stages import Prepared, prepare, read_predictions
+from stepladder.runs.stages import Prepared, prepare, read_predictions, with_the_same_rows
 from stepladder.studies.curve import learning_curve, once
 from stepladder.studies.evidence import confusions, evidence, facts, shown_rows, spent
 from stepladder.studies.page.ladder import appendix, page
@@ -49,7 +49,10 @@ def compare(
         raise ConfigError(
             Fault("comparison.prices", "these are no prices", "its _target_ is stepladder.evaluation.costs.Prices")
         )
-    prepared = [prepare(variant.experiment, around.trust, around.read) for variant in planned.variants]
+    shared = around.store.shared()
+    prepared = with_the_same_rows(
+        [prepare(variant.experiment, around.trust, around.read, shared) for variant in planned.variants]
+    )
     _same_questions(planned.variants, prepared)
     if planned.comparison.curve:
         distinct = once(list(zip(planned.variants, prepared, strict=True)), planned.comparison.curve)

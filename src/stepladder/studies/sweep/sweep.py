@@ -168,7 +168,7 @@ def _default(planned: SweepPlan, around: Circumstances) -> tuple[float, ...] | N
     """What the objectives are where nothing is varied; None where that is no experiment, or fails."""
     try:
         experiment, _ = planned.draft.composed(())
-        made = run_prepared(prepare(experiment, around.trust, around.read), around)
+        made = run_prepared(prepare(experiment, around.trust, around.read, around.store.shared()), around)
         return tuple(objective.value(made) for objective in planned.objectives)
     except UserError as error:
         around.progress.note(f"note: the default could not be run beside the trials: {error}")

@@ -100,7 +100,7 @@ def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTr
     watching = _Watching(claim, planned)
     try:
         experiment, _ = planned.draft.composed(claim.overrides)
-        prepared = prepare(experiment, around.trust, around.read)
+        prepared = prepare(experiment, around.trust, around.read, around.store.shared())
         made = run_prepared(prepared, replace(around, on_validation=watching), tracker)
         if made.reused["fit"]:
             _replay(made, watching)
