@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 HELP = """\
 stepladder VERB [overrides ...] [flags]
 
-  show      print the resolved configuration, fit to be saved as an experiment file   [--keys]
+  show      print the resolved configuration, fit to be saved as an experiment file   [--keys] [--prompt [N]]
   check     bind and validate all that a run would use, read the data, count it, look through the gate; trains nothing
   run       one experiment: fit, predict, score                                       [--fresh]
   compare   many experiments on the same held-out rows: one table, paired differences, a verdict
@@ -157,6 +157,8 @@ def show(asked: Asked) -> dict[str, Any]:
     composed, config = _composed(asked)
     validate(config, asked.trust, heavy=asked.keys)
     told: dict[str, Any] = {"config": expanded(presentable(config)), "choices": dict(composed.choices)}
+    if asked.prompt is not None:
+        return {**told, **_prompts(asked, config, composed, asked.prompt)}
     if not asked.as_json:
         print(as_experiment(config, composed.choices), end="")
     if asked.keys:
@@ -168,6 +170,19 @@ def show(asked: Asked) -> dict[str, Any]:
             ),
         )
     return told
+
+
+def _prompts(asked: Asked, config: Mapping[str, Any], composed: Composed, count: int) -> dict[str, Any]:
+    from stepladder.runs.experiment import Experiment
+    from stepladder.runs.prompts import first_prompts
+    from stepladder.runs.stages import prepare
+
+    around = _around(asked, config)
+    prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
+    shown = first_prompts(prepared, around, count)
+    for line in shown.lines():
+        asked.say(line)
+    return shown.as_dict()
 
 
 def _keys(asked: Asked, config: Mapping[str, Any], composed: Composed) -> dict[str, Any]:

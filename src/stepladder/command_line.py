@@ -14,12 +14,20 @@ from typing import Any
 
 from stepladder.errors import UserError, did_you_mean
 
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
 FLAGS: Mapping[str, Mapping[str, Any]] = {
     "--config-dir": {"type": Path},
     "--outputs": {"type": Path, "dest": "named_outputs"},
     "--json": {"action": "store_true", "dest": "as_json"},
     "--trust": {"action": "append", "default": []},
     "--keys": {"action": "store_true"},
+    "--prompt": {"type": _count, "metavar": "N"},
     "--to": {"type": Path},
     "--status": {"action": "store_true"},
     "--fresh": {"action": "store_true"},
@@ -28,6 +36,7 @@ FLAGS: Mapping[str, Mapping[str, Any]] = {
 }
 OF_VERB = {
     "--keys": ("show",),
+    "--prompt": ("show",),
     "--to": ("predict",),
     "--status": ("sweep",),
     "--fresh": ("run",),
@@ -48,6 +57,7 @@ class Asked:
     as_json: bool = False
     trust: tuple[str, ...] = ()
     keys: bool = False
+    prompt: int | None = None
     to: Path | None = None
     status: bool = False
     fresh: bool = False
@@ -85,7 +95,7 @@ def taken_apart(words: Sequence[str], verbs: Sequence[str]) -> Asked:
     for flag, how in FLAGS.items():
         parser.add_argument(flag, **how)
     parser.add_argument("-m", "--multirun", action="store_true")
-    found, others = parser.parse_known_args(rest)
+    found, others = parser.parse_known_args(_with_count(rest))
     unknown = [word for word in others if word.startswith("-")]
     if unknown:
         hint = did_you_mean(unknown[0].split("=")[0], list(FLAGS))
@@ -99,6 +109,14 @@ def taken_apart(words: Sequence[str], verbs: Sequence[str]) -> Asked:
         if given[flag.strip("-").replace("-", "_")] and verb not in own:
             raise UserError(f"{verb} takes no {flag}", "the command line", f"it is for {', '.join(own)}")
     return Asked(verb, tuple(others), **{**given, "trust": tuple(given["trust"])})
+
+
+def _with_count(words: Sequence[str]) -> list[str]:
+    """The words with `--prompt 1` where --prompt stands without a number: the next word may be an override."""
+    found = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        found += [word, "1"] if word == "--prompt" and not following.lstrip("-").isdecimal() else [word]
+    return found
 
 
 def _is_text(word: str) -> bool:
