@@ -78,7 +78,8 @@ class Chat:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer's tokens, end token and other special tokens left out."""
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        kept = [id_ for id_ in ids if id_ != self.end]  # not every tokenizer marks it as a special token
+        text: str = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
     @cached_property
