@@ -158,7 +158,13 @@ def show(asked: Asked) -> dict[str, Any]:
     validate(config, asked.trust, heavy=asked.keys)
     told: dict[str, Any] = {"config": expanded(presentable(config)), "choices": dict(composed.choices)}
     if asked.prompt is not None:
-        return {**told, **_prompts(asked, config, composed, asked.prompt)}
+        from stepladder.runs.experiment import Experiment
+        from stepladder.runs.prompts import first_prompts
+
+        experiment = Experiment.from_config(config, composed.choices)
+        shown = first_prompts(experiment, _around(asked, config), asked.prompt)
+        asked.say("\n".join(shown.lines()))
+        return {**told, **shown.as_dict()}
     if not asked.as_json:
         print(as_experiment(config, composed.choices), end="")
     if asked.keys:
@@ -170,19 +176,6 @@ def show(asked: Asked) -> dict[str, Any]:
             ),
         )
     return told
-
-
-def _prompts(asked: Asked, config: Mapping[str, Any], composed: Composed, count: int) -> dict[str, Any]:
-    from stepladder.runs.experiment import Experiment
-    from stepladder.runs.prompts import first_prompts
-    from stepladder.runs.stages import prepare
-
-    around = _around(asked, config)
-    prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
-    shown = first_prompts(prepared, around, count)
-    for line in shown.lines():
-        asked.say(line)
-    return shown.as_dict()
 
 
 def _keys(asked: Asked, config: Mapping[str, Any], composed: Composed) -> dict[str, Any]:

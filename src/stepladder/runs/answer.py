@@ -16,8 +16,9 @@ from stepladder.dataset.dataset import Dataset
 from stepladder.methods.method import Method
 from stepladder.records import Decoding, Probe
 from stepladder.runs.recorded import fit_of, stored_experiment
+from stepladder.runs.refused import refused_questions
 from stepladder.runs.run import Circumstances
-from stepladder.runs.stages import load, read_task, refused_questions
+from stepladder.runs.stages import load, read_task
 from stepladder.runs.tracking import Untracked
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from stepladder.methods.rendering import PromptView
 from stepladder.resources import Silent
+from stepladder.runs.experiment import Experiment
 from stepladder.runs.run import Circumstances
-from stepladder.runs.stages import Prepared
+from stepladder.runs.stages import prepare
 
 LEGEND = "Special tokens are in ⟦ ⟧. Text that only looks like a special token is not, and the model reads it as text."
 
@@ -35,14 +36,15 @@ class Prompts:
         return found
 
 
-def first_prompts(prepared: Prepared, around: Circumstances, count: int) -> Prompts:
+def first_prompts(experiment: Experiment, around: Circumstances, count: int) -> Prompts:
     """The prompts of the first `count` questions. What the method shows beside a question is retrieved; nothing is
     trained."""
+    prepared = prepare(experiment, around.trust, around.read)
     method = prepared.method.object
     render = getattr(method, "prompts", None)
     if render is None:
-        name = prepared.experiment.label.split("-")[0] or type(method).__name__
+        name = experiment.label.split("-")[0] or type(method).__name__
         return Prompts((), f"The method {name} has no prompt: it asks no language model.")
     probe = replace(prepared.main, name="prompts", questions=prepared.main.questions[:count])
     resources = around.resources(Silent())
-    return Prompts(tuple(render(prepared.data.training, probe, resources, prepared.experiment.seed)))
+    return Prompts(tuple(render(prepared.data.training, probe, resources, experiment.seed)))

@@ -18,7 +18,7 @@ from stepladder.cache import file_hash
 from stepladder.config.build import Component, build
 from stepladder.config.identity import digest, identity
 from stepladder.config.schema import UNTARGETED
-from stepladder.dataset.accounts import Place, Rejected, bad_rows_error
+from stepladder.dataset.accounts import Place
 from stepladder.dataset.dataset import Dataset, Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answered import Answered
@@ -27,7 +27,7 @@ from stepladder.evaluation.exhibits import Table
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
 from stepladder.files import discard, read_json, read_lines, write_lines, write_text
 from stepladder.methods.method import Method
-from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Question, Task, Text
+from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 from stepladder.resources import Resources
 from stepladder.runs.asking import Inquiry, inquiry
 from stepladder.runs.content import (
@@ -43,12 +43,12 @@ from stepladder.runs.costs import cost
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.memory import peak
 from stepladder.runs.record import RowHashes, record
+from stepladder.runs.refused import refused_rows
 from stepladder.runs.shapes import PREDICTION, has
 from stepladder.runs.store import Form, changed
 
 CODE_VERSION = 2
 """Raised when a stage does something else with the same parts."""
-REFUSED = "the model's chat template refuses it: "
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,7 @@ def prepare(
     Rows that the chat template of the method's model refuses are bad rows, in every split; in `shared` it is stored
     which they are. An experiment on validation rows is given no test rows.
 
-    Raises:
-        ConfigError: The configuration has faults.
-        DataError: The files hold bad rows, and these are not to be skipped.
+    Raises ConfigError, or DataError for what the files hold.
     """
     nodes = {
         "dataset": experiment.dataset,
@@ -200,42 +198,13 @@ def prepare(
     if not isinstance(next((suite.object for suite in suites.values()), None), MetricSuite):
         what = "the first suite has no metrics to judge the plain answers by"
         raise ConfigError(Fault("evaluation", what, "keep the task's own suite, evaluation=auto, and add to it"))
-    refused = _refused(built["method"].object, data, shared)
-    if refused and built["dataset"].object.on_bad_row == "stop":
-        first = [Rejected(place, reason) for place, reason in refused.items()]
-        raise bad_rows_error(first, sum(data.accounts.read.values()))
+    refused = refused_rows(built["method"].object, data, built["dataset"].object.on_bad_row, shared)
     data = data.without(refused) if refused else data
     data.held_out(experiment.rows)
     _learnable(built["method"].object, data)
     prepared = Prepared(experiment, built["method"], decoding, suites, data, refused)
     _ = prepared.inquiry  # what can not be asked is told before anything is computed
     return prepared
-
-
-def refused_questions(method: Method, task: Task, questions: Sequence[Question], shared: Path | None) -> dict[int, str]:
-    """The questions that the chat template of the method's model refuses, by their place, with the reason."""
-    refusals = getattr(method, "refusals", None)
-    if refusals is None:
-        return {}
-    return {place: REFUSED + reason for place, reason in refusals(task, questions, shared).items()}
-
-
-def _refused(method: Method, data: Loaded, shared: Path | None) -> dict[Place, str]:
-    return {
-        data.places[part][place]: reason
-        for part in data.places
-        for place, reason in refused_questions(method, data.task, data.questions(part), shared).items()
-    }
-
-
-def with_the_same_rows(prepared: Sequence[Prepared]) -> list[Prepared]:
-    """The experiments of a comparison without the rows that the chat template of any of their models refuses."""
-    refused = {place: reason for each in prepared for place, reason in each.refused.items()}
-    found = []
-    for each in prepared:
-        more = {place: reason for place, reason in refused.items() if place not in each.refused}
-        found.append(replace(each, data=each.data.without(more), refused=refused) if more else each)
-    return found
 
 
 def _learnable(method: Method, data: Loaded) -> None:

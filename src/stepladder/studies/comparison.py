@@ -24,7 +24,7 @@ from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.verdict import verdict
 from stepladder.files import read_json, write_text
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
-from stepladder.runs.stages import Prepared, prepare, read_predictions, with_the_same_rows
+from stepladder.runs.stages import Prepared, prepare, read_predictions
 from stepladder.studies.curve import learning_curve, once
 from stepladder.studies.evidence import confusions, evidence, facts, shown_rows, spent
 from stepladder.studies.page.ladder import appendix, page
@@ -50,7 +50,7 @@ def compare(
             Fault("comparison.prices", "these are no prices", "its _target_ is stepladder.evaluation.costs.Prices")
         )
     shared = around.store.shared()
-    prepared = with_the_same_rows(
+    prepared = _with_the_same_rows(
         [prepare(variant.experiment, around.trust, around.read, shared) for variant in planned.variants]
     )
     _same_questions(planned.variants, prepared)
@@ -105,6 +105,16 @@ def _baseline(planned: Plan) -> str:
     raise ConfigError(
         Fault("comparison.baseline", f"'{wanted}' is none of the cells compared", did_you_mean(wanted, names))
     )
+
+
+def _with_the_same_rows(prepared: Sequence[Prepared]) -> list[Prepared]:
+    """The experiments without the rows that the chat template of any of their models refuses."""
+    refused = {place: reason for each in prepared for place, reason in each.refused.items()}
+    found = []
+    for each in prepared:
+        more = {place: reason for place, reason in refused.items() if place not in each.refused}
+        found.append(replace(each, data=each.data.without(more), refused=refused) if more else each)
+    return found
 
 
 def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -> None:
