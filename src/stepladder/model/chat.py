@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from stepladder.errors import ModelError
@@ -166,3 +167,20 @@ def _without_system_text(turns: Sequence[Message]) -> tuple[Message, ...]:
 def _plain(turns: Sequence[Message]) -> str:
     blocks = [f"Answer:\n{turn.content}" if turn.role == "assistant" else turn.content for turn in turns]
     return "\n\n".join([*blocks, "Answer:\n"])
+
+
+def load_chat(folder: Path) -> Chat:
+    """The tokenizer of a model's directory with its chat template, without the weights.
+
+    Raises:
+        ModelError: The tokenizer's files are broken.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return Chat(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+    except Exception as error:  # broken files bring up anything; the tokenizers library raises Exception itself
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"The tokenizer cannot be loaded: {said}", str(folder), "check that the model's files are whole"
+        ) from error

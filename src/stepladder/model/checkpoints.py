@@ -160,6 +160,6 @@ def _load(folder: Path, dtype: Dtype, device: torch.device | str | None) -> Caus
 
 
 def _chat(folder: Path) -> Chat:
-    from stepladder.model.loading import load_chat
+    from stepladder.model.chat import load_chat
 
     return load_chat(folder)

@@ -31,18 +31,6 @@ def load_causal(folder: Path, dtype: str, device: torch.device | str | None = No
     return model
 
 
-def load_chat(folder: Path) -> Chat:
-    """The tokenizer of a model with its chat template, without the weights."""
-    try:
-        with quiet():
-            return Chat(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
-    except Exception as error:  # broken files bring up anything; the tokenizers library raises Exception itself
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"The tokenizer can not be loaded: {said}", str(folder), "check that the model's files are whole"
-        ) from error
-
-
 def load_encoder(folder: Path, dtype: str, device: torch.device | str | None = None) -> tuple[Any, Any]:
     """A model without a head, and its tokenizer."""
     return load_parts(AutoModel, folder, dtype, device)
