@@ -189,11 +189,15 @@ def without_overlap(
     if policy == "drop":
         for overlap in found:
             ledger.take_out(overlap.row.place, str(overlap))
-    for by_group, what in ((False, "ask what a held-out row asks"), (True, "are of the group of a held-out row")):
+    for by_group, one, more in (
+        (False, "row asks what a held-out row asks", "rows ask what a held-out row asks"),
+        (True, "row is of the group of a held-out row", "rows are of the group of a held-out row"),
+    ):
         if gone := Counter(_named(overlap.side) for overlap in found if overlap.by_group == by_group):
             done = ", ".join(f"{n} dropped from the {name} rows" for name, n in gone.items())
             done = done if policy == "drop" else "kept"
-            ledger.notes.append(f"{gone.total()} rows {what}: {done} (dataset.on_overlap={policy})")
+            what = f"{gone.total()} {one if gone.total() == 1 else more}"
+            ledger.notes.append(f"{what}: {done} (dataset.on_overlap={policy})")
     return kept, len(found)
 
 

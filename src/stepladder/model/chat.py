@@ -160,8 +160,11 @@ def _with_one_system_text(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def _without_system_text(turns: Sequence[Message]) -> tuple[Message, ...]:
-    system, first, *rest = turns
-    return (Message(first.role, f"{system.content}\n\n{first.content}"), *rest)
+    """The system text becomes the beginning of the first user turn."""
+    system, *rest = turns
+    first = next(number for number, turn in enumerate(rest) if turn.role == "user")
+    rest[first] = Message("user", f"{system.content}\n\n{rest[first].content}")
+    return tuple(rest)
 
 
 def _plain(turns: Sequence[Message]) -> str:

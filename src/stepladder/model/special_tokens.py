@@ -18,7 +18,7 @@ from typing import Any
 
 from stepladder.errors import ModelError
 
-_PRIVATE_USE = range(0xF0000, 0xF0100)
+_PRIVATE_USE = range(0xF0000, 0xFFFFE)
 """Code points without a meaning: the first that no content has is the shield."""
 
 
