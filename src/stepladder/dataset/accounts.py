@@ -33,6 +33,47 @@ class Place:
 
 
 @dataclass(frozen=True)
+class FileFacts:
+    """What reading one file found out about it.
+
+    Attributes:
+        name: The file as messages name it.
+        format: `csv`, `tsv`, `jsonl`, `json`, `parquet` or `hub`.
+        rows: Number of records, unreadable ones included.
+        columns: Column names.
+        encoding: Codec of a text file, else None.
+        delimiter: Field separator of a csv or tsv file, else None.
+        header_line: Whether the column names were read from the file's first line.
+    """
+
+    name: str
+    format: str
+    rows: int
+    columns: tuple[str, ...]
+    encoding: str | None = None
+    delimiter: str | None = None
+    header_line: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data: format, encoding and delimiter, null where the format has none."""
+        return {"format": self.format, "encoding": self.encoding, "delimiter": self.delimiter}
+
+    def __str__(self) -> str:
+        """One line for people: `rows.csv: csv, 60 rows, delimiter ';', encoding utf-8`."""
+        parts = [self.format, f"{self.rows} {'row' if self.rows == 1 else 'rows'}"]
+        if self.delimiter is not None:
+            parts.append(f"delimiter {shown(self.delimiter)}")
+        if self.encoding is not None:
+            parts.append(f"encoding {self.encoding}")
+        return f"{self.name}: {', '.join(parts)}"
+
+
+def shown(delimiter: str) -> str:
+    """A delimiter as messages write it."""
+    return {"\t": "tab", " ": "space"}.get(delimiter, f"'{delimiter}'")
+
+
+@dataclass(frozen=True)
 class Rejected:
     """A row that is not used, and why."""
 
@@ -52,6 +93,7 @@ class Accounts:
     `overlap`: training and validation rows that ask what a held-out row asks, or are of the group of one. `duplicates`:
     kept rows that ask what an earlier kept row of their split asks. `limited`: kept rows that `limit` leaves unused.
     `places`: where new questions are in their file, in their order; `Loaded.places` has those of a dataset.
+    `files`: what reading each file found out about it.
     """
 
     read: Mapping[str, int]
@@ -64,6 +106,7 @@ class Accounts:
     test: int = 0
     notes: tuple[str, ...] = field(default=())
     places: tuple[Place, ...] = ()
+    files: tuple[FileFacts, ...] = ()
 
     @property
     def rejected(self) -> int:
@@ -98,6 +141,7 @@ class Accounts:
             "test": self.test,
             "notes": list(self.notes),
             "files": {f: {"read": n, "kept": n - lost[f], "rejected": lost[f]} for f, n in self.read.items()},
+            "formats": {f.name: f.as_dict() for f in self.files},
             "rejected_rows": [
                 {"file": r.place.file, "line": r.place.line, "reason": r.reason} for r in self.rejections[:LISTED]
             ],
@@ -132,11 +176,17 @@ class Ledger:
         self.read: dict[str, int] = {}
         self.rejections: list[Rejected] = []
         self.notes: list[str] = []
+        self.files: list[FileFacts] = []
         self.bad: list[Rejected] = []
         self.remarks: dict[str, list[Place]] = {}
 
     def saw(self, file: str, rows: int) -> None:
         self.read[file] = self.read.get(file, 0) + rows
+
+    def knows(self, files: Sequence[FileFacts], notes: Sequence[str]) -> None:
+        """What reading files found out about them; a file that serves two parts is known once."""
+        self.files += [file for file in files if file not in self.files]
+        self.notes += [note for note in notes if note not in self.notes]
 
     def bad_row(self, place: Place, reason: str) -> None:
         """A row that can not be used as it is."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from stepladder.dataset import settings
 from stepladder.dataset.accounts import Accounts, Ledger, OnBadRow, Place, Rejected, skipped_note
 from stepladder.dataset.corpus import check_gold, of_table, of_training
-from stepladder.dataset.formats import Dialect, Table
+from stepladder.dataset.formats import Dialect, Table, joined
 from stepladder.dataset.labels import LookAlikes, look_alikes, normalised
 from stepladder.dataset.layouts import Layout, LayoutName, flattened, layout_of
 from stepladder.dataset.rows import Kind, Row, RowReader, check_ids
@@ -116,18 +116,22 @@ class Loaded:
 class Dataset:
     """The keys of a `dataset` node.
 
-    train, validation, test: names that `source` knows (files, splits); what is not given is split off `train`.
+    train, validation, test: names that `source` knows (files, globs, splits), one or a list; what is not given is
+    split off `train`.
     layout: null is columns. input: a column or a template ('{text} ({topic})').
     target, id, choices, group, gold: columns; tags: columns kept as slices.
     task: kind (choice, text, json), instruction, schema. labels: a list, or definitions by name.
     corpus: what retrieval reads; by default the training rows, for squad its paragraphs.
-    out_of_scope: rows that belong to no label. header, quote: what a csv file does not say of itself.
+    out_of_scope: rows that belong to no label. header, quote, delimiter: what a csv file does not say of itself;
+    encoding: of a text file. What is null is detected and reported.
+    messages: the column of turns, for the layouts messages and sharegpt. unanswerable: the answer to squad questions
+    that have none; null makes them bad rows.
     limit: at most so many training rows (of each label). rows: at most so many in all, the `draw`-th so many.
     """
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    train: str | Sequence[str] | None = None
+    validation: str | Sequence[str] | None = None
+    test: str | Sequence[str] | None = None
     layout: LayoutName | None = None
     input: str | None = None
     target: str | None = None
@@ -138,10 +142,14 @@ class Dataset:
     group: str | None = None
     tags: Sequence[str] = ()
     gold: str | None = None
-    corpus: str | None = None
-    out_of_scope: str | None = None
+    corpus: str | Sequence[str] | None = None
+    out_of_scope: str | Sequence[str] | None = None
     header: Sequence[str] | None = None
     quote: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    messages: str | None = None
+    unanswerable: str | None = None
     split: Split | Mapping[str, Any] = SPLIT
     on_bad_row: OnBadRow = "stop"
     on_overlap: OnOverlap = "drop"
@@ -152,6 +160,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         faults = settings.of_words(vars(self)) + settings.of_names(self.header, self.quote, self.tags)
+        faults += settings.of_text(self.delimiter, self.quote, self.encoding)
         if self.train is None and self.test is None:
             faults.append(Fault("train", "no rows are named", "give dataset.train=FILE, or dataset.test=FILE alone"))
         faults += [
@@ -159,7 +168,13 @@ class Dataset:
             for key, value in (("limit", self.limit), ("rows", self.rows))
             if value is not None and value < 1
         ]
-        faults += settings.of_columns(self.layout or "columns", self.input, self.target)
+        faults += settings.of_columns(self._layout_name, self.input, self.target)
+        faults += settings.of_layout(self.layout, self.messages, self.unanswerable)
+        faults += [
+            Fault(key, "no file is named", "name a file, a list of files or a glob")
+            for key in (*SIDES, "corpus", "out_of_scope")
+            if (named := getattr(self, key)) is not None and not (named and all(named))
+        ]
         for read in (lambda: self._task, lambda: self._split):
             try:
                 read()
@@ -173,14 +188,14 @@ class Dataset:
     @property
     def kind(self) -> Kind:
         """The kind of the task, known without reading a row."""
-        return self._task.kind or ("choice" if (self.layout or "columns") == "columns" else "text")
+        return self._task.kind or ("choice" if self._layout_name == "columns" else "text")
 
     def read(self) -> Loaded:
         """Read every file. Raises DataError, with the place, for what can not be used."""
         ledger = Ledger(self.on_bad_row)
         given, paragraphs = self._given(ledger)
-        corpus = of_table(self._table(self.corpus), ledger) if self.corpus else paragraphs
-        beyond = self._asked(self._table(self.out_of_scope), ledger) if self.out_of_scope else []
+        corpus = of_table(self._table(self.corpus, ledger), ledger) if self.corpus else paragraphs
+        beyond = self._asked(self._table(self.out_of_scope, ledger), ledger) if self.out_of_scope else []
         if corpus:
             given = {side: check_gold(rows, corpus, ledger) for side, rows in given.items()}
         ledger.settle()
@@ -213,7 +228,7 @@ class Dataset:
     def questions(self, file: str) -> tuple[tuple[Question, ...], Accounts]:
         """New questions from a file of the same columns, answers not needed; and what became of its rows."""
         ledger = Ledger(self.on_bad_row)
-        rows = self._asked(Files().table(file, self._dialect), ledger)
+        rows = self._asked(self._table(file, ledger, FILES), ledger)
         ledger.settle()
         check_ids(rows)
         accounts = Accounts(
@@ -222,6 +237,7 @@ class Dataset:
             duplicates=surplus(rows),
             notes=ledger.all_notes(),
             places=tuple(row.place for row in rows),
+            files=tuple(ledger.files),
         )
         return tuple(row.question for row in rows), accounts
 
@@ -234,12 +250,17 @@ class Dataset:
         return settings.node_of(Split, self.split, "split")
 
     @property
+    def _layout_name(self) -> LayoutName:
+        return self.layout or ("messages" if self.messages is not None else "columns")
+
+    @property
     def _layout(self) -> Layout:
-        return layout_of(self.layout or "columns", self.input, self.target)
+        return layout_of(self._layout_name, self.input, self.target, self.messages, self.unanswerable)
 
     @property
     def _dialect(self) -> Dialect:
-        return Dialect(tuple(self.header) if self.header is not None else None, self.quote)
+        header = tuple(self.header) if self.header is not None else None
+        return Dialect(header, self.quote, settings.delimiter_of(self.delimiter), self.encoding)
 
     @property
     def _rows(self) -> RowReader:
@@ -249,12 +270,18 @@ class Dataset:
     def _labelled(self) -> bool:
         return self.kind == "choice" and self.choices is None
 
-    def _table(self, name: str) -> Table:
-        return self.source.table(name, self._dialect)
+    def _table(self, names: str | Sequence[str], ledger: Ledger, source: Source | None = None) -> Table:
+        """The rows under one name or several; what was found out about their files goes to the ledger."""
+        each = [names] if isinstance(names, str) else list(names)
+        tables = [(source or self.source).table(name, self._dialect) for name in each]
+        table = joined(tables, ", ".join(each))
+        ledger.knows(table.files, table.notes)
+        return table
 
     def _origins(self) -> dict[str, str]:
         named = {key: getattr(self, key) for key in (*SIDES, "corpus", "out_of_scope")}
-        return {key: self.source.origin(name) for key, name in named.items() if name is not None}
+        each = {key: [names] if isinstance(names, str) else names for key, names in named.items() if names is not None}
+        return {key: " ".join(map(self.source.origin, names)) for key, names in each.items()}
 
     def _asked(self, table: Table, ledger: Ledger) -> list[Row]:
         return self._rows.questions(flattened(table)[0] if self.layout == "squad" else table, ledger)
@@ -264,9 +291,9 @@ class Dataset:
         parts: Parts = {"train": [], "validation": [], "test": []}
         paragraphs: dict[str, Passage] = {}
         for side in SIDES:
-            name: str | None = getattr(self, side)
+            name: str | Sequence[str] | None = getattr(self, side)
             if name is not None:
-                table = self._table(name)
+                table = self._table(name, ledger)
                 if self.layout == "squad":
                     table, found = flattened(table)
                     paragraphs.update((passage.id, passage) for passage in found)
@@ -325,6 +352,7 @@ class Dataset:
             validation=len(used["validation"]),
             test=len(used["test"]),
             notes=ledger.all_notes(),
+            files=tuple(ledger.files),
         )
 
     def _demand_training(self, parts: Parts, ledger: Ledger) -> None:

@@ -15,10 +15,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from stepladder.dataset.accounts import Ledger, Place, RowError
-from stepladder.dataset.formats import Record, Table
+from stepladder.dataset.formats import FileFacts, Record, Table
 from stepladder.dataset.labels import is_blank, normalised
 from stepladder.dataset.layouts import Draft, Layout
-from stepladder.dataset.values import json_of, list_of, listed, text_of
+from stepladder.dataset.values import json_of, list_of, listed, text_in, text_of
 from stepladder.errors import DataError, did_you_mean
 from stepladder.records import Example, Question
 
@@ -73,7 +73,8 @@ class RowReader:
         return self._rows(table, ledger, lambda record, draft: Example(self._question(record.values, draft), ()))
 
     def _rows(self, table: Table, ledger: Ledger, read: Callable[[Record, Draft], Example]) -> list[Row]:
-        ledger.saw(table.name, len(table.records))
+        for file, count in Counter(record.place.file for record in table.records).items():
+            ledger.saw(file, count)
         rows = []
         for record in table.records:
             try:
@@ -111,7 +112,7 @@ class RowReader:
         return Example(question, self._answers(draft.target, question.choices), tuple(gold))
 
     def _question(self, values: Mapping[str, Any], draft: Draft) -> Question:
-        own_id = text_of(values.get(self.id)) if self.id else ""
+        own_id = text_in(values, self.id) if self.id else ""
         if self.id and self.id in values and not own_id.strip():
             raise RowError(f"the id is empty ({self.id})")
         choices: tuple[str, ...] = ()
@@ -119,8 +120,8 @@ class RowReader:
             choices = tuple(normalised(text_of(each)) for each in list_of(values.get(self.choices), self.choices))
             if len(set(choices)) < 2 or len(set(choices)) < len(choices):
                 raise RowError(f"{self.choices} has not two or more different choices")
-        group = text_of(values.get(self.group)) if self.group else draft.group
-        tags = {tag: normalised(text_of(values.get(tag))) for tag in self.tags}
+        group = text_in(values, self.group) if self.group else draft.group
+        tags = {tag: normalised(text_in(values, tag)) for tag in self.tags}
         return Question(own_id, draft.text, draft.history, draft.system, choices, normalised(group or "") or None, tags)
 
     def _answers(self, target: Any, choices: tuple[str, ...]) -> tuple[str, ...]:
@@ -128,10 +129,10 @@ class RowReader:
         if self.kind == "json" and not (target is None or target == ""):
             return (json_of(target, column),)
         found = target if isinstance(target, list | tuple) else [target]
-        texts = [text for text in (text_of(t) for t in found) if not is_blank(text)]
+        texts = [text for text in (text_in({column: t}, column) for t in found) if not is_blank(text)]
         answers = tuple(dict.fromkeys(map(normalised, texts) if self.kind == "choice" else texts))
         if not answers:
-            raise RowError(f"the target is empty ({column})")
+            raise RowError(f"{self.layout.no_answer} ({column})")
         if self.kind == "choice" and len(answers) > 1:
             raise RowError(f"{column} has several labels ({', '.join(answers)}); a choice task has one a row")
         if choices and answers[0] not in choices:
@@ -140,16 +141,36 @@ class RowReader:
 
 
 def require(columns: Sequence[str], table: Table) -> None:
-    """Raises DataError for the first of `columns` that the table has not, or where no record could be read."""
+    """Check that the table has columns.
+
+    Raises:
+        DataError: One is missing, or no record could be read.
+    """
     faulty = [] if table.columns else [record for record in table.records if record.fault]
     if columns and faulty:
         what = f"No record of {table.name} can be read, the first: {faulty[0].fault}"
-        raise DataError(what, str(faulty[0].place), "mend the file")
+        raise DataError(what, str(faulty[0].place), "fix the file")
     for column in columns:
         if column not in table.columns:
-            hint = did_you_mean(column, table.columns) if table.columns else "no record of it could be read"
-            there = f" (columns there: {', '.join(table.columns)})" if "did you" in hint else ""
-            raise DataError(f"There is no column '{column}' in {table.name}", table.name, hint + there)
+            without = next((file for file in table.files if column not in file.columns), None)
+            raise _no_column(column, without or FileFacts(table.name, "", len(table.records), table.columns))
+
+
+def _no_column(column: str, file: FileFacts) -> DataError:
+    what = f"There is no column '{column}' in {file.name}"
+    if not file.columns:
+        return DataError(what, file.name, "no record of it could be read")
+    hint = did_you_mean(column, file.columns)
+    near = hint.startswith("did you")
+    listed = f"columns there: {', '.join(file.columns)}"
+    to_do = f"{hint} ({listed})" if near else listed
+    if file.header_line and not near:
+        count = len(file.columns)
+        named = "its one column" if count == 1 else f"its {count} columns in their order"
+        to_do += f" (read from the first line); if the file has no header line, name {named} by dataset.header=[...]"
+    if file.delimiter is not None and len(file.columns) == 1:
+        to_do += "; if the fields are separated by another character, give it by dataset.delimiter"
+    return DataError(what, file.name, to_do)
 
 
 def _with_ids(rows: list[Row]) -> list[Row]:

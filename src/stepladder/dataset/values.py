@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from stepladder.dataset.accounts import RowError
@@ -32,8 +33,16 @@ def text_of(value: Any) -> str:
         except RecursionError:
             raise RowError("a value is nested too deep") from None
     if isinstance(value, bytes):
-        raise RowError("a value is bytes, not text")
+        raise RowError(f"a value is bytes, not text: {value[:20]!r}")
     return str(value)
+
+
+def text_in(values: Mapping[str, Any], column: str) -> str:
+    """The text of a column's value, "" where there is none. Raises RowError, which names the column."""
+    try:
+        return text_of(values.get(column))
+    except RowError as error:
+        raise RowError(f"{column}: {error}") from None
 
 
 def list_of(value: Any, column: str) -> list[Any]:
@@ -93,11 +102,18 @@ def _is_deep(value: Any) -> bool:
 def compact(value: Any) -> str:
     """JSON without needless white space, keys in their own order, everything readable as it is."""
     try:
-        return _sound(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+        return _sound(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain))
     except RecursionError:
         raise RowError("a value is nested too deep") from None
     except (TypeError, ValueError) as error:
         raise RowError(f"a value can not be written as JSON: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A decimal number as JSON has it. Raises TypeError for what JSON has no value for."""
+    if isinstance(value, Decimal) and value.is_finite():
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(f"{value!r:.40} is of the type {type(value).__name__}")
 
 
 def _sound(text: str) -> str:

@@ -44,6 +44,7 @@ def expectations(
     power = detectable(prepared.examples, comparisons)
     lines = [
         f"rows: {rows['read']} read, {rows['kept']} kept, {rows['rejected']} rejected",
+        *(f"file: {facts}" for facts in prepared.data.accounts.files),
         *(f"note: {note}" for note in prepared.data.accounts.notes),
         f"task: {task.kind}" + (f", {labels} labels" if labels else ""),
         *label_lines(counts, alike),
