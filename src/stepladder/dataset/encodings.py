@@ -23,8 +23,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 OTHERS = (
-    "cp1252", "iso8859-15", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp874", "mac_roman", "cp850",
-    "cp932", "gb18030", "big5", "cp949",
+    "cp1252", "iso8859-15", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp874", "mac_roman",
+    "cp850", "cp932", "gb18030", "big5", "cp949",
 )  # fmt: skip
 """Encodings to choose from where a file is neither UTF nor clearly Western European."""
 

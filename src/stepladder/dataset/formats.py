@@ -119,13 +119,10 @@ def _tsv(text: Text, name: str, dialect: Dialect) -> Table:
 
 def _json_lines(text: Text, name: str, dialect: Dialect) -> Table:
     """One value a line; or one JSON document, as some programs write under this suffix too."""
-    first = next(line for line in text.lines if line.strip())
-    if first.lstrip()[0] in "[{" and not text.faults and (first.lstrip()[0] == "[" or not _is_json(first)):
-        whole = _is_json("".join(text.lines))
-        if whole or not _is_json(first) and first.lstrip()[0] == "[":
-            table = _json(text, name, dialect)
-            note = f"{name} holds one JSON document, not one object a line; its items are the rows"
-            return replace(table, notes=(*table.notes, note))
+    if _is_document(text):
+        table = _json(text, name, dialect)
+        note = f"{name} holds one JSON document, not one object a line; its items are the rows"
+        return replace(table, notes=(*table.notes, note))
     records = []
     for number, line in enumerate(text.lines, 1):
         if line.strip():
@@ -161,6 +158,17 @@ def _json(text: Text, name: str, dialect: Dialect) -> Table:
         raise DataError(f"The file holds no list of rows{there}", name, 'give a list of objects, or {"data": [...]}')
     records = [_of_object(item, Place(name, n, "item")) for n, item in enumerate(items, 1)]
     return _json_table(name, "json", records, text)
+
+
+def _is_document(text: Text) -> bool:
+    """Whether a file is one JSON document over several lines, or one array, and not one value a line."""
+    if text.faults:
+        return False
+    first, *others = (line for line in text.lines if line.strip())
+    opens = first.lstrip()[0]
+    if _is_json(first):
+        return opens == "[" and not others
+    return opens == "[" or (opens == "{" and _is_json("".join(text.lines)))
 
 
 def _is_json(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the columns of a record mean: named columns or templates, alpaca, sharegpt, messages, prompt and completion, squad.
+"""What the columns of a record mean: named columns or templates, alpaca, sharegpt, messages, prompt_completion, squad.
 
 Knows where each layout keeps question, answer, history and system text; knows nothing of files, ids or kinds of answer.
 """
@@ -49,7 +49,7 @@ class Draft:
 class Layout:
     """`asks` and `answers` are the columns that question and answer need; `read` makes the draft of one record.
     `lists_answers`: an answer may be the text of a JSON list of accepted answers. `no_answer`: why a row without an
-    answer is a bad row."""
+    answer is a bad row. `elsewhere`: what to do where the file has other columns."""
 
     asks: tuple[str, ...]
     answers: tuple[str, ...]
@@ -57,6 +57,7 @@ class Layout:
     instruction: str | None = None
     lists_answers: bool = False
     no_answer: str = "the target is empty"
+    elsewhere: str = ""
 
 
 def layout_of(
@@ -132,7 +133,7 @@ def _turns_in(column: str, role: str, content: str) -> Layout:
         turns = _turns(values.get(column), column, role, content)
         return _with_tools(_conversation(turns, text_in(values, "system") if role == "from" else ""), values)
 
-    return Layout((column,), (), read, instruction="")
+    return Layout((column,), (), read, instruction="", elsewhere="name the column of turns by dataset.messages=COLUMN")
 
 
 def _prompt_completion(values: Mapping[str, Any]) -> Draft:
@@ -272,7 +273,8 @@ def _paragraphs(record: Record) -> list[tuple[Any, Sequence[Any] | None]]:
     return [(p.get("context"), cast(Sequence[Any], p.get("qas", []))) for p in paragraphs]
 
 
+_COLUMNS = "name other columns by dataset.input and dataset.target, without a layout"
 _LAYOUTS: dict[str, Layout] = {
-    "alpaca": Layout(("instruction",), ("output",), _alpaca, instruction=""),
-    "prompt_completion": Layout(("prompt",), ("completion",), _prompt_completion, instruction=""),
+    "alpaca": Layout(("instruction",), ("output",), _alpaca, instruction="", elsewhere=_COLUMNS),
+    "prompt_completion": Layout(("prompt",), ("completion",), _prompt_completion, instruction="", elsewhere=_COLUMNS),
 }

@@ -6,7 +6,6 @@ pyarrow is imported at first use only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 from stepladder.dataset.accounts import FileFacts, Place
@@ -34,9 +33,9 @@ def _arrow_table(data: bytes, name: str) -> Any:
     import pyarrow
     from pyarrow import parquet
 
-    # Memory of Arrow's own, not the Python object: a thread of Arrow may let go of the memory after Python has begun to
-    # shut down. To give back a Python object it would have to take the interpreter's lock, which then ends the thread in
-    # the middle of a destructor, and the process aborts ("terminate called without an active exception").
+    # Arrow reads from memory of its own, not from the Python object: one of its threads may release the memory after
+    # Python has begun to shut down. Releasing a Python object takes the interpreter's lock, which then ends that thread
+    # in the middle of a destructor, and the process aborts ("terminate called without an active exception").
     owned = pyarrow.BufferOutputStream()
     owned.write(data)
     try:
@@ -85,8 +84,6 @@ def _conversion(kind: Any) -> Convert | None:
         return _conversion(kind.value_type)
     if types.is_float16(kind) or types.is_float32(kind):
         return _shortest
-    if types.is_decimal(kind):
-        return _number
     if types.is_temporal(kind):
         return str
     if (
@@ -129,11 +126,6 @@ def _shortest(value: Any) -> float:
     import numpy as np
 
     return float(str(np.float32(value)))
-
-
-def _number(value: Decimal) -> Decimal:
-    """A decimal without an exponent, so that its text is the number as people write it."""
-    return Decimal(f"{value:f}")
 
 
 def _decoded(value: bytes) -> str | bytes:

@@ -64,12 +64,12 @@ class RowReader:
     def examples(self, table: Table, ledger: Ledger) -> list[Row]:
         """Every sound row of the table, in its order; the others go to the ledger."""
         named = [self.id, self.choices, self.group, self.gold, *self.tags]
-        require([*self.layout.asks, *self.layout.answers, *(n for n in named if n)], table)
+        require([*self.layout.asks, *self.layout.answers, *(n for n in named if n)], table, self.layout.elsewhere)
         return self._rows(table, ledger, self._example)
 
     def questions(self, table: Table, ledger: Ledger) -> list[Row]:
         """Rows that need no answer (their examples have none); columns beside the question's own may be missing."""
-        require([*self.layout.asks, *([self.choices] if self.choices else [])], table)
+        require([*self.layout.asks, *([self.choices] if self.choices else [])], table, self.layout.elsewhere)
         return self._rows(table, ledger, lambda record, draft: Example(self._question(record.values, draft), ()))
 
     def _rows(self, table: Table, ledger: Ledger, read: Callable[[Record, Draft], Example]) -> list[Row]:
@@ -140,8 +140,13 @@ class RowReader:
         return answers
 
 
-def require(columns: Sequence[str], table: Table) -> None:
+def require(columns: Sequence[str], table: Table, elsewhere: str = "") -> None:
     """Check that the table has columns.
+
+    Args:
+        columns: Their names.
+        table: The rows that need them.
+        elsewhere: What to do where the file has other columns.
 
     Raises:
         DataError: One is missing, or no record could be read.
@@ -153,10 +158,11 @@ def require(columns: Sequence[str], table: Table) -> None:
     for column in columns:
         if column not in table.columns:
             without = next((file for file in table.files if column not in file.columns), None)
-            raise _no_column(column, without or FileFacts(table.name, "", len(table.records), table.columns))
+            file = without or FileFacts(table.name, "", len(table.records), table.columns)
+            raise _no_column(column, file, elsewhere)
 
 
-def _no_column(column: str, file: FileFacts) -> DataError:
+def _no_column(column: str, file: FileFacts, elsewhere: str) -> DataError:
     what = f"There is no column '{column}' in {file.name}"
     if not file.columns:
         return DataError(what, file.name, "no record of it could be read")
@@ -164,6 +170,8 @@ def _no_column(column: str, file: FileFacts) -> DataError:
     near = hint.startswith("did you")
     listed = f"columns there: {', '.join(file.columns)}"
     to_do = f"{hint} ({listed})" if near else listed
+    if elsewhere and not near:
+        to_do += f"; {elsewhere}"
     if file.header_line and not near:
         count = len(file.columns)
         named = "its one column" if count == 1 else f"its {count} columns in their order"

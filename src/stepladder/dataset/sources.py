@@ -56,7 +56,8 @@ def _matching(name: str) -> list[str]:
     """
     if not glob.has_magic(name) or at_home(name).exists():
         return [name]
-    found = sorted(file for file in glob.glob(str(at_home(name)), recursive=True) if Path(file).is_file())
+    every = glob.glob(str(at_home(name)), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    found = sorted(file for file in every if Path(file).is_file())
     if not found:
         where = Path.cwd() if not at_home(name).is_absolute() else ""
         raise DataError(f"No file matches {name}", str(where), "check the pattern; * does not match a directory's /")
@@ -288,7 +289,7 @@ def _with_labels(table: Table, features: Mapping[str, Any]) -> Table:
 
 
 def _label(value: Any, names: Sequence[str]) -> Any:
-    """The name of a label's number; a csv file may hold the name itself. The hub writes -1 where a label is withheld."""
+    """The name of a label's number, or the name that a csv file holds; the hub writes -1 where a label is withheld."""
     if isinstance(value, list):
         return [_label(each, names) for each in value]
     if isinstance(value, str) and (value in names or not re.fullmatch(r"-?\d+", value)):

@@ -25,6 +25,8 @@ def text_of(value: Any) -> str:
         return ""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, Mapping):
         return compact(value)
     if isinstance(value, list | tuple):

@@ -129,6 +129,8 @@ class AdaptedModel:
 
     def _render(self, model: LanguageModel, prompt: Prompt, probe: Probe, resources: Resources) -> list[Rendered]:
         shown = self.context.show(probe.questions, training=False)
+        if "corpus" in self.context.reads:
+            resources.facts["questions_without_passage"] = sum(not each.passages for each in shown)
         passages = probe.reading.passages if probe.reading else None
         if passages is not None:
             shown = [replace(s, passages=passages[q.id]) for q, s in zip(probe.questions, shown, strict=True)]

@@ -134,6 +134,9 @@ def run_prepared(prepared: Prepared, around: Circumstances, tracker: RunTracker 
     if around.fresh:
         around = replace(around, store=around.store.anew(keys(prepared)), fresh=False)
     made = _taken(prepared, around, tracker)
+    if without := made.predictions["main"].facts.get("questions_without_passage"):
+        asked = len(prepared.main.questions)
+        around.progress.note(f"note: {without} of {asked} questions retrieve no passage ({prepared.experiment.label})")
     if around.study:
         around.store.join(around.study, made.score)
     return made

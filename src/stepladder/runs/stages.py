@@ -266,7 +266,7 @@ def predict(prepared: Prepared, probe: Probe, folder: Path, resources: Resources
         predictions = list(method.predict(probe, resources))
     _record(prepared, folder, resources, weights=True)
     write_lines(folder / "predictions.jsonl", (asdict(prediction) for prediction in predictions))
-    return {**cost(predictions), **memory}
+    return {**resources.facts, **cost(predictions), **memory}
 
 
 def load(method: Method, fit: Path, resources: Resources) -> None:
