@@ -17,6 +17,7 @@ from stepladder.dataset.rows import Row
 from stepladder.errors import ConfigError, DataError, Fault
 
 Side = Literal["train", "validation", "test"]
+SIDES: tuple[Side, ...] = ("train", "validation", "test")
 OnOverlap = Literal["drop", "stop", "keep"]
 
 

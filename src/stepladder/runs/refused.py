@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stepladder.dataset.accounts import OnBadRow, Place, Rejected, bad_rows_error
-from stepladder.dataset.dataset import Loaded
+from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ModelError
 from stepladder.methods.method import Method
 from stepladder.records import Question, Task

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.schema import Compute
-from stepladder.dataset.dataset import Loaded
+from stepladder.dataset.loaded import Loaded
 from stepladder.gate import Gate
 from stepladder.methods.method import Method
 from stepladder.records import Probe

@@ -18,7 +18,7 @@ from stepladder.config.overrides import parse
 from stepladder.config.schema import UNTARGETED, Sweep
 from stepladder.config.settle import settled, validate
 from stepladder.config.space import Parameter, Scalar, parameters, parsed
-from stepladder.dataset.dataset import Loaded
+from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError, Fault
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.stages import Prepared, prepare
