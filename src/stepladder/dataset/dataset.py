@@ -26,6 +26,8 @@ from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, fitting, in_schema_o
 from stepladder.errors import ConfigError, DataError, Fault
 from stepladder.records import Choice, Passage, Question, Task
 
+__all__ = ["Dataset", "Loaded"]
+
 Parts = dict[Side, list[Row]]
 TASK, SPLIT, FILES = TaskSpec(), Split(), Files()
 

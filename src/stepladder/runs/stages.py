@@ -19,8 +19,7 @@ from stepladder.config.build import Component, build
 from stepladder.config.identity import digest, identity
 from stepladder.config.schema import UNTARGETED
 from stepladder.dataset.accounts import Place
-from stepladder.dataset.dataset import Dataset
-from stepladder.dataset.loaded import Loaded
+from stepladder.dataset.dataset import Dataset, Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
