@@ -260,12 +260,12 @@ def _command(asked: Asked) -> str:
 def _print_table(asked: Asked, told: Mapping[str, Any]) -> None:
     from rich.console import Console
 
-    from stepladder.evaluation.report import table
+    from stepladder.evaluation.summary import NARROW, summary
 
     console = Console(stderr=asked.as_json)
     if not console.is_terminal:
-        console = Console(stderr=asked.as_json, width=160)
-    console.print(table(told))
+        console = Console(stderr=asked.as_json, width=NARROW)
+    console.print(summary(told, console.width))
 
 
 def predict(asked: Asked) -> dict[str, Any]:

@@ -88,6 +88,11 @@ class Prepared:
         return (len(told) if "train" in reads or looked_up else 0) + chosen_by
 
     @property
+    def seeded(self) -> bool:
+        """Whether another seed may give other answers: the method draws something, or the decoding samples."""
+        return "seed" in self.method.object.reads or self.decoding.mode == "sampled"
+
+    @property
     def main_suite(self) -> Component:
         """What comparisons and sweeps look at."""
         return next(iter(self.suites.values()))
