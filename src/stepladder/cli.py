@@ -34,7 +34,7 @@ stepladder VERB [overrides ...] [flags]
   run       one experiment: fit, predict, score                                       [--fresh]
   compare   many experiments on the same held-out rows: one table, paired differences, a verdict
   sweep     search a space on the validation rows, then score the winner on the test rows   [--status]
-  predict   FOLDER FILE: answer new questions with a stored fit                       [--to FILE]
+  predict   FOLDER FILE [model.path=DIR]: answer new questions with a stored fit      [--to FILE]
   reproduce FOLDER: make a stored run again in a fresh store, and compare             [--verify]
   diff      A B: what differs between two stored runs
   list      KEY=VALUE ...: the stored runs with these values (method, seed, date, study, any key of the configuration)
@@ -274,10 +274,11 @@ def predict(asked: Asked) -> dict[str, Any]:
     from stepladder.runs.store import Store
     from stepladder.terminal import Terminal
 
+    asked, model = asked.without_model()
     folder, file = asked.folders("FOLDER", "FILE")
     terminal = Terminal()
     around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
-    rows, accounts = answer(folder, file, around)
+    rows, accounts = answer(folder, file, around, model)
     if asked.to is not None:
         from stepladder.files import write_lines
 

@@ -6,9 +6,10 @@ Knows which flags there are; does nothing. Imports nothing heavy.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,12 @@ class Asked:
     def say(self, text: str) -> None:
         """A line for people: beside the JSON object, where there is one."""
         print(text, file=sys.stderr if self.as_json else sys.stdout)
+
+    def without_model(self) -> tuple[Asked, dict[str, str]]:
+        """Without the words `model.KEY=VALUE`, and their keys and values."""
+        named = [word for word in self.words if re.match(r"model\.\w+=", word)]
+        values = dict(word.removeprefix("model.").split("=", 1) for word in named)
+        return replace(self, words=tuple(word for word in self.words if word not in named)), values
 
     def folders(self, *names: str) -> list[Path]:
         """The words, where the verb takes just so many paths. Raises UserError else."""

@@ -20,6 +20,7 @@ from stepladder.model.grammar import JsonGrammar
 from stepladder.model.language_model import Best, Completion, Scores, VirtualTokens
 from stepladder.model.matrix import Packs
 from stepladder.model.network import Network
+from stepladder.model.thoughts import Thoughts
 from stepladder.records import Message
 
 TOKENS_AT_ONCE = 8192
@@ -53,6 +54,10 @@ class CausalModel:
             return whole
         with self.network.predicting():
             return whole - self.virtual(1).length
+
+    @property
+    def thoughts(self) -> Thoughts:
+        return self.chat.thoughts
 
     @property
     def ends(self) -> frozenset[int]:

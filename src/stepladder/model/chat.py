@@ -14,6 +14,7 @@ from typing import Any
 
 from stepladder.errors import ModelError
 from stepladder.model.special_tokens import SpecialTokens
+from stepladder.model.thoughts import Thoughts, is_open, marks_in
 from stepladder.records import Message
 
 _TODAY = datetime(2024, 7, 26)  # templates that print today's date would give other prompts tomorrow
@@ -78,10 +79,33 @@ class Chat:
         ]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of an answer's tokens, end token and other special tokens left out."""
-        kept = [id_ for id_ in ids if id_ != self.end]  # not every tokenizer marks it as a special token
-        text: str = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """The text of an answer's tokens, without its end token and other special tokens; marks of thoughts stay."""
+        left_out = self._hidden - self._thought_ids | {self.end}  # not every tokenizer marks the end as special
+        kept = [id_ for id_ in ids if id_ not in left_out]
+        skipped = not self._thought_ids  # or the tokenizer would skip the marks, too
+        text: str = self.tokenizer.decode(kept, skip_special_tokens=skipped, clean_up_tokenization_spaces=False)
         return text
+
+    @cached_property
+    def thoughts(self) -> Thoughts:
+        """The marks of thoughts that the chat template has, and whether its prompts end inside a thought."""
+        if not self.tokenizer.chat_template:
+            return Thoughts()
+        marks = marks_in(self._template)
+        opened = bool(marks) and is_open(self._rendered((Message("user", "?"),), True), marks)
+        return Thoughts(marks, opened)
+
+    @cached_property
+    def _thought_ids(self) -> frozenset[int]:
+        """Special tokens that are a part of a mark of thoughts."""
+        marks = [mark for pair in self.thoughts.marks for mark in pair]
+        return frozenset(i for mark in marks for i in self._tokens(mark)) & self._hidden
+
+    @cached_property
+    def _hidden(self) -> frozenset[int]:
+        """Special tokens, which the text of an answer leaves out."""
+        added = self.tokenizer.added_tokens_decoder
+        return frozenset(self.tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
 
     @cached_property
     def end(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from stepladder.model.thoughts import Thoughts
 from stepladder.records import Message
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class LanguageModel(Protocol):
     @property
     def ends(self) -> frozenset[int]:
         """The tokens at which writing stops."""
+        ...
+
+    @property
+    def thoughts(self) -> Thoughts:
+        """How the model marks thoughts before its answer; without marks where its chat template has none."""
         ...
 
     @property

@@ -58,6 +58,10 @@ class ToyCheckpoint:
         if faults:
             raise ConfigError(faults)
 
+    @property
+    def name(self) -> str:
+        return "stepladder-toy"
+
     def fingerprint(self) -> Mapping[str, Any]:
         return {"toy": self.version, **asdict(self)}
 
@@ -93,6 +97,7 @@ class ToyCheckpoint:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             module = LlamaForCausalLM(config)
+        module.name_or_path = config._name_or_path = self.name
         kept = module.to(device=device, dtype=DTYPES[self.dtype])
         return CausalModel(kept.to(computed(self.dtype, kept.device)).eval(), Chat(tokenizer))
 

@@ -30,6 +30,7 @@ from stepladder.methods.method import Method
 from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 from stepladder.resources import Resources
 from stepladder.runs.asking import Inquiry, inquiry
+from stepladder.runs.card import write_card
 from stepladder.runs.content import (
     decoding_content,
     example_content,
@@ -248,6 +249,8 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
         artefact = folder / "artefact"
         artefact.mkdir()
         method.save(artefact)
+        if getattr(method, "tunes", False):
+            write_card(artefact, prepared.experiment, prepared.data, resources.facts)
         discard(folder / "checkpoints")
     most = {f"training_{name}": value for name, value in memory.items()}
     gate = {"gate": [found.as_dict() for found in resources.findings]} if resources.findings else {}

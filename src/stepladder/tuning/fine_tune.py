@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar
 
 from stepladder.errors import ConfigError, DataError, Fault, ModelError
@@ -97,6 +98,10 @@ class FineTune:
             frozen_too = self.training.precision == "float32" or isinstance(self._adapter, adapters.BitFit)
             with weights.in_training(tuned.module, frozen_too) as at_rest:
                 train(tuned, rows, validation, self.training, peak, resources, seed, at_rest)
+            tuned = adapters.in_stored_form(model, tuned, self._adapter)
+        if resources.leads:
+            with TemporaryDirectory() as folder:
+                adapters.check_stored(Path(folder), model, tuned, self._adapter)
         return tuned
 
     def save(self, folder: Path, model: LanguageModel) -> None:
