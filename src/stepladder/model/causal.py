@@ -126,10 +126,13 @@ class CausalModel:
         waves = in_waves(lengths, costs, micro_batch, self._tokens_at_once)
         return generation.generate(self.network, self.chat, prompts, waves, budgets, draw, self.ends, grammar)
 
-    def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
+    def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor, noise: float | None = None) -> Tensor:
         if bool(answer[:, 0].any()):
             raise ValueError("an answer can not begin at the first token: nothing stands before it")
-        return self.network.learnt_losses(ids, mask, pad(answer[:, 1:], (0, 1)), ids[answer])
+        wanted = pad(answer[:, 1:], (0, 1))
+        if noise is not None:
+            return self.network.losses(self.network.noisy_hidden(ids, mask, noise)[wanted], ids[answer])
+        return self.network.learnt_losses(ids, mask, wanted, ids[answer])
 
     def adapted(self, module: nn.Module, virtual: Callable[[int], VirtualTokens] | None = None) -> CausalModel:
         return replace(self, module=module, virtual=virtual)

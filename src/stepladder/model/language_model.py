@@ -132,12 +132,12 @@ class LanguageModel(Protocol):
         prompt's index, so that batching changes nothing); under `schema` only what leads to valid JSON."""
         ...
 
-    def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
+    def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor, noise: float | None = None) -> Tensor:
         """Cross-entropy (natural, float32) of the tokens at the positions where `answer` is true: (answer.sum(),), in
         row-major order. Minus the sum of a row's is what `score` calls the answer's log-probability.
 
         ids, mask, answer: (batch, length), padded on the right; `mask` true at real tokens. Gradients flow to whatever
-        asks for them.
+        asks for them. `noise` is NEFTune's alpha: uniform noise of that scale on the embeddings, drawn anew each time.
         """
         ...
 

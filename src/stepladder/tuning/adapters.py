@@ -30,9 +30,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Full:
-    """All weights are trained."""
+    """All weights are trained, in float32, and kept in the model's own dtype or, with `dtype=float32`, as trained.
+
+    A bf16 weight has 8 bits of precision: a change below 1/512 of a weight is rounded away when it is kept in bf16.
+    In float32 nothing is, and the tuned model takes 4 bytes a parameter on disk and in memory when it predicts.
+    """
 
     version: ClassVar[int] = 1
+
+    dtype: Literal["model", "float32"] = "model"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("model", "float32"):
+            raise ConfigError(Fault("adapter.dtype", f"'{self.dtype}' is not supported", "say model or float32"))
 
 
 @dataclass(frozen=True)
@@ -199,6 +209,13 @@ def save(folder: Path, model: LanguageModel) -> None:
             tokenizer.save_pretrained(str(folder))
 
 
+def check_up_projections(model: LanguageModel) -> None:
+    """Raises ConfigError where LoRA+ has no B matrix of a LoRA to train."""
+    if not any(p.requires_grad and ".lora_B." in name for name, p in model.module.named_parameters()):
+        what = "LoRA+ raises the rate of LoRA's B matrices, and this adapter trains none"
+        raise ConfigError(Fault("training.lora_plus_ratio", what, "say adapter=lora, or training.lora_plus_ratio=null"))
+
+
 def check_stored(folder: Path, base: LanguageModel, tuned: LanguageModel, adapter: object) -> None:
     """Raises ModelError where the adapter that `save` writes is not, weight by weight, the one that was trained.
 
@@ -262,7 +279,10 @@ def load(folder: Path, model: LanguageModel, adapter: object) -> LanguageModel:
     if not peft_made:
         if (folder / "adapter_config.json").exists():
             raise StoreError("The fit holds an adapter that is not its own", str(folder), "remove the folder")
-        own = {"dtype": base.dtype, "use_safetensors": True, "local_files_only": True}
+        import torch
+
+        kept_in = torch.float32 if isinstance(adapter, Full) and adapter.dtype == "float32" else base.dtype
+        own = {"dtype": kept_in, "use_safetensors": True, "local_files_only": True}
         with _unseen():
             return model.adapted(type(base).from_pretrained(str(folder), **own).to(device).eval())
     import peft

@@ -46,20 +46,25 @@ TOKENS_AT_ONCE = {"cpu": 2048}
 TOKENS_ELSEWHERE = 16384
 
 
-def answer_loss(model: LanguageModel, batch: Batch) -> Tensor:
-    """The sum over the answers' tokens of their cross-entropy (natural), in float32."""
-    return model.answer_losses(batch.ids, batch.mask, batch.answer).sum()
+def answer_loss(model: LanguageModel, batch: Batch, noise: float | None = None) -> Tensor:
+    """The sum over the answers' tokens of their cross-entropy (natural), in float32; `noise` is NEFTune's alpha."""
+    return model.answer_losses(batch.ids, batch.mask, batch.answer, noise).sum()
+
+
+def is_up_projection(name: str) -> bool:
+    """Whether a weight is a LoRA's B matrix, which LoRA+ trains at a rate of its own."""
+    return ".lora_B." in name
 
 
 class AnswerLoss(nn.Module):
     """`answer_loss` as a module, by whose forward weights that lie in pieces are whole while it computes."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, noise: float | None = None) -> None:
         super().__init__()
-        self.model, self.network = model, model.module
+        self.model, self.network, self.noise = model, model.module, noise
 
     def forward(self, *batch: Tensor) -> Tensor:
-        return answer_loss(self.model, Batch(*batch))
+        return answer_loss(self.model, Batch(*batch), self.noise if torch.is_grad_enabled() else None)
 
 
 class AnswerTuning(LightningModule):  # type: ignore[misc]
@@ -80,7 +85,8 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.network, self.answer_loss = model, model.module, AnswerLoss(model)
+        self.model, self.network = model, model.module
+        self.answer_loss = AnswerLoss(model, training.neftune_noise_alpha)
         self.ranks: Ranks = fitting.ranks
         self.whole_again: Callable[[], None] | None = None
         self.training_config, self.peak, self.total = training, peak, steps.total
@@ -96,7 +102,16 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             self.best.look_at(self.network)
 
     def configure_optimizers(self) -> Optimizer:
-        groups = [{"params": list(self.best.trained.values()), "weight_decay": self.training_config.weight_decay}]
+        decay, ratio = self.training_config.weight_decay, self.training_config.lora_plus_ratio
+        groups: list[dict[str, Any]] = [{"params": list(self.best.trained.values()), "weight_decay": decay}]
+        if ratio is not None:  # in the order of `trained`, by which checkpoints name an optimiser's state
+            trained = self.best.trained
+            groups = [
+                {"params": [p for name, p in trained.items() if is_up_projection(name) == up], "weight_decay": decay}
+                for up in (False, True)
+            ]
+            groups[1]["ratio"] = ratio
+            groups = [group for group in groups if group["params"]]
         make = self.training_config.optimizer or partial(AdamW, fused=True)
         return make(groups, lr=self.peak)
 
@@ -155,7 +170,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             clip_grad_norm_(self.best.trained.values(), self.training_config.max_grad_norm)
         rate = self.training_config.rate(step.number, self.total, self.peak)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("ratio", 1)
         optimizer.step()
         self.curves.step(step.number, self.loss, step.tokens, time.perf_counter() - began, rate)
 
@@ -239,7 +254,8 @@ def train(
     if ranks.told(of) != of:
         raise RuntimeError("the devices do not begin with the same rows, weights and settings")
     draw_apart(ranks.rank, seed)
-    checkpoints = Checkpoints(folder, of, Best(model.module, folder, ranks), resources.progress.note)
+    last = is_up_projection if training.lora_plus_ratio is not None else None
+    checkpoints = Checkpoints(folder, of, Best(model.module, folder, ranks, last), resources.progress.note)
     standing = checkpoints.standing()
     steps = Steps(rows, training, seed, standing.step if standing else 0)
     module = AnswerTuning(
