@@ -20,7 +20,7 @@ FILE_LIMIT, FUNCTION_LIMIT = 350, 60
 DOORS = {  # the only place, under src/stepladder, that imports the package
     "hydra": "config/",
     "omegaconf": "config/",
-    "peft": "tuning/adapters.py",
+    "peft": ("tuning/adapters.py", "tuning/low_rank_starts.py"),
     "pytorch_lightning": "tuning/",
     "wandb": "runs/tracking.py",
     "optuna": "studies/sweep/",

@@ -167,3 +167,37 @@ def test_thoughts_are_removed_from_written_answers_and_counted(stepladder, here,
         assert "2 of 6 answers end inside a thought" in result.err
         assert result.json["costs"]["thoughts_removed"] == 4
         assert result.json["costs"]["thoughts_unfinished"] == 2
+
+
+def test_reproduce_sees_a_stored_fit_that_is_not_the_trained_one(stepladder, here, monkeypatch):
+    """Storing as PEFT does: a start that is drawn again when the adapter is loaded."""
+    from stepladder.tuning import adapters, low_rank_starts
+
+    write_rows(here)
+    words = [
+        *TRAIN,
+        "model=toy",
+        "+adapter.init_lora_weights=pissa_niter_4",
+        "adapter.r=4",
+        "training.learning_rate=0.01",
+    ]
+    good = stepladder("run", *words, "--json").json["folders"]["score"]
+    assert stepladder("reproduce", good, "--verify").code == 0
+    monkeypatch.setattr(adapters, "in_stored_form", lambda base, tuned, adapter: tuned)
+    monkeypatch.setattr(adapters, "check_stored", lambda *_: None)
+    monkeypatch.setattr(low_rank_starts, "stored_config", lambda config: config)
+    bad = stepladder("run", *words, "--json", "--outputs", "other").json["folders"]["score"]
+    result = stepladder("reproduce", bad, "--verify", "--outputs", "again")
+    assert result.code == 3
+    assert "predictions" in result.out + result.err
+
+
+@pytest.mark.parametrize(
+    "word", ["training.neftune_noise_alpha=5", "training.lora_plus_ratio=8", "decoding.strip_thinking=true"]
+)
+def test_new_options_are_a_part_of_the_keys(stepladder, here, word):
+    write_rows(here)
+    words = ["model=toy", "decoding=greedy"]
+    plain = stepladder("show", *TRAIN, *words, "--keys", "--json").json
+    other = stepladder("show", *TRAIN, *words, word, "--keys", "--json").json
+    assert plain != other

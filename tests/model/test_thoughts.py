@@ -3,7 +3,8 @@
 import pytest
 
 from stepladder.model.chat import Chat
-from stepladder.model.thoughts import MARKS, Thoughts, marks_in
+from stepladder.model.language_model import Thoughts
+from stepladder.model.thoughts import MARKS, marks_in
 from stepladder.model.toy import toy_tokenizer
 
 THINK = (("<think>", "</think>"),)

@@ -17,10 +17,9 @@ from stepladder.errors import ModelError
 from stepladder.model import choosing, generation, scoring
 from stepladder.model.chat import Chat
 from stepladder.model.grammar import JsonGrammar
-from stepladder.model.language_model import Best, Completion, Scores, VirtualTokens
+from stepladder.model.language_model import Best, Completion, Scores, Thoughts, VirtualTokens
 from stepladder.model.matrix import Packs
 from stepladder.model.network import Network
-from stepladder.model.thoughts import Thoughts
 from stepladder.records import Message
 
 TOKENS_AT_ONCE = 8192

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.errors import ModelError
+from stepladder.model.language_model import Thoughts
 from stepladder.model.special_tokens import SpecialTokens
-from stepladder.model.thoughts import Thoughts, is_open, marks_in
+from stepladder.model.thoughts import is_open, marks_in
 from stepladder.records import Message
 
 _TODAY = datetime(2024, 7, 26)  # templates that print today's date would give other prompts tomorrow

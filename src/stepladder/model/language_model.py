@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from stepladder.model.thoughts import Thoughts
 from stepladder.records import Message
 
 if TYPE_CHECKING:
@@ -45,6 +44,45 @@ class Completion:
     new_tokens: int
     seconds: float
     finished: bool
+
+
+@dataclass(frozen=True)
+class WithoutThoughts:
+    """A written text without its thoughts: `text`, whether thoughts were `removed`, whether the last one is `open`."""
+
+    text: str
+    removed: bool
+    open: bool
+
+
+@dataclass(frozen=True)
+class Thoughts:
+    """How a model's thoughts are marked. `opened`: its prompts end inside a thought, which the answer goes on with."""
+
+    marks: tuple[tuple[str, str], ...] = ()
+    opened: bool = False
+
+    def removed_from(self, text: str) -> WithoutThoughts:
+        """What was written, without thoughts.
+
+        Returns:
+            The text after and between thoughts, without white space around it. Of a thought that does not end, its mark
+            and all that follows are removed. With `opened` and no mark in the text the text is kept, since a model
+            that was trained to answer at once writes its answer there.
+        """
+        removed = left_open = False
+        for begin, end in self.marks:
+            first, last = text.find(begin), text.find(end)
+            if last >= 0 and (first < 0 or last < first):  # the prompt has begun this thought
+                text, removed = text[last + len(end) :], True
+            while (first := text.find(begin)) >= 0:
+                removed = True
+                last = text.find(end, first + len(begin))
+                if last < 0:
+                    text, left_open = text[:first], True
+                    break
+                text = text[:first] + text[last + len(end) :]
+        return WithoutThoughts(text.strip(), removed, left_open or (self.opened and not removed))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,17 @@ from stepladder.runs.experiment import Experiment
 
 CARD = "README.md"
 
+_MEASURED = {
+    "trained_parameters": "trained parameters",
+    "steps": "optimiser steps",
+    "training_tokens": "training tokens",
+    "learning_rate": "peak learning rate",
+    "best_validation_loss": "best validation loss (nats per token)",
+    "best_step": "at step",
+    "weights_changed": "weights changed by training",
+    "weights_kept": "of these different from the base after rounding",
+}
+
 _USE = {
     "peft": """from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -44,71 +55,37 @@ def write_card(artefact: Path, experiment: Experiment, data: Loaded, facts: Mapp
     name = str(base.get("name", "unknown"))
     fingerprint = base.get("fingerprint", {})
     library = "peft" if (artefact / "adapter_config.json").exists() else "transformers"
-    method = experiment.method
-    tuning = mask(method.get("tuning", {}))
     head: dict[str, Any] = {"library_name": library, "pipeline_tag": "text-generation", "tags": ["stepladder"]}
     if "hub" in fingerprint:  # a hub resolves this key to a repository
         head["base_model"] = name
-    rows = {"training": len(data.train), "validation": len(data.validation)}
-    measured = {
-        "trained parameters": facts.get("trained_parameters"),
-        "optimiser steps": facts.get("steps"),
-        "training tokens": facts.get("training_tokens"),
-        "peak learning rate": facts.get("learning_rate"),
-        "best validation loss (nats per token)": facts.get("best_validation_loss"),
-        "at step": facts.get("best_step"),
-    }
     choices = experiment.choices
-    lines = [
-        f"# {name}, fine-tuned on {_named(choices.get('dataset'), 'a dataset')}",
-        "",
-        f"Trained with Stepladder. The task: {mask(data.task.instruction) or 'answer the question'}",
-        "",
-        "## Base model",
-        "",
-        f"`{name}`. The weights fit the base model with this fingerprint and no other:",
-        "",
-        _block("json", json.dumps(fingerprint, indent=1, ensure_ascii=False)),
-        "",
-        "## Data",
-        "",
-        f"{_rows(rows)}. Answers are of the kind `{data.task.kind}`. The settings of the dataset:",
-        "",
-        _block("yaml", _yaml(_without_folders(mask(experiment.dataset)))),
-        "",
-        "## Method and settings",
-        "",
-        f"Method `{_named(choices.get('method'), 'finetune')}`, adapter `{_named(choices.get('adapter'), 'own')}`, "
-        f"seed {experiment.seed}.",
-        "",
-        _block("yaml", _yaml(_without_folders(tuning))),
-        "",
-        "## Training",
-        "",
-        *[f"- {what}: {value}" for what, value in measured.items() if value is not None],
-        "",
-        "## Scores",
-        "",
-        "This card was written when training ended, before any test question was asked. The scores are in the "
-        "`scores/` directory of the store that the fit belongs to, and in the reports of its studies.",
-        "",
-        "## Use",
-        "",
-        _block("python", _USE[library].format(base=name, folder="DIRECTORY")),
-        "",
-        "Questions must be rendered by the chat template that is stored here, as they were in training; "
+    adapter, method = _named(choices.get("adapter"), "own"), _named(choices.get("method"), "finetune")
+    sections = {
+        "Base model": f"`{name}`. The weights fit the base model with this fingerprint and no other:\n\n"
+        + _block("json", json.dumps(fingerprint, indent=1, ensure_ascii=False)),
+        "Data": f"{len(data.train):,} training rows and {len(data.validation):,} validation rows. Answers are of the "
+        f"kind `{data.task.kind}`. The settings of the dataset:\n\n"
+        + _block("yaml", _yaml(_without_folders(mask(experiment.dataset)))),
+        "Method and settings": f"Method `{method}`, adapter `{adapter}`, seed {experiment.seed}.\n\n"
+        + _block("yaml", _yaml(_without_folders(mask(experiment.method.get("tuning", {}))))),
+        "Training": "\n".join(
+            f"- {what}: {facts[key]}" for key, what in _MEASURED.items() if facts.get(key) is not None
+        ),
+        "Scores": "This card was written when training ended, before any test question was asked. The scores are in "
+        "the `scores/` directory of the store that the fit belongs to, and in the reports of its studies.",
+        "Use": _block("python", _USE[library].format(base=name, folder="DIRECTORY"))
+        + "\n\nQuestions must be rendered by the chat template that is stored here, as they were in training; "
         "`stepladder predict` does that. The licences of the base model and of the data apply.",
-    ]
+    }
+    title = f"# {name}, fine-tuned on {_named(choices.get('dataset'), 'a dataset')}"
+    task = f"Trained with Stepladder. The task: {mask(data.task.instruction) or 'answer the question'}"
+    body = "\n\n".join([title, task, *(f"## {about}\n\n{text}" for about, text in sections.items())])
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
-    write_text(artefact / CARD, f"---\n{front}---\n\n" + "\n".join(lines) + "\n")
+    write_text(artefact / CARD, f"---\n{front}---\n\n{body}\n")
 
 
 def _named(choice: Any, otherwise: str) -> str:
     return str(choice) if choice else otherwise
-
-
-def _rows(rows: Mapping[str, int]) -> str:
-    return " and ".join(f"{count:,} {name} rows" for name, count in rows.items())
 
 
 def _block(language: str, text: str) -> str:

@@ -29,6 +29,7 @@ class Circumstances:
     """Where and how runs are made, and what they share: loaded models and data already read.
 
     fresh: a run is made anew beside what is finished of it.
+    reopen_fit: a fit that was just made answers as it was stored, read back from its folder.
     """
 
     store: Store
@@ -42,6 +43,7 @@ class Circumstances:
     read: dict[str, Loaded] = field(default_factory=dict)
     on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
     fresh: bool = False
+    reopen_fit: bool = False
 
     def resources(self, tracker: Tracker, keeps: bool = True) -> Resources:
         """For a stage; without `keeps` nothing is written."""
@@ -189,7 +191,7 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     fit = around.store.take(
         "fits", prepared.fit_form, lambda folder: launch.fit(prepared, folder, resources, around.trust)
     )
-    ready = not fit.reused and not launch.over_several(prepared, resources.devices)
+    ready = not fit.reused and not around.reopen_fit and not launch.over_several(prepared, resources.devices)
 
     def ask(probe: Probe, folder: Path) -> dict[str, Any]:
         nonlocal ready

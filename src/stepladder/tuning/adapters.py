@@ -1,4 +1,6 @@
-"""What is trained of a model: an adapter of PEFT, its biases, or all of it. The one door to PEFT.
+"""What is trained of a model: an adapter of PEFT, its biases, or all of it.
+
+With `low_rank_starts` the only module that imports PEFT.
 
 Knows networks and their parameters; knows no data and no training loop. Importing this module loads neither torch nor
 PEFT. The given model is never changed: what is trained sits on a copy that shares the frozen weights.
@@ -7,13 +9,9 @@ PEFT. The given model is never changed: what is trained sits on a copy that shar
 from __future__ import annotations
 
 import copy
-import io
 import json
-import math
 import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from stepladder.errors import ConfigError, Fault, ModelError, StoreError, did_you_mean
 from stepladder.files import write_text
 from stepladder.model.language_model import LanguageModel, LowRank, VirtualTokens
+from stepladder.tuning import low_rank_starts
+from stepladder.tuning.low_rank_starts import silent
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -70,17 +70,6 @@ LEARNING_RATES = {"full": 5e-5, "bitfit": 1e-3, "IA3": 5e-3, "PROMPT_TUNING": 1e
 
 USUAL_RATE = 1.5e-3
 
-UNSUPPORTED_INITIALISATIONS = {
-    "eva": "it is computed from activations on training data, which training does not collect",
-    "corda": "it is computed from activations on training data, which training does not collect",
-    "lora_ga": "it is computed from gradients on training data, which training does not collect",
-    "loftq": "it quantises the base model, so that the adapter fits no other copy of the base",
-}
-"""Values of `init_lora_weights` that PEFT accepts and that cannot be trained here, with the reason."""
-
-BASE_CHANGING_INITIALISATIONS = ("pissa", "olora")
-"""What `init_lora_weights` begins with where PEFT moves a low-rank part of the base weights into the adapter."""
-
 REFUSED = {
     "ADALORA": "its ranks follow a schedule of their own",
     "CPT": "it needs the ids of the prompt's own tokens",
@@ -107,90 +96,17 @@ def attach(model: LanguageModel, adapter: object) -> LanguageModel:
     config = _configured(adapter)
     module = _ground(model.module, adapter)
     _check_targets(module, getattr(config, "target_modules", None))
-    if _changes_base(config):
-        return _wrapped(model, _with_residual_base(module, config))
-    return _wrapped(model, _adapted(module, config))
-
-
-def _adapted(module: nn.Module, config: PeftConfig) -> PeftModel:
-    """PEFT's adapter on the module. Raises ModelError when it does not fit."""
-    import peft
-
-    try:
-        with _unseen():
-            return peft.get_peft_model(module, config).eval()
-    except (ValueError, TypeError, AttributeError, AssertionError, IndexError, RuntimeError) as error:
-        raise ModelError(f"PEFT can not put this {type(config).__name__} on the model: {error}", "adapter") from error
-
-
-def _changes_base(config: PeftConfig) -> bool:
-    return str(getattr(config, "init_lora_weights", "")).lower().startswith(BASE_CHANGING_INITIALISATIONS)
-
-
-def _with_residual_base(module: nn.Module, config: PeftConfig) -> PeftModel:
-    """An adapter that starts as a part of the base weights: W = R + s B0 A0, where R replaces the base weight W.
-
-    The returned model remembers A0 and B0 as `initial_low_rank`, so that `in_stored_form` can move the part back.
-    Only the layers that the adapter sits on get weights of their own, also where a weight is tied.
-
-    Raises ModelError where PEFT's start is not the function of the base model.
-    """
-    import peft
-    from peft.tuners.lora import LoraLayer
-
-    before = [(parameter, parameter.data) for parameter in module.parameters()]
-    for parameter, data in before:
-        parameter.data = data.clone()  # PEFT subtracts in place
-    weights = {name: parameter.data.clone() for name, parameter in module.named_parameters(remove_duplicate=False)}
-    adapted = _adapted(module, config)
-    residuals: list[tuple[Any, Tensor]] = []
-    prefix = "base_model.model."
-    for name, layer in adapted.named_modules():
-        if not isinstance(layer, LoraLayer):
-            continue
-        base: Any = layer.get_base_layer()
-        own: Any = layer
-        delta = own.get_delta_weight("default").float()
-        whole = weights[f"{name.removeprefix(prefix)}.weight"].float()
-        start = base.weight.float() + delta
-        if (start - whole).norm() > 0.01 * whole.norm():
-            what = f"init_lora_weights={config.init_lora_weights} changes what {name.removeprefix(prefix)} computes"
-            raise ModelError(what, "adapter.init_lora_weights", "use init_lora_weights=true, or other target_modules")
-        residuals.append((base, (whole - delta).to(base.weight.dtype)))
-    for parameter, data in before:
-        parameter.data = data
-    for base, residual in residuals:
-        base.weight = type(base.weight)(residual, requires_grad=False)
-    factors = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
-    state = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    adapted.initial_low_rank = {
-        name: value.clone() for name, value in state.items() if any(f".{factor}" in name for factor in factors)
-    }
-    return adapted
+    start = low_rank_starts.with_residual_base if low_rank_starts.changes_base(config) else low_rank_starts.adapted
+    return _wrapped(model, start(module, config))
 
 
 def in_stored_form(base: LanguageModel, tuned: LanguageModel, adapter: object) -> LanguageModel:
-    """The tuned model as `save` stores it and `load` returns it.
-
-    Where training started from a part B0 A0 of the base weights, that is a plain LoRA of twice the rank on the
-    unchanged base, R + s B A = W + s [B, -B0] [A; A0]; everything else is returned as it is.
-    """
-    module: Any = tuned.module
-    initial: dict[str, Tensor] | None = getattr(module, "initial_low_rank", None)
-    if initial is None:
+    """The tuned model as `save` stores it and `load` returns it."""
+    if not hasattr(tuned.module, "initial_low_rank"):
         return tuned
-    import peft
-    import torch
-
-    state = peft.get_peft_model_state_dict(module, save_embedding_layers=False)
-    for name, start in initial.items():
-        if name.endswith(".bias"):
-            continue  # of the layer's own: nothing of it was taken from the base
-        down = any(f".{factor}" in name for factor in ("lora_A", "lora_embedding_A"))
-        state[name] = torch.cat([state[name], start if down else -start], dim=0 if down else 1)
-    plain = _adapted(_ground(base.module, adapter), _stored_config(adapter))
-    peft.set_peft_model_state_dict(plain, state)
-    return _wrapped(base, plain)
+    config = low_rank_starts.stored_config(_configured(adapter))
+    plain = low_rank_starts.as_plain_lora(tuned.module, _ground(base.module, adapter), config)
+    return tuned if plain is None else _wrapped(base, plain)
 
 
 def save(folder: Path, model: LanguageModel) -> None:
@@ -199,7 +115,7 @@ def save(folder: Path, model: LanguageModel) -> None:
 
     module: Any = model.module
     tokenizer = getattr(model, "tokenizer", None)
-    with on_disk(folder), _unseen():
+    with on_disk(folder), silent():
         if hasattr(module, "peft_config"):
             module.save_pretrained(str(folder), save_embedding_layers=False)
             _in_order(folder / "adapter_config.json")
@@ -207,13 +123,6 @@ def save(folder: Path, model: LanguageModel) -> None:
             module.save_pretrained(str(folder))
         if tokenizer is not None:
             tokenizer.save_pretrained(str(folder))
-
-
-def check_up_projections(model: LanguageModel) -> None:
-    """Raises ConfigError where LoRA+ has no B matrix of a LoRA to train."""
-    if not any(p.requires_grad and ".lora_B." in name for name, p in model.module.named_parameters()):
-        what = "LoRA+ raises the rate of LoRA's B matrices, and this adapter trains none"
-        raise ConfigError(Fault("training.lora_plus_ratio", what, "say adapter=lora, or training.lora_plus_ratio=null"))
 
 
 def check_stored(folder: Path, base: LanguageModel, tuned: LanguageModel, adapter: object) -> None:
@@ -283,22 +192,14 @@ def load(folder: Path, model: LanguageModel, adapter: object) -> LanguageModel:
 
         kept_in = torch.float32 if isinstance(adapter, Full) and adapter.dtype == "float32" else base.dtype
         own = {"dtype": kept_in, "use_safetensors": True, "local_files_only": True}
-        with _unseen():
+        with silent():
             return model.adapted(type(base).from_pretrained(str(folder), **own).to(device).eval())
     import peft
 
     ground = _ground(base, adapter)
-    with _unseen():  # by the experiment's own config: one in a folder may name files, tokenizers and modules to import
-        own_config = {"config": _stored_config(adapter), "torch_device": str(device)}
+    with silent():  # by the experiment's own config: one in a folder may name files, tokenizers and modules to import
+        own_config = {"config": low_rank_starts.stored_config(_configured(adapter)), "torch_device": str(device)}
         return _wrapped(model, peft.PeftModel.from_pretrained(ground, str(folder), **own_config).eval())
-
-
-@contextmanager
-def _unseen() -> Iterator[None]:
-    """Without progress bars over files and without notices of what a dependency will rename."""
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 def _own_weights(module: nn.Module, adapter: Full | BitFit) -> nn.Module:
@@ -346,38 +247,13 @@ def _peft(adapter: object) -> PeftConfig:
         why = "an activated LoRA needs to be told where it begins"
     if why:
         raise ConfigError(Fault("adapter", f"{kind} can not be trained here: {why}", "choose another adapter"))
-    _check_initialisation(adapter)
+    low_rank_starts.check_start(adapter)
     return adapter
-
-
-def _check_initialisation(adapter: PeftConfig) -> None:
-    """Raises ConfigError for a start of LoRA's weights that would not be what it says, or could not be stored."""
-    named = getattr(adapter, "init_lora_weights", True)
-    kind = named.lower() if isinstance(named, str) else ""
-    why = UNSUPPORTED_INITIALISATIONS.get(kind, "")
-    if _changes_base(adapter) and getattr(adapter, "target_parameters", None):
-        why = "it serves linear layers only, and adapter.target_parameters names weights of another kind"
-    if why:
-        known = "true, false, gaussian, orthogonal, mica, pissa, pissa_niter_N or olora"
-        raise ConfigError(Fault("adapter.init_lora_weights", f"'{named}' can not be used: {why}", f"say {known}"))
 
 
 def _configured(adapter: object) -> PeftConfig:
     config = copy.deepcopy(_peft(adapter))
     config.task_type, config.inference_mode, config.base_model_name_or_path = "CAUSAL_LM", False, None
-    return config
-
-
-def _stored_config(adapter: object) -> PeftConfig:
-    """What `load` and plain PEFT open the stored adapter with; a start that changes the base became a plain LoRA."""
-    config: Any = _configured(adapter)
-    if not _changes_base(config):
-        return config
-    scaled = math.sqrt(2) if config.use_rslora else 2  # twice the rank, the same scaling
-    config.init_lora_weights = True
-    config.r, config.lora_alpha = 2 * config.r, scaled * config.lora_alpha
-    config.rank_pattern = {name: 2 * rank for name, rank in config.rank_pattern.items()}
-    config.alpha_pattern = {name: scaled * alpha for name, alpha in config.alpha_pattern.items()}
     return config
 
 

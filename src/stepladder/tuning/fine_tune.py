@@ -100,7 +100,7 @@ class FineTune:
             # Biases of norms meet their frozen weights inside one kernel, which wants one dtype.
             frozen_too = self.training.precision == "float32" or isinstance(self._adapter, adapters.BitFit)
             if self.training.lora_plus_ratio is not None:
-                adapters.check_up_projections(tuned)
+                _check_up_projections(tuned)
             keep_float32 = isinstance(self._adapter, adapters.Full) and self._adapter.dtype == "float32"
             rounded = partial(_report_rounding, resources=resources)
             with weights.in_training(tuned.module, frozen_too, rounded, keep_float32) as at_rest:
@@ -116,6 +116,13 @@ class FineTune:
 
     def load(self, folder: Path, model: LanguageModel, resources: Resources) -> LanguageModel:
         return adapters.load(folder, model, self._adapter)
+
+
+def _check_up_projections(model: LanguageModel) -> None:
+    """Raises ConfigError where LoRA+ has no B matrix of a LoRA to train."""
+    if not any(p.requires_grad and ".lora_B." in name for name, p in model.module.named_parameters()):
+        what = "LoRA+ raises the rate of LoRA's B matrices, and this adapter trains none"
+        raise ConfigError(Fault("training.lora_plus_ratio", what, "say adapter=lora, or training.lora_plus_ratio=null"))
 
 
 KEPT_CHANGES = 0.5
