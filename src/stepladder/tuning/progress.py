@@ -14,12 +14,21 @@ from stepladder.resources import Resources, Silent
 
 SECONDS_BETWEEN_NOTES = 30.0
 
+SECONDS_WORTH_A_NOTE = 10.0
+"""Without a terminal, a training that will take longer is reported from its first step."""
+
 
 class TrainingProgress(Callback):  # type: ignore[misc]
     """Loss, tokens a second and time left of a training of `total` steps."""
 
-    def __init__(self, resources: Resources, total: int) -> None:
-        self.resources, self.total = resources, total
+    def __init__(self, resources: Resources, total: int, first: int = 0) -> None:
+        """
+        Args:
+            resources: Says whether to show anything, and takes the notes.
+            total: Steps of the whole training.
+            first: Steps that an earlier attempt has made.
+        """
+        self.resources, self.total, self.first = resources, total, first
         self.began = self.noted = time.perf_counter()
         self.bar: Progress | None = None
         if sys.stderr.isatty() and not isinstance(resources.progress, Silent):
@@ -28,9 +37,10 @@ class TrainingProgress(Callback):  # type: ignore[misc]
             self.bar = Progress(TextColumn("training"), *columns, *left, console=Console(stderr=True), transient=True)
 
     def on_train_start(self, *_: Any) -> None:
+        self.began = self.noted = time.perf_counter()
         if self.bar:
             self.bar.start()
-            self.task = self.bar.add_task("training", total=self.total, told="")
+            self.task = self.bar.add_task("training", total=self.total, completed=self.first, told="first step")
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         facts, step = self.resources.facts, module.step
@@ -39,9 +49,11 @@ class TrainingProgress(Callback):  # type: ignore[misc]
         told = f"loss {module.loss:.2f}{validation} · {speed:,.0f} tokens/s"
         if self.bar:
             self.bar.update(self.task, completed=step, told=told)
-        elif time.perf_counter() - self.noted > SECONDS_BETWEEN_NOTES:
-            self.noted = time.perf_counter()
-            left = (self.noted - self.began) / step * (self.total - step)
+            return
+        now, made = time.perf_counter(), step - self.first
+        left = (now - self.began) / made * (self.total - step)
+        if now - self.noted > SECONDS_BETWEEN_NOTES or (made == 1 and left > SECONDS_WORTH_A_NOTE):
+            self.noted = now
             self.resources.progress.note(f"training: step {step} of {self.total} · {told} · {left:,.0f} s left")
 
     def on_train_end(self, *_: Any) -> None:

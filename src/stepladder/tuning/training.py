@@ -6,11 +6,14 @@ Importing this module loads no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from stepladder.errors import ConfigError, Fault
+
+Callback = Annotated[Any, "pytorch_lightning.callbacks.callback.Callback"]
+"""By name, since Lightning is not to be imported to bind a configuration."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Training:
         prediction have no noise. Rows then run through the model's own layers, padded, without the fused decoder.
     lora_plus_ratio: LoRA+ (Hayou et al. 2024, arXiv 2402.12354): LoRA's B matrices learn at so many times
         `learning_rate`, at least 1; None trains all weights at one rate.
+    callbacks: Lightning callbacks, in the order in which Lightning calls them (`stepladder.tuning.callbacks`).
     """
 
     version: ClassVar[int] = 1
@@ -51,6 +55,7 @@ class Training:
     optimizer: Callable[..., Any] | None = None
     neftune_noise_alpha: float | None = None
     lora_plus_ratio: float | None = None
+    callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
         rules = (
@@ -82,10 +87,13 @@ class Training:
         """How many steps training takes when nothing stops it early."""
         return self.epochs * math.ceil(rows / self.batch_size)
 
+    def steps_apart(self, rows: int) -> int:
+        """How many steps lie between two validations."""
+        return max(1, round(self.validate_every * self.steps(rows) / self.epochs))
+
     def validated(self, rows: int) -> frozenset[int]:
         """The steps, counted from one, after which the model is validated."""
-        total = self.steps(rows)
-        apart = max(1, round(self.validate_every * total / self.epochs))
+        total, apart = self.steps(rows), self.steps_apart(rows)
         return frozenset(range(apart, total, apart)) | {total}
 
     def rate(self, step: int, total: int, peak: float) -> float:
