@@ -21,7 +21,7 @@ DOORS = {  # the only place, under src/stepladder, that imports the package
     "hydra": "config/",
     "omegaconf": "config/",
     "peft": ("tuning/adapters.py", "tuning/low_rank_starts.py"),
-    "pytorch_lightning": "tuning/",
+    "pytorch_lightning": ("tuning/", "runs/trackers.py"),  # the training, and Lightning's loggers
     "wandb": "runs/tracking.py",
     "optuna": "studies/sweep/",
     "psycopg": "studies/sweep/storage.py",

@@ -221,9 +221,7 @@ def _run_id(prepared: Prepared, around: Circumstances) -> str:
 
 
 def _shown_before(prepared: Prepared, around: Circumstances) -> bool:
-    if isinstance(around.tracking, NoTracking):
-        return True
-    return any((around.store.root / "wandb").glob(f"*run-*-{_run_id(prepared, around)}*"))
+    return around.tracking.has_shown(around.store.root, _run_id(prepared, around))
 
 
 def _tracker(prepared: Prepared, around: Circumstances) -> Any:
