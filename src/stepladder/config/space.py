@@ -59,6 +59,18 @@ class Parameter:
         return len(self.domain.values) if isinstance(self.domain, Choice) else self.domain.size
 
     @property
+    def values(self) -> tuple[Scalar, ...] | None:
+        """Every value, in the order of the space; None for a continuous interval."""
+        if isinstance(self.domain, Choice):
+            return self.domain.values
+        size, step, low = self.domain.size, self.domain.step, self.domain.low
+        if size is None or step is None:
+            return None
+        if self.domain.whole:
+            return tuple(int(low) + place * int(step) for place in range(size))
+        return tuple(round(low + place * step, 12) for place in range(size))
+
+    @property
     def samples(self) -> tuple[Scalar, ...]:
         """Values that stand for all: every choice, or both ends."""
         if isinstance(self.domain, Choice):
