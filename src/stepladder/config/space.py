@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, Quote, QuotedString, RangeSweep
 
 from stepladder.config.overrides import parse
 from stepladder.errors import ConfigError, Fault
@@ -119,7 +119,13 @@ def parsed(overrides: Iterable[Override]) -> tuple[Parameter, ...]:
 def _domain(override: Override) -> Choice | Numbers:
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
-        values, texts = [_scalar(v) for v in sweep.list], list(override.sweep_string_iterator())
+        values = [_scalar(v) for v in sweep.list]
+        texts = [_text(v, text) for v, text in zip(values, override.sweep_string_iterator(), strict=True)]
+        alike = next(
+            ((a, b) for a in values for b in values if isinstance(a, bool) and not isinstance(b, bool) and a == b), None
+        )
+        if alike:
+            raise ValueError(f"{alike[1]} and {str(alike[0]).lower()} are one value to Optuna")
         kept = [i for i, v in enumerate(values) if v not in values[:i]]
         return Choice(tuple(values[i] for i in kept), tuple(texts[i] for i in kept))
     if isinstance(sweep, IntervalSweep):
@@ -142,6 +148,13 @@ def _numbers(low: Any, high: Any, step: Any, log: bool, whole: bool) -> Numbers:
     if log and step is not None and not (whole and step == 1):
         raise ValueError("a log scale has no steps")
     return Numbers(low, high, step, log, whole)
+
+
+def _text(value: Scalar, text: str) -> str:
+    """`text` as an override has it, quoted where a text would be read as a number, a truth value or null."""
+    if not isinstance(value, str) or parse([f"key={text}"])[0].value() == value:
+        return text
+    return str(QuotedString(value, Quote.single).with_quotes())
 
 
 def _scalar(value: Any) -> Scalar:

@@ -77,11 +77,6 @@ class Tracking:
         if faults:
             raise ConfigError(faults)
 
-    @property
-    def active(self) -> bool:
-        """Whether there is any tracker."""
-        return self.wandb or self.csv or self.tensorboard or bool(self.loggers)
-
     def has_shown(self, outputs: Path, run_id: str) -> bool:
         """Whether every tracker has shown the run before."""
         files = [(self.csv, f"csv/{run_id}"), (self.tensorboard, f"tensorboard/{run_id}"),

@@ -28,7 +28,7 @@ SAMPLERS: dict[str, Callable[[int], Any]] = {
 SPACES = {
     "one choice": ({"r": "choice(4,8,16)"}, None, 3),
     "mixed": ({"r": "choice(4,8)", "n": "range(1,4)", "x": "range(0.1,0.35,0.1)"}, None, 18),
-    "kinds of values": ({"v": "choice(1,'1',true,1.5,x)"}, None, 4),  # 1 and true are one value to Optuna
+    "kinds of values": ({"v": "choice(1,'1','true','null',1.5,x)"}, None, 6),
     "log integers": ({"n": "tag(log,range(1,9))", "b": "choice(true,false)"}, None, 16),
     "conditional": (
         {"method": "choice(rag,few_shot,plain)"},

@@ -217,8 +217,8 @@ class Claim:
         Returns:
             Whether the trial should end here.
         """
-        found = [*losses(self._trial._get_latest_trial()).values()][: validation - 1]
-        self.note(LOSSES, [*found, loss])
+        before = list(self._trial.user_attrs.get(LOSSES, ()))[: validation - 1]
+        self.note(LOSSES, [*before, loss])
         if len(self.study.plan.objectives) > 1:
             return False  # Optuna prunes by one objective only
         if value is None:
