@@ -110,7 +110,7 @@ def parsed(overrides: Iterable[Override]) -> tuple[Parameter, ...]:
         try:
             found.append(Parameter(key, text.partition("=")[2], _domain(override)))
         except ValueError as error:
-            faults.append(Fault(text, str(error), "mend the space"))
+            faults.append(Fault(text, str(error), "fix the space"))
     if faults:
         raise ConfigError(faults)
     return tuple(found)
@@ -120,7 +120,7 @@ def _domain(override: Override) -> Choice | Numbers:
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
         values = [_scalar(v) for v in sweep.list]
-        texts = [_text(v, text) for v, text in zip(values, override.sweep_string_iterator(), strict=True)]
+        texts = [_text(v, text) for v, text in zip(sweep.list, override.sweep_string_iterator(), strict=True)]
         alike = next(
             ((a, b) for a in values for b in values if isinstance(a, bool) and not isinstance(b, bool) and a == b), None
         )
@@ -150,11 +150,15 @@ def _numbers(low: Any, high: Any, step: Any, log: bool, whole: bool) -> Numbers:
     return Numbers(low, high, step, log, whole)
 
 
-def _text(value: Scalar, text: str) -> str:
-    """`text` as an override has it, quoted where a text would be read as a number, a truth value or null."""
-    if not isinstance(value, str) or parse([f"key={text}"])[0].value() == value:
+def _text(value: object, text: str) -> str:
+    """`text` as an override has it, quoted where it would not be read as the text `value`: `1`, `null`, `it's`."""
+    if not isinstance(value, str):
         return text
-    return str(QuotedString(value, Quote.single).with_quotes())
+    try:
+        plain = parse([f"key={text}"])[0].value() == value
+    except ConfigError:
+        plain = False
+    return text if plain else str(QuotedString(value, Quote.single).with_quotes())
 
 
 def _scalar(value: Any) -> Scalar:

@@ -15,6 +15,7 @@ from stepladder.errors import ConfigError
         ("choice(4, 8, 4)", Choice((4, 8), ("4", "8"))),
         ("a,'b c'", Choice(("a", "b c"), ("a", "'b c'"))),
         ("choice(1,'1','null','true',x)", Choice((1, "1", "null", "true", "x"), ("1", "'1'", "'null'", "'true'", "x"))),
+        ("choice(\"it's\",'b c')", Choice(("it's", "b c"), (r"'it\'s'", r"b\ c"))),
         ("null,true", Choice((None, True), ("null", "True"))),
         ("range(1, 4)", Numbers(1, 3, 1, whole=True)),
         ("range(0.1, 0.5, 0.1)", Numbers(0.1, 0.4, 0.1)),
