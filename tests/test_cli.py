@@ -118,6 +118,8 @@ def test_a_new_metric_only_scores_again(capsys: pytest.CaptureFixture[str], rows
 def test_compare_ends_in_a_table_a_report_and_a_verdict(
     capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path
 ) -> None:
+    lines = [f"I want to {verb} item {n},{verb}" for n in range(30) for verb in ("buy", "sell", "rent")]
+    rows.write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
     words = ["compare", *of_file(rows, tmp_path / "out"), "method=majority,linear,zero_shot", "seed=0,1", "--json"]
     code, out, err = outcome(capsys, words)
     assert code == 0, err
@@ -127,7 +129,10 @@ def test_compare_ends_in_a_table_a_report_and_a_verdict(
     assert len(told["rows"]) == 3  # nothing is drawn, so both seeds are one run
     assert {"value", "low", "high", "p", "p_adjusted"} <= told["cells"][1]["difference"]["accuracy"].keys()
     assert "difference" in told["rows"][1]
-    assert told["verdict"]["recommended"] == "linear"
+    assert (told["verdict"]["recommended"], told["verdict"]["status"]) == ("linear", "recommended")
+    assert set(told["cells"][2]["to_recommended"]["difference"]) == {"accuracy", "macro_f1"}
+    assert "to_recommended" not in told["cells"][1]
+    assert max(map(len, err.split("\nmethod ")[1].splitlines()[:-1])) <= 80
     assert "No language model is needed" in told["verdict"]["reason"]
     report = Path(told["report"])
     assert report.is_absolute()

@@ -237,4 +237,4 @@ def test_a_model_is_refused(
     words = [*TOY[:2], "method=zero_shot", "model=folder", f"model.path='{folder}'", "model.dtype=float32"]
     assert main(["run", *words, "--outputs", str(tmp_path / "out")]) == 2
     assert "model" in capsys.readouterr().err
-    assert not any((tmp_path / "out" / "predictions").iterdir())
+    assert not list((tmp_path / "out").glob("predictions/*"))

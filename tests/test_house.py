@@ -20,8 +20,8 @@ FILE_LIMIT, FUNCTION_LIMIT = 350, 60
 DOORS = {  # the only place, under src/stepladder, that imports the package
     "hydra": "config/",
     "omegaconf": "config/",
-    "peft": "tuning/adapters.py",
-    "pytorch_lightning": "tuning/",
+    "peft": ("tuning/adapters.py", "tuning/low_rank_starts.py"),
+    "pytorch_lightning": ("tuning/", "runs/trackers.py"),  # the training, and Lightning's loggers
     "wandb": "runs/tracking.py",
     "optuna": "studies/sweep/",
     "psycopg": "studies/sweep/storage.py",

@@ -9,8 +9,7 @@ from stepladder import precision
 from stepladder.model.checkpoints import FolderCheckpoint
 from stepladder.model.toy import ToyCheckpoint
 from stepladder.precision import computed
-from stepladder.resources import Devices, Resources
-from stepladder.tuning.progress import TrainingProgress
+from stepladder.resources import Devices
 from stepladder.tuning.trainer import trainer
 from stepladder.tuning.training import Training
 
@@ -61,4 +60,4 @@ def test_the_id_of_a_model_does_not_depend_on_the_machine(folder, without, monke
 
 
 def _precision(training):
-    return trainer(torch.device("cpu"), Devices(), training, TrainingProgress(Resources(), 1)).precision
+    return trainer(torch.device("cpu"), Devices(), training, None, [], False).precision

@@ -4,7 +4,8 @@
 
 Every round must end with the very bytes of the adapter, and, but for seconds, the very lines of metrics and
 predictions, of the same fit undisturbed; and with the same files. In turn: LoRA with dropout, full tuning, accumulated
-micro-batches, a long warm-up, validations within epochs. Every other round is checkpointed as often as it can be.
+micro-batches, a long warm-up, validations within epochs, NEFTune with LoRA+, a start drawn from the base weights. Every
+other round is checkpointed as often as it can be.
 
 Each command is a process of its own, forked from this one, which has imported everything and computed nothing: else
 most kills would hit imports.
@@ -34,6 +35,8 @@ CASES = {
     "accumulation": [*BASE, "compute.micro_batch=3"],
     "warm-up": [*BASE, "training.warmup=0.5", "training.schedule=linear"],
     "mid-epoch": [*BASE, "training.validate_every=0.3"],
+    "noise": [*BASE, "training.neftune_noise_alpha=5", "training.lora_plus_ratio=8"],
+    "pissa": [*BASE, "+adapter.init_lora_weights=pissa_niter_4"],
 }
 UNEQUAL = ("seconds", "memory")  # what of a name tells that its figure is of the clock or of the machine
 

@@ -4,6 +4,7 @@ difference of the size that is called detectable is found.
     scripts/bench statistics              the table of docs/statistics.md; a quarter of an hour on one core
     scripts/bench statistics rounds=50    the same with fewer rounds
     scripts/bench statistics only=seeds   the worlds with that in their name
+    scripts/bench statistics only=verdict how often the verdict claims a working method where there is none
 
 A world is drawn again for every round: questions in groups, answers of two rungs, runs that differ by their seed.
 Whether an answer is right depends on a normal score: what the rung is worth, plus the group's, the question's, the
@@ -14,7 +15,8 @@ calls.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -23,7 +25,9 @@ from scipy.stats import norm
 
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.estimates import Side, difference, measured
+from stepladder.evaluation.ladder import Floor, Ladder
 from stepladder.evaluation.metrics import Accuracy, Mean
+from stepladder.evaluation.verdict import verdict
 from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task
 
 TASK = Task("Answer.", Choice(("yes", "no")))
@@ -65,7 +69,12 @@ class World:
         return float(norm.ppf(self.truth() + gap)) * scale - self.worth
 
     def drawn(self, generator: np.random.Generator, apart: float = 0.0) -> tuple[Side, Side]:
-        """Two rungs, the second `apart` from the first, on questions drawn anew."""
+        """Two methods, the second `apart` from the first, on questions drawn anew."""
+        one, two = self.several(generator, [0.0, apart])
+        return one, two
+
+    def several(self, generator: np.random.Generator, apart: Sequence[float], floor: bool = False) -> list[Side]:
+        """Methods that are so far apart, on questions drawn anew; with `floor` the first has one run and no seed."""
         sizes = generator.integers(1, self.widest + 1, self.groups)
         place = np.repeat(np.arange(self.groups), sizes)
         shared = generator.normal(0, self.group, self.groups)[place] + generator.normal(0, self.question, len(place))
@@ -73,9 +82,10 @@ class World:
         questions = tuple(Question(f"q{i}", "", group=group) for i, group in enumerate(groups))
         examples = tuple(Example(question, ("yes",)) for question in questions)
         probe = Probe("main", TASK, questions, Decoding("greedy"))
-        return self._side(generator, shared, 0.0, probe, examples), self._side(
-            generator, shared, apart, probe, examples
-        )
+        worlds = [replace(self, seeds=1, seed=0.0) if floor and at == 0 else self for at in range(len(apart))]
+        return [
+            world._side(generator, shared, each, probe, examples) for world, each in zip(worlds, apart, strict=True)
+        ]
 
     def _side(
         self, generator: np.random.Generator, shared: Any, apart: float, probe: Probe, examples: tuple[Example, ...]
@@ -135,6 +145,44 @@ def simulate(world: World, rounds: int, seed: int = 0) -> Found:
     return Found(*(float(np.mean(each)) for each in (rejected, score_held, difference_held, detected)))
 
 
+VERDICTS = (
+    World("right or wrong, 20 rows", 20, worth=0.0),
+    World("right or wrong, 60 rows", 60, worth=0.0),
+    World("right or wrong, 300 rows", 300, worth=0.0),
+    World("right or wrong, 25 rows, 3 seeds", 25, seeds=3, worth=0.0),
+    World("right or wrong, 100 rows, 3 seeds", 100, seeds=3, seed=0.15, worth=0.0),
+    World("right or wrong, 25 groups of 1 to 8", 25, 8, group=0.6, worth=0.0),
+    World("graded, 40 rows", 40, graded=True, worth=0.0),
+)
+
+
+def claims(world: World, rounds: int, methods: int = 3, ahead: float = 0.0, seed: int = 0) -> float:
+    """The share of rounds whose verdict recommends one of so many methods, of which the first is better than the floor
+    by the normal score `ahead` and the others are not: with `ahead` 0 the share of false claims."""
+    generator = np.random.default_rng(seed)
+    metric = GRADED if world.graded else Accuracy()
+    claimed = 0
+    for _ in range(rounds):
+        sides = world.several(generator, [0.0, ahead, *[0.0] * (methods - 1)], floor=True)
+        rungs = {f"method_{at}": side.runs for at, side in enumerate(sides[1:])}
+        order, number = list(rungs), int(generator.integers(2**31))
+        ladder = Ladder({"score": metric}, rungs, "score", number)
+        found = ladder.to_floor(Floor("floor", sides[0].runs[0]))
+        cells = [_cell(name, ladder.sides["score"][name], found[name]) for name in order]
+        claimed += verdict(cells, order, "score", 0.02, floor="floor")["recommended"] is not None
+    return claimed / rounds
+
+
+def _cell(name: str, side: Side, to_floor: Any) -> dict[str, Any]:
+    """What decides whether a method works; intervals and differences to the others are left out, they cost time."""
+    score = {"value": side.value, "low": 0.0, "high": 1.0, "n": side.n}
+    difference = {"name": "floor", "difference": to_floor}
+    return {
+        "name": name, "scores": {"score": score}, "at_least": {"score": 0.0}, "units": side.units,
+        "to_floor": difference,
+    }  # fmt: skip
+
+
 def row(world: World, found: Found, rounds: int) -> str:
     """A line of the table."""
     shares = (found.rejected, found.score_held, found.difference_held, found.detected)
@@ -147,9 +195,14 @@ def main(words: list[str]) -> None:
     rounds = int(said.get("rounds", ROUNDS))
     print("| what is compared | rounds | rejected, % | score held, % | difference held, % | detected, % |")
     print("|---|---|---|---|---|---|", flush=True)
-    for world in WORLDS:
+    for world in WORLDS if said.get("only") != "verdict" else ():
         if said.get("only", "") in world.name:
             print(row(world, simulate(world, rounds), rounds), flush=True)
+    print("\n| three methods that are no better than the floor | rounds | one is recommended, % |")
+    print("|---|---|---|", flush=True)
+    for world in VERDICTS:
+        if said.get("only", "") in (*world.name.split(), world.name, "", "verdict"):
+            print(f"| {world.name} | {rounds:,} | {100 * claims(world, rounds):.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,14 @@ def show(asked: Asked) -> dict[str, Any]:
     composed, config = _composed(asked)
     validate(config, asked.trust, heavy=asked.keys)
     told: dict[str, Any] = {"config": expanded(presentable(config)), "choices": dict(composed.choices)}
+    if asked.prompt is not None:
+        from stepladder.runs.experiment import Experiment
+        from stepladder.runs.prompts import first_prompts
+
+        experiment = Experiment.from_config(config, composed.choices)
+        shown = first_prompts(experiment, _around(asked, config), asked.prompt)
+        asked.say("\n".join(shown.lines()))
+        return {**told, **shown.as_dict()}
     if not asked.as_json:
         print(as_experiment(config, composed.choices), end="")
     if asked.keys:
@@ -253,12 +261,12 @@ def _command(asked: Asked) -> str:
 def _print_table(asked: Asked, told: Mapping[str, Any]) -> None:
     from rich.console import Console
 
-    from stepladder.evaluation.report import table
+    from stepladder.evaluation.summary import NARROW, summary
 
     console = Console(stderr=asked.as_json)
     if not console.is_terminal:
-        console = Console(stderr=asked.as_json, width=160)
-    console.print(table(told))
+        console = Console(stderr=asked.as_json, width=NARROW)
+    console.print(summary(told, console.width))
 
 
 def predict(asked: Asked) -> dict[str, Any]:
@@ -269,6 +277,7 @@ def predict(asked: Asked) -> dict[str, Any]:
     from stepladder.studies.recommended import recommended, study_of
     from stepladder.terminal import Terminal
 
+    asked, model = asked.without_model()
     folder, file = asked.paths()
     if asked.to is not None:
         check_destination(asked.to, file)
@@ -280,7 +289,7 @@ def predict(asked: Asked) -> dict[str, Any]:
         _notice([f"answered by the recommended method: {chosen.method}" + (f" ({chosen.note})" if chosen.note else "")])
     terminal = Terminal()
     around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
-    answered = answer(folder, file, around)
+    answered = answer(folder, file, around, model)
     rows = [asdict(prediction) for prediction in answered.predictions]
     if asked.to is not None:
         answered.write(asked.to)

@@ -6,10 +6,11 @@ One argparse parser per verb. Imports nothing heavy, so that help and errors com
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -83,10 +84,11 @@ VERBS: Mapping[str, Verb] = {
         ("stepladder sweep method=finetune 'adapter.r=choice(4,8)' sweep.trials=2",),
     ),
     "predict": Verb(
-        "FIT|STUDY FILE",
+        "FIT|STUDY FILE [model.KEY=VALUE ...]",
         "answer the questions of a file with a stored fit",
         "FIT is a directory of a run, STUDY the directory or the name of a study, whose recommended method answers. "
-        "FILE has the input columns of the run's dataset, in any format that can be read; answers are not needed.",
+        "FILE has the input columns of the run's dataset, in any format that can be read; answers are not needed. "
+        "model.path=DIR names the base model's directory on this machine.",
         ("stepladder predict outputs/studies/ladder-0123 new.csv --to answers.csv",),
     ),
     "reproduce": Verb("RUN", "make a stored run again in a fresh store and compare the two"),
@@ -120,6 +122,7 @@ def _count(text: str) -> int:
 
 FLAGS: Mapping[str, Mapping[str, Any]] = {
     "--keys": {"action": "store_true", "help": "print the key of each stage too, and whether it is in the store"},
+    "--prompt": {"type": _count, "metavar": "N", "help": "print the rendered prompts of N test questions (default: 1)"},
     "--to": {"type": Path, "metavar": "FILE", "help": "write a .csv, .jsonl or .parquet file: the input columns and "
              "id, answer, confidence, failure; in jsonl and parquet probabilities too"},
     "--status": {"action": "store_true", "help": "print how far the study is, and start nothing"},
@@ -139,6 +142,7 @@ FLAGS: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 OF_VERB = {
     "--keys": ("show",),
+    "--prompt": ("show",),
     "--to": ("predict",),
     "--status": ("sweep",),
     "--fresh": ("run",),
@@ -159,6 +163,7 @@ class Asked:
     as_json: bool = False
     trust: tuple[str, ...] = ()
     keys: bool = False
+    prompt: int | None = None
     to: Path | None = None
     status: bool = False
     fresh: bool = False
@@ -185,9 +190,15 @@ class Asked:
         """Print a line of text: on stderr under --json."""
         print(text, file=sys.stderr if self.as_json else sys.stdout)
 
+    def without_model(self) -> tuple[Asked, dict[str, str]]:
+        """Without the words `model.KEY=VALUE`, and their keys and values."""
+        named = [word for word in self.words if re.match(r"model\.\w+=", word)]
+        values = dict(word.removeprefix("model.").split("=", 1) for word in named)
+        return replace(self, words=tuple(word for word in self.words if word not in named)), values
+
     def paths(self) -> list[Path]:
         """The words as paths. Raises UserError where their number is not what the verb takes."""
-        wanted = VERBS[self.verb].words.split()
+        wanted = VERBS[self.verb].words.partition(" [")[0].split()
         if len(self.words) != len(wanted):
             what = f"'{self.verb}' takes {' '.join(wanted)}, and {len(self.words)} words are given"
             raise UserError(what, "the command line", f"see 'stepladder {self.verb} --help'")
@@ -208,7 +219,7 @@ def taken_apart(words: Sequence[str]) -> Asked:
             to_do = f"the verb comes first: stepladder {known[0]} {verb}"
         raise UserError(f"There is no verb '{verb}'", "the first word", to_do)
     literal = rest[rest.index("--") + 1 :] if "--" in rest else []
-    found, others = parser(verb).parse_known_args(rest[: rest.index("--")] if "--" in rest else rest)
+    found, others = parser(verb).parse_known_args(_with_count(rest[: rest.index("--")] if "--" in rest else rest))
     unknown = [word for word in others if word.startswith("-")]
     if unknown:
         raise _unknown_flag(verb, unknown[0].split("=")[0])
@@ -300,6 +311,14 @@ Exit codes: 0 done, 2 something to fix, 3 a check that failed, 1 a bug,
 
 def version_text() -> str:
     return f"stepladder {version('stepladder')}"
+
+
+def _with_count(words: Sequence[str]) -> list[str]:
+    """The words with `--prompt 1` where --prompt stands without a number: the next word may be an override."""
+    found = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        found += [word, "1"] if word == "--prompt" and not following.lstrip("-").isdecimal() else [word]
+    return found
 
 
 def _is_text(word: str) -> bool:

@@ -67,6 +67,14 @@ def written(path: Path) -> Iterator[None]:
         raise OSError(error.errno or errno.EIO, what, str(path)) from error
 
 
+def grant_by_umask(files: Iterable[Path]) -> None:
+    """Give files the permissions that a new file has here: some libraries create theirs for their owner alone."""
+    wanted = 0o666 & ~_umask()
+    for file in files:
+        if file.stat().st_mode & 0o777 != wanted:
+            file.chmod(wanted)
+
+
 def within(folder: Path, name: str) -> Path:
     """The file of that name in a folder. Raises UserError where the name leads out of it."""
     if "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
@@ -161,6 +169,7 @@ def kept(
                     with written(folder):
                         save(made, whole)
                     (whole / HASHES).write_text(json.dumps(_hashes(whole)), encoding="utf-8")
+                    grant_by_umask(file for file in whole.rglob("*") if file.is_file())
                     discard(folder)
                     whole.replace(folder)
                 return made

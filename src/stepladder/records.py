@@ -119,6 +119,8 @@ class Decoding:
     divides a label's log-probability by its tokens (`length`) or takes off what it has without a question (`prior`).
     `probabilities`: of `all` labels, summing to one; or the `best` label alone, found without scoring all of them (when
     nothing is normalised), with its probability among all texts. `seed` counts only where something is drawn.
+    `strip_thinking` removes a reasoning model's thoughts (`<think>…</think>`) from what `greedy` and `sampled` write;
+    None does so where the model's chat template has thoughts. `choose` and `json` write none.
     """
 
     mode: DecodingMode
@@ -127,6 +129,7 @@ class Decoding:
     normalise: Literal["none", "length", "prior"] = "none"
     probabilities: Literal["all", "best"] = "all"
     seed: int = 0
+    strip_thinking: bool | None = None
 
 
 @dataclass(frozen=True)

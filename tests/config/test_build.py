@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 
 from stepladder.config.annotations import fits
 from stepladder.config.build import Component, build
@@ -160,3 +161,14 @@ def test_versions_and_fingerprints_stand_in_an_identity_and_paths_do_not() -> No
 )
 def test_values_fit_annotations(value: object, annotation: object, right: bool) -> None:
     assert fits(value, annotation) is right
+
+
+def test_an_optimiser_is_known_by_its_class_and_its_keywords() -> None:
+    """Two optimisers are two fits, whether they are named or have keywords of their own."""
+    training = {"_target_": "stepladder.tuning.training.Training"}
+    nodes = [None, "torch.optim.SGD", "torch.optim.Adagrad", {"_target_": "torch.optim.SGD", "momentum": 0.9}]
+    built = [build({"training": {**training, "optimizer": node}})["training"] for node in nodes]
+    assert len({digest(identity(component)) for component in built}) == 4
+    assert identity(built[1])["optimizer"] == "torch.optim.sgd.SGD"
+    assert identity(built[3])["optimizer"] == {"is": "torch.optim.sgd.SGD", "momentum": 0.9}
+    assert built[3].object.optimizer([torch.nn.Parameter(torch.ones(1))], lr=0.1).defaults["momentum"] == 0.9

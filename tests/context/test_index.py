@@ -1,10 +1,12 @@
 import math
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from stepladder.context.index import FusedIndex, VectorIndex, WordIndex, _best
 from stepladder.model.toy import ToyEmbedder
 from stepladder.resources import Resources
+from stepladder.words import lowered, search_terms
 
 TEXTS = ["red apple tree", "green apple", "apple apple pie with much sugar", "a blue car"]
 
@@ -139,3 +142,44 @@ def test_fusion_adds_reciprocal_ranks() -> None:
 
     # 7: 1/61 + 1/63; 3: 1/62 + 1/61; 5: 1/63; 9: 1/62
     assert FusedIndex(Fixed([7, 3, 5]), Fixed([3, 9, 7])).search(["?"], 4, [()]) == [[3, 7, 9, 5]]
+
+
+SCRIPTS = {
+    "zh": ["床前明月光", "疑是地上霜", "举头望明月", "低头思故乡"],
+    "ja": ["古池や蛙飛びこむ", "閑さや岩にしみ入る", "夏草や兵どもが", "コンピューターの歴史"],
+    "th": ["กรุงเทพมหานคร", "เชียงใหม่งดงาม", "ภูเก็ตทะเลสวย", "อยุธยาเมืองเก่า"],
+    "km": ["ភ្នំពេញជារាជធានី", "សៀមរាបមានប្រាសាទ", "កំពតមានម្រេច", "បាត់ដំបងមានស្រូវ"],
+    "my": ["ရန်ကုန်မြို့တော်", "မန္တလေးနန်းတော်", "ပုဂံဘုရားများ", "အင်းလေးကန်"],
+    "lo": ["ວຽງຈັນນະຄອນຫຼວງ", "ຫຼວງພະບາງມໍລະດົກ", "ປາກເຊເມືອງໃຕ້", "ວັງວຽງພູຜາ"],
+    "ko": ["서울은 수도이다", "부산에 바다가", "제주도의 한라산", "경주에서 불국사"],
+    "hi": ["दिल्ली राजधानी है", "मुंबई समुद्र पर", "कोलकाता पूर्व में", "जयपुर गुलाबी शहर"],
+    "ar": ["القاهرة عاصمة مصر", "بغداد على دجلة", "دمشق أقدم مدينة", "الرباط على المحيط"],
+    "ru": ["Москва столица", "Казань на Волге", "Байкал глубокое озеро", "Эльбрус высокая гора"],
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_passages_of_every_script_are_found_in_whatever_normal_form(script: str) -> None:
+    passages = SCRIPTS[script]
+    index = words([normalize("NFD", f"{text} ({n})") for n, text in enumerate(passages)])
+    asked = [normalize("NFC", f"? {text[: len(text) * 2 // 3]} ?") for text in passages]
+    assert [found[:1] for found in index.search(asked, 4, [()] * 4)] == [[0], [1], [2], [3]]
+
+
+def test_a_single_character_is_found_and_a_bigram_counts_for_more() -> None:
+    index = words(["小猫在睡觉", "狗在吃鱼", "床前明月光"])
+    assert index.search(["猫", "月明", "明月"], 3, [()] * 3) == [[0], [], [2]]
+
+
+def test_words_of_english_are_those_of_before() -> None:
+    text = "It's a state-of-the-art snake_case café, 3.5 %"
+    assert [term for term, _ in search_terms(lowered(text))] == re.findall(r"\w+", text.lower())
+    assert [term for term, _ in search_terms(lowered(text.replace("é", "e")))] == re.findall(
+        r"\w+", text.replace("é", "e").lower()
+    )
+
+
+def test_capitals_of_turkish() -> None:
+    index = WordIndex(["ILIK SU", "İSTANBUL"], "tr", 1.5, 0.75, Resources())
+    assert index.search(["ılık", "istanbul"], 2, [()] * 2) == [[0], [1]]
+    assert words(["İSTANBUL"]).search(["istanbul"], 1, [()]) == [[0]]

@@ -76,10 +76,10 @@ def test_at_most_a_hundred_rejected_rows_are_listed(write) -> None:
 
 
 def test_a_byte_that_is_not_utf8_stops_or_costs_its_row(write) -> None:
-    path = write("a.csv", csv_of(ROWS).encode() + b"caf\xe9,ham\n")
+    path = write("a.csv", csv_of(ROWS).encode() + "é,ham\n".encode() + b"caf\xe9,ham\n")
     with pytest.raises(DataError, match="byte 0xe9 at byte offset") as caught:
         Dataset(train=path, **COLUMNS).read()
-    assert caught.value.where == "a.csv, line 42"
+    assert caught.value.where == "a.csv, line 43"
     assert Dataset(train=path, on_bad_row="skip", **COLUMNS).read().accounts.rejected == 1
 
 
@@ -87,7 +87,7 @@ def test_a_file_without_one_readable_row_is_told_by_its_first_fault(write) -> No
     path = write("a.jsonl", '\n{"text": "é", "label": "ham"}\n{"text": "ü", "label": "spam"}\n'.encode("latin-1"))
     for policy in ("stop", "skip"):
         with pytest.raises(DataError, match="byte 0xe9 at byte offset 11") as caught:
-            Dataset(train=path, on_bad_row=policy, **COLUMNS).read()
+            Dataset(train=path, on_bad_row=policy, encoding="utf-8", **COLUMNS).read()
         assert caught.value.where == "a.jsonl, line 2"
 
 
@@ -112,10 +112,10 @@ def test_half_of_a_surrogate_pair_is_no_text(write) -> None:
     ("keys", "what", "to_do"),
     [
         ({"input": "txt"}, "no column 'txt' in a.csv", "did you mean 'text'? (columns there: text, label)"),
-        ({"target": "category"}, "no column 'category'", "known here: label, text"),
+        ({"target": "category"}, "no column 'category'", "columns there: text, label (read from the first line)"),
         ({"group": "labl"}, "no column 'labl'", "did you mean 'label'?"),
-        ({"input": "{text} {asked}"}, "no column 'asked'", "known here"),
-        ({"tags": ["length"]}, "no column 'length'", "known here"),
+        ({"input": "{text} {asked}"}, "no column 'asked'", "columns there: text, label"),
+        ({"tags": ["length"]}, "no column 'length'", "columns there: text, label"),
     ],
 )
 def test_a_missing_column(write, keys: dict, what: str, to_do: str) -> None:  # type: ignore[type-arg]

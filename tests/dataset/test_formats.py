@@ -97,14 +97,14 @@ def test_a_long_field_is_no_broken_quote(write) -> None:
     ],
 )
 def test_a_byte_that_is_not_utf8_is_told_with_line_and_offset(write, name: str, content: bytes) -> None:
-    record = table(write(name, content)).records[-1]
+    record = table(write(name, content), Dialect(encoding="utf-8")).records[-1]
     assert record.place.line == 4
     assert record.fault == f"byte 0xe9 at byte offset {content.index(0xE9)} of the file is not UTF-8"
 
 
 def test_a_json_file_that_is_not_utf8_is_told_as_a_whole(write) -> None:
     with pytest.raises(DataError, match="byte 0xe9 at byte offset 15") as caught:
-        table(write("a.json", b'[\n{"text": "caf\xe9"}]'))
+        table(write("a.json", b'[\n{"text": "caf\xe9"}]'), Dialect(encoding="utf-8"))
     assert caught.value.where == "a.json, line 2"
 
 
@@ -121,7 +121,7 @@ def test_a_json_file_that_is_not_utf8_is_told_as_a_whole(write) -> None:
         ("a.parquet", b"PAR1 not really PAR1", "not parquet"),
         ("a.xlsx", b"PK", "format '.xlsx'"),
         ("a.csv", b"text,text\n1,2\n", "Two columns have the name 'text'"),
-        ("a.csv", "text,label\n".encode("utf-16"), "header can not be read"),
+        ("a.csv", b"caf\xe9,label\n\xc3\xa9,a\n", "header can not be read"),
     ],
 )
 def test_a_file_that_can_not_be_read(write, name: str, content: bytes, what: str) -> None:

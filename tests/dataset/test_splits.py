@@ -127,7 +127,7 @@ def test_drop_takes_out_the_row_that_is_learnt_from() -> None:
     }
     assert found == len(ledger.rejections) == 3
     assert "this training row asks what a test row asks (f, line 7)" in ledger.rejections[-2].reason
-    assert "1 taken out of validation, 2 taken out of training (" in ledger.notes[0]
+    assert "1 dropped from the validation rows, 2 dropped from the training rows (" in ledger.notes[0]
 
 
 def test_keep_keeps_and_counts_and_stop_stops() -> None:

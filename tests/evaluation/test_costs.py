@@ -27,7 +27,7 @@ def test_the_worked_example_of_the_documents():
     assert found.saved == pytest.approx((0.4 - 0.1) / 3600 * 0.9 + (900 - 60) * 0.15e-6) == pytest.approx(0.000201)
     assert found.requests == 608_956 == int(np.ceil(122.4 / 0.000201))
     assert found.tokens_saved == 840
-    assert (found.low, found.high) == (608_956, 608_956)  # every question saves the same
+    assert (found.measured, found.low, found.high) == (False, None, None)  # every question saves the same
 
 
 def test_without_prices_seconds_count_and_labels_are_free():
@@ -54,17 +54,18 @@ def test_the_interval_is_that_of_the_saving():
 @pytest.mark.parametrize(
     ("tuned", "prompted", "wanted"),
     [
-        ((0.4, 90), (0.1, 0), (None, None, None)),  # dearer to set up and to ask: never
-        ((0.1, 90), (0.1, 0), (None, None, None)),  # saves nothing
-        ((0.1, 0), (0.4, 90), (0, 0, None)),  # cheaper in both from the first request
-        ((0.4, 0), (0.1, 90), (None, None, 300)),  # cheaper to set up alone: until that is used up
-        ((0.1, 0), (0.1, 0), (0, 0, None)),
+        ((0.4, 90), (0.1, 0), (None, None)),  # more expensive to set up and to ask: never
+        ((0.1, 90), (0.1, 0), (None, None)),  # saves nothing
+        ((0.1, 0), (0.4, 90), (0, None)),  # cheaper in both from the first request
+        ((0.4, 0), (0.1, 90), (None, 300)),  # cheaper to set up alone: until that is used up
+        ((0.1, 0), (0.1, 0), (0, None)),
     ],
 )
 def test_never_at_once_and_until(tuned, prompted, wanted):
     one, two = spending([tuned[0]] * 5, tuned[1], tuned=True), spending([prompted[0]] * 5, prompted[1])
     found = break_even("t", one, "p", two, Prices(), None, seed=0)
-    assert (found.requests, found.low, found.until) == wanted
+    assert (found.requests, found.until) == wanted
+    assert (found.measured, found.low, found.high) == (False, None, None)  # all questions cost the same
 
 
 def test_a_saving_that_may_be_none_may_never_pay():
@@ -110,3 +111,9 @@ def test_a_price_below_nothing_is_refused():
         Prices(hour=-1)
     with pytest.raises(ConfigError, match="label"):
         Prices(label=float("nan"))
+
+
+def test_there_is_no_break_even_against_what_is_significantly_better():
+    rungs = {"zero_shot": spending([0.4] * 5), "rag": spending([0.5] * 5), "finetune": spending([0.1] * 5, tuned=True)}
+    found = break_evens(rungs, Prices(), None, 0, worse=[("finetune", "rag")])
+    assert [(each["name"], each["against"]) for each in found] == [("finetune", "zero_shot")]

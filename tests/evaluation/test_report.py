@@ -3,11 +3,14 @@
 import io
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from stepladder.evaluation.ladder import compared
 from stepladder.evaluation.metrics import Accuracy, MacroF1
-from stepladder.evaluation.report import markdown, table
+from stepladder.evaluation.report import markdown
+from stepladder.evaluation.sections import interval
+from stepladder.evaluation.summary import _short, summary
 from stepladder.evaluation.verdict import verdict
 
 COSTS = {
@@ -54,43 +57,46 @@ def test_markdown_has_the_verdict_and_a_whole_table_of_quality(comparison):
     text = markdown(comparison)
     assert text.startswith("# ladder-1a2b\n\n**Recommended: finetune.** ")
     header, _, *rows = section(text, "Quality")
-    assert header == ["rung", "accuracy", "macro_f1"]
+    assert header == ["method", "accuracy", "macro_f1"]
     assert rows[0][:2] == ["zero_shot", "0.500 [0.404, 0.596]"]
     assert rows[2][0] == "finetune (2 seeds)"
     assert rows[2][1].startswith("0.950 [")
 
 
-def test_differences_are_to_the_baseline_and_to_the_rung_below(comparison):
-    header, _, *rows = section(markdown(comparison), "Differences")
-    assert header[:5] == ["rung", "metric", "against", "difference", "adjusted p"]
-    assert header[5:] == ["better : worse", "n", "detectable", "found"]
+BASELINE = "Differences to the baseline and to the next simpler method"
+
+
+def test_differences_are_to_the_baseline_and_to_the_next_simpler_method(comparison):
+    header, _, *rows = section(markdown(comparison), BASELINE)
+    assert header[:5] == ["method", "metric", "against", "difference", "adjusted p"]
+    assert header[5:] == ["better : worse", "n", "minimum detectable", "result"]
     first, second = (row for row in rows if row[0].startswith("finetune") and row[1] == "accuracy")
     assert first[2:5] == ["zero_shot", first[3], "< 0.001"]
     assert first[3].startswith("+0.450 [+")
-    assert second[2] == "rag¦k=[1]\\(http://x) &lt;b>, the rung below"
+    assert second[2] == "rag¦k=[1]\\(http://x) &lt;b> (next simpler)"
     assert second[3].startswith("+0.250 [+")
     assert first[-1] == second[-1] == "better"
     assert not any(row[0] == "zero_shot" for row in rows)
 
 
-def test_no_difference_found_stands_beside_what_could_have_been(right_wrong, comparison):
+def test_no_significant_difference_comes_with_the_minimum_detectable_effect(right_wrong, comparison):
     rungs = {"zero_shot": [right_wrong("10" * 50)], "rag": [right_wrong("01" * 50)]}
     cells = compared({"accuracy": Accuracy()}, rungs, "zero_shot", "accuracy", seed=0)
     found = verdict(cells, list(rungs), "accuracy", 0.02)
-    ((*_, detectable, told),) = section(markdown({**comparison, "cells": cells, "verdict": found}), "Differences")[2:]
-    assert told == "no difference found"
+    ((*_, detectable, told),) = section(markdown({**comparison, "cells": cells, "verdict": found}), BASELINE)[2:]
+    assert told == "no significant difference"
     assert float(detectable) == pytest.approx(cells[1]["difference"]["accuracy"]["detectable"], abs=5e-4)
 
 
 def test_costs_are_means_over_seeds_and_blank_where_not_known(comparison):
     header, _, *rows = section(markdown(comparison), "Costs")
-    assert header[0] == "rung"
+    assert header[0] == "method"
     assert rows[0][1:] == ["0", "31.5", "1.0", "0.2500"]
     assert rows[2][1:] == ["4,884,480", "31.5", "1.0", "0.3750"]
     assert "read 503, kept 500" in markdown(comparison)
 
 
-def test_break_even_is_told_in_requests_or_never(comparison):
+def test_break_even_is_given_in_requests_or_never(comparison):
     each = {
         "name": "finetune",
         "against": "zero_shot",
@@ -109,6 +115,8 @@ def test_break_even_is_told_in_requests_or_never(comparison):
     for change, wanted in (
         ({"requests": None, "low": None, "high": None}, "never"),
         ({"high": None}, "900 [450, never]"),
+        ({"low": None, "high": None, "measured": False}, "900"),
+        ({"low": 900, "high": 900}, "900"),
         ({"requests": None, "low": 450, "high": None}, "never [450, never]"),
         ({"requests": None, "until": 77}, "cheaper up to 77 requests, then never"),
     ):
@@ -120,21 +128,80 @@ def test_a_name_can_not_break_out_of_its_cell(comparison):
     text = markdown(comparison)
     assert "rag\\|k=[1]\\(http://x) &lt;b>" in text
     assert "<b>" not in text
-    for title in ("Quality", "Differences", "Costs"):
+    for title in ("Quality", BASELINE, "Costs"):
         lines = section(text, title)
         assert {len(line) for line in lines} == {len(lines[0])}
 
 
-def test_the_terminal_shows_the_same_figures_and_no_markup(comparison):
-    console = Console(file=io.StringIO(), width=200)
-    console.print(table(comparison))
-    shown = console.file.getvalue()
-    for wanted in (
-        "Quality",
-        "Differences",
-        "Costs",
-        "0.500 [0.404, 0.596]",
-        "rag|k=[1](http://x) <b>",
-        "Recommended: finetune",
-    ):
+def test_an_interval_of_equal_ends_is_not_shown():
+    assert interval({"value": 0.5, "low": 0.5, "high": 0.5}) == "0.500"
+    assert interval({"value": 0.5, "low": 0.4, "high": 0.5}) == "0.500 [0.400, 0.500]"
+
+
+def test_break_even_says_which_pairs_are_left_out_and_why(comparison):
+    each = {"name": "finetune", "against": "zero_shot", "setup": 90.0, "saved": 0.1, "saved_low": None}
+    each |= {"saved_high": None, "requests": 900, "low": None, "high": None, "until": None, "tokens_saved": 12.0}
+    rungs = {name: {"setup": 1.0, "request": 0.1, "setup_seconds": 1.0, "labels": 9} for name in ("zero_shot",)}
+    whole = {**comparison, "bills": {"unit": "s", "rungs": rungs}, "break_even": [{**each, "measured": False}]}
+    text = markdown({**whole, "no_break_even": [["finetune", "rag"]]})
+    assert "Left out, because the tuned method is significantly worse: finetune against rag." in text
+    assert "There is no interval where the costs of the questions do not differ" in text
+    assert section(text, "Break-even")[2][4:6] == ["0.1", "900"]
+
+
+def printed(comparison, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(summary(comparison, width))
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def billed(comparison):
+    """With costs, and the difference of every method to the recommended one."""
+    names = [cell["name"] for cell in comparison["cells"]]
+    rungs = {name: {"setup": 83.7, "request": 0.1098, "setup_seconds": 83.7, "labels": 9} for name in names}
+    cells = [{**cell, "to_recommended": cell["to_best"]} if "to_best" in cell else cell for cell in comparison["cells"]]
+    return {**comparison, "cells": cells, "bills": {"unit": "s", "rungs": rungs}}
+
+
+def test_the_terminal_shows_score_difference_and_cost_and_no_markup(billed):
+    shown = printed(billed)
+    for wanted in ("0.500 [0.404, 0.596]", "rag|k=[1](http://x) <b>", "-0.450 [", "83.7", "Recommended: finetune"):
         assert wanted in shown
+    assert "mean over 2 seeds: finetune" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+LONG = [f"finetune model=folder/a-long-name-{'x' * n}/model adapter=dora adapter.r={n}" for n in (1, 40, 120)]
+
+
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
+@pytest.mark.parametrize("names", [["zero_shot", "rag", "finetune"], LONG, ["語" * 9, "文" * 60, "zero_shot"]])
+def test_the_terminal_cuts_no_name_and_fits_its_width(billed, names, width):
+    old = [cell["name"] for cell in billed["cells"]]
+    new = dict(zip(old, names, strict=True))
+    cells = [{**cell, "name": new[cell["name"]]} for cell in billed["cells"]]
+    rungs = {new[name]: bill for name, bill in billed["bills"]["rungs"].items()}
+    rows = [{**row, "name": new[row["name"]]} for row in billed["rows"]]
+    verdict_ = {**billed["verdict"], "recommended": new[billed["verdict"]["recommended"]]}
+    whole = {**billed, "cells": cells, "rows": rows, "verdict": verdict_, "bills": {"unit": "EUR", "rungs": rungs}}
+    shown = printed(whole, width)
+    table = shown.split("test questions")[0]
+    assert max(cell_len(line) for line in shown.splitlines()) <= width
+    for name in names:
+        assert "".join(name.split()) in "".join(table.split())
+    assert table.count("] ") + table.count("]*") >= 5
+
+
+def test_a_wide_terminal_shows_more(billed):
+    assert "adjusted p" not in printed(billed, 80).splitlines()[0]
+    assert "adjusted p" in printed(billed, 120).splitlines()[0]
+    assert "prompt tokens" in printed(billed, 140)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [(0, "0"), (0.00011, "0.00011"), (0.1098, "0.11"), (83.74, "83.7"), (206.3, "206"), (12345, "12,345")],
+)
+def test_costs_are_short(value, wanted):
+    assert _short(value) == wanted

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"))
 
-from simulation import World, simulate
+from simulation import VERDICTS, World, claims, simulate
 
 ROUNDS = 150
 
@@ -36,3 +36,19 @@ def test_the_simulation_catches_an_interval_that_is_too_narrow(monkeypatch: pyte
         "stepladder.evaluation.estimates.wilson", lambda right, n, confidence: (right / n - 0.02, right / n + 0.02)
     )
     assert simulate(World("right or wrong", 300), ROUNDS, seed=1).score_held < 0.9
+
+
+@pytest.mark.parametrize(
+    "world", [world for world in VERDICTS if world.groups <= 25],
+    ids=lambda world: world.name,
+)  # fmt: skip
+def test_a_verdict_rarely_calls_a_method_working_that_is_not(world: World) -> None:
+    """The chance that any of three methods equal to the floor is recommended is at most 5%; a sound rule leaves this
+    bound once in a thousand."""
+    rounds = 40
+    assert claims(world, rounds, seed=1) * rounds <= binom.ppf(0.999, rounds, 0.05)
+
+
+def test_a_verdict_finds_a_method_that_works() -> None:
+    assert claims(World("right or wrong, 60 rows", 60, worth=0.0), 20, ahead=2.0, seed=1) > 0.9
+    assert claims(World("right or wrong, 10 rows", 10, worth=0.0), 20, ahead=9.0, seed=1) == 0

@@ -63,6 +63,8 @@ def test_without_a_template_the_conversation_is_written_plainly():
 )
 def test_a_system_text_is_never_lost(template):
     assert written(chat(template), TURNS[:2]) == "[user]be brief\n\nwho?"
+    late = [TURNS[0], Message("assistant", "hello"), TURNS[1]]
+    assert written(chat(template), late) == "[assistant]hello[user]be brief\n\nwho?"
 
 
 def test_several_system_texts_become_one():

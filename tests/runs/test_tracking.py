@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import importlib.util
 import json
 import os
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stepladder.cli import main
 from stepladder.errors import ConfigError, UserError
-from stepladder.runs.tracking import NoTracking, Wandb, open_tracker, replay, resolve_mode
+from stepladder.runs.tracking import NoTracking, Tracking, Wandb, open_tracker, replay, resolve_mode
 
 PLANTED = "hf_PLANTEDplantedPLANTED1234"
 
@@ -57,8 +60,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MY_PASSWORD", "word-of-the-environment")
         config = {"adapter": {"r": 16}, "hub_token": PLANTED, "note": "word-of-the-environment", "max_new_tokens": 8}
         with open_tracker(
-            Wandb(tags=["mine"]), folder, "k1", "study", "finetune", config, f"name {PLANTED}", ["toy"]
-        ) as tracker:
+            Wandb(tags=["mine"], log_predictions=True, log_model=True), folder, "k1", "study", "finetune", config,
+            f"name {PLANTED}", ["toy"],
+        ) as tracker:  # fmt: skip
             tracker.log({"loss": 2.0, "tokens": 64}, step=1)
             tracker.log({"loss": 1.0, "tokens": 60}, step=2)
             tracker.log({"validation_loss": 1.5}, step=2)
@@ -206,6 +210,129 @@ class TestMode:
             open_tracker(Wandb(mode="online"), tmp_path, "k6"),
         ):
             pytest.fail("a run without a key was opened")
+
+
+ROWS = [("Who repairs the quokkaboiler", "narwhaldesk"), ("Where is my zebrafishkey", "axolotlhouse")]
+"""Questions and answers in words that occur nowhere else."""
+
+WORDS = ("quokkaboiler", "zebrafishkey", "narwhaldesk", "axolotlhouse")
+
+
+def tracked_run(outputs: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> bytes:
+    """All that lies in the trackers' folders after a fine-tuning on `ROWS` by the command."""
+    monkeypatch.chdir(outputs.parent)
+    lines = [{"question": f"{q} number {n}?", "answer": a} for n in range(12) for q, a in ROWS]
+    Path("rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = ["dataset=file", "dataset.train=rows.jsonl", "dataset.input=question", "dataset.target=answer"]
+    data += ["dataset.task.kind=text", "model=toy", "training=smoke", "decoding.max_new_tokens=4"]
+    assert main(["run", *data, *words, "--outputs", str(outputs), "--json"]) == 0
+    folders = [outputs / name for name in ("wandb", "csv", "tensorboard")]
+    return b"".join(p.read_bytes() for folder in folders for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize("method", ["few_shot", "finetune_rag"])
+def test_rows_and_weights_stay_here_unless_they_are_asked_for(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"method={method}", "tracking=[wandb,csv]", "tracking.tags=[mine]"]
+    kept = tracked_run(tmp_path / "kept", monkeypatch, *words)
+    assert b"exact_match" in kept
+    assert not [word for word in WORDS if word.encode() in kept]
+    assert b"adapter_" not in kept  # the names of an adapter's files
+    assert not list((tmp_path / "kept" / "wandb").rglob("*.table.json"))
+    (run,) = (tmp_path / "kept" / "wandb").glob("offline-run-*")
+    assert not [record for record in records(run).get("artifact", []) if record["type"] == "adapter"]
+    assert (next((tmp_path / "kept" / "csv").glob("*")) / "metrics.csv").is_file()
+
+
+def test_rows_and_weights_are_sent_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["method=finetune", "tracking=wandb", "tracking.log_predictions=true", "tracking.log_model=true"]
+    sent = tracked_run(tmp_path / "sent", monkeypatch, *words)
+    assert all(word.encode() in sent for word in WORDS)
+    (run,) = (tmp_path / "sent" / "wandb").glob("offline-run-*")
+    (adapter,) = [record for record in records(run)["artifact"] if record["type"] == "adapter"]
+    assert "adapter_model.safetensors" in [entry["path"] for entry in adapter["manifest"]["contents"]]
+
+
+def test_csv_has_the_curves_the_scores_and_the_configuration(tmp_path: Path) -> None:
+    scores = {"classification": {"accuracy": {"value": 0.5, "low": 0.2, "high": 0.8, "n": 4}}}
+    for attempt in range(2):  # the second one replaces what the first has written
+        config = {"adapter": {"r": 4}, "hub_token": PLANTED}
+        with open_tracker(Tracking(csv=True), tmp_path, "k7", config=config) as tracker:
+            for step in range(1, 3 + attempt):
+                tracker.log({"loss": 1.0 / step}, step)
+            tracker.log({"validation_loss": 0.5}, 2)
+            tracker.log_predictions([{"text": "quokkaboiler"}])
+            tracker.log_state({"state": "complete"})
+            tracker.log_page("report", "<p>quokkaboiler</p>")
+            tracker.log_artifact(tmp_path, "fit", "adapter")
+            tracker.log_scores(scores, {"steps": 2, "note": "text", "trained_parameters": 8})
+    with (tmp_path / "csv" / "k7" / "metrics.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["step"], row["loss"]) for row in rows if row["loss"]] == [
+        ("1", "1.0"),
+        ("2", "0.5"),
+        ("3", str(1 / 3)),
+    ]
+    assert [row["step"] for row in rows if row["validation_loss"]] == ["2"]
+    assert [row["scores/classification/accuracy"] for row in rows][-1] == "0.5"
+    assert "r: 4" in (tmp_path / "csv" / "k7" / "hparams.yaml").read_text()
+    everything = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    assert b"quokkaboiler" not in everything
+    assert PLANTED.encode() not in everything
+
+
+def test_a_point_of_a_curve_that_comes_again_is_shown_once(tmp_path: Path) -> None:
+    with open_tracker(Tracking(wandb=True, csv=True), tmp_path, "k8") as tracker:
+        for _ in range(2):  # as when a fit starts again within a run, from its last checkpoint
+            tracker.log({"loss": 2.0}, step=1)
+            tracker.log({"validation_loss": 2.0}, step=1)
+    assert history(only_run(tmp_path, "k8"), "loss") == [(1, 2.0)]
+    assert len((tmp_path / "csv" / "k8" / "metrics.csv").read_text().splitlines()) == 3
+
+
+class OwnLogger:
+    """As little of a Lightning logger as one needs."""
+
+    made: list[dict[str, Any]] = []  # noqa: RUF012
+
+    def __init__(self, save_dir: str, version: str, color: str = "red") -> None:
+        self.made.append({"save_dir": save_dir, "version": version, "color": color, "points": []})
+
+    def log_hyperparams(self, params: Any) -> None:
+        self.made[-1]["config"] = params
+
+    def log_metrics(self, metrics: Any, step: int) -> None:
+        self.made[-1]["points"].append((step, metrics))
+
+    def finalize(self, status: str) -> None:
+        self.made[-1]["status"] = status
+
+
+def test_a_logger_of_ones_own_is_made_for_every_run(tmp_path: Path) -> None:
+    OwnLogger.made.clear()
+    tracking = Tracking(loggers={"own": partial(OwnLogger, color="blue")})
+    for run_id in ("k9", "k10"):
+        with open_tracker(tracking, tmp_path, run_id, config={"seed": 0}) as tracker:
+            tracker.log({"loss": 1.0}, step=1)
+    assert [(made["version"], made["color"], made["status"]) for made in OwnLogger.made] == [
+        ("k9", "blue", "success"), ("k10", "blue", "success"),
+    ]  # fmt: skip
+    assert OwnLogger.made[0]["points"] == [(1, {"loss": 1.0})]
+
+
+def test_tensorboard_names_its_package_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install tensorboard"):
+        Tracking(tensorboard=True)
+
+
+def test_tensorboard_writes_event_files(tmp_path: Path) -> None:
+    if not any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")):
+        pytest.skip("neither tensorboard nor tensorboardX is installed")
+    with open_tracker(Tracking(tensorboard=True), tmp_path, "k11", config={"adapter": {"r": 4}}) as tracker:
+        tracker.log({"loss": 1.0}, step=1)
+    assert list((tmp_path / "tensorboard" / "k11").glob("events.out.tfevents.*"))
 
 
 def test_bad_settings_are_told() -> None:

@@ -10,7 +10,7 @@ import pytest
 from stepladder.cli import main
 from stepladder.config.build import build
 from stepladder.config.compose import compose
-from stepladder.dataset.dataset import Loaded
+from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError
 
 TOY = ["experiment=first_look", "training.epochs=1"]

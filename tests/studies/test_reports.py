@@ -54,8 +54,11 @@ def test_a_comparison_of_labels_has_all_of_it_and_is_the_same_when_reused(capsys
     for at, row in enumerate(found["rows"]):
         assert sum(rows["marks"][at]) / 100 / n == pytest.approx(row["scores"]["classification"]["accuracy"]["value"])
     assert found["bills"]["unit"] == "EUR"
-    assert {each["name"] for each in found["break_even"]} == {"finetune"}
-    assert len(found["checklist"]) == 10
+    pairs = {(each["name"], each["against"]) for each in found["break_even"]} | {*map(tuple, found["no_break_even"])}
+    assert pairs == {("finetune", "zero_shot")}
+    assert len(found["checklist"]) == 11
+    assert found["title"].startswith("4 methods on rows.csv with toy, 20")
+    assert f"<h1>{found['title']}</h1>" in page
     for section in ("verdict", "ladder", "differences", "mistakes", "costs", "checklist", "rows", "made", "again"):
         assert f'<section id="{section}"' in page
     again, second = compared(capsys, tmp_path / "out", words)
@@ -74,10 +77,12 @@ def test_other_prices_are_another_bill_and_no_other_score(capsys, routed, tmp_pa
     assert "with mid-p" in page
 
 
-def test_one_rung_alone_has_a_report(capsys, routed, tmp_path) -> None:
+def test_one_method_alone_has_a_report(capsys, routed, tmp_path) -> None:
     found, page = compared(capsys, tmp_path / "out", [*routed, "method=majority"])
-    assert found["verdict"]["recommended"] == "majority"
-    assert "nothing to differ from" in page
+    assert (found["verdict"]["recommended"], found["verdict"]["best"]) == (None, "majority")
+    assert found["verdict"]["status"] == "too_few_rows"
+    assert "No recommendation: too few rows. Too few rows: " in page
+    assert "so there are no differences" in page
 
 
 def test_texts_have_a_report_with_graded_rows_and_cut_cells(capsys, tmp_path) -> None:

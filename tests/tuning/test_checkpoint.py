@@ -90,12 +90,21 @@ def often(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("adapter", "cuts"), [(DROPPING, [1]), (DROPPING, [18]), (DROPPING, [2, 3, 5, 17]), (Full(), [7])]
+    ("adapter", "cuts", "settings"),
+    [
+        (DROPPING, [1], {}),
+        (DROPPING, [18], {}),
+        (DROPPING, [2, 3, 5, 17], {}),
+        (Full(), [7], {}),
+        (DROPPING, [4, 11], {"neftune_noise_alpha": 5.0, "lora_plus_ratio": 8.0}),
+        (peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights="pissa_niter_4"), [6], {}),
+        (peft.LoraConfig(r=3, target_modules=["q_proj"], init_lora_weights="olora", use_dora=True), [5], {}),
+    ],
 )
 @pytest.mark.usefixtures("often")
-def test_it_ends_as_if_it_had_not_been_cut(adapter, cuts, tmp_path):
+def test_it_ends_as_if_it_had_not_been_cut(adapter, cuts, settings, tmp_path):
     reports, again = [], []
-    more = {"adapter": adapter, "optimizer": Noisy, "warmup": 0.3}
+    more = {"adapter": adapter, "optimizer": Noisy, "warmup": 0.3, **settings}
     wanted = trained(tmp_path / "whole", seen=reports, **more)
     for cut in cuts:
         with pytest.raises(Cut):

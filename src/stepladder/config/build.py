@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from stepladder.config.annotations import fits, inner, is_kind, kinds, spoken
@@ -119,6 +120,8 @@ class _Builder:
             return _BROKEN
         if not inspect.isclass(target):
             return self.fault(f"{key}._target_", f"{name} is not a class", "name a class")
+        if _is_function(hint):
+            return self._partial(node, target, key)
         if hint is Any and not stands_under(name, self.trust):
             return self.fault(f"{key}._target_", "nothing says what belongs here", "write plain values")
         if not is_kind(target, hint):
@@ -140,6 +143,25 @@ class _Builder:
         made = self._constructed(target, arguments, key)
         return made if made is _BROKEN else replace(made, written=name)
 
+    def _partial(self, node: Mapping[str, Any], target: Any, key: str) -> Component:
+        """Where a function is wanted, a class with keywords: it is called later, with the other arguments."""
+        parameters = _parameters(target) or {}
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        arguments = {str(k): self.component(v, f"{key}.{k}", Any) for k, v in node.items() if k != "_target_"}
+        hints = hints_of(target)
+        for name, argument in arguments.items():
+            if name not in parameters and not takes_any:
+                hint = did_you_mean(name, list(parameters))
+                self.fault(f"{key}.{name}", f"{target.__name__} takes no '{name}'", hint)
+            elif argument is not _BROKEN and name in hints and not fits(argument.object, hints[name]):
+                what = f"{argument.object!r} does not fit"
+                self.fault(f"{key}.{name}", what, f"wanted: {spoken(hints[name])}")
+        unknown = [name for name in arguments if name not in parameters and not takes_any]
+        if unknown or any(a is _BROKEN for a in arguments.values()):
+            return _BROKEN
+        made = partial(target, **{name: argument.object for name, argument in arguments.items()})
+        return Component(made, target, arguments, written=str(node["_target_"]))
+
     def _faults_of_the_rest(
         self, target: Any, hints: Mapping[str, Any], arguments: Mapping[str, Component], key: str
     ) -> None:
@@ -154,8 +176,7 @@ class _Builder:
 
     def _named(self, argument: Component, hint: Any, key: str) -> Component:
         """Where a function is wanted, a dotted name stands for it, as far as it is trusted."""
-        wanted = any(get_origin(choice) is Callable for choice in (hint, *get_args(hint)))
-        if not wanted or not isinstance(argument.object, str):
+        if not _is_function(hint) or not isinstance(argument.object, str):
             return argument
         found = resolve(argument.object, key, self.trust)
         if isinstance(found, Fault):
@@ -202,6 +223,11 @@ class _Builder:
             told = str(error) or type(error).__name__
             return self.fault(key, f"{target.__name__} refuses its arguments: {told}", "mend the value that it names")
         return Component(made, target, arguments)
+
+
+def _is_function(hint: Any) -> bool:
+    """Whether a function is wanted, or a function or nothing."""
+    return any(get_origin(choice) is Callable for choice in (hint, *get_args(hint)))
 
 
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:

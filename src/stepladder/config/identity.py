@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
         return value
     if type(value).__module__ == "dataclasses":
         return "made anew"
-    if inspect.isroutine(value):
+    if inspect.isroutine(value) or inspect.isclass(value):
         return f"{value.__module__}.{value.__qualname__}"
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is not None:

@@ -23,7 +23,7 @@ UNTARGETED = {
 """Nodes that are bound to a class though they name no `_target_`."""
 
 # What is not to be imported to be asked for is named: any of these classes, or one made from them.
-Tracking = Annotated[Any, "stepladder.runs.tracking.Wandb", "stepladder.runs.tracking.NoTracking"]
+Tracking = Annotated[Any, "stepladder.runs.tracking.Tracking"]
 Sampler = Annotated[Any, "optuna.samplers._base.BaseSampler", "stepladder.studies.sweep.grid.Grid"]
 Pruner = Annotated[Any, "optuna.pruners._base.BasePruner"]
 Prices = Annotated[Any, "stepladder.evaluation.costs.Prices"]

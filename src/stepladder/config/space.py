@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, Quote, QuotedString, RangeSweep
 
 from stepladder.config.overrides import parse
 from stepladder.errors import ConfigError, Fault
@@ -59,6 +59,18 @@ class Parameter:
         return len(self.domain.values) if isinstance(self.domain, Choice) else self.domain.size
 
     @property
+    def values(self) -> tuple[Scalar, ...] | None:
+        """Every value, in the order of the space; None for a continuous interval."""
+        if isinstance(self.domain, Choice):
+            return self.domain.values
+        size, step, low = self.domain.size, self.domain.step, self.domain.low
+        if size is None or step is None:
+            return None
+        if self.domain.whole:
+            return tuple(int(low) + place * int(step) for place in range(size))
+        return tuple(round(low + place * step, 12) for place in range(size))
+
+    @property
     def samples(self) -> tuple[Scalar, ...]:
         """Values that stand for all: every choice, or both ends."""
         if isinstance(self.domain, Choice):
@@ -98,7 +110,7 @@ def parsed(overrides: Iterable[Override]) -> tuple[Parameter, ...]:
         try:
             found.append(Parameter(key, text.partition("=")[2], _domain(override)))
         except ValueError as error:
-            faults.append(Fault(text, str(error), "mend the space"))
+            faults.append(Fault(text, str(error), "fix the space"))
     if faults:
         raise ConfigError(faults)
     return tuple(found)
@@ -107,7 +119,13 @@ def parsed(overrides: Iterable[Override]) -> tuple[Parameter, ...]:
 def _domain(override: Override) -> Choice | Numbers:
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
-        values, texts = [_scalar(v) for v in sweep.list], list(override.sweep_string_iterator())
+        values = [_scalar(v) for v in sweep.list]
+        texts = [_text(v, text) for v, text in zip(sweep.list, override.sweep_string_iterator(), strict=True)]
+        alike = next(
+            ((a, b) for a in values for b in values if isinstance(a, bool) and not isinstance(b, bool) and a == b), None
+        )
+        if alike:
+            raise ValueError(f"{alike[1]} and {str(alike[0]).lower()} are one value to Optuna")
         kept = [i for i, v in enumerate(values) if v not in values[:i]]
         return Choice(tuple(values[i] for i in kept), tuple(texts[i] for i in kept))
     if isinstance(sweep, IntervalSweep):
@@ -130,6 +148,17 @@ def _numbers(low: Any, high: Any, step: Any, log: bool, whole: bool) -> Numbers:
     if log and step is not None and not (whole and step == 1):
         raise ValueError("a log scale has no steps")
     return Numbers(low, high, step, log, whole)
+
+
+def _text(value: object, text: str) -> str:
+    """`text` as an override has it, quoted where it would not be read as the text `value`: `1`, `null`, `it's`."""
+    if not isinstance(value, str):
+        return text
+    try:
+        plain = parse([f"key={text}"])[0].value() == value
+    except ConfigError:
+        plain = False
+    return text if plain else str(QuotedString(value, Quote.single).with_quotes())
 
 
 def _scalar(value: Any) -> Scalar:

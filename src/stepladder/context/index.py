@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -19,10 +18,12 @@ from numpy.typing import NDArray
 from stepladder.files import kept
 from stepladder.records import Embedder
 from stepladder.resources import Resources
+from stepladder.words import lowered, search_terms
 
 Positions = Collection[int]
 
-WORD = re.compile(r"\w+")
+TOKENIZER = 2
+"""Raised when a text gets other terms than before: an index made with the old ones is then made again."""
 BLOCK = 2048  # texts embedded, and queries compared, at a time
 
 # Of each language: its Snowball stemmer, and its stop words in bm25s.
@@ -53,13 +54,15 @@ class Index(Protocol):
 class WordIndex:
     """BM25 over stemmed words, as Lucene scores them. A text that shares no word with the query is never found.
 
+    Scripts without spaces between words are searched by bigrams of characters (`stepladder.words`).
+
     k1, b: how soon a repeated word counts no more, and how much a long text is held back (Robertson and Zaragoza 2009).
     language: whose endings are folded and whose stop words are left out; None folds and leaves out nothing.
     """
 
     def __init__(self, texts: Sequence[str], language: str | None, k1: float, b: float, resources: Resources) -> None:
         self._words = _Words(language)
-        settings = {"language": language, "k1": k1, "b": b, "bm25s": _bm25s().__version__}
+        settings = {"language": language, "k1": k1, "b": b, "bm25s": _bm25s().__version__, "tokenizer": TOKENIZER}
         self._scores = kept(
             resources.shared,
             f"bm25-{_digest(texts, settings)}",
@@ -81,7 +84,7 @@ class WordIndex:
         known = self._scores.vocab_dict
         found = []
         for query, left_out in zip(queries, without, strict=True):
-            ids = [known[word] for word in self._words(query) if word in known]
+            ids = [known[word] for word in self._words(query, query=True) if word in known]
             scores = self._scores.get_scores_from_ids(ids)
             scores[list(left_out)] = 0.0
             found.append([place for place in _best(scores, k) if scores[place] > 0])
@@ -151,9 +154,10 @@ class FusedIndex:
 
 
 class _Words:
-    """A text as its words, in lower case and stemmed, stop words left out."""
+    """A text as the terms that it is found by, in lower case; words are stemmed, stop words left out."""
 
     def __init__(self, language: str | None) -> None:
+        self._language = language
         self._stem: Callable[[str], str] = str
         self._stems: dict[str, str] = {}
         if language is not None:
@@ -163,13 +167,13 @@ class _Words:
             self._stem = Stemmer.Stemmer(stemmer).stemWord
             self._stems = dict.fromkeys(getattr(_bm25s().stopwords, stop_words), "")
 
-    def __call__(self, text: str) -> list[str]:
-        words = []
-        for word in WORD.findall(text.lower()):
-            if word not in self._stems:
-                self._stems[word] = self._stem(word)
-            words.append(self._stems[word])
-        return [word for word in words if word]
+    def __call__(self, text: str, query: bool = False) -> list[str]:
+        terms = []
+        for term, is_word in search_terms(lowered(text, self._language), query):
+            if is_word and term not in self._stems:
+                self._stems[term] = self._stem(term)
+            terms.append(self._stems[term] if is_word else term)
+        return [term for term in terms if term]
 
 
 def _bm25s() -> Any:

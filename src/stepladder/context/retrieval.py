@@ -45,7 +45,7 @@ class Retrieval:
     k1: float = 1.5
     b: float = 0.75
     without_gold: float | None = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     _corpus: tuple[Passage, ...] = field(default=(), init=False, repr=False, compare=False)
     _made_from: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)

@@ -6,8 +6,8 @@ Knows places and counts; knows nothing of what is in a row.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stepladder.errors import DataError
@@ -33,19 +33,67 @@ class Place:
 
 
 @dataclass(frozen=True)
+class FileFacts:
+    """What reading one file found out about it.
+
+    Attributes:
+        name: The file as messages name it.
+        format: `csv`, `tsv`, `jsonl`, `json`, `parquet` or `hub`.
+        rows: Number of records, unreadable ones included.
+        columns: Column names.
+        encoding: Codec of a text file, else None.
+        delimiter: Field separator of a csv or tsv file, else None.
+        header_line: Whether the column names were read from the file's first line.
+    """
+
+    name: str
+    format: str
+    rows: int
+    columns: tuple[str, ...]
+    encoding: str | None = None
+    delimiter: str | None = None
+    header_line: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data: format, encoding and delimiter, null where the format has none."""
+        return {"format": self.format, "encoding": self.encoding, "delimiter": self.delimiter}
+
+    def __str__(self) -> str:
+        """One line for people: `rows.csv: csv, 60 rows, delimiter ';', encoding utf-8`."""
+        parts = [self.format, f"{self.rows} {'row' if self.rows == 1 else 'rows'}"]
+        if self.delimiter is not None:
+            parts.append(f"delimiter {shown(self.delimiter)}")
+        if self.encoding is not None:
+            parts.append(f"encoding {self.encoding}")
+        return f"{self.name}: {', '.join(parts)}"
+
+
+def shown(delimiter: str) -> str:
+    """A delimiter as messages write it."""
+    return {"\t": "tab", " ": "space"}.get(delimiter, f"'{delimiter}'")
+
+
+@dataclass(frozen=True)
 class Rejected:
     """A row that is not used, and why."""
 
     place: Place
     reason: str
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether it is a sound row that was taken out because a held-out row has its question or its group."""
+        return self.reason.startswith("overlap:")
+
 
 @dataclass(frozen=True)
 class Accounts:
     """The rows of all files of a dataset.
 
-    `overlap`: training and validation rows that ask what a held-out row asks. `duplicates`: kept rows that ask what an
-    earlier kept row of their split asks. `limited`: kept rows that `limit` leaves unused.
+    `overlap`: training and validation rows that ask what a held-out row asks, or are of the group of one. `duplicates`:
+    kept rows that ask what an earlier kept row of their split asks. `limited`: kept rows that `limit` leaves unused.
+    `places`: where new questions are in their file, in their order; `Loaded.places` has those of a dataset.
+    `files`: what reading each file found out about it.
     """
 
     read: Mapping[str, int]
@@ -57,6 +105,8 @@ class Accounts:
     validation: int = 0
     test: int = 0
     notes: tuple[str, ...] = field(default=())
+    places: tuple[Place, ...] = ()
+    files: tuple[FileFacts, ...] = ()
 
     @property
     def rejected(self) -> int:
@@ -65,6 +115,16 @@ class Accounts:
     @property
     def kept(self) -> int:
         return sum(self.read.values()) - self.rejected
+
+    def without(self, reasons: Mapping[Place, str]) -> Accounts:
+        """The same accounts after the rows at these `places` were rejected as well."""
+        rejected = tuple(Rejected(place, reasons[place]) for place in self.places if place in reasons)
+        return replace(
+            self,
+            rejections=(*self.rejections, *rejected),
+            notes=(*self.notes, skipped_note(rejected)),
+            places=tuple(place for place in self.places if place not in reasons),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; at most 100 rejected rows are listed, `rejected` counts them all."""
@@ -79,11 +139,33 @@ class Accounts:
             "train": self.train,
             "validation": self.validation,
             "test": self.test,
+            "notes": list(self.notes),
             "files": {f: {"read": n, "kept": n - lost[f], "rejected": lost[f]} for f, n in self.read.items()},
+            "formats": {f.name: f.as_dict() for f in self.files},
             "rejected_rows": [
                 {"file": r.place.file, "line": r.place.line, "reason": r.reason} for r in self.rejections[:LISTED]
             ],
         }
+
+
+def bad_rows_error(bad: Sequence[Rejected], read: int) -> DataError:
+    """The error for bad rows that are not to be skipped; it names the first."""
+    first, count = bad[0], len(bad)
+    return DataError(
+        f"A bad row: {first.reason} ({count} bad {'row' if count == 1 else 'rows'} of {read} read)",
+        str(first.place),
+        "fix the file, or set dataset.on_bad_row=skip to go on without its bad rows",
+    )
+
+
+def skipped_note(bad: Sequence[Rejected]) -> str:
+    """The note for bad rows that are skipped."""
+    rows = "1 bad row" if len(bad) == 1 else f"{len(bad)} bad rows"
+    return f"{rows} skipped, the first: {bad[0].place}: {bad[0].reason}"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 class Ledger:
@@ -94,10 +176,17 @@ class Ledger:
         self.read: dict[str, int] = {}
         self.rejections: list[Rejected] = []
         self.notes: list[str] = []
+        self.files: list[FileFacts] = []
         self.bad: list[Rejected] = []
+        self.remarks: dict[str, list[Place]] = {}
 
     def saw(self, file: str, rows: int) -> None:
         self.read[file] = self.read.get(file, 0) + rows
+
+    def knows(self, files: Sequence[FileFacts], notes: Sequence[str]) -> None:
+        """What reading files found out about them; a file that serves two parts is known once."""
+        self.files += [file for file in files if file not in self.files]
+        self.notes += [note for note in notes if note not in self.notes]
 
     def bad_row(self, place: Place, reason: str) -> None:
         """A row that can not be used as it is."""
@@ -107,17 +196,20 @@ class Ledger:
         """A sound row that has to go."""
         self.rejections.append(Rejected(place, reason))
 
+    def remark(self, what: str, place: Place) -> None:
+        """Something about a row that is used which a person should know, such as a part of it that is not."""
+        self.remarks.setdefault(what, []).append(place)
+
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes, then one note per remark with the number of rows and the first of them."""
+        counted = [f"{_rows(len(places))}: {what} (the first: {places[0]})" for what, places in self.remarks.items()]
+        return (*self.notes, *counted)
+
     def settle(self) -> None:
         """Raises DataError at the first bad row unless bad rows are skipped."""
         if self.bad and self.on_bad_row == "stop":
-            first, count = self.bad[0], len(self.bad)
-            all_rows = f"{count} bad {'row' if count == 1 else 'rows'} of {sum(self.read.values())} read"
-            raise DataError(
-                f"A bad row: {first.reason} ({all_rows})",
-                str(first.place),
-                "mend the file, or say dataset.on_bad_row=skip to go on without its bad rows",
-            )
+            raise bad_rows_error(self.bad, sum(self.read.values()))
         if self.bad:
-            self.notes.append(f"{len(self.bad)} bad rows skipped, the first: {self.bad[0].place}: {self.bad[0].reason}")
+            self.notes.append(skipped_note(self.bad))
         self.rejections += self.bad
         self.bad = []

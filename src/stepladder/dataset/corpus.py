@@ -5,13 +5,14 @@ Knows passages and where they come from; knows no index and no search.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from stepladder.dataset.accounts import Ledger, RowError
 from stepladder.dataset.formats import Table
 from stepladder.dataset.layouts import flattened, paragraph
 from stepladder.dataset.rows import Row, require
-from stepladder.dataset.values import text_of
+from stepladder.dataset.values import text_in
 from stepladder.errors import DataError
 from stepladder.records import Example, Passage
 
@@ -29,13 +30,14 @@ def of_table(table: Table, ledger: Ledger) -> tuple[Passage, ...]:
         ledger.saw(table.name, len(passages))
         return passages
     require(["text"], table)
-    ledger.saw(table.name, len(table.records))
+    for file, count in Counter(record.place.file for record in table.records).items():
+        ledger.saw(file, count)
     found: dict[str, Passage] = {}
     for record in table.records:
         try:
             if record.fault:
                 raise RowError(record.fault)
-            text, own_id = text_of(record.values.get("text")), text_of(record.values.get("id"))
+            text, own_id = text_in(record.values, "text"), text_in(record.values, "id")
             if not text.strip():
                 raise RowError("the passage is empty (text)")
         except RowError as error:

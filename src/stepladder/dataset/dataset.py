@@ -6,85 +6,53 @@ Constructing one reads nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from stepladder.dataset import settings
 from stepladder.dataset.accounts import Accounts, Ledger, OnBadRow
 from stepladder.dataset.corpus import check_gold, of_table, of_training
-from stepladder.dataset.formats import Dialect, Table
+from stepladder.dataset.formats import Dialect, Table, joined
+from stepladder.dataset.labels import look_alikes, normalised
 from stepladder.dataset.layouts import Layout, LayoutName, flattened, layout_of
+from stepladder.dataset.loaded import Loaded, NewQuestions
 from stepladder.dataset.rows import Kind, Row, RowReader, check_ids
 from stepladder.dataset.sources import Files, Source
-from stepladder.dataset.splits import OnOverlap, Side, Split, divide, drawn, limited, surplus, without_overlap
+from stepladder.dataset.splits import SIDES, OnOverlap, Side, Split, divide, drawn, limited, surplus, without_overlap
 from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, fitting, in_schema_order, task_of
 from stepladder.errors import ConfigError, DataError, Fault
-from stepladder.records import Choice, Example, Passage, Question, Task, TrainingData
+from stepladder.records import Choice, Passage, Task
+
+__all__ = ["Dataset", "Loaded"]
 
 Parts = dict[Side, list[Row]]
-SIDES: tuple[Side, ...] = ("train", "validation", "test")
 TASK, SPLIT, FILES = TaskSpec(), Split(), Files()
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A dataset that was read. `origins` tells for each named file what pins its content."""
-
-    task: Task
-    train: tuple[Example, ...]
-    validation: tuple[Example, ...]
-    test: tuple[Example, ...]
-    corpus: tuple[Passage, ...]
-    out_of_scope: tuple[Question, ...]
-    accounts: Accounts
-    origins: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def training(self) -> TrainingData:
-        """All that a method may learn from."""
-        return TrainingData(self.task, self.train, self.validation, self.corpus)
-
-    def held_out(self, split: Literal["validation", "test"]) -> tuple[Example, ...]:
-        """The rows of a held-out split. Raises DataError where there are none."""
-        rows = self.test if split == "test" else self.validation
-        if not rows:
-            to_do = f"give dataset.{split}=FILE, or a share by dataset.split.{split}"
-            raise DataError(f"The dataset has no {split} rows", f"dataset.{split}", to_do)
-        return rows
-
-
-@dataclass(frozen=True)
-class NewQuestions:
-    """A file of questions to answer: its `table`, and for each record, in order, its question (None: rejected)."""
-
-    table: Table
-    by_record: tuple[Question | None, ...]
-    accounts: Accounts
-
-    @property
-    def questions(self) -> tuple[Question, ...]:
-        return tuple(question for question in self.by_record if question is not None)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """The keys of a `dataset` node.
 
-    train, validation, test: names that `source` knows (files, splits); what is not given is split off `train`.
+    train, validation, test: names that `source` knows (files, globs, splits), one or a list; what is not given is
+    split off `train`.
     layout: null is columns. input: a column or a template ('{text} ({topic})').
     target, id, choices, group, gold: columns; tags: columns kept as slices.
     task: kind (choice, text, json), instruction, schema. labels: a list, or definitions by name.
     corpus: what retrieval reads; by default the training rows, for squad its paragraphs.
-    out_of_scope: rows that belong to no label. header, quote: what a csv file does not say of itself.
+    out_of_scope: rows that belong to no label. header, quote, delimiter: what a csv file does not say of itself;
+    encoding: of a text file. What is null is detected and reported.
+    messages: the column of turns, for the layouts messages and sharegpt. unanswerable: the answer to squad questions
+    that have none; null makes them bad rows.
     limit: at most so many training rows (of each label). rows: at most so many in all, the `draw`-th so many.
     questions: at most so many test questions, drawn by content, so that every method is asked the same ones.
     """
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    train: str | Sequence[str] | None = None
+    validation: str | Sequence[str] | None = None
+    test: str | Sequence[str] | None = None
     layout: LayoutName | None = None
     input: str | None = None
     target: str | None = None
@@ -95,10 +63,14 @@ class Dataset:
     group: str | None = None
     tags: Sequence[str] = ()
     gold: str | None = None
-    corpus: str | None = None
-    out_of_scope: str | None = None
+    corpus: str | Sequence[str] | None = None
+    out_of_scope: str | Sequence[str] | None = None
     header: Sequence[str] | None = None
     quote: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    messages: str | None = None
+    unanswerable: str | None = None
     split: Split | Mapping[str, Any] = SPLIT
     on_bad_row: OnBadRow = "stop"
     on_overlap: OnOverlap = "drop"
@@ -110,6 +82,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         faults = settings.of_words(vars(self)) + settings.of_names(self.header, self.quote, self.tags)
+        faults += settings.of_text(self.delimiter, self.quote, self.encoding)
         if self.train is None and self.test is None:
             faults.append(Fault("train", "no rows are named", "give dataset.train=FILE, or dataset.test=FILE alone"))
         faults += [
@@ -120,7 +93,13 @@ class Dataset:
         if self.questions is not None and self.questions < 1:
             to_do = "give a whole number from 1, or null"
             faults.append(Fault("questions", f"{self.questions} leaves no test questions", to_do))
-        faults += settings.of_columns(self.layout or "columns", self.input, self.target)
+        faults += settings.of_columns(self._layout_name, self.input, self.target)
+        faults += settings.of_layout(self.layout, self.messages, self.unanswerable)
+        faults += [
+            Fault(key, "no file is named", "name a file, a list of files or a glob")
+            for key in (*SIDES, "corpus", "out_of_scope")
+            if (named := getattr(self, key)) is not None and not (named and all(named))
+        ]
         for read in (lambda: self._task, lambda: self._split):
             try:
                 read()
@@ -134,14 +113,14 @@ class Dataset:
     @property
     def kind(self) -> Kind:
         """The kind of the task, known without reading a row."""
-        return self._task.kind or ("choice" if (self.layout or "columns") == "columns" else "text")
+        return self._task.kind or ("choice" if self._layout_name == "columns" else "text")
 
     def read(self) -> Loaded:
         """Read every file. Raises DataError, with the place, for what can not be used."""
         ledger = Ledger(self.on_bad_row)
         given, paragraphs = self._given(ledger)
-        corpus = of_table(self._table(self.corpus), ledger) if self.corpus else paragraphs
-        beyond = self._asked(self._table(self.out_of_scope), ledger) if self.out_of_scope else []
+        corpus = of_table(self._table(self.corpus, ledger), ledger) if self.corpus else paragraphs
+        beyond = self._asked(self._table(self.out_of_scope, ledger), ledger) if self.out_of_scope else []
         if corpus:
             given = {side: check_gold(rows, corpus, ledger) for side, rows in given.items()}
         ledger.settle()
@@ -161,6 +140,7 @@ class Dataset:
         if len(used["test"]) < len(parts["test"]):
             ledger.notes.append(f"{len(used['test'])} of {len(parts['test'])} test questions are asked")
         train, validation, test = (tuple(row.example for row in used[side]) for side in SIDES)
+        self._note_look_alikes(used, task, ledger)
         return Loaded(
             task=task,
             train=train,
@@ -170,18 +150,27 @@ class Dataset:
             out_of_scope=tuple(row.question for row in beyond),
             accounts=self._accounts(ledger, parts, used, overlap),
             origins=self._origins(),
+            places={
+                **{side: tuple(row.place for row in used[side]) for side in SIDES},
+                "out_of_scope": tuple(row.place for row in beyond),
+            },
         )
 
     def new_questions(self, file: str) -> NewQuestions:
         """New questions from a file of the same columns; answers are not needed."""
         ledger = Ledger(self.on_bad_row)
-        table = Files().table(file, self._dialect)
+        table = self._table(file, ledger, FILES)
         table = flattened(table)[0] if self.layout == "squad" else table
         rows = self._rows.questions(table, ledger)
         ledger.settle()
         check_ids(rows)
         accounts = Accounts(
-            dict(ledger.read), tuple(ledger.rejections), duplicates=surplus(rows), notes=tuple(ledger.notes)
+            dict(ledger.read),
+            tuple(ledger.rejections),
+            duplicates=surplus(rows),
+            notes=ledger.all_notes(),
+            places=tuple(row.place for row in rows),
+            files=tuple(ledger.files),
         )
         by_place = {row.place: row.question for row in rows}
         return NewQuestions(table, tuple(by_place.get(record.place) for record in table.records), accounts)
@@ -195,12 +184,17 @@ class Dataset:
         return settings.node_of(Split, self.split, "split")
 
     @property
+    def _layout_name(self) -> LayoutName:
+        return self.layout or ("messages" if self.messages is not None else "columns")
+
+    @property
     def _layout(self) -> Layout:
-        return layout_of(self.layout or "columns", self.input, self.target)
+        return layout_of(self._layout_name, self.input, self.target, self.messages, self.unanswerable)
 
     @property
     def _dialect(self) -> Dialect:
-        return Dialect(tuple(self.header) if self.header is not None else None, self.quote)
+        header = tuple(self.header) if self.header is not None else None
+        return Dialect(header, self.quote, settings.delimiter_of(self.delimiter), self.encoding)
 
     @property
     def _rows(self) -> RowReader:
@@ -210,12 +204,18 @@ class Dataset:
     def _labelled(self) -> bool:
         return self.kind == "choice" and self.choices is None
 
-    def _table(self, name: str) -> Table:
-        return self.source.table(name, self._dialect)
+    def _table(self, names: str | Sequence[str], ledger: Ledger, source: Source | None = None) -> Table:
+        """The rows under one name or several; what was found out about their files goes to the ledger."""
+        each = [names] if isinstance(names, str) else list(names)
+        tables = [(source or self.source).table(name, self._dialect) for name in each]
+        table = joined(tables, ", ".join(each))
+        ledger.knows(table.files, table.notes)
+        return table
 
     def _origins(self) -> dict[str, str]:
         named = {key: getattr(self, key) for key in (*SIDES, "corpus", "out_of_scope")}
-        return {key: self.source.origin(name) for key, name in named.items() if name is not None}
+        each = {key: [names] if isinstance(names, str) else names for key, names in named.items() if names is not None}
+        return {key: " ".join(map(self.source.origin, names)) for key, names in each.items()}
 
     def _asked(self, table: Table, ledger: Ledger) -> list[Row]:
         return self._rows.questions(flattened(table)[0] if self.layout == "squad" else table, ledger)
@@ -225,9 +225,9 @@ class Dataset:
         parts: Parts = {"train": [], "validation": [], "test": []}
         paragraphs: dict[str, Passage] = {}
         for side in SIDES:
-            name: str | None = getattr(self, side)
+            name: str | Sequence[str] | None = getattr(self, side)
             if name is not None:
-                table = self._table(name)
+                table = self._table(name, ledger)
                 if self.layout == "squad":
                     table, found = flattened(table)
                     paragraphs.update((passage.id, passage) for passage in found)
@@ -257,11 +257,23 @@ class Dataset:
             instruction = self._layout.instruction if self._layout.instruction is not None else INSTRUCTIONS[self.kind]
         labels = None
         if self.labels is not None or self.choices is not None:
-            definitions = dict(self.labels) if isinstance(self.labels, Mapping) else {}
-            labels = Choice(tuple(self.labels or ()), definitions)
+            meaning = self.labels if isinstance(self.labels, Mapping) else {}
+            definitions = {normalised(name): definition for name, definition in meaning.items()}
+            labels = Choice(tuple(normalised(name) for name in self.labels or ()), definitions)
         task = task_of(self.kind, instruction, told_by, labels, self._task.schema)
         given = labels is not None
         return {side: in_schema_order(fitting(rows, task, given, ledger), task) for side, rows in parts.items()}, task
+
+    def _note_look_alikes(self, used: Parts, task: Task, ledger: Ledger) -> None:
+        """Report labels, and choices within one row, that differ only in how they are written."""
+        rows = [row for side in SIDES for row in used[side]]
+        if isinstance(task.answer, Choice):
+            counts = Counter(row.example.answers[0] for row in rows)
+            alike = look_alikes({label: counts[label] for label in task.answer.labels})
+            ledger.notes += [f"look-alike labels: {group}" for group in alike]
+        for row in rows:
+            if row.question.choices and look_alikes(dict.fromkeys(row.question.choices, 1)):
+                ledger.remark("some of its own choices differ only in how they are written", row.place)
 
     def _accounts(self, ledger: Ledger, parts: Parts, used: Parts, overlap: int) -> Accounts:
         return Accounts(
@@ -273,7 +285,8 @@ class Dataset:
             train=len(used["train"]),
             validation=len(used["validation"]),
             test=len(used["test"]),
-            notes=tuple(ledger.notes),
+            notes=ledger.all_notes(),
+            files=tuple(ledger.files),
         )
 
     def _demand_training(self, parts: Parts, ledger: Ledger) -> None:

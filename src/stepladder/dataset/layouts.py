@@ -1,4 +1,4 @@
-"""What the columns of a record mean: named columns or templates, alpaca, sharegpt, messages, squad.
+"""What the columns of a record mean: named columns or templates, alpaca, sharegpt, messages, prompt_completion, squad.
 
 Knows where each layout keeps question, answer, history and system text; knows nothing of files, ids or kinds of answer.
 """
@@ -6,31 +6,35 @@ Knows where each layout keeps question, answer, history and system text; knows n
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from string import Formatter
 from typing import Any, Literal, cast
 
 from stepladder.dataset.accounts import Place, RowError
 from stepladder.dataset.formats import Record, Table
-from stepladder.dataset.values import list_of, text_of
-from stepladder.records import Message, Passage, Role
+from stepladder.dataset.labels import is_blank
+from stepladder.dataset.turns import Turn, turn_of
+from stepladder.dataset.values import list_of, text_in, text_of
+from stepladder.records import Message, Passage
 
-LayoutName = Literal["columns", "alpaca", "sharegpt", "messages", "squad"]
-ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
+LayoutName = Literal["columns", "alpaca", "sharegpt", "messages", "prompt_completion", "squad"]
+TURNS: Mapping[str, tuple[str, str, str]] = {
+    "sharegpt": ("conversations", "from", "value"),
+    "messages": ("messages", "role", "content"),
 }
+"""Layouts of conversations: their column, and the keys of a turn for the speaker and the text."""
+
+UNANSWERED = "the question has no answer; dataset.unanswerable=TEXT keeps such questions, with TEXT as the answer"
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What a layout finds in a record; `target` is as the file has it, None where there is none."""
+    """What a layout finds in a record; `target` is as the file has it, None where there is none. `remarks` name what is
+    not used of the record, or is missing in it although the row can be used."""
 
     text: str
     target: Any = None
@@ -38,22 +42,48 @@ class Draft:
     system: str = ""
     passage: Passage | None = None
     group: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`asks` and `answers` are the columns that question and answer need; `read` makes the draft of one record."""
+    """`asks` and `answers` are the columns that question and answer need; `read` makes the draft of one record.
+    `lists_answers`: an answer may be the text of a JSON list of accepted answers. `no_answer`: why a row without an
+    answer is a bad row. `elsewhere`: what to do where the file has other columns."""
 
     asks: tuple[str, ...]
     answers: tuple[str, ...]
     read: Callable[[Mapping[str, Any]], Draft]
     instruction: str | None = None
+    lists_answers: bool = False
+    no_answer: str = "the target is empty"
+    elsewhere: str = ""
 
 
-def layout_of(name: LayoutName, source: str | None, target: str | None) -> Layout:
-    """The layout; `source` (a column or a template) and `target` count for `columns` alone."""
+def layout_of(
+    name: LayoutName,
+    source: str | None,
+    target: str | None,
+    turns: str | None = None,
+    unanswerable: str | None = None,
+) -> Layout:
+    """The layout of a name.
+
+    Args:
+        name: Which layout.
+        source: For `columns`: a column or a template.
+        target: For `columns`: the column of the answer.
+        turns: For `sharegpt` and `messages`: the column of the turns where it has another name than usual.
+        unanswerable: For `squad`: the answer to a question without one; None makes its row a bad row.
+    """
     if name == "columns":
         return _columns(source or "", target or "")
+    if name in TURNS:
+        column, role, content = TURNS[name]
+        return _turns_in(turns or column, role, content)
+    if name == "squad":
+        read = partial(_squad, unanswerable=unanswerable)
+        return Layout(("question",), ("answers", "context"), read, "Answer the question.", no_answer=UNANSWERED)
     return _LAYOUTS[name]
 
 
@@ -75,17 +105,19 @@ def _columns(source: str, target: str) -> Layout:
     pieces = [(lead, part) for lead, part, _, _ in Formatter().parse(source)] if "{" in source else [("", source)]
 
     def read(values: Mapping[str, Any]) -> Draft:
-        filled = {name: text_of(values.get(name)) for name in names}
-        if not any(text.strip() for text in filled.values()):
+        filled = {name: text_in(values, name) for name in names}
+        empty = [name for name, text in filled.items() if is_blank(text)]
+        if len(empty) == len(names):
             raise RowError(f"the input is empty ({', '.join(names)})")
         text = "".join(lead + (filled[part] if part is not None else "") for lead, part in pieces)
-        return Draft(text, values.get(target))
+        remarks = (f"a part of the input is empty: {', '.join(empty)}",) if empty else ()
+        return Draft(text, values.get(target), remarks=remarks)
 
-    return Layout(names, (target,), read)
+    return Layout(names, (target,), read, lists_answers=True)
 
 
 def _alpaca(values: Mapping[str, Any]) -> Draft:
-    parts = [text_of(values.get("instruction")), text_of(values.get("input"))]
+    parts = [text_in(values, "instruction"), text_in(values, "input")]
     turns = []
     for pair in list_of(values.get("history"), "history"):
         said = [text_of(turn) for turn in list_of(pair, "history")]
@@ -96,38 +128,72 @@ def _alpaca(values: Mapping[str, Any]) -> Draft:
     return Draft(text, values.get("output"), tuple(turns), text_of(values.get("system")))
 
 
-def _sharegpt(values: Mapping[str, Any]) -> Draft:
-    return _conversation(_turns(values, "conversations", "from", "value"), text_of(values.get("system")))
+def _turns_in(column: str, role: str, content: str) -> Layout:
+    def read(values: Mapping[str, Any]) -> Draft:
+        turns = _turns(values.get(column), column, role, content)
+        return _with_tools(_conversation(turns, text_in(values, "system") if role == "from" else ""), values)
+
+    return Layout((column,), (), read, instruction="", elsewhere="name the column of turns by dataset.messages=COLUMN")
 
 
-def _messages(values: Mapping[str, Any]) -> Draft:
-    return _conversation(_turns(values, "messages", "role", "content"), "")
+def _prompt_completion(values: Mapping[str, Any]) -> Draft:
+    """Each of both is a text, or a list of turns as in the layout `messages`."""
+    prompt, completion = (_chat(values.get(column)) for column in ("prompt", "completion"))
+    if prompt is None and completion is None:
+        return Draft(text_in(values, "prompt"), values.get("completion"))
+    turns = _turns(prompt, "prompt", "role", "content") if prompt is not None else [_turn_of_text(values, "prompt")]
+    if completion is not None:
+        turns += _turns(completion, "completion", "role", "content")
+        if not completion or turns[-1].message.role != "assistant":
+            raise RowError("the completion does not end with a turn of the assistant")
+    draft = _conversation(turns, "")
+    if completion is None:
+        if draft.target is not None:
+            raise RowError("the prompt ends with a turn of the assistant, and there is a completion too")
+        draft = replace(draft, target=values.get("completion"))
+    return _with_tools(draft, values)
 
 
-def _turns(values: Mapping[str, Any], column: str, role: str, content: str) -> list[Message]:
-    turns = []
-    for number, turn in enumerate(list_of(values.get(column), column), 1):
-        if not isinstance(turn, Mapping) or role not in turn or content not in turn:
-            raise RowError(f"turn {number} of {column} has no '{role}' and '{content}'")
-        name = ROLES.get(text_of(turn[role]).casefold())
-        if name is None:
-            raise RowError(f"turn {number} of {column} has the role '{turn[role]}'; known: {', '.join(ROLES)}")
-        turns.append(Message(name, _content(turn[content])))
-    return turns
+def _chat(value: Any) -> list[Any] | None:
+    """A list of turns, also as JSON text; None for any other value."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, list | tuple) and all(isinstance(turn, Mapping) and "role" in turn for turn in value):
+        return list(value)
+    return None
 
 
-def _content(value: Any) -> str:
-    """The text of a turn; a list of parts must be all text."""
-    if not isinstance(value, list):
-        return text_of(value)
-    if any(not isinstance(part, Mapping) or part.get("type") != "text" for part in value):
-        raise RowError("a turn has parts that are not text")
-    return "".join(text_of(part.get("text")) for part in value)
+def _turn_of_text(values: Mapping[str, Any], column: str) -> Turn:
+    return Turn(Message("user", text_in(values, column)))
 
 
-def _conversation(turns: Sequence[Message], system: str) -> Draft:
-    """The last assistant turn is the answer, the user turn before it the question, what comes first the history."""
-    rest = list(turns)
+def _with_tools(draft: Draft, values: Mapping[str, Any]) -> Draft:
+    """The draft with a remark for tools that the row offers: the model is not told of them."""
+    offered = [key for key in ("tools", "functions") if values.get(key)]
+    return replace(draft, remarks=(*draft.remarks, *(f"the column '{key}' is not used" for key in offered)))
+
+
+def _turns(value: Any, column: str, role: str, content: str) -> list[Turn]:
+    return [
+        turn_of(turn, f"turn {number} of {column}", role, content)
+        for number, turn in enumerate(list_of(value, column), 1)
+    ]
+
+
+def _conversation(turns: Sequence[Turn], system: str) -> Draft:
+    """The last assistant turn is the answer, the user turn before it the question, what comes first the history.
+
+    Only the answer is learnt, so a turn before it that is not to be learnt needs nothing; an answer that is not to be
+    learnt makes the row a bad row.
+    """
+    unused = dict.fromkeys(key for turn in turns for key in turn.unused)
+    remarks = tuple(f"the key '{key}' of a turn is not used" for key in unused)
+    if turns and turns[-1].message.role == "assistant" and turns[-1].not_learnt is not None:
+        raise RowError(f"the answer is marked as not to be learnt ({turns[-1].not_learnt})")
+    rest = [turn.message for turn in turns]
     while rest and rest[0].role == "system":
         system = "\n".join(part for part in (system, rest.pop(0).content) if part)
     if any(turn.role == "system" for turn in rest):
@@ -135,10 +201,11 @@ def _conversation(turns: Sequence[Message], system: str) -> Draft:
     target = rest.pop().content if rest and rest[-1].role == "assistant" else None
     if not rest or rest[-1].role != "user":
         raise RowError("the conversation has no user turn that is to be answered")
-    return Draft(rest[-1].content, target, tuple(rest[:-1]), system)
+    return Draft(rest[-1].content, target, tuple(rest[:-1]), system, remarks=remarks)
 
 
-def _squad(values: Mapping[str, Any]) -> Draft:
+def _squad(values: Mapping[str, Any], unanswerable: str | None = None) -> Draft:
+    """One question; the paragraph is a gold passage only of a question that it answers."""
     found = values.get("answers")
     if isinstance(found, Mapping):
         text = found.get("text")
@@ -147,9 +214,14 @@ def _squad(values: Mapping[str, Any]) -> Draft:
         texts = [_answer(answer) for answer in list_of(found, "answers")]
     if not all(isinstance(text, str) for text in texts):
         raise RowError("an answer is not text")
-    context = text_of(values.get("context"))
-    passage = paragraph(context) if context.strip() else None
-    return Draft(text_of(values.get("question")), texts, passage=passage, group=text_of(values.get("title")) or None)
+    answers, impossible = [text for text in texts if text.strip()], values.get("is_impossible") is True
+    if impossible and answers:
+        raise RowError(f"is_impossible is true, and there is an answer, '{answers[0]}'")
+    context = text_in(values, "context")
+    passage = paragraph(context) if context.strip() and answers else None
+    group = text_in(values, "title") or None
+    target = answers or ([] if unanswerable is None else [unanswerable])
+    return Draft(text_in(values, "question"), target, passage=passage, group=group)
 
 
 def _answer(answer: Any) -> Any:
@@ -170,6 +242,7 @@ def flattened(table: Table) -> tuple[Table, tuple[Passage, ...]]:
     """
     records: list[Record] = []
     found: dict[str, Passage] = {}
+    counts: Counter[str] = Counter()
     for record in table.records:
         articles = "paragraphs" in record.values
         for context, questions in _paragraphs(record) if articles else [(record.values.get("context"), None)]:
@@ -179,14 +252,15 @@ def flattened(table: Table) -> tuple[Table, tuple[Passage, ...]]:
                 records.append(record)
                 continue
             for question in questions:
-                place = Place(table.name, len(records) + 1, "question")
+                counts[record.place.file] += 1
+                place = Place(record.place.file, counts[record.place.file], "question")
                 if isinstance(question, Mapping):
                     title = record.values.get("title")
                     records.append(Record(place, {"title": title, **question, "context": context}))
                 else:
                     records.append(Record(place, fault="a question is not an object"))
     columns = tuple(dict.fromkeys(key for record in records for key in record.values))
-    return Table(table.name, columns, tuple(records)), tuple(found.values())
+    return replace(table, columns=columns, records=tuple(records)), tuple(found.values())
 
 
 def _paragraphs(record: Record) -> list[tuple[Any, Sequence[Any] | None]]:
@@ -199,9 +273,8 @@ def _paragraphs(record: Record) -> list[tuple[Any, Sequence[Any] | None]]:
     return [(p.get("context"), cast(Sequence[Any], p.get("qas", []))) for p in paragraphs]
 
 
+_COLUMNS = "name other columns by dataset.input and dataset.target, without a layout"
 _LAYOUTS: dict[str, Layout] = {
-    "alpaca": Layout(("instruction",), ("output",), _alpaca, instruction=""),
-    "sharegpt": Layout(("conversations",), (), _sharegpt, instruction=""),
-    "messages": Layout(("messages",), (), _messages, instruction=""),
-    "squad": Layout(("question",), ("answers", "context"), _squad, instruction="Answer the question."),
+    "alpaca": Layout(("instruction",), ("output",), _alpaca, instruction="", elsewhere=_COLUMNS),
+    "prompt_completion": Layout(("prompt",), ("completion",), _prompt_completion, instruction="", elsewhere=_COLUMNS),
 }

@@ -15,9 +15,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from stepladder.dataset.accounts import Ledger, Place, RowError
-from stepladder.dataset.formats import Record, Table
+from stepladder.dataset.formats import FileFacts, Record, Table
+from stepladder.dataset.labels import is_blank, normalised
 from stepladder.dataset.layouts import Draft, Layout
-from stepladder.dataset.values import json_of, list_of, text_of
+from stepladder.dataset.values import json_of, list_of, listed, text_in, text_of
 from stepladder.errors import DataError, did_you_mean
 from stepladder.records import Example, Question
 
@@ -63,34 +64,45 @@ class RowReader:
     def examples(self, table: Table, ledger: Ledger) -> list[Row]:
         """Every sound row of the table, in its order; the others go to the ledger."""
         named = [self.id, self.choices, self.group, self.gold, *self.tags]
-        require([*self.layout.asks, *self.layout.answers, *(n for n in named if n)], table)
+        require([*self.layout.asks, *self.layout.answers, *(n for n in named if n)], table, self.layout.elsewhere)
         return self._rows(table, ledger, self._example)
 
     def questions(self, table: Table, ledger: Ledger) -> list[Row]:
         """Rows that need no answer (their examples have none); columns beside the question's own may be missing."""
-        require([*self.layout.asks, *([self.choices] if self.choices else [])], table)
-        return self._rows(table, ledger, lambda record: Example(self._question(record.values, self._draft(record)), ()))
+        require([*self.layout.asks, *([self.choices] if self.choices else [])], table, self.layout.elsewhere)
+        return self._rows(table, ledger, lambda record, draft: Example(self._question(record.values, draft), ()))
 
-    def _rows(self, table: Table, ledger: Ledger, read: Callable[[Record], Example]) -> list[Row]:
-        ledger.saw(table.name, len(table.records))
+    def _rows(self, table: Table, ledger: Ledger, read: Callable[[Record, Draft], Example]) -> list[Row]:
+        for file, count in Counter(record.place.file for record in table.records).items():
+            ledger.saw(file, count)
         rows = []
         for record in table.records:
             try:
                 if record.fault:
                     raise RowError(record.fault)
-                rows.append(Row(record.place, read(record)))
+                draft = self._draft(record)
+                rows.append(Row(record.place, read(record, draft)))
             except RowError as error:
                 ledger.bad_row(record.place, str(error))
+                continue
+            for remark in draft.remarks:
+                ledger.remark(remark, record.place)
         return rows if self.id and self.id in table.columns else _with_ids(rows)
 
     def _draft(self, record: Record) -> Draft:
         draft = self.layout.read(record.values)
-        if not draft.text.strip():
+        if is_blank(draft.text):
             raise RowError("the question is empty")
-        return draft
+        answers = listed(draft.target) if self.kind != "json" and self.layout.lists_answers else None
+        if answers is None:
+            return draft
+        remark = (
+            f"{self.layout.answers[0]} is a JSON list and read as a list of accepted answers; to keep the list as one "
+            "answer, set dataset.task.kind=json"
+        )
+        return replace(draft, target=answers, remarks=(*draft.remarks, remark))
 
-    def _example(self, record: Record) -> Example:
-        draft = self._draft(record)
+    def _example(self, record: Record, draft: Draft) -> Example:
         question = self._question(record.values, draft)
         gold = [draft.passage.id] if draft.passage else []
         if self.gold:
@@ -100,26 +112,27 @@ class RowReader:
         return Example(question, self._answers(draft.target, question.choices), tuple(gold))
 
     def _question(self, values: Mapping[str, Any], draft: Draft) -> Question:
-        own_id = text_of(values.get(self.id)) if self.id else ""
+        own_id = text_in(values, self.id) if self.id else ""
         if self.id and self.id in values and not own_id.strip():
             raise RowError(f"the id is empty ({self.id})")
         choices: tuple[str, ...] = ()
         if self.choices:
-            choices = tuple(text_of(choice) for choice in list_of(values.get(self.choices), self.choices))
+            choices = tuple(normalised(text_of(each)) for each in list_of(values.get(self.choices), self.choices))
             if len(set(choices)) < 2 or len(set(choices)) < len(choices):
                 raise RowError(f"{self.choices} has not two or more different choices")
-        group = text_of(values.get(self.group)) or None if self.group else draft.group
-        tags = {tag: text_of(values.get(tag)) for tag in self.tags}
-        return Question(own_id, draft.text, draft.history, draft.system, choices, group, tags)
+        group = text_in(values, self.group) if self.group else draft.group
+        tags = {tag: normalised(text_in(values, tag)) for tag in self.tags}
+        return Question(own_id, draft.text, draft.history, draft.system, choices, normalised(group or "") or None, tags)
 
     def _answers(self, target: Any, choices: tuple[str, ...]) -> tuple[str, ...]:
         column = self.layout.answers[0] if self.layout.answers else "the answer"
         if self.kind == "json" and not (target is None or target == ""):
             return (json_of(target, column),)
         found = target if isinstance(target, list | tuple) else [target]
-        answers = tuple(dict.fromkeys(text for text in (text_of(t) for t in found) if text.strip()))
+        texts = [text for text in (text_in({column: t}, column) for t in found) if not is_blank(text)]
+        answers = tuple(dict.fromkeys(map(normalised, texts) if self.kind == "choice" else texts))
         if not answers:
-            raise RowError(f"the target is empty ({column})")
+            raise RowError(f"{self.layout.no_answer} ({column})")
         if self.kind == "choice" and len(answers) > 1:
             raise RowError(f"{column} has several labels ({', '.join(answers)}); a choice task has one a row")
         if choices and answers[0] not in choices:
@@ -127,17 +140,45 @@ class RowReader:
         return answers
 
 
-def require(columns: Sequence[str], table: Table) -> None:
-    """Raises DataError for the first of `columns` that the table has not, or where no record could be read."""
+def require(columns: Sequence[str], table: Table, elsewhere: str = "") -> None:
+    """Check that the table has columns.
+
+    Args:
+        columns: Their names.
+        table: The rows that need them.
+        elsewhere: What to do where the file has other columns.
+
+    Raises:
+        DataError: One is missing, or no record could be read.
+    """
     faulty = [] if table.columns else [record for record in table.records if record.fault]
     if columns and faulty:
         what = f"No record of {table.name} can be read, the first: {faulty[0].fault}"
-        raise DataError(what, str(faulty[0].place), "mend the file")
+        raise DataError(what, str(faulty[0].place), "fix the file")
     for column in columns:
         if column not in table.columns:
-            hint = did_you_mean(column, table.columns) if table.columns else "no record of it could be read"
-            there = f" (columns there: {', '.join(table.columns)})" if "did you" in hint else ""
-            raise DataError(f"There is no column '{column}' in {table.name}", table.name, hint + there)
+            without = next((file for file in table.files if column not in file.columns), None)
+            file = without or FileFacts(table.name, "", len(table.records), table.columns)
+            raise _no_column(column, file, elsewhere)
+
+
+def _no_column(column: str, file: FileFacts, elsewhere: str) -> DataError:
+    what = f"There is no column '{column}' in {file.name}"
+    if not file.columns:
+        return DataError(what, file.name, "no record of it could be read")
+    hint = did_you_mean(column, file.columns)
+    near = hint.startswith("did you")
+    listed = f"columns there: {', '.join(file.columns)}"
+    to_do = f"{hint} ({listed})" if near else listed
+    if elsewhere and not near:
+        to_do += f"; {elsewhere}"
+    if file.header_line and not near:
+        count = len(file.columns)
+        named = "its one column" if count == 1 else f"its {count} columns in their order"
+        to_do += f" (read from the first line); if the file has no header line, name {named} by dataset.header=[...]"
+    if file.delimiter is not None and len(file.columns) == 1:
+        to_do += "; if the fields are separated by another character, give it by dataset.delimiter"
+    return DataError(what, file.name, to_do)
 
 
 def _with_ids(rows: list[Row]) -> list[Row]:

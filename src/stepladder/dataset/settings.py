@@ -10,7 +10,8 @@ from dataclasses import fields
 from typing import Any, TypeVar, get_args
 
 from stepladder.dataset.accounts import OnBadRow
-from stepladder.dataset.layouts import LayoutName, columns_of
+from stepladder.dataset.labels import normalised
+from stepladder.dataset.layouts import TURNS, LayoutName, columns_of
 from stepladder.dataset.splits import OnOverlap, Split
 from stepladder.dataset.task import TaskSpec
 from stepladder.errors import ConfigError, Fault, did_you_mean
@@ -47,7 +48,7 @@ def of_columns(layout: str, source: str | None, target: str | None) -> list[Faul
     """Which columns hold question and answer."""
     named = [(key, value) for key, value in (("input", source), ("target", target)) if value is not None]
     if layout != "columns":
-        to_do = "take it off, or say dataset.layout=null"
+        to_do = "remove it, or set dataset.layout=null"
         return [Fault(key, f"the layout {layout} has columns of its own", to_do) for key, _ in named]
     missing = [key for key in ("input", "target") if key not in dict(named)]
     faults = [Fault(key, "no column is named", f"give dataset.{key}=COLUMN, or name a layout") for key in missing]
@@ -56,6 +57,46 @@ def of_columns(layout: str, source: str | None, target: str | None) -> list[Faul
             columns_of(source)
         except ValueError as error:
             faults.append(Fault("input", f"'{source}' is no template: {error}", "write '{column} and {column}'"))
+    return faults
+
+
+def of_layout(layout: str | None, messages: str | None, unanswerable: str | None) -> list[Fault]:
+    """Keys that only some layouts have."""
+    faults = []
+    if messages is not None and layout not in (None, *TURNS):
+        to_do = "set dataset.layout=messages or sharegpt, or remove dataset.messages"
+        faults.append(Fault("messages", f"the layout {layout} has no column of turns to name", to_do))
+    if unanswerable is not None and layout != "squad":
+        to_do = "set dataset.layout=squad, or remove dataset.unanswerable"
+        faults.append(Fault("unanswerable", "only the layout squad has questions without an answer", to_do))
+    elif unanswerable is not None and not unanswerable.strip():
+        faults.append(Fault("unanswerable", "the answer is empty", "give a text, such as unanswerable"))
+    return faults
+
+
+WORDS: Mapping[str, str] = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+"""Delimiters by name, as they are hard to type on a command line."""
+
+
+def delimiter_of(given: str | None) -> str | None:
+    """A delimiter given by itself or by its name."""
+    return given if given is None else WORDS.get(given, given)
+
+
+def of_text(delimiter: str | None, quote: str | None, encoding: str | None) -> list[Fault]:
+    """How the bytes of a text file are read."""
+    faults, character = [], delimiter_of(delimiter)
+    if character is not None and (len(character) != 1 or character in '\r\n\0"' or character == quote):
+        to_do = f"give one character other than the quote, or one of {', '.join(w for w in WORDS if w.isalpha())}"
+        faults.append(Fault("delimiter", f"{delimiter!r} cannot separate fields", to_do))
+    if encoding is not None:
+        try:
+            "".encode(encoding)
+            b"".decode(encoding)
+        except (LookupError, UnicodeError, ValueError):
+            known = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1", "cp1251", "shift_jis", "gb18030")
+            to_do = did_you_mean(encoding, known)
+            faults.append(Fault("encoding", f"'{encoding}' is not a text encoding that Python knows", to_do))
     return faults
 
 
@@ -71,7 +112,7 @@ def of_labels(kind: str, labels: Any, choices: str | None) -> list[Fault]:
         names = [] if isinstance(labels, str) else list(labels)
         if not all(isinstance(name, str) for name in names):
             faults.append(Fault("labels", "a label is no text", "quote labels that look like numbers or yes and no"))
-        elif len(set(names)) < 2 or len(set(names)) < len(names):
+        elif len({normalised(name) for name in names}) < max(2, len(names)):
             faults.append(Fault("labels", "these are not two or more different labels", "write [first,second]"))
     return faults
 

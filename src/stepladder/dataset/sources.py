@@ -5,17 +5,19 @@ Knows places and what pins their content; knows nothing of what columns mean.
 
 from __future__ import annotations
 
+import glob
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from stepladder.cache import fetch_package, file_hash
-from stepladder.dataset.accounts import Place
-from stepladder.dataset.formats import Dialect, Record, Table, read_table
-from stepladder.errors import ConfigError, DataError, Fault
+from stepladder.dataset.formats import Dialect, Table, format_of, joined, read_table
+from stepladder.dataset.parquet import of_arrow, schema_of
+from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.files import at_home, belongs, within
 
 
@@ -34,13 +36,32 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Files on disk; a relative path starts at the working directory."""
+    """Files on disk; a relative path starts at the working directory. A name may be a glob: `parts/*.csv`."""
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        return read_table(at_home(name), name, dialect)
+        return joined([read_table(at_home(file), file, dialect) for file in _matching(name)], name)
 
     def origin(self, name: str) -> str:
-        return f"sha256:{file_hash(at_home(name))}"
+        files = _matching(name)
+        if files == [name]:
+            return f"sha256:{file_hash(at_home(name))}"
+        return " ".join(f"{file}=sha256:{file_hash(at_home(file))}" for file in files)
+
+
+def _matching(name: str) -> list[str]:
+    """The files that a name stands for: itself, or what a glob matches, sorted.
+
+    Raises:
+        DataError: A glob matches no file.
+    """
+    if not glob.has_magic(name) or at_home(name).exists():
+        return [name]
+    every = glob.glob(str(at_home(name)), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    found = sorted(file for file in every if Path(file).is_file())
+    if not found:
+        where = Path.cwd() if not at_home(name).is_absolute() else ""
+        raise DataError(f"No file matches {name}", str(where), "check the pattern; * does not match a directory's /")
+    return found
 
 
 @dataclass(frozen=True)
@@ -66,7 +87,13 @@ class Package:
 class Hub:
     """A dataset repository of the Hugging Face hub, or a folder laid out as one; names are its splits.
 
-    `name` chooses one of its configurations. A revision is resolved to its commit at first use.
+    The `datasets` library finds the files of a split. Those of a format that Stepladder reads are read as `Files` reads
+    them, so that values keep the text that the file has; `datasets` reads the others.
+
+    Attributes:
+        repo: `OWNER/NAME`, or a folder.
+        revision: Resolved to its commit at first use.
+        name: One of the repository's configurations.
     """
 
     repo: str
@@ -78,21 +105,70 @@ class Hub:
             raise ConfigError(Fault("repo", "no repository is named", "give OWNER/NAME, or a folder"))
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        rows, spoken = self._load(name), f"{self.repo}:{name}"
-        labels = _class_labels(rows.features)
-        records = tuple(
-            Record(Place(spoken, number, "row"), {**row, **{c: _label(row[c], names) for c, names in labels.items()}})
-            for number, row in enumerate(rows, 1)
-        )
+        from datasets import ReadInstruction
+
+        builder = self._builder(name)
+        splits = dict.fromkeys(part.partition("[")[0].strip() for part in name.split("+"))
+        tables = {split: self._split(split, builder, dialect) for split in splits}
+        if list(splits) == [name]:
+            return tables[name]
+        try:  # a part of a split, or several: train[:100], train+validation
+            parts = ReadInstruction.from_spec(name).to_absolute({s: len(t.records) for s, t in tables.items()})
+        except (ValueError, AssertionError) as error:
+            raise self._unloadable(name, _causes(error)) from error
+        records = tuple(record for part in parts for record in tables[part.splitname].records[part.from_ : part.to])
         if not records:
             raise DataError(f"The split '{name}' has no rows", self.repo, "choose another split")
-        return Table(spoken, tuple(rows.column_names), records)
+        whole = joined(list(tables.values()), f"{self.repo}:{name}")
+        return replace(whole, name=f"{self.repo}:{name}", records=records)
+
+    def _split(self, name: str, builder: Any, dialect: Dialect) -> Table:
+        """A whole split."""
+        files = {str(split): [*map(str, files)] for split, files in (builder.config.data_files or {}).items()}
+        if files and name not in files:
+            raise self._unloadable(name, f"there is no such split; {did_you_mean(name, sorted(files))}")
+        own = files.get(name, [])
+        if own and all(format_of(Path(file)) for file in own) and _is_plain(builder.config):
+            table = self._read(name, own, _of_card(dialect, builder.config), builder.info.features)
+        else:
+            table = self._loaded(name)
+        if not table.records:
+            raise DataError(f"The split '{name}' has no rows", self.repo, "choose another split")
+        return table
 
     def origin(self, name: str) -> str:
         if self._folder:
             files = [path for path in sorted(self._folder.rglob("*")) if path.is_file() and ".git" not in path.parts]
             return " ".join(f"{path.relative_to(self._folder)}=sha256:{file_hash(path)}" for path in files)
         return f"{self.repo}@{self._commit}"
+
+    def _read(self, split: str, files: Sequence[str], dialect: Dialect, features: Mapping[str, Any] | None) -> Table:
+        """The files of a split, with the names behind the numbers of class labels."""
+        tables = []
+        for file in files:
+            path, spoken = self._on_disk(file)
+            table = read_table(path, spoken, dialect)
+            stated = features
+            if stated is None and format_of(path) == ".parquet":
+                from datasets import Features
+
+                stated = Features.from_arrow_schema(schema_of(path.read_bytes(), spoken))
+            tables.append(_with_labels(table, stated or {}))
+        return replace(joined(tables, f"{self.repo}:{split}"), name=f"{self.repo}:{split}")
+
+    def _on_disk(self, file: str) -> tuple[Path, str]:
+        """Where a file of the repository is, downloaded if need be, and what messages call it."""
+        if self._folder:
+            path, root = Path(file), self._folder.absolute()
+            return path, str(Path(self.repo) / (path.relative_to(root) if path.is_relative_to(root) else path.name))
+        from huggingface_hub import hf_hub_download
+
+        name = file.partition("@")[2].partition("/")[2]
+        try:
+            path = Path(hf_hub_download(self.repo, name, repo_type="dataset", revision=self._commit))
+        except (OSError, ValueError) as error:
+            raise self._unloadable(name, _causes(error)) from error
+        return path, f"{self.repo}:{name}"
 
     @property
     def _folder(self) -> Path | None:
@@ -109,29 +185,45 @@ class Hub:
             )
         except (OSError, ValueError) as error:
             raise DataError(
-                f"The dataset {self.repo} can not be found: {_first_line(error)}",
+                f"The dataset {self.repo} can not be found: {_causes(error)}",
                 f"the hub, revision {self.revision or 'main'}",
                 "check name, network and login (hf auth login), or give files by dataset=file",
             ) from error
         return Path(kept).name
 
-    def _load(self, split: str) -> Any:
+    def _builder(self, split: str) -> Any:
+        """What `datasets` knows of the repository before it reads a row."""
         commit = None if self._folder else self._commit
-        from datasets import disable_progress_bars, load_dataset, load_dataset_builder
+        from datasets import disable_progress_bars, load_dataset_builder
         from datasets.exceptions import DatasetsError
 
         if not sys.stderr.isatty():
             disable_progress_bars()
-        named = (str(self._folder or self.repo), self.name)
         try:
-            self._confine(load_dataset_builder(*named, revision=commit).config.data_files or {})
-            return load_dataset(*named, split=split, revision=commit)
+            builder = load_dataset_builder(str(self._folder or self.repo), self.name, revision=commit)
         except (DatasetsError, ValueError, OSError, RuntimeError) as error:
-            raise DataError(
-                f"The split '{split}' of {self.repo} can not be loaded: {_first_line(error)}",
-                f"configuration {self.name or 'default'}, revision {commit or 'of the folder'}",
-                "dataset.source.name chooses the configuration; dataset.train and its like name splits",
-            ) from error
+            raise self._unloadable(split, _causes(error)) from error
+        self._confine(builder.config.data_files or {})
+        return builder
+
+    def _loaded(self, split: str) -> Table:
+        """A split of a format that only `datasets` reads."""
+        commit = None if self._folder else self._commit
+        from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
+
+        try:
+            rows = load_dataset(str(self._folder or self.repo), self.name, split=split, revision=commit)
+        except (DatasetsError, ValueError, OSError, RuntimeError) as error:
+            raise self._unloadable(split, _causes(error)) from error
+        return _with_labels(of_arrow(rows.with_format("arrow")[:], f"{self.repo}:{split}", "hub"), rows.features)
+
+    def _unloadable(self, split: str, why: str) -> DataError:
+        return DataError(
+            f"The split '{split}' of {self.repo} can not be loaded: {why}",
+            f"configuration {self.name or 'default'}, revision {'of the folder' if self._folder else self._commit}",
+            "dataset.source.name chooses the configuration; dataset.train and its like name splits",
+        )
 
     def _confine(self, data_files: Mapping[str, Sequence[str]]) -> None:
         """A repository's card says where its files are, and may be a stranger's. Raises DataError for others."""
@@ -146,17 +238,63 @@ class Hub:
                 )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _causes(error: BaseException | None) -> str:
+    """The first line of an error and of everything that caused it: libraries often say the reason only there."""
+    lines: list[str] = []
+    while error is not None:
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if not any(line in before for before in lines):
+            lines.append(line)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return ": ".join(lines)
 
 
-def _class_labels(features: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The names behind the numbers of every column of labels."""
+def _of_card(dialect: Dialect, config: Any) -> Dialect:
+    """What the user says of csv files, and where nothing is said, what the repository's card says."""
+    names, encoding = getattr(config, "names", None), getattr(config, "encoding", None)
+    separator, quote = getattr(config, "sep", ","), getattr(config, "quotechar", '"')
+    return Dialect(
+        dialect.header or (tuple(names) if names and getattr(config, "header", None) in (None, "infer") else None),
+        dialect.quote or ("none" if getattr(config, "quoting", 0) == 3 else None if quote == '"' else quote),
+        dialect.delimiter or (None if separator == "," else separator),
+        dialect.encoding or (None if encoding in (None, "utf-8") else encoding),
+    )
+
+
+_ELSEWHERE = ("skiprows", "usecols", "index_col", "comment", "escapechar", "converters", "nrows", "field")
+
+
+def _is_plain(config: Any) -> bool:
+    """Whether a configuration asks for nothing that only `datasets` can do while it reads csv or JSON."""
+    separator = getattr(config, "sep", ",")
+    return len(separator or "") == 1 and all(getattr(config, key, None) in (None, 0, False) for key in _ELSEWHERE)
+
+
+def _with_labels(table: Table, features: Mapping[str, Any]) -> Table:
+    """The table with names in place of the numbers of class labels."""
     from datasets import ClassLabel
 
-    return {column: feature.names for column, feature in features.items() if isinstance(feature, ClassLabel)}
+    names = {column: f for column, f in features.items() if column in table.columns}
+    named = {column: getattr(f, "feature", f) for column, f in names.items()}
+    labels = {column: inner.names for column, inner in named.items() if isinstance(inner, ClassLabel)}
+    if not labels:
+        return table
+    records = tuple(
+        replace(
+            r, values={**r.values, **{c: _label(r.values[c], names) for c, names in labels.items() if c in r.values}}
+        )
+        for r in table.records
+    )
+    return replace(table, records=records)
 
 
-def _label(number: int | None, names: list[str]) -> str | None:
-    """The hub writes -1 where a label is withheld."""
-    return None if number is None or number < 0 else names[number]
+def _label(value: Any, names: Sequence[str]) -> Any:
+    """The name of a label's number, or the name that a csv file holds; the hub writes -1 where a label is withheld."""
+    if isinstance(value, list):
+        return [_label(each, names) for each in value]
+    if isinstance(value, str) and (value in names or not re.fullmatch(r"-?\d+", value)):
+        return value
+    number = -1 if value is None else int(value)
+    if number >= len(names):
+        return value
+    return None if number < 0 else names[number]

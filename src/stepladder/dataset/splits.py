@@ -17,6 +17,7 @@ from stepladder.dataset.rows import Row
 from stepladder.errors import ConfigError, DataError, Fault
 
 Side = Literal["train", "validation", "test"]
+SIDES: tuple[Side, ...] = ("train", "validation", "test")
 OnOverlap = Literal["drop", "stop", "keep"]
 
 
@@ -131,35 +132,73 @@ def _guard(units: Sequence[_Unit], split: Split) -> None:
             spare[0].side = "validation"
 
 
+@dataclass(frozen=True)
+class _Overlap:
+    """A training or validation row that a held-out row has in common with: the question, or only the group."""
+
+    side: Side
+    row: Row
+    other: Side
+    twin: Row
+    by_group: bool
+
+    def __str__(self) -> str:
+        shared = (
+            f"is of the group '{self.row.question.group}', as is a {_named(self.other)} row"
+            if self.by_group
+            else f"asks what a {_named(self.other)} row asks"
+        )
+        return f"overlap: this {_named(self.side)} row {shared} ({self.twin.place})"
+
+
 def without_overlap(
     parts: Mapping[Side, list[Row]], policy: OnOverlap, ledger: Ledger
 ) -> tuple[dict[Side, list[Row]], int]:
-    """The parts with no training or validation row that asks what a held-out row asks, and how many there were.
+    """Take out training and validation rows that ask what a held-out row asks or belong to the group of one.
 
-    The test rows never change; against validation rows it is the training row that goes.
+    The test rows never change; against validation rows it is the training row that goes. A row is counted once, with
+    one reason: an equal question comes before an equal group.
+
+    Returns:
+        The parts without these rows (with them if the policy is `keep`), and how many such rows there are.
+
+    Raises:
+        DataError: There are such rows, and the policy is `stop`.
     """
-    taken: dict[str, tuple[Side, Row]] = {}
+    asking: dict[str, tuple[Side, Row]] = {}
+    grouped: dict[str, tuple[Side, Row]] = {}
     kept: dict[Side, list[Row]] = {"test": [], "validation": [], "train": []}
-    found: list[tuple[Side, Row, Side, Row]] = []
+    found: list[_Overlap] = []
     sides: tuple[Side, ...] = ("test", "validation", "train")
     for side in sides:
-        asked = [(row.asked, row) for row in parts[side]]
-        for text, row in asked:
-            if text in taken:
-                found.append((side, row, *taken[text]))
-            if text not in taken or policy == "keep":
-                kept[side].append(row)
-        for text, row in asked:
-            taken.setdefault(text, (side, row))
+        sound = []
+        for row in parts[side]:
+            group = row.question.group
+            if row.asked in asking:
+                found.append(_Overlap(side, row, *asking[row.asked], by_group=False))
+            elif group is not None and group in grouped:
+                found.append(_Overlap(side, row, *grouped[group], by_group=True))
+            else:
+                sound.append(row)
+        kept[side] = list(parts[side]) if policy == "keep" else sound
+        for row in kept[side]:
+            asking.setdefault(row.asked, (side, row))
+            if row.question.group is not None:
+                grouped.setdefault(row.question.group, (side, row))
     if found and policy == "stop":
         raise _overlap_error(found)
     if policy == "drop":
-        for side, row, other, twin in found:
-            ledger.take_out(row.place, f"overlap: this {_named(side)} row asks what a {other} row asks ({twin.place})")
-    if found:
-        gone = Counter(_named(side) for side, *_ in found)
-        done = ", ".join(f"{count} taken out of {side}" for side, count in gone.items()) if policy == "drop" else "kept"
-        ledger.notes.append(f"{len(found)} rows ask what a held-out row asks: {done} (dataset.on_overlap={policy})")
+        for overlap in found:
+            ledger.take_out(overlap.row.place, str(overlap))
+    for by_group, one, more in (
+        (False, "row asks what a held-out row asks", "rows ask what a held-out row asks"),
+        (True, "row is of the group of a held-out row", "rows are of the group of a held-out row"),
+    ):
+        if gone := Counter(_named(overlap.side) for overlap in found if overlap.by_group == by_group):
+            done = ", ".join(f"{n} dropped from the {name} rows" for name, n in gone.items())
+            done = done if policy == "drop" else "kept"
+            what = f"{gone.total()} {one if gone.total() == 1 else more}"
+            ledger.notes.append(f"{what}: {done} (dataset.on_overlap={policy})")
     return kept, len(found)
 
 
@@ -167,12 +206,20 @@ def _named(side: Side) -> str:
     return "training" if side == "train" else side
 
 
-def _overlap_error(found: Sequence[tuple[Side, Row, Side, Row]]) -> DataError:
-    examples = [f"{row.place} and {twin.place}: '{row.question.text[:60]}'" for _, row, _, twin in found[:3]]
+def _overlap_error(found: Sequence[_Overlap]) -> DataError:
+    asks = [overlap for overlap in found if not overlap.by_group]
+    groups = [overlap for overlap in found if overlap.by_group]
+    what = [f"{len(asks)} ask what a held-out row asks"] if asks else []
+    what += [f"{len(groups)} are of the group of a held-out row"] if groups else []
+    examples = [
+        f"{overlap.row.place} and {overlap.twin.place}: "
+        + (f"group '{overlap.row.question.group}'" if overlap.by_group else f"'{overlap.row.question.text[:60]}'")
+        for overlap in (*asks[:3], *groups[:3])
+    ]
     return DataError(
-        f"{len(found)} training or validation rows ask what a held-out row asks",
+        f"{len(found)} training or validation rows overlap with held-out rows: {' and '.join(what)}",
         "; ".join(examples),
-        "take them out, or say dataset.on_overlap=drop (test rows stay, then validation rows) or keep",
+        "take them out, or set dataset.on_overlap=drop (test rows stay, then validation rows) or keep",
     )
 
 

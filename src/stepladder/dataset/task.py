@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stepladder.dataset.accounts import Ledger
+from stepladder.dataset.labels import nearest
 from stepladder.dataset.rows import Kind, Row
 from stepladder.dataset.schema import fault_of, in_order, inferred, validator
 from stepladder.dataset.values import compact
@@ -115,6 +116,8 @@ def in_schema_order(rows: Sequence[Row], task: Task) -> list[Row]:
 
 
 def _hint(label: str, labels: Sequence[str]) -> str:
+    if (alike := nearest(label, labels)) is not None:
+        return f"did you mean '{alike}'?"
     hint = did_you_mean(label, labels)
     return hint if hint.startswith("did you") or len(labels) <= 20 else f"there are {len(labels)} labels, none like it"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from stepladder.dataset.accounts import RowError
@@ -24,6 +25,8 @@ def text_of(value: Any) -> str:
         return ""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, Mapping):
         return compact(value)
     if isinstance(value, list | tuple):
@@ -32,8 +35,16 @@ def text_of(value: Any) -> str:
         except RecursionError:
             raise RowError("a value is nested too deep") from None
     if isinstance(value, bytes):
-        raise RowError("a value is bytes, not text")
+        raise RowError(f"a value is bytes, not text: {value[:20]!r}")
     return str(value)
+
+
+def text_in(values: Mapping[str, Any], column: str) -> str:
+    """The text of a column's value, "" where there is none. Raises RowError, which names the column."""
+    try:
+        return text_of(values.get(column))
+    except RowError as error:
+        raise RowError(f"{column}: {error}") from None
 
 
 def list_of(value: Any, column: str) -> list[Any]:
@@ -48,6 +59,19 @@ def list_of(value: Any, column: str) -> list[Any]:
     if not isinstance(value, list | tuple):
         raise RowError(f"{column} is neither a list nor the JSON text of one")
     return list(value)
+
+
+def listed(value: Any) -> list[Any] | None:
+    """The items of a text that is a JSON list of texts, numbers and truth values; None for any other value."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return None
+    try:
+        items = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(items, list) or any(isinstance(item, list | dict) for item in items):
+        return None
+    return items
 
 
 def json_of(value: Any, column: str) -> str:
@@ -80,11 +104,18 @@ def _is_deep(value: Any) -> bool:
 def compact(value: Any) -> str:
     """JSON without needless white space, keys in their own order, everything readable as it is."""
     try:
-        return _sound(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+        return _sound(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain))
     except RecursionError:
         raise RowError("a value is nested too deep") from None
     except (TypeError, ValueError) as error:
         raise RowError(f"a value can not be written as JSON: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A decimal number as JSON has it. Raises TypeError for what JSON has no value for."""
+    if isinstance(value, Decimal) and value.is_finite():
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(f"{value!r:.40} is of the type {type(value).__name__}")
 
 
 def _sound(text: str) -> str:

@@ -1,12 +1,12 @@
-"""What rungs cost, and after how many requests a dearer beginning has paid for itself.
+"""What methods cost, and their break-even: the number of requests after which a more expensive setup has paid off.
 
-Knows prices, seconds, tokens and labels as numbers; knows no run and no page. Without prices the unit is a second of
-the machine, and a label is free.
+Works on prices, seconds, tokens and labels as numbers. Without prices the unit is a second of the machine, and a label
+is free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any
@@ -24,7 +24,7 @@ class Prices:
 
     hour: of the machine that answers and trains; training_hour: of training, where that is another machine (None: as
     `hour`). million_prompt_tokens, million_new_tokens: where answers are paid for by the token. label: of one labelled
-    row. With no price at all, costs are told in seconds of the machine.
+    row. With no price at all, costs are given in seconds of the machine.
     """
 
     currency: str = "EUR"
@@ -65,8 +65,8 @@ class Prices:
 
 @dataclass(frozen=True)
 class Spending:
-    """What one rung took, means over its runs: before the first request, and for each question, shape (n,) in the order
-    of the sorted ids. `tuned` tells whether a model was trained."""
+    """What one method took, means over its runs: before the first request, and for each question, shape (n,) in the
+    order of the sorted ids. `tuned` says whether a model was trained."""
 
     setup_seconds: float
     labels: float
@@ -83,7 +83,7 @@ class Spending:
         search_seconds: float = 0.0,
         search_labels: int = 0,
     ) -> Spending:
-        """From a rung's answers and the costs of its runs. A fit counts whole: loading and validation too. A search
+        """From a method's answers and the costs of its runs. A fit counts whole: loading and validation too. A search
         adds its seconds, and the labelled rows that it chose by where the fit did not read them."""
         fits = [float(cost.get("fit_seconds") or cost.get("training_seconds") or 0.0) for cost in costs]
         order = [np.argsort(run.ids) for run in runs]
@@ -103,29 +103,32 @@ class Spending:
 
     @property
     def prompted(self) -> bool:
-        """Whether a language model is asked that nobody tuned."""
+        """Whether it prompts a language model that is not tuned."""
         return not self.tuned and bool(self.prompt_tokens.any())
 
 
 @dataclass(frozen=True)
 class BreakEven:
-    """When `name`, dearer to set up than `against` by `setup`, has paid for that by what it saves a request.
+    """When `name`, whose setup costs `setup` more than that of `against`, has paid for that by what it saves a request.
 
-    saved: a request, with its 95 % interval over the questions, groups drawn whole. requests: how many it takes, with
-    the interval that follows; None is never. until: where the other way round a cheaper beginning is used up.
+    saved: by one request, with its 95% interval over the questions, groups drawn whole. requests: the break-even, with
+    the interval that follows; None is never. measured: whether the costs of questions differ at all, so that there is
+    an interval; where they do not, all its ends are None. until: where the method is cheaper to set up and more
+    expensive per request, the number of requests up to which it is cheaper.
     """
 
     name: str
     against: str
     setup: float
     saved: float
-    saved_low: float
-    saved_high: float
+    saved_low: float | None
+    saved_high: float | None
     requests: int | None
     low: int | None
     high: int | None
     until: int | None
     tokens_saved: float
+    measured: bool
 
 
 def break_even(
@@ -139,34 +142,46 @@ def break_even(
     low, high = (float(q) for q in np.quantile(widened(sums[:, 0] / sums[:, 1], units), [0.025, 0.975]))
     saved = float(each.mean())
     low, high = min(low, saved), max(high, saved)
+    measured = high - low > 1e-9 * max(abs(low), abs(high))
     return BreakEven(
         name,
         against,
         setup,
         saved,
-        low,
-        high,
+        low if measured else None,
+        high if measured else None,
         requests=_requests(setup, saved),
-        low=_requests(setup, high),
-        high=_requests(setup, low),
+        low=_requests(setup, high) if measured else None,
+        high=_requests(setup, low) if measured else None,
         until=ceil(setup / saved) if setup < 0 and saved < 0 else None,
         tokens_saved=float(np.mean(prompted.prompt_tokens - tuned.prompt_tokens)),
+        measured=measured,
     )
 
 
-def break_evens(spent: Mapping[str, Spending], prices: Prices, clusters: Any, seed: int) -> list[dict[str, Any]]:
-    """Every tuned rung against every prompted one, as plain data."""
+def break_evens(
+    spent: Mapping[str, Spending],
+    prices: Prices,
+    clusters: Any,
+    seed: int,
+    worse: Collection[tuple[str, str]] = (),
+) -> list[dict[str, Any]]:
+    """Every tuned method against every prompted one, as plain data; without the pairs in `worse`, whose first method is
+    significantly worse than the second: no saving makes up for that."""
     return [
-        asdict(break_even(name, tuned, against, prompted, prices, clusters, seed))
-        for name, tuned in spent.items()
-        if tuned.tuned
-        for against, prompted in spent.items()
-        if prompted.prompted
+        asdict(break_even(name, spent[name], against, spent[against], prices, clusters, seed))
+        for name, against in tuned_and_prompted(spent)
+        if (name, against) not in worse
     ]
 
 
+def tuned_and_prompted(spent: Mapping[str, Spending]) -> list[tuple[str, str]]:
+    """Every tuned method with every prompted one."""
+    return [(t, p) for t, tuned in spent.items() if tuned.tuned for p, other in spent.items() if other.prompted]
+
+
 def bill(spent: Spending, prices: Prices) -> dict[str, float]:
-    """A rung's setup and its mean request, in the prices' unit."""
+    """A method's setup and its mean request, in the prices' unit."""
     return {
         "setup": prices.setup(spent.setup_seconds, spent.labels),
         "request": float(np.mean(_request(spent, prices))),

@@ -11,6 +11,7 @@ from random import Random
 from typing import Literal
 
 from stepladder.records import Example, Passage
+from stepladder.words import lowered, search_terms
 
 Distractors = Literal["near", "random"]
 Beside = Mapping[str, tuple[Passage, ...]]
@@ -52,7 +53,10 @@ def _near(examples: Sequence[Example], corpus: Sequence[Passage], count: int) ->
     import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    weigh = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    def terms(text: str) -> list[str]:
+        return [term for term, _ in search_terms(lowered(text))]
+
+    weigh = TfidfVectorizer(sublinear_tf=True, analyzer=terms)
     passages = weigh.fit_transform([p.text for p in corpus] + [e.question.text for e in examples])[: len(corpus)]
     shares = (weigh.transform([e.question.text for e in examples]) @ passages.T).tocsr()
     found = []

@@ -1,7 +1,6 @@
-"""A comparison for people: Markdown for report.md, tables for the terminal.
+"""A comparison as Markdown, for report.md.
 
-Knows the exhibits of `sections` and draws them; computes no statistics. Names come from config and data, so they are
-escaped.
+Draws the exhibits of `sections`; computes no statistics. Names come from config and data, so they are escaped.
 """
 
 from __future__ import annotations
@@ -10,26 +9,37 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from stepladder.evaluation import sections
 from stepladder.evaluation.exhibits import Table
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 LONGEST = 400  # characters of a cell
-FIRST = (sections.tuning, sections.quality, sections.differences, sections.costs)
-SHORT = (*FIRST, sections.break_even, sections.checklist)
-WHOLE = (*FIRST, sections.bills, sections.break_even, sections.checklist, sections.gate)
+WHOLE = (
+    sections.tuning,
+    sections.quality,
+    sections.to_recommended,
+    sections.tuned_differences,
+    sections.differences,
+    sections.costs,
+    sections.bills,
+    sections.break_even,
+    sections.checklist,
+    sections.gate,
+)
+LISTS = (
+    ("Is the tuned method better?", "tuned"),
+    ("Evidence", "rests_on"),
+    ("What would change this", "would_change"),
+)
+"""Titles of the verdict's lists."""
 
 
 def markdown(comparison: Mapping[str, Any], exhibits: Sequence[tuple[str, Sequence[Mapping[str, Any]]]] = ()) -> str:
     """The text of report.md; `exhibits` of suites by a title, as scores.json has them."""
     verdict = comparison["verdict"]
-    parts = [f"# {_plain(comparison['study'])}", f"**Recommended: {_plain(verdict['recommended'] or 'none')}.** "]
-    parts[-1] += _plain(verdict["reason"])
-    for title, lines in (("It rests on", "rests_on"), ("It would change with", "would_change")):
+    parts = [f"# {_plain(comparison.get('title') or comparison['study'])}"]
+    parts.append(f"**{_plain(sections.heading(verdict))}.** {_plain(verdict['reason'])}")
+    for title, lines in LISTS:
         if verdict.get(lines):
             parts += [f"{title}:", "\n".join(f"- {_plain(line)}" for line in verdict[lines])]
     for table in _tables(comparison):
@@ -42,16 +52,6 @@ def markdown(comparison: Mapping[str, Any], exhibits: Sequence[tuple[str, Sequen
     rows = sections.row_account(comparison)
     parts += ["## Rows", rows] if rows else []
     return printable("\n\n".join(parts) + "\n")
-
-
-def table(comparison: Mapping[str, Any]) -> RenderableType:
-    """The ladder, its differences, its costs and the verdict, for a terminal."""
-    verdict = comparison["verdict"]
-    return Group(
-        *(_rich_table(each) for each in _tables(comparison, SHORT)),
-        Text(f"Recommended: {verdict['recommended'] or 'none'}", style="bold"),
-        Text(verdict["reason"]),
-    )
 
 
 def _tables(comparison: Mapping[str, Any], makers: Sequence[Callable[..., Table | None]] = WHOLE) -> Iterator[Table]:
@@ -84,18 +84,8 @@ def shown(field: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with a sign of replacement for what no text file may hold: control characters, half a surrogate pair."""
+    """`text` with replacement characters for control characters and halves of surrogate pairs."""
     return _UNPRINTABLE.sub("\ufffd", text)
-
-
-def _rich_table(drawn: Table) -> RichTable:
-    made = RichTable(title=drawn.title, title_justify="left")
-    for position, name in enumerate(drawn.columns):
-        wordy = position == 0 or name == "evidence"
-        made.add_column(Text(name), justify="left" if wordy else "right")
-    for row in drawn.rows:
-        made.add_row(*(Text(printable(shown(field))) for field in row))
-    return made
 
 
 def _plain(text: str) -> str:

@@ -7,7 +7,8 @@ unless it is given. scipy and statsmodels are loaded at first use.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import hypot, sqrt
+from itertools import count
+from math import ceil, hypot, log2, sqrt
 
 Interval = tuple[float, float]
 
@@ -114,6 +115,25 @@ def detectable_of(half_width: float, level: float = 0.05, power: float = 0.8) ->
     from scipy.stats import norm
 
     return half_width / float(norm.ppf(0.975)) * _reach(level, power)
+
+
+def usable_questions(comparisons: int = 1, difference: float = 0.5, level: float = 0.05, power: float = 0.8) -> int:
+    """The fewest questions with which a comparison can be judged at all.
+
+    With fewer, McNemar's exact test misses even a `difference` of one half (in shares of right answers) more often than
+    `power` allows, where the two sides disagree only on questions that the better one gets right. The test is held to
+    Holm's first step over `comparisons`, so at least ceil(log2(2 * comparisons / level)) such questions must be seen.
+    """
+    from scipy.stats import binom
+
+    fewest = ceil(log2(2 * max(1, comparisons) / level))
+    return next(n for n in count(fewest) if float(binom.sf(fewest - 1, n, difference)) >= power)
+
+
+def questions_for(difference: float, detectable: float, n: int) -> int:
+    """About how many questions detect `difference`, where `n` of them detect `detectable` (a standard error falls with
+    the square root of the number of questions)."""
+    return ceil(n * (detectable / difference) ** 2)
 
 
 def _reach(level: float, power: float) -> float:

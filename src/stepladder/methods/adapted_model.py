@@ -11,17 +11,23 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from stepladder.context.context import Context
 from stepladder.context.prompt import Prompt, Reformatted
+from stepladder.dataset.labels import named_by
 from stepladder.errors import ModelError
-from stepladder.files import write_text
+from stepladder.files import read_json, write_text
 from stepladder.methods.gate import TEMPLATE, check_template, passed, spoken
-from stepladder.methods.rendering import Encoder, Rendered, render
-from stepladder.model.language_model import Checkpoint, Completion, LanguageModel, Scores
+from stepladder.methods.rendering import Encoder, PromptView, Rendered, refused, render
+from stepladder.model.language_model import Checkpoint, Completion, HasChatFormat, LanguageModel, Scores, Thoughts
+from stepladder.model.thoughts import MARKS
 from stepladder.records import Choice, Decoding, Json, Prediction, Probe, Question, Shown, Task, TrainingData
 from stepladder.resources import Resources, Silent
 from stepladder.tuning.tuning import TrainingRow, Tuning
+
+BASE_MODEL = "base_model.json"
+"""In a fit's artefact: the name of its base model, and the fingerprint of the content that it was made on."""
 
 
 @dataclass
@@ -59,7 +65,7 @@ class AdaptedModel:
         rows = self._rows(base, data, resources)
         judge = resources.judge
         if judge is not None:
-            quiet = replace(resources, progress=Silent())
+            quiet = replace(resources, progress=Silent(), facts={})
             resources = replace(
                 resources, objective=lambda model: judge(lambda probe: self._answered(model, probe, quiet))
             )
@@ -89,6 +95,25 @@ class AdaptedModel:
             made.append(rows)
         return made[0], made[1]
 
+    def refusals(self, task: Task, questions: Sequence[Question], shared: Path | None) -> dict[int, str]:
+        """The questions that the model's chat template refuses, by their place, with the template's reason.
+
+        Results are stored in `shared` by the content of the model and of the conversations. A model that cannot tell
+        without its weights refuses nothing here.
+        """
+        if not isinstance(self.model, HasChatFormat) or not questions:
+            return {}
+        conversations = [self.prompt.messages(task, question, Shown()) for question in questions]
+        return refused(self.model.chat, _key(self.model), conversations, shared)
+
+    def prompts(self, data: TrainingData, probe: Probe, resources: Resources, seed: int) -> list[PromptView]:
+        """The prompts of a probe's questions as the model reads them; nothing is trained."""
+        self.context.fit(data, resources, seed)
+        model = _base(self.model, resources)
+        chat = self.model.chat() if isinstance(self.model, HasChatFormat) else None
+        rendered = self._render(model, self.prompt, probe, resources)
+        return [PromptView.of(each, chat) for each in rendered]
+
     def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
         model = self._fitted if self._fitted is not None and probe.tuned else _base(self.model, resources)
         return self._answered(model, probe, resources)
@@ -110,6 +135,8 @@ class AdaptedModel:
 
     def _render(self, model: LanguageModel, prompt: Prompt, probe: Probe, resources: Resources) -> list[Rendered]:
         shown = self.context.show(probe.questions, training=False)
+        if "corpus" in self.context.reads:
+            resources.facts["questions_without_passage"] = sum(not each.passages for each in shown)
         passages = probe.reading.passages if probe.reading else None
         if passages is not None:
             shown = [replace(s, passages=passages[q.id]) for q, s in zip(probe.questions, shown, strict=True)]
@@ -126,17 +153,47 @@ class AdaptedModel:
         return Encoder(model, _key(self.model), resources.shared)
 
     def save(self, folder: Path) -> None:
+        name = getattr(self.model, "name", type(self.model).__name__)
+        base = {"name": name, "fingerprint": self.model.fingerprint()}
+        write_text(folder / BASE_MODEL, json.dumps(base, indent=1, ensure_ascii=False))
         self.context.save(folder)
         if self._fitted is not None:
             self.tuning.save(folder, self._fitted)
             write_text(folder / TEMPLATE, json.dumps(spoken(self._fitted)))
 
     def load(self, folder: Path, resources: Resources) -> None:
+        self._check_base(folder / BASE_MODEL)
         self.context.load(folder, resources)
         if self.tuning.reads:
             self._fitted = self.tuning.load(folder, _base(self.model, resources), resources)
             if (folder / TEMPLATE).exists():
                 check_template(self._fitted, json.loads((folder / TEMPLATE).read_text(encoding="utf-8")), str(folder))
+
+    def _check_base(self, file: Path) -> None:
+        """Raises ModelError where the model is not the one that the fit was made on. `file` was written by `save`."""
+        made_on = read_json(file) if file.exists() else None
+        found = json.loads(_key(self.model))
+        if made_on is None or made_on.get("fingerprint") == found:
+            return
+        differing = ", ".join(_differing(made_on.get("fingerprint"), found))
+        raise ModelError(
+            f"The base model is not the one that this fit was made on, {made_on.get('name')}: {differing} differ",
+            str(file),
+            "say model.path=DIR (or model.repo, model.dtype) to name the model that it was made on, or fit again",
+        )
+
+
+def _differing(before: Any, now: Mapping[str, Any]) -> list[str]:
+    """The parts of two fingerprints that differ; of files their names."""
+    before = before if isinstance(before, dict) else {}
+    names = []
+    for part in sorted(before.keys() | now.keys()):
+        one, other = before.get(part), now.get(part)
+        if isinstance(one, dict) and isinstance(other, dict):
+            names += [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
+        elif one != other:
+            names.append(part)
+    return names
 
 
 def _key(model: Checkpoint) -> str:
@@ -234,9 +291,19 @@ def _write(
         schema=answer.schema if decoding.mode == "json" and isinstance(answer, Json) else None,
         micro_batch=resources.micro_batch,
     )
+    thoughts = _thoughts(model, decoding)
+    counts = {"thoughts_removed": 0, "thoughts_unfinished": 0}
     for index, completion in resources.progress.track(written, len(rendered), "writing"):
         r = rendered[index]
-        text, failure = _read_off(completion, probe, r.question)
+        answer_alone = thoughts.removed_from(completion.text)
+        unfinished = answer_alone.open and (answer_alone.removed or not completion.finished)
+        counts["thoughts_removed"] += answer_alone.removed
+        counts["thoughts_unfinished"] += unfinished
+        if unfinished:
+            text = completion.text.strip()
+            failure: str | None = f"the thought was not finished within {completion.new_tokens} tokens"
+        else:
+            text, failure = _read_off(replace(completion, text=answer_alone.text), probe, r.question)
         yield Prediction(
             id=r.id,
             text=text,
@@ -246,16 +313,30 @@ def _write(
             seconds=completion.seconds,
             failure=failure,
         )
+    if thoughts.marks:
+        resources.facts |= counts
+        removed, open_ = counts.values()
+        if open_:
+            to_do = "raise decoding.max_new_tokens"
+            resources.progress.note(f"{open_} of {len(rendered)} answers end inside a thought: {to_do}")
+        if removed:
+            resources.progress.note(f"thoughts are removed from {removed} of {len(rendered)} answers")
+
+
+def _thoughts(model: LanguageModel, decoding: Decoding) -> Thoughts:
+    """The thoughts to remove from what is written; json is written under a schema and holds none."""
+    if decoding.strip_thinking is False or decoding.mode == "json":
+        return Thoughts()
+    known = model.thoughts
+    return replace(known, marks=MARKS) if decoding.strip_thinking and not known.marks else known
 
 
 def _read_off(completion: Completion, probe: Probe, question: Question) -> tuple[str, str | None]:
     """The answer in what was written, and why there is none."""
     text = completion.text.strip()
     if isinstance(probe.task.answer, Choice):
-        folded = {label.strip().casefold(): label for label in _labels(probe.task, question)}
-        if text.casefold() not in folded:
-            return text, "what was written is none of the labels"
-        return folded[text.casefold()], None
+        label, failure = named_by(text, _labels(probe.task, question))
+        return (text, failure) if label is None else (label, None)
     if probe.decoding.mode == "json" and not completion.finished:
         return text, f"the json was not finished within {probe.decoding.max_new_tokens} tokens"
     return text, None

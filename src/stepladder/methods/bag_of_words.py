@@ -7,6 +7,7 @@ it is imported only where it is used. Saved as arrays and JSON, never as a pickl
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,7 @@ def _vectorizer(words: int, characters: int, vocabulary: Sequence[str] | None = 
     of_characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, characters)).build_analyzer()
 
     def runs(text: str) -> list[str]:
+        text = unicodedata.normalize("NFC", text)
         return ["w" + run for run in of_words(text)] + ["c" + run for run in of_characters(text)]
 
     return TfidfVectorizer(analyzer=runs, vocabulary=vocabulary, sublinear_tf=True, dtype=np.float32)

@@ -82,7 +82,7 @@ class Linear:
     c: float = 10.0
     words: int = 2
     characters: int = 4
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     prompted: ClassVar[bool] = False
 
     _model: Classifier | Nearest | None = field(default=None, init=False, repr=False, compare=False)

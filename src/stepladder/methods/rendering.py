@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from stepladder.context.prompt import Prompt
 from stepladder.errors import ModelError
 from stepladder.files import kept
-from stepladder.model.language_model import LanguageModel
+from stepladder.model.language_model import ChatFormat, LanguageModel
 from stepladder.records import Message, Question, Shown, Task
 
 
@@ -52,7 +53,7 @@ class Encoder:
     def __call__(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
         if not conversations:
             return []
-        digest = hashlib.sha256(f"1 {self.made_by}\n".encode())  # 1: raised when other ids come of the same messages
+        digest = hashlib.sha256(f"2 {self.made_by}\n".encode())  # 2: raised when other ids come of the same messages
         for conversation in conversations:
             digest.update(json.dumps([[m.role, m.content] for m in conversation]).encode() + b"\n")
         ids, ends = kept(
@@ -73,6 +74,64 @@ def _save(made: tuple[NDArray[np.int32], NDArray[np.int64]], folder: Path) -> No
 
 def _load(folder: Path) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     return np.load(folder / "ids.npy", allow_pickle=False), np.load(folder / "ends.npy", allow_pickle=False)
+
+
+@dataclass(frozen=True)
+class PromptView:
+    """A prompt for people: its pieces in order (text, whether it is a special token), or the `failure` to render it."""
+
+    id: str
+    tokens: int
+    pieces: tuple[tuple[str, bool], ...]
+    failure: str | None = None
+
+    @classmethod
+    def of(cls, rendered: Rendered, chat: ChatFormat | None) -> PromptView:
+        """Raises ModelError where the model cannot show its tokens."""
+        if chat is None:
+            raise ModelError(
+                "This model does not show its prompts", "model", "give its class a method chat(), or use another model"
+            )
+        return cls(rendered.id, len(rendered.ids), tuple(chat.pieces(rendered.ids)), rendered.failure)
+
+    @property
+    def text(self) -> str:
+        """The prompt with every special token in double square brackets, which text keeps apart."""
+        return "".join(f"⟦{text}⟧" if special else text for text, special in self.pieces)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        pieces = [{"text": text, "special": special} for text, special in self.pieces]
+        return {"id": self.id, "tokens": self.tokens, "text": self.text, "pieces": pieces, "failure": self.failure}
+
+
+def refused(
+    chat: Callable[[], ChatFormat], made_by: str, conversations: Sequence[Sequence[Message]], shared: Path | None
+) -> dict[int, str]:
+    """The conversations that a chat template refuses, by their place, with its reason.
+
+    Args:
+        chat: Loads the tokenizer; called only if the answer is not in `shared`.
+        made_by: What identifies the model's content.
+        conversations: The messages of each prompt.
+        shared: The directory where answers are stored; None stores nothing.
+    """
+    digest = hashlib.sha256(f"1 {made_by}\n".encode())
+    for conversation in conversations:
+        digest.update(json.dumps([[m.role, m.content] for m in conversation]).encode() + b"\n")
+
+    def found() -> dict[int, str]:
+        own = chat()
+        reasons = ((place, own.refusal(conversation)) for place, conversation in enumerate(conversations))
+        return {place: reason for place, reason in reasons if reason is not None}
+
+    def save(reasons: dict[int, str], folder: Path) -> None:
+        (folder / "refused.json").write_text(json.dumps(list(reasons.items())), encoding="utf-8")
+
+    def load(folder: Path) -> dict[int, str]:
+        return dict(json.loads((folder / "refused.json").read_text(encoding="utf-8")))
+
+    return kept(shared, f"refused-{digest.hexdigest()[:32]}", found, save, load)
 
 
 def render(

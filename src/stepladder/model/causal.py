@@ -17,7 +17,7 @@ from stepladder.errors import ModelError
 from stepladder.model import choosing, generation, scoring
 from stepladder.model.chat import Chat
 from stepladder.model.grammar import JsonGrammar
-from stepladder.model.language_model import Best, Completion, Scores, VirtualTokens
+from stepladder.model.language_model import Best, Completion, Scores, Thoughts, VirtualTokens
 from stepladder.model.matrix import Packs
 from stepladder.model.network import Network
 from stepladder.records import Message
@@ -53,6 +53,10 @@ class CausalModel:
             return whole
         with self.network.predicting():
             return whole - self.virtual(1).length
+
+    @property
+    def thoughts(self) -> Thoughts:
+        return self.chat.thoughts
 
     @property
     def ends(self) -> frozenset[int]:
@@ -121,10 +125,13 @@ class CausalModel:
         waves = in_waves(lengths, costs, micro_batch, self._tokens_at_once)
         return generation.generate(self.network, self.chat, prompts, waves, budgets, draw, self.ends, grammar)
 
-    def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
+    def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor, noise: float | None = None) -> Tensor:
         if bool(answer[:, 0].any()):
             raise ValueError("an answer can not begin at the first token: nothing stands before it")
-        return self.network.learnt_losses(ids, mask, pad(answer[:, 1:], (0, 1)), ids[answer])
+        wanted = pad(answer[:, 1:], (0, 1))
+        if noise is not None:
+            return self.network.losses(self.network.noisy_hidden(ids, mask, noise)[wanted], ids[answer])
+        return self.network.learnt_losses(ids, mask, wanted, ids[answer])
 
     def adapted(self, module: nn.Module, virtual: Callable[[int], VirtualTokens] | None = None) -> CausalModel:
         return replace(self, module=module, virtual=virtual)

@@ -9,12 +9,17 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from stepladder.errors import ModelError
+from stepladder.model.language_model import Thoughts
+from stepladder.model.special_tokens import SpecialTokens
+from stepladder.model.thoughts import is_open, marks_in
 from stepladder.records import Message
 
 _TODAY = datetime(2024, 7, 26)  # templates that print today's date would give other prompts tomorrow
+_FAILS = "The chat template fails: "
 _MARK = "fjord gymnast"  # a text that no template prints of its own accord
 
 
@@ -30,21 +35,78 @@ class Chat:
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The prompt's token ids, up to where the answer begins."""
-        turns = _with_one_system_text(messages)
-        if not self.tokenizer.chat_template:
-            return self._tokens(_plain(turns), special=True)
-        if turns[0].role == "system" and not self._takes_system_text:
-            turns = _without_system_text(turns)
-        return self._tokens(self._rendered(turns, True))
+        turns = self._turns(messages)
+        contents = [turn.content for turn in turns]
+        if not any(self._special.are_spelled_in(content) for content in contents):
+            if not self.tokenizer.chat_template:
+                return self._tokens(_plain(turns), special=True)
+            return self._tokens(self._rendered(turns, True))
+        shield = self._special.shield_for(contents)
+        turns = [Message(turn.role, self._special.shielded(turn.content, shield)) for turn in turns]
+        if self.tokenizer.chat_template:
+            return self._special.encode(self._rendered(turns, True), shield, add_special_tokens=False)
+        return self._without_end(self._special.encode(_plain(turns), shield, add_special_tokens=True))
 
     def encode_answer(self, text: str) -> list[int]:
         """The answer's token ids, the end token last; a text that spells a special token stays text."""
-        return [*self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids, self.end]
+        if not self._special.are_spelled_in(text):
+            return [*self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids, self.end]
+        shield = self._special.shield_for([text])
+        shielded = self._special.shielded(text, shield)
+        return [*self._special.encode(shielded, shield, add_special_tokens=False), self.end]
+
+    def refusal(self, messages: Sequence[Message]) -> str | None:
+        """Why the chat template refuses a conversation, in the template's words; None where it takes it."""
+        if not self.tokenizer.chat_template:
+            return None
+        try:
+            self._rendered(self._turns(messages), True)
+        except ModelError as error:
+            return error.what.removeprefix(_FAILS)
+        return None
+
+    def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
+        """The text of a prompt's tokens in runs, and of each whether it is a special token."""
+        runs: list[tuple[list[int], bool]] = []
+        for id_ in ids:
+            special = id_ in self._special.names
+            if special or not runs or runs[-1][1]:
+                runs.append(([], special))
+            runs[-1][0].append(id_)
+        decode = self.tokenizer.decode
+        return [
+            (decode(run, skip_special_tokens=False, clean_up_tokenization_spaces=False), special)
+            for run, special in runs
+        ]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of an answer's tokens, end token and other special tokens left out."""
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """The text of an answer's tokens, without its end token and other special tokens; marks of thoughts stay."""
+        left_out = self._hidden - self._thought_ids | {self.end}  # not every tokenizer marks the end as special
+        kept = [id_ for id_ in ids if id_ not in left_out]
+        skipped = not self._thought_ids  # or the tokenizer would skip the marks, too
+        text: str = self.tokenizer.decode(kept, skip_special_tokens=skipped, clean_up_tokenization_spaces=False)
         return text
+
+    @cached_property
+    def thoughts(self) -> Thoughts:
+        """The marks of thoughts that the chat template has, and whether its prompts end inside a thought."""
+        if not self.tokenizer.chat_template:
+            return Thoughts()
+        marks = marks_in(self._template)
+        opened = bool(marks) and is_open(self._rendered((Message("user", "?"),), True), marks)
+        return Thoughts(marks, opened)
+
+    @cached_property
+    def _thought_ids(self) -> frozenset[int]:
+        """Special tokens that are a part of a mark of thoughts."""
+        marks = [mark for pair in self.thoughts.marks for mark in pair]
+        return frozenset(i for mark in marks for i in self._tokens(mark)) & self._hidden
+
+    @cached_property
+    def _hidden(self) -> frozenset[int]:
+        """Special tokens, which the text of an answer leaves out."""
+        added = self.tokenizer.added_tokens_decoder
+        return frozenset(self.tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
 
     @cached_property
     def end(self) -> int:
@@ -60,9 +122,23 @@ class Chat:
         return int(self.tokenizer.eos_token_id)
 
     @cached_property
+    def _special(self) -> SpecialTokens:
+        question = (Message("user", _MARK),)
+        if not self.tokenizer.chat_template or self.refusal(question) is not None:
+            return SpecialTokens(self.tokenizer, {self.end})
+        return SpecialTokens(self.tokenizer, {self.end, *self._tokens(self._rendered(question, False))})
+
+    def _turns(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The messages as the template takes them."""
+        turns = _with_one_system_text(messages)
+        if self.tokenizer.chat_template and turns[0].role == "system" and not self._takes_system_text:
+            return _without_system_text(turns)
+        return turns
+
+    @cached_property
     def _takes_system_text(self) -> bool:
         try:
-            return _MARK in self._render((Message("system", _MARK), Message("user", "?")), True)
+            return _MARK in self._rendered((Message("system", _MARK), Message("user", "?")), True)
         except ModelError:
             return False
 
@@ -78,17 +154,7 @@ class Chat:
         )
 
     def _rendered(self, turns: Sequence[Message], ask: bool) -> str:
-        """Raises ModelError where the template fails, as a program of strangers may in any way, or asks for what its
-        sandbox does not give."""
-        try:
-            return self._render(turns, ask)
-        except Exception as error:
-            what = f"The chat template fails: {type(error).__name__}: {error}"
-            raise ModelError(what, "model", "mend chat_template in its tokenizer_config.json") from error
-
-    def _render(self, turns: Sequence[Message], ask: bool) -> str:
-        from jinja2 import TemplateError
-
+        """Raises ModelError where the template refuses the turns or fails, as a program of strangers may in any way."""
         try:
             rendered: str = self.tokenizer.apply_chat_template(
                 [{"role": turn.role, "content": turn.content} for turn in turns],
@@ -98,16 +164,17 @@ class Chat:
                 enable_thinking=False,
                 date_string=_TODAY.strftime("%d %b %Y"),
             )
-        except (TemplateError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-            what = f"The model's chat template can not be filled in: {error}"
-            raise ModelError(what, "the tokenizer's chat_template", "mend it, or take it out") from error
+        except Exception as error:  # the sandbox raises errors of its own, and a template any other
+            what = f"{_FAILS}{error or type(error).__name__}"
+            raise ModelError(what, "model", "fix chat_template in its tokenizer_config.json, or the turns") from error
         return rendered
 
     def _tokens(self, text: str, special: bool = False) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=special).input_ids
-        if special and ids and ids[-1] == self.tokenizer.eos_token_id:
-            ids = ids[:-1]
-        return ids
+        return self._without_end(ids) if special else ids
+
+    def _without_end(self, ids: list[int]) -> list[int]:
+        return ids[:-1] if ids and ids[-1] == self.tokenizer.eos_token_id else ids
 
 
 def _with_one_system_text(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -118,10 +185,30 @@ def _with_one_system_text(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def _without_system_text(turns: Sequence[Message]) -> tuple[Message, ...]:
-    system, first, *rest = turns
-    return (Message(first.role, f"{system.content}\n\n{first.content}"), *rest)
+    """The system text becomes the beginning of the first user turn."""
+    system, *rest = turns
+    first = next(number for number, turn in enumerate(rest) if turn.role == "user")
+    rest[first] = Message("user", f"{system.content}\n\n{rest[first].content}")
+    return tuple(rest)
 
 
 def _plain(turns: Sequence[Message]) -> str:
     blocks = [f"Answer:\n{turn.content}" if turn.role == "assistant" else turn.content for turn in turns]
     return "\n\n".join([*blocks, "Answer:\n"])
+
+
+def load_chat(folder: Path) -> Chat:
+    """The tokenizer of a model's directory with its chat template, without the weights.
+
+    Raises:
+        ModelError: The tokenizer's files are broken.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return Chat(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+    except Exception as error:  # broken files bring up anything; the tokenizers library raises Exception itself
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"The tokenizer cannot be loaded: {said}", str(folder), "check that the model's files are whole"
+        ) from error

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from stepladder.model.causal import CausalModel
+    from stepladder.model.chat import Chat
 
 Dtype = Literal["bf16", "float32"]
 _READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # weights, configuration, tokenizer, chat template
@@ -28,7 +29,13 @@ _READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # weights, config
 class Weights(Protocol):
     """Files of one model, as transformers lays them out."""
 
-    dtype: Dtype
+    @property
+    def dtype(self) -> Dtype: ...
+
+    @property
+    def name(self) -> str:
+        """The model's name on any machine: a hub id, a package, a folder's own name; never a path."""
+        ...
 
     def fingerprint(self) -> Mapping[str, Any]:
         """What the loaded model depends on: content and dtype, never a path. May fetch."""
@@ -59,6 +66,10 @@ class PackageCheckpoint:
     def __post_init__(self) -> None:
         _checked(self.dtype)
 
+    @property
+    def name(self) -> str:
+        return self.distribution
+
     def fingerprint(self) -> Mapping[str, Any]:
         return {"package": self.sha256, "file": self.file, "conversion": self.conversion, "dtype": self.dtype}
 
@@ -73,7 +84,10 @@ class PackageCheckpoint:
         return converted(place, self.distribution, f"{self.sha256[:16]}-{self.conversion}")
 
     def load(self, device: torch.device | str | None = None) -> CausalModel:
-        return _load(self.folder(), self.dtype, device)
+        return _load(self, device)
+
+    def chat(self) -> Chat:
+        return _chat(self.folder())
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,10 @@ class FolderCheckpoint:
     def __post_init__(self) -> None:
         _checked(self.dtype)
 
+    @property
+    def name(self) -> str:
+        return at_home(self.path).resolve().name
+
     def fingerprint(self) -> Mapping[str, Any]:
         return {"files": {file.name: file_hash(file) for file in read_files(self.folder())}, "dtype": self.dtype}
 
@@ -94,7 +112,9 @@ class FolderCheckpoint:
         if not (folder / "config.json").is_file():
             found = "has no config.json" if folder.is_dir() else "does not exist"
             raise ModelError(
-                f"The model's folder {found}", str(folder), "name a folder that save_pretrained has written"
+                f"The model's folder {found}",
+                str(folder),
+                "say model.path=DIR with a folder that save_pretrained has written",
             )
         for file in read_files(folder):
             # weights are read as nothing else; what is text would be copied to where the tuned model is kept
@@ -105,7 +125,10 @@ class FolderCheckpoint:
         return folder
 
     def load(self, device: torch.device | str | None = None) -> CausalModel:
-        return _load(self.folder(), self.dtype, device)
+        return _load(self, device)
+
+    def chat(self) -> Chat:
+        return _chat(self.folder())
 
 
 @dataclass(frozen=True)
@@ -118,6 +141,10 @@ class HubCheckpoint:
 
     def __post_init__(self) -> None:
         _checked(self.dtype)
+
+    @property
+    def name(self) -> str:
+        return self.repo
 
     def fingerprint(self) -> Mapping[str, Any]:
         return {"hub": self.repo, "commit": self.commit(), "dtype": self.dtype}
@@ -133,9 +160,10 @@ class HubCheckpoint:
         return snapshot(self.repo, self.commit())
 
     def load(self, device: torch.device | str | None = None) -> CausalModel:
-        model = _load(self.folder(), self.dtype, device)
-        model.network.causal.config._name_or_path = self.repo  # what a saved adapter names as its base
-        return model
+        return _load(self, device)
+
+    def chat(self) -> Chat:
+        return _chat(self.folder())
 
 
 def _checked(dtype: str) -> None:
@@ -143,7 +171,15 @@ def _checked(dtype: str) -> None:
         raise ConfigError(Fault("dtype", f"'{dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
 
 
-def _load(folder: Path, dtype: Dtype, device: torch.device | str | None) -> CausalModel:
-    from stepladder.model.loading import load_causal
+def _load(weights: Weights, device: torch.device | str | None) -> CausalModel:
+    from stepladder.model.loading import load_causal, set_name
 
-    return load_causal(folder, dtype, device)
+    model = load_causal(weights.folder(), weights.dtype, device)
+    set_name(model.module, weights.name)
+    return model
+
+
+def _chat(folder: Path) -> Chat:
+    from stepladder.model.chat import load_chat
+
+    return load_chat(folder)

@@ -20,6 +20,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from stepladder.cache import cache_folder
+from stepladder.files import grant_by_umask
 from stepladder.model.loading import quiet
 
 
@@ -36,6 +37,7 @@ def converted(file: Path, name: str, content: str) -> Path:
                 made = Path(work) / "made"
                 with redirect_stderr(io.StringIO()):  # a progress bar that knows no switch
                     _convert(file, made)
+                grant_by_umask(each for each in made.rglob("*") if each.is_file())
                 shutil.move(made, folder)
     return folder
 

@@ -47,6 +47,45 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class WithoutThoughts:
+    """A written text without its thoughts: `text`, whether thoughts were `removed`, whether the last one is `open`."""
+
+    text: str
+    removed: bool
+    open: bool
+
+
+@dataclass(frozen=True)
+class Thoughts:
+    """How a model's thoughts are marked. `opened`: its prompts end inside a thought, which the answer goes on with."""
+
+    marks: tuple[tuple[str, str], ...] = ()
+    opened: bool = False
+
+    def removed_from(self, text: str) -> WithoutThoughts:
+        """What was written, without thoughts.
+
+        Returns:
+            The text after and between thoughts, without white space around it. Of a thought that does not end, its mark
+            and all that follows are removed. With `opened` and no mark in the text the text is kept, since a model
+            that was trained to answer at once writes its answer there.
+        """
+        removed = left_open = False
+        for begin, end in self.marks:
+            first, last = text.find(begin), text.find(end)
+            if last >= 0 and (first < 0 or last < first):  # the prompt has begun this thought
+                text, removed = text[last + len(end) :], True
+            while (first := text.find(begin)) >= 0:
+                removed = True
+                last = text.find(end, first + len(begin))
+                if last < 0:
+                    text, left_open = text[:first], True
+                    break
+                text = text[:first] + text[last + len(end) :]
+        return WithoutThoughts(text.strip(), removed, left_open or (self.opened and not removed))
+
+
+@dataclass(frozen=True)
 class VirtualTokens:
     """Learnt tokens that stand before every prompt: `embeddings` (batch, length, width), or a transformers `cache` of
     keys and values. One of the two."""
@@ -89,6 +128,11 @@ class LanguageModel(Protocol):
         ...
 
     @property
+    def thoughts(self) -> Thoughts:
+        """How the model marks thoughts before its answer; without marks where its chat template has none."""
+        ...
+
+    @property
     def module(self) -> nn.Module:
         """The network itself, for those who train it."""
         ...
@@ -126,12 +170,12 @@ class LanguageModel(Protocol):
         prompt's index, so that batching changes nothing); under `schema` only what leads to valid JSON."""
         ...
 
-    def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
+    def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor, noise: float | None = None) -> Tensor:
         """Cross-entropy (natural, float32) of the tokens at the positions where `answer` is true: (answer.sum(),), in
         row-major order. Minus the sum of a row's is what `score` calls the answer's log-probability.
 
         ids, mask, answer: (batch, length), padded on the right; `mask` true at real tokens. Gradients flow to whatever
-        asks for them.
+        asks for them. `noise` is NEFTune's alpha: uniform noise of that scale on the embeddings, drawn anew each time.
         """
         ...
 
@@ -141,9 +185,29 @@ class LanguageModel(Protocol):
         ...
 
 
+class ChatFormat(Protocol):
+    """The tokenizer of a model with its chat template, without the weights."""
+
+    def refusal(self, messages: Sequence[Message]) -> str | None:
+        """Why the chat template refuses a conversation, in the template's words; None where it takes it."""
+        ...
+
+    def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
+        """The text of a prompt's tokens in runs, and of each whether it is a special token."""
+        ...
+
+
+@runtime_checkable
+class HasChatFormat(Protocol):
+    """A checkpoint that can tell how it writes conversations before its weights are loaded."""
+
+    def chat(self) -> ChatFormat: ...
+
+
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Where weights come from. Constructing one is light and touches no file."""
+    """Where weights come from. Constructing one is light and touches no file. One that is also a `HasChatFormat` lets
+    rows that its chat template refuses be found before anything is computed."""
 
     dtype: str
 

@@ -75,6 +75,11 @@ def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str |
     return module.float() if computed(dtype, device) == torch.float32 else module, tokenizer
 
 
+def set_name(module: Any, name: str) -> None:
+    """Name a model as every machine knows it: transformers and PEFT write this name into what they save."""
+    module.name_or_path = module.config._name_or_path = name
+
+
 def _check_shards(folder: Path) -> None:
     """Raises ModelError where an index names weights that are no safetensors, or that do not lie in the folder."""
     for index in folder.glob("*.safetensors.index.json"):

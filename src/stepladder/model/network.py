@@ -100,6 +100,17 @@ class Network:
             return body(laid.ids, laid.positions, sight, laid.kept)
         return self.through(sight, laid.ids, laid.positions)[laid.kept]
 
+    def noisy_hidden(self, ids: Tensor, mask: Tensor, alpha: float) -> Tensor:
+        """Hidden states (batch, length, width) of right-padded rows with noise on their embeddings; gradients flow.
+
+        Each value of a row's embeddings gets noise from -1 to 1 times alpha / sqrt(length x width), with the row's own
+        length (Jain et al. 2023, NEFTune, arXiv 2310.05914).
+        """
+        embeddings: Tensor = self.causal.get_input_embeddings()(ids)
+        scale = alpha / (mask.sum(dim=1) * embeddings.shape[-1]).sqrt()
+        noise = torch.empty_like(embeddings).uniform_(-1, 1) * scale[:, None, None].to(embeddings.dtype)
+        return self._forward(ids, None, embeddings + noise)
+
     def learnt_losses(self, ids: Tensor, mask: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
         """`losses` of the `targets` (n,) after the `hidden` states at the `wanted` places."""
         body = self.learning_body() if self.virtual is None and self.ours and torch.is_grad_enabled() else None
@@ -258,21 +269,23 @@ class Network:
         kind = self.device.type
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.dtype
 
-    def _forward(self, ids: Tensor, cache: Any) -> Tensor:
-        """The plain causal path. `cache`, when given, is empty and takes the keys and values."""
+    def _forward(self, ids: Tensor, cache: Any, embeddings: Tensor | None = None) -> Tensor:
+        """The plain causal path. `cache`, when given, is empty and takes the keys and values; `embeddings` (batch,
+        length, width), when given, are those of `ids`."""
         arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": cache is not None}
         columns, before = ids.shape[1], 0
         virtual = self.virtual(len(ids)) if self.virtual else None
+        read = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
         if virtual is None:
-            arguments["input_ids"] = ids
+            arguments |= read
         elif virtual.embeddings is not None:
-            own = self.causal.get_input_embeddings()(ids)
+            own = self.causal.get_input_embeddings()(ids) if embeddings is None else embeddings
             arguments["inputs_embeds"] = torch.cat([virtual.embeddings.to(own.dtype), own], dim=1)
             columns += virtual.length
         else:
             before = virtual.length
             cache = DynamicCache() if cache is None else cache
-            arguments |= {"input_ids": ids, "use_cache": True, "past_key_values": cache}
+            arguments |= {**read, "use_cache": True, "past_key_values": cache}
             for index, layer in enumerate(virtual.cache.layers):
                 cache.update(layer.keys.to(self.dtype), layer.values.to(self.dtype), index)
         positions = torch.arange(before, before + columns, device=ids.device).expand(len(ids), -1)

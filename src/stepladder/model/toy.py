@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from stepladder.model.causal import CausalModel
+    from stepladder.model.chat import Chat
 
 _TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
@@ -57,8 +58,17 @@ class ToyCheckpoint:
         if faults:
             raise ConfigError(faults)
 
+    @property
+    def name(self) -> str:
+        return "stepladder-toy"
+
     def fingerprint(self) -> Mapping[str, Any]:
         return {"toy": self.version, **asdict(self)}
+
+    def chat(self) -> Chat:
+        from stepladder.model.chat import Chat
+
+        return Chat(toy_tokenizer())
 
     def load(self, device: torch.device | str | None = None) -> CausalModel:
         import torch
@@ -87,6 +97,7 @@ class ToyCheckpoint:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             module = LlamaForCausalLM(config)
+        module.name_or_path = config._name_or_path = self.name
         kept = module.to(device=device, dtype=DTYPES[self.dtype])
         return CausalModel(kept.to(computed(self.dtype, kept.device)).eval(), Chat(tokenizer))
 

@@ -9,14 +9,18 @@ from typing import Any
 
 from stepladder.config.build import build
 from stepladder.config.schema import UNTARGETED
-from stepladder.dataset.accounts import Accounts
-from stepladder.dataset.dataset import Dataset, NewQuestions
-from stepladder.dataset.formats import Table
+from stepladder.dataset.accounts import Accounts, Rejected, bad_rows_error
+from stepladder.dataset.dataset import Dataset
+from stepladder.dataset.loaded import NewQuestions
+from stepladder.dataset.tables import Table
 from stepladder.dataset.writing import write_table
+from stepladder.errors import UserError, did_you_mean
 from stepladder.files import at_home
 from stepladder.methods.method import Method
-from stepladder.records import Decoding, Prediction, Probe
+from stepladder.records import Decoding, Prediction, Probe, Task
+from stepladder.runs.experiment import Experiment
 from stepladder.runs.recorded import fit_of, stored_experiment
+from stepladder.runs.refused import refused_questions
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import load, read_task, require_this_version
 from stepladder.runs.tracking import Untracked
@@ -81,26 +85,54 @@ def _free_name(name: str, own: Mapping[str, Any], given: Collection[str]) -> str
     return renamed
 
 
-def answer(folder: Path, file: Path, around: Circumstances) -> AnsweredFile:
+def answer(folder: Path, file: Path, around: Circumstances, model: Mapping[str, str] | None = None) -> AnsweredFile:
     """Answer every row of `file`, which has the input columns of the run's dataset. Answers in it are not read, and
     the data that the run was made from is not needed.
 
-    `folder` is any of a run's three. Raises UserError where it is none, or where its fit is not in that store any more.
+    `folder` is any of a run's three; `model` holds other values of the base model's keys, such as its `path` on this
+    machine. Raises UserError where it is none, or where its fit is not in that store any more.
     """
-    experiment = stored_experiment(folder)
     require_this_version(folder)
+    experiment = _with_model(stored_experiment(folder), model or {})
     fit = fit_of(folder)
     decoded = {"_target_": UNTARGETED["decoding"], **experiment.decoding}
     nodes = {"dataset": experiment.dataset, "method": experiment.method, "decoding": decoded}
     built = build(nodes, wanted={"dataset": Dataset, "method": Method, "decoding": Decoding}, trust=around.trust)
-    asked: NewQuestions = built["dataset"].object.new_questions(str(file))
+    dataset: Dataset = built["dataset"].object
+    method: Method = built["method"].object
+    asked = _accepted(dataset, method, dataset.new_questions(str(file)), read_task(fit), around.store.shared())
     for note in asked.accounts.notes:
         around.progress.note(f"note: {note}")
     resources = around.resources(Untracked())
-    method: Method = built["method"].object
     load(method, fit, resources)
     decoding: Decoding = replace(built["decoding"].object, seed=experiment.seed)
     probe = Probe("new", read_task(fit), asked.questions, decoding)
     found = {p.id: p for p in method.predict(probe, resources)} if probe.questions else {}
     by_record = tuple(None if question is None else found[question.id] for question in asked.by_record)
     return AnsweredFile(at_home(str(file)), asked.table, by_record, asked.accounts)
+
+
+def _accepted(dataset: Dataset, method: Method, asked: NewQuestions, task: Task, shared: Path) -> NewQuestions:
+    """The questions without those that the model's chat template refuses, which are bad rows."""
+    refused = refused_questions(method, task, asked.questions, shared)
+    reasons = {asked.accounts.places[number]: reason for number, reason in refused.items()}
+    if reasons and dataset.on_bad_row == "stop":
+        bad = [Rejected(place, reason) for place, reason in reasons.items()]
+        raise bad_rows_error(bad, sum(asked.accounts.read.values()))
+    return asked.without(reasons) if reasons else asked
+
+
+def _with_model(experiment: Experiment, values: Mapping[str, str]) -> Experiment:
+    """The experiment with its base model elsewhere. That it is the same model is checked when the fit is opened."""
+    if not values:
+        return experiment
+    node = experiment.method.get("model")
+    if not isinstance(node, Mapping):
+        raise UserError(
+            "The method of this fit has no base model", "the command line", f"leave out model.{min(values)}"
+        )
+    known = [name for name in node if not name.startswith("_")]
+    for name in values:
+        if name not in known:
+            raise UserError(f"The base model has no key model.{name}", "the command line", did_you_mean(name, known))
+    return replace(experiment, method={**experiment.method, "model": {**node, **values}})

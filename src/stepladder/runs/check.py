@@ -6,10 +6,11 @@ Knows prepared experiments and the store; a model is loaded to look through the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from stepladder.dataset.labels import LookAlikes, visible
 from stepladder.evaluation.statistics import detectable_difference
 from stepladder.gate import Finding
 from stepladder.records import Choice, Example
@@ -21,6 +22,7 @@ from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import Prepared
 from stepladder.runs.store import Store
 
+ALL_LABELS, FEW_LABELS = 20, 5  # so many labels are listed in full; of more, so many from both ends
 DISAGREEMENTS = (0.05, 0.1, 0.2, 0.3)  # shares of the questions on which one of two rungs is right and the other not
 
 
@@ -37,12 +39,16 @@ def expectations(
     task = prepared.data.task
     labels = len(task.answer.labels) if isinstance(task.answer, Choice) else None
     stored = in_store(prepared, store)
+    counts, alike = prepared.data.label_counts(), prepared.data.look_alikes()
     steps = _steps(prepared)
     asked = sum(len(probe.questions) for probe in prepared.probes.values())
     power = detectable(prepared.examples, comparisons)
     lines = [
         f"rows: {rows['read']} read, {rows['kept']} kept, {rows['rejected']} rejected",
+        *(f"file: {facts}" for facts in prepared.data.accounts.files),
+        *(f"note: {note}" for note in prepared.data.accounts.notes),
         f"task: {task.kind}" + (f", {labels} labels" if labels else ""),
+        *label_lines(counts, alike),
         f"train {len(prepared.data.train)}, validation {len(prepared.data.validation)}, {prepared.experiment.rows} "
         f"{len(prepared.examples)}, passages {len(prepared.data.corpus)}",
         f"to expect: {steps or 'no'} optimiser steps, {asked} questions asked",
@@ -55,6 +61,8 @@ def expectations(
         "rows": rows,
         "kind": task.kind,
         "labels": labels,
+        "label_counts": counts,
+        "look_alikes": [{"labels": dict(group.counts), "difference": group.difference} for group in alike],
         "steps": steps,
         "questions": asked,
         "detectable": power,
@@ -72,6 +80,30 @@ def in_store(prepared: Prepared, store: Store) -> dict[str, bool]:
         "predict": all(store.find("predictions", prepared.predict_form(p).key) for p in prepared.probes.values()),
         "score": store.find("scores", prepared.score_form.key) is not None,
     }
+
+
+def label_lines(counts: Mapping[str, Mapping[str, int]], alike: Sequence[LookAlikes]) -> list[str]:
+    """The labels with their rows in train, validation and test; `*` marks labels that look like another one.
+
+    Up to 20 labels are all listed. Of more, the ones with the fewest and the most rows are, and all that are marked.
+    """
+    marked = {label for group in alike for label in group.counts}
+    order = sorted(counts, key=lambda label: (-sum(counts[label].values()), label))
+    listed = {
+        label: f"{visible(label)}{'*' if label in marked else ''} {'/'.join(str(n) for n in counts[label].values())}"
+        for label in order
+    }
+    if not order:
+        return []
+    legend = "rows in train/validation/test" + ("; * looks like another label" if marked else "")
+    if len(order) <= ALL_LABELS:
+        return [f"labels ({legend}): {', '.join(listed.values())}"]
+    ends = [("most", order[:FEW_LABELS]), ("fewest", order[-FEW_LABELS:])]
+    ends += [("look-alikes", [label for label in order if label in marked])] if marked else []
+    return [
+        f"labels ({legend}): {len(order)}, "
+        + "; ".join(f"{name}: {', '.join(listed[label] for label in some)}" for name, some in ends)
+    ]
 
 
 def rehearsed(prepared: Prepared, around: Circumstances) -> tuple[list[Finding], dict[str, Any]]:

@@ -34,9 +34,9 @@ def decoding_content(decoding: Decoding) -> dict[str, Any]:
     """Only what the mode reads: a limit of new tokens changes no choice of a label."""
     used = {
         "choose": ("mode", "normalise", "probabilities"),
-        "greedy": ("mode", "max_new_tokens"),
+        "greedy": ("mode", "max_new_tokens", "strip_thinking"),
         "json": ("mode", "max_new_tokens"),
-        "sampled": ("mode", "max_new_tokens", "temperature", "seed"),
+        "sampled": ("mode", "max_new_tokens", "temperature", "seed", "strip_thinking"),
     }[decoding.mode]
     return {name: getattr(decoding, name) for name in used}
 

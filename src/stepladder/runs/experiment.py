@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import PurePath
 from typing import Any, Literal
 
 from stepladder.config.annotations import fits
@@ -45,6 +46,26 @@ class Experiment:
         used = {*nodes, *(references(config["method"], config) & {*PARTS})}
         chosen = {group: option for group, option in (choices or {}).items() if group in used}
         return cls(**nodes, seed=config["seed"], label=_label(choices or {}), choices=chosen)
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset as a person would name it: its file, its repository, or its option of the group `dataset`."""
+        source, option = self.dataset.get("source") or {}, self.choices.get("dataset")
+        if source.get("repo"):
+            return str(source["repo"])
+        named = next((self.dataset[key] for key in ("train", "test") if self.dataset.get(key)), "")
+        first = str(named[0] if isinstance(named, list | tuple) else named)
+        return PurePath(first).name if first and option in (None, "file") else str(option or first)
+
+    @property
+    def model_name(self) -> str | None:
+        """The model as a person would name it; None where the method has none."""
+        model = self.method.get("model")
+        if not isinstance(model, Mapping):
+            return None
+        if model.get("repo") or model.get("path"):
+            return str(model.get("repo") or PurePath(str(model["path"])).name)
+        return str(self.choices.get("model") or model.get("distribution") or "a model")
 
     def as_config(self) -> dict[str, Any]:
         """Plain data that `from_stored` takes back."""

@@ -29,13 +29,15 @@ def look(prepared: Prepared, gate: Gate) -> list[Finding]:
 def _lost(prepared: Prepared, gate: Gate) -> Finding:
     accounts = prepared.data.accounts
     read = sum(accounts.read.values())
-    why = Counter(r.reason for r in accounts.rejections if not r.reason.startswith("overlap"))
-    share = sum(why.values()) / read if read else 0.0
-    told = f"{sum(why.values()):,} of {read:,} rows read are rejected"
+    why = Counter(r.reason.partition(":")[0] if r.overlaps else r.reason for r in accounts.rejections)
+    share = accounts.rejected / read if read else 0.0
+    told = f"{accounts.rejected:,} of {read:,} rows read are rejected"
     if why:
         told += f" ({'; '.join(f'{count:,}: {reason}' for reason, count in why.most_common(3))})"
+    odd = any(not r.overlaps for r in accounts.rejections)
     stops = gate.lost is not None and share > gate.lost
-    return Finding("lost", share, told, bool(why), stops, "mend the files (dataset.on_bad_row=stop names the first)")
+    to_do = "fix the files (dataset.on_bad_row=stop names the first bad row; dataset.on_overlap=keep keeps overlaps)"
+    return Finding("lost", share, told, odd, stops, to_do)
 
 
 def _overlap(prepared: Prepared, gate: Gate) -> Finding:

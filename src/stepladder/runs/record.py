@@ -16,7 +16,7 @@ from typing import Any
 from stepladder.cache import file_hash
 from stepladder.config.build import Component
 from stepladder.config.identity import digest
-from stepladder.dataset.dataset import Loaded
+from stepladder.dataset.loaded import Loaded
 from stepladder.files import read_json, write_text
 from stepladder.masking import mask
 from stepladder.model.checkpoints import Weights, read_files

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.schema import Compute
-from stepladder.dataset.dataset import Loaded
+from stepladder.dataset.loaded import Loaded
 from stepladder.gate import Gate
 from stepladder.methods.method import Method
 from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
@@ -29,6 +29,7 @@ class Circumstances:
     """Where and how runs are made, and what they share: loaded models and data already read.
 
     fresh: a run is made anew beside what is finished of it.
+    reopen_fit: a fit that was just made answers as it was stored, read back from its folder.
     """
 
     store: Store
@@ -42,6 +43,7 @@ class Circumstances:
     read: dict[str, Loaded] = field(default_factory=dict)
     on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
     fresh: bool = False
+    reopen_fit: bool = False
 
     def resources(self, tracker: Tracker, keeps: bool = True) -> Resources:
         """For a stage; without `keeps` nothing is written."""
@@ -118,7 +120,7 @@ class Run:
 
 def run(experiment: Experiment, around: Circumstances) -> Run:
     """The sentence of the house. Raises UserError before the first folder for whatever the user can mend."""
-    prepared = stages.prepare(experiment, around.trust, around.read)
+    prepared = stages.prepare(experiment, around.trust, around.read, around.store.shared())
     tell_of_rows(prepared, around)
     return run_prepared(prepared, around)
 
@@ -134,6 +136,9 @@ def run_prepared(prepared: Prepared, around: Circumstances, tracker: RunTracker 
     if around.fresh:
         around = replace(around, store=around.store.anew(keys(prepared)), fresh=False)
     made = _taken(prepared, around, tracker)
+    if without := made.predictions["main"].facts.get("questions_without_passage"):
+        asked = len(prepared.main.questions)
+        around.progress.note(f"note: {without} of {asked} questions retrieve no passage ({prepared.experiment.label})")
     if around.study:
         around.store.join(around.study, made.score)
     return made
@@ -188,7 +193,7 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     fit = around.store.take(
         "fits", prepared.fit_form, lambda folder: launch.fit(prepared, folder, resources, around.trust)
     )
-    ready = not fit.reused and not launch.over_several(prepared, resources.devices)
+    ready = not fit.reused and not around.reopen_fit and not launch.over_several(prepared, resources.devices)
 
     def ask(name: str, folder: Path) -> dict[str, Any]:
         nonlocal ready
@@ -221,9 +226,7 @@ def _run_id(prepared: Prepared, around: Circumstances) -> str:
 
 
 def _shown_before(prepared: Prepared, around: Circumstances) -> bool:
-    if isinstance(around.tracking, NoTracking):
-        return True
-    return any((around.store.root / "wandb").glob(f"*run-*-{_run_id(prepared, around)}*"))
+    return around.tracking.has_shown(around.store.root, _run_id(prepared, around))
 
 
 def _tracker(prepared: Prepared, around: Circumstances) -> Any:

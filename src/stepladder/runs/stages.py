@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from stepladder.cache import file_hash
 from stepladder.config.build import Component, build
 from stepladder.config.identity import digest, identity
 from stepladder.config.schema import UNTARGETED
+from stepladder.dataset.accounts import Place
 from stepladder.dataset.dataset import Dataset, Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answered import Answered
@@ -29,6 +30,7 @@ from stepladder.methods.method import Method
 from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 from stepladder.resources import Resources
 from stepladder.runs.asking import Inquiry, inquiry
+from stepladder.runs.card import write_card
 from stepladder.runs.content import (
     decoding_content,
     example_content,
@@ -43,6 +45,7 @@ from stepladder.runs.experiment import Experiment
 from stepladder.runs.memory import peak
 from stepladder.runs.predictions import read_predictions, write_predictions
 from stepladder.runs.record import RowHashes, record
+from stepladder.runs.refused import refused_rows
 from stepladder.runs.shapes import has
 from stepladder.runs.store import Form, changed, read_mapping
 
@@ -74,13 +77,17 @@ def older_results(root: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An experiment with its parts built and its data read. Light: no model is loaded, nothing is computed."""
+    """An experiment with its parts built and its data read. Light: no weights are loaded, nothing is computed.
+
+    `refused`: the rows that are not in `data` because the model's chat template refuses them, with the reason.
+    """
 
     experiment: Experiment
     method: Component
     decoding: Decoding
     suites: Mapping[str, Component]
     data: Loaded
+    refused: Mapping[Place, str] = field(default_factory=dict)
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -103,6 +110,11 @@ class Prepared:
         looked_up = "corpus" in reads and any(passage.id in told for passage in self.data.corpus)
         chosen_by = len(self.data.validation) if "validation" in reads else 0
         return (len(told) if "train" in reads or looked_up else 0) + chosen_by
+
+    @property
+    def seeded(self) -> bool:
+        """Whether another seed may give other answers: the method draws something, or the decoding samples."""
+        return "seed" in self.method.object.reads or self.decoding.mode == "sampled"
 
     @property
     def main_suite(self) -> Component:
@@ -189,10 +201,18 @@ class Prepared:
         return Form(digest(short), self.experiment.label, self.experiment.as_config(), full)
 
 
-def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str, Loaded] | None = None) -> Prepared:
+def prepare(
+    experiment: Experiment,
+    trust: Sequence[str] = (),
+    read: Mapping[str, Loaded] | None = None,
+    shared: Path | None = None,
+) -> Prepared:
     """Build the parts, all faults at once, then read the data. `read` holds data read before, by the node's digest.
 
-    An experiment on validation rows is given no test rows. Raises ConfigError, or DataError for what the files hold.
+    Rows that the chat template of the method's model refuses are bad rows, in every split; in `shared` it is stored
+    which they are. An experiment on validation rows is given no test rows.
+
+    Raises ConfigError, or DataError for what the files hold.
     """
     nodes = {
         "dataset": experiment.dataset,
@@ -205,7 +225,8 @@ def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str
     built = build(nodes, wanted=wanted, trust=trust)
     key = digest([experiment.dataset, experiment.rows])
     data = read[key] if read is not None and key in read else built["dataset"].object.read()
-    data = replace(data, test=()) if experiment.rows == "validation" else data
+    if experiment.rows == "validation":
+        data = replace(data, test=(), places={**data.places, "test": ()})
     if isinstance(read, dict):
         read[key] = data
     decoding: Decoding = built["decoding"].object
@@ -215,9 +236,11 @@ def prepare(experiment: Experiment, trust: Sequence[str] = (), read: Mapping[str
     if not isinstance(next((suite.object for suite in suites.values()), None), MetricSuite):
         what = "the first suite has no metrics to judge the plain answers by"
         raise ConfigError(Fault("evaluation", what, "keep the task's own suite, evaluation=auto, and add to it"))
+    refused = refused_rows(built["method"].object, data, built["dataset"].object.on_bad_row, shared)
+    data = data.without(refused) if refused else data
     data.held_out(experiment.rows)
     _learnable(built["method"].object, data)
-    prepared = Prepared(experiment, built["method"], decoding, suites, data)
+    prepared = Prepared(experiment, built["method"], decoding, suites, data, refused)
     _ = prepared.inquiry  # what can not be asked is told before anything is computed
     return prepared
 
@@ -258,6 +281,8 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
         artefact = folder / "artefact"
         artefact.mkdir()
         method.save(artefact)
+        if getattr(method, "tunes", False):
+            write_card(artefact, prepared.experiment, prepared.data, resources.facts)
         discard(folder / "checkpoints")
     most = {f"training_{name}": value for name, value in memory.items()}
     gate = {"gate": [found.as_dict() for found in resources.findings]} if resources.findings else {}
@@ -282,7 +307,7 @@ def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -
         predictions = list(method.predict(probe, resources))
     _record(prepared, folder, resources, weights=True)
     write_predictions(folder, probe, predictions, prepared.expected[name])
-    return {**cost(predictions), **memory}
+    return {**resources.facts, **cost(predictions), **memory}
 
 
 def load(method: Method, fit: Path, resources: Resources) -> None:

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from stepladder.cache import file_hash
 from stepladder.errors import StoreError, UserError
-from stepladder.files import content_hash, discard, read_json, settle, within, write_text, written
+from stepladder.files import content_hash, discard, grant_by_umask, read_json, settle, within, write_text, written
 from stepladder.runs.shapes import is_done
 
 Kind = Literal["fits", "predictions", "scores"]
@@ -249,6 +249,7 @@ class Store:
             # what the user will mend has another key, or is made anew: nothing half-written stays
             shutil.rmtree(folder)
             raise
+        grant_by_umask(kept_files(folder))
         told = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         told["files"] = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
         settle(folder)

@@ -1,107 +1,106 @@
-"""Where a run is shown while it works: nowhere, or in Weights & Biases. The only file that knows the W&B client.
+"""Where a run's metrics are shown while it works: nowhere, in Weights & Biases, in CSV files, in TensorBoard.
 
-Knows runs by the id it is given and values by their names; knows no method, no metric and no store. What goes out is
-masked here, once, so that no caller can forget it. Importing this module does not load the client.
+The only module that imports the W&B client. Metrics, costs and the configuration are sent;
+question texts, answers, predictions and weights only where `log_predictions` and `log_model` say so. That holds offline
+too, because an offline run is made to be uploaded later. What is sent is masked here, once, so that no caller can
+forget it. Importing this module loads neither W&B nor Lightning.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import netrc
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from stepladder.errors import ConfigError, Fault, UserError, did_you_mean
 from stepladder.masking import mask
 from stepladder.resources import Tracker
+from stepladder.runs.trackers import RunTracker, Several, Untracked, lightning_loggers, opened
+from stepladder.tuning.curves import shown
+
+__all__ = ["NoTracking", "RunTracker", "Tracking", "Untracked", "Wandb", "open_tracker", "replay", "resolve_mode"]
 
 Mode = Literal["auto", "online", "offline"]
 
 
 @dataclass(frozen=True)
-class NoTracking:
-    """Shows nothing and writes nothing."""
+class Tracking:
+    """Which trackers show a run. Without any, nothing is shown and nothing is written.
 
+    Every option of `conf/tracking` sets the same class, so that `tracking=[wandb,csv]` is both.
 
-@dataclass(frozen=True)
-class Wandb:
-    """Weights & Biases. `auto` means `WANDB_MODE` where that is set, else online with an API key, offline without."""
+    Args:
+        wandb: Show runs in Weights & Biases, under OUTPUTS/wandb.
+        csv: Write OUTPUTS/csv/RUN/metrics.csv and hparams.yaml by Lightning's CSVLogger.
+        tensorboard: Write event files to OUTPUTS/tensorboard/RUN by Lightning's TensorBoardLogger.
+        loggers: Lightning loggers of your own, by a name for each. Each is called once per run with those of
+            `save_dir`, `name` and `version` that it takes.
+        project: The W&B project.
+        entity: The W&B user or team; None is the account's default.
+        mode: `auto` is `WANDB_MODE` where that is set, else online with an API key and offline without one.
+        tags: Of the W&B run.
+        log_predictions: Send question texts, expected answers, predictions and messages of failed trials to W&B too.
+        log_model: Upload the trained weights to W&B as an artifact.
+    """
 
+    wandb: bool = False
+    csv: bool = False
+    tensorboard: bool = False
+    loggers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     project: str = "stepladder"
     entity: str | None = None
     mode: Mode = "auto"
     tags: Sequence[str] = ()
+    log_predictions: bool = False
+    log_model: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tags", tuple(self.tags))
+        faults = []
         if self.mode not in get_args(Mode):
-            raise ConfigError(Fault("mode", f"there is no mode '{self.mode}'", did_you_mean(self.mode, get_args(Mode))))
+            faults.append(Fault("mode", f"there is no mode '{self.mode}'", did_you_mean(self.mode, get_args(Mode))))
         if not self.project:
-            raise ConfigError(Fault("project", "the project has no name", "say tracking.project=NAME"))
+            faults.append(Fault("project", "the project has no name", "say tracking.project=NAME"))
+        if self.tensorboard and not any(importlib.util.find_spec(name) for name in ("tensorboard", "tensorboardX")):
+            what, to_do = "the package tensorboard is not installed", "pip install tensorboard, or say tracking=csv"
+            faults.append(Fault("tensorboard", what, to_do))
+        if faults:
+            raise ConfigError(faults)
+
+    def has_shown(self, outputs: Path, run_id: str) -> bool:
+        """Whether every tracker has shown the run before."""
+        files = [(self.csv, f"csv/{run_id}"), (self.tensorboard, f"tensorboard/{run_id}"),
+                 (self.wandb, f"wandb/*run-*-{run_id}*")]  # fmt: skip
+        return not self.loggers and all(any(outputs.glob(pattern)) for active, pattern in files if active)
 
 
-Tracking = Wandb | NoTracking
+@dataclass(frozen=True)
+class NoTracking(Tracking):
+    """Shows nothing and writes nothing."""
 
 
-class RunTracker(Tracker, Protocol):
-    """What a whole run shows."""
+@dataclass(frozen=True)
+class Wandb(Tracking):
+    """Weights & Biases alone."""
 
-    def log_scores(self, scores: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
-        """`scores` by suite, metric and figure, `costs` by name: the run's summary."""
-        ...
-
-    def log_state(self, state: Mapping[str, Any]) -> None:
-        """How the run ended, in its summary."""
-        ...
-
-    def log_page(self, name: str, html: str) -> None:
-        """A page of HTML."""
-        ...
-
-    def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A table with a row a question."""
-        ...
-
-    def log_artifact(self, folder: Path, name: str, kind: str) -> None:
-        """Every file of `folder` (the adapter of a fit), where it lies: it must stay there until it is sent."""
-        ...
-
-
-class Untracked:
-    """The tracker of a run that is shown nowhere."""
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        return
-
-    def log_scores(self, scores: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
-        return
-
-    def log_state(self, state: Mapping[str, Any]) -> None:
-        return
-
-    def log_page(self, name: str, html: str) -> None:
-        return
-
-    def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        return
-
-    def log_artifact(self, folder: Path, name: str, kind: str) -> None:
-        return
+    wandb: bool = True
 
 
 class WandbTracker:
     """An open W&B run. Curves are drawn over our own `step`, so that a late or repeated step loses nothing."""
 
-    def __init__(self, run: Any) -> None:
-        self._run = run
+    def __init__(self, run: Any, tracking: Tracking) -> None:
+        self._run, self._tracking = run, tracking
         run.define_metric("*", step_metric="step")
 
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -119,6 +118,8 @@ class WandbTracker:
         self._run.log({name: wandb.Html(mask(html), inject=False)})
 
     def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not self._tracking.log_predictions:
+            return
         import wandb
 
         columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -126,6 +127,8 @@ class WandbTracker:
         self._run.log({"predictions": wandb.Table(columns=columns, data=cells, allow_mixed_types=True)})
 
     def log_artifact(self, folder: Path, name: str, kind: str) -> None:
+        if not self._tracking.log_model:
+            return
         import wandb
 
         artifact = wandb.Artifact(name, type=kind)
@@ -147,12 +150,26 @@ def open_tracker(
 ) -> Iterator[RunTracker]:
     """A tracker for one run, closed when the block ends, however it ends.
 
-    W&B writes under `outputs`/wandb. Offline it can not go on with a run, so a `run_id` that is already there goes on
-    as `run_id`-r2, -r3, ... in the same group. Raises UserError when W&B can not start.
+    W&B, CSV and TensorBoard write under `outputs`/wandb, /csv and /tensorboard. Offline W&B cannot resume a run, so a
+    `run_id` that is already there continues as `run_id`-r2, -r3, ... in the same group; each has the whole curve. The
+    others replace what an earlier attempt has written. Raises UserError when W&B cannot start.
     """
-    if isinstance(tracking, NoTracking) or (mode := resolve_mode(tracking)) == "disabled":
-        yield Untracked()
-        return
+    config = mask(config or {})
+    kinds = [kind for kind in ("csv", "tensorboard") if getattr(tracking, kind)]
+    with ExitStack() as stack:
+        trackers: list[RunTracker] = [
+            stack.enter_context(opened(make, config))
+            for make in lightning_loggers(kinds, tracking.loggers, outputs, run_id, group)
+        ]
+        mode = resolve_mode(tracking) if tracking.wandb else "disabled"
+        if mode != "disabled":
+            about = {"group": group, "job_type": job_type, "name": mask(name), "tags": mask([*tracking.tags, *tags])}
+            trackers.append(stack.enter_context(_wandb(tracking, mode, outputs, run_id, {**about, "config": config})))
+        yield Several(trackers) if trackers else Untracked()
+
+
+@contextmanager
+def _wandb(tracking: Tracking, mode: str, outputs: Path, run_id: str, about: Mapping[str, Any]) -> Iterator[RunTracker]:
     outputs.mkdir(parents=True, exist_ok=True)
     offline = mode == "offline"
     run = _start(
@@ -162,17 +179,15 @@ def open_tracker(
         id=_free_id(outputs / "wandb", run_id) if offline else run_id,
         resume=None if offline else "allow",
         dir=str(outputs),
-        group=group,
-        job_type=job_type,
-        name=mask(name),
-        tags=mask([*tracking.tags, *tags]),
-        config=mask(config or {}),
+        **about,
     )
     if offline:
         _say_offline(outputs.resolve() / "wandb")
+    else:
+        _say_online(mask(tracking.project), tracking.log_predictions, tracking.log_model)
     failed = True
     try:
-        yield WandbTracker(run)
+        yield WandbTracker(run, tracking)
         failed = False
     finally:
         run.finish(exit_code=int(failed))
@@ -181,8 +196,7 @@ def open_tracker(
 def replay(metrics: Path, tracker: Tracker) -> None:
     """Show the curves that a finished fit left in its metrics.jsonl."""
     for line in metrics.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        tracker.log(values, values.pop("step"))
+        tracker.log(*shown(json.loads(line)))
 
 
 def _start(**arguments: Any) -> Any:
@@ -201,7 +215,7 @@ def _start(**arguments: Any) -> Any:
         ) from error
 
 
-def resolve_mode(tracking: Wandb) -> str:
+def resolve_mode(tracking: Tracking) -> str:
     """How W&B will run here and now: online, offline or disabled."""
     if tracking.mode != "auto":
         return tracking.mode
@@ -243,6 +257,14 @@ def _free_id(folder: Path, run_id: str) -> str:
 def _say_offline(folder: Path) -> None:
     command = f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
     print(f"W&B is offline: runs are kept in {folder}; to send them: {command}", file=sys.stderr)
+
+
+@cache
+def _say_online(project: str, rows: bool, weights: bool) -> None:
+    more = [name for name, sent in (("question texts, answers and predictions", rows), ("weights", weights)) if sent]
+    sent = ", ".join(["metrics and configuration", *more])
+    print(f"W&B is online: {sent} are sent to the project {project}; tracking.mode=offline sends nothing",
+          file=sys.stderr)  # fmt: skip
 
 
 def _cell(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """A comparison: vary -> runs -> one table, paired differences, a verdict. Refuses unequal questions.
 
-Knows runs and evaluation; what varies is planned in `variants`.
+Depends on runs and evaluation; what varies is planned in `variants`.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from stepladder.config.identity import digest
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.evaluation.answered import Answered, unlike
 from stepladder.evaluation.checklist import checklist
-from stepladder.evaluation.costs import Prices
+from stepladder.evaluation.costs import Prices, Spending, break_evens, tuned_and_prompted
 from stepladder.evaluation.estimates import Side, difference
-from stepladder.evaluation.ladder import Rules, compared
+from stepladder.evaluation.ladder import Ladder, Rules, trails
 from stepladder.evaluation.metrics import Metric, NotDefinedError
 from stepladder.evaluation.report import markdown
 from stepladder.evaluation.suite import MetricSuite
-from stepladder.evaluation.verdict import verdict
+from stepladder.evaluation.verdict import tuned_lines, verdict
 from stepladder.files import read_json, write_text
 from stepladder.runs.predictions import read_predictions
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.studies.curve import learning_curve, once
-from stepladder.studies.evidence import confusions, evidence, facts, shown_rows, spent
+from stepladder.studies.evidence import bills, confusions, evidence, facts, shown_rows, spending, title
+from stepladder.studies.floor import floor_of
 from stepladder.studies.pace import Pace
 from stepladder.studies.page.ladder import appendix, page
 from stepladder.studies.variants import Plan, Variant
 
-VERSION = 2
+VERSION = 3
 """Raised when the same scores are judged in another way."""
-JUDGED = ("cells", "verdict", "rules", "bills", "break_even")
+JUDGED = ("cells", "verdict", "rules", "tuned_differences", "bills", "break_even", "no_break_even")
 """What of a judgement is part of the object that is printed."""
 
 
@@ -51,7 +52,10 @@ def compare(
         raise ConfigError(
             Fault("comparison.prices", "these are no prices", "its _target_ is stepladder.evaluation.costs.Prices")
         )
-    prepared = [prepare(variant.experiment, around.trust, around.read) for variant in planned.variants]
+    shared = around.store.shared()
+    prepared = _with_the_same_rows(
+        [prepare(variant.experiment, around.trust, around.read, shared) for variant in planned.variants]
+    )
     _same_questions(planned.variants, prepared)
     if planned.comparison.curve:
         distinct = once(list(zip(planned.variants, prepared, strict=True)), planned.comparison.curve)
@@ -76,6 +80,7 @@ def compare(
     ]
     whole: dict[str, Any] = {
         "study": study,
+        "title": title(variants, runs),
         "report": str(folder / "report.html"),
         "baseline": baseline,
         "command": command,
@@ -105,6 +110,16 @@ def _baseline(planned: Plan) -> str:
     raise ConfigError(
         Fault("comparison.baseline", f"'{wanted}' is none of the cells compared", did_you_mean(wanted, names))
     )
+
+
+def _with_the_same_rows(prepared: Sequence[Prepared]) -> list[Prepared]:
+    """The experiments without the rows that the chat template of any of their models refuses."""
+    refused = {place: reason for each in prepared for place, reason in each.refused.items()}
+    found = []
+    for each in prepared:
+        more = {place: reason for place, reason in refused.items() if place not in each.refused}
+        found.append(replace(each, data=each.data.without(more), refused=refused) if more else each)
+    return found
 
 
 def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -> None:
@@ -185,20 +200,32 @@ class Judge:
         metrics = {name: m for name, m in suite.metrics.items() if all(name in _own(run) for run in self.runs)}
         main = suite.main or next(iter(metrics))
         rules = Rules(comparison.mid_p, comparison.correction)
-        cells = compared(metrics, rungs, self.baseline, main, self.seed, rules)
+        ladder = Ladder(metrics, rungs, main, self.seed, rules)
+        floor = floor_of(self.variants, self.runs, answered)
+        cells = ladder.cells(self.baseline, floor)
+        seeded = {v.name for v, run in zip(self.variants, self.runs, strict=True) if run.prepared.seeded}
         for cell in cells:
             cell["seeds"] = seeds[cell["name"]]
+            cell["seeded"] = cell["name"] in seeded
         pairs = zip(self.variants, self.runs, strict=True)
         bare = {variant.name for variant, run in pairs if not run.costs.get("prompt_tokens")}
-        chosen = verdict(cells, list(rungs), main, comparison.margin, comparison.target, bare)
-        prices = comparison.prices or Prices()
+        chosen = verdict(cells, list(rungs), main, comparison.margin, comparison.target, bare, floor.name)
+        against_recommended(cells, ladder, chosen["recommended"])
+        costs = spending(self.variants, self.runs, answered, self.tuning)
+        tuned = tuned_differences(cells, ladder, costs, chosen["recommended"])
+        chosen["tuned"] = tuned_lines(tuned, cells, main, chosen["recommended"])
+        worse = [(each["name"], each["against"]) for each in tuned if trails(each["difference"][main])]
         first = chosen["recommended"] or chosen["best"]
+        prices, clusters = comparison.prices or Prices(), ladder.sides[main][first].clusters
         return {
             "cells": cells,
             "verdict": chosen,
             "rules": asdict(rules),
             "differences": list(self._differences(metrics, answered, rungs, seeds, rules)),
-            **spent(self.variants, self.runs, answered, self.tuning, prices, metrics[main], self.seed),
+            "tuned_differences": tuned,
+            "bills": bills(costs, prices),
+            "break_even": break_evens(costs, prices, clusters, self.seed, worse),
+            "no_break_even": [list(pair) for pair in tuned_and_prompted(costs) if pair in worse],
             "rows": shown_rows(self.variants, answered, metrics[main], self.baseline, first),
             "confusions": confusions(self.variants, answered),
         }
@@ -220,6 +247,42 @@ class Judge:
             same_seed = own.index(variant.seed) if variant.seed in own else 0
             against = rungs[self.baseline][same_seed]
             yield {"difference": _difference(metrics, answers, against, self.seed, rules)}
+
+
+def against_recommended(cells: Sequence[dict[str, Any]], ladder: Ladder, recommended: str | None) -> None:
+    """Give each cell its difference to the recommended method, p-values adjusted over all methods."""
+    if recommended is None:
+        return
+    found = ladder.differences([(cell["name"], recommended) for cell in cells if cell["name"] != recommended])
+    for cell in cells:
+        if cell["name"] != recommended:
+            cell["to_recommended"] = {"name": recommended, "difference": found[cell["name"], recommended]}
+
+
+def tuned_differences(
+    cells: Sequence[Mapping[str, Any]], ladder: Ladder, costs: Mapping[str, Spending], recommended: str | None
+) -> list[dict[str, Any]]:
+    """Every tuned method against every prompted one and against the recommended one, in the main metric.
+
+    `roles` says what the other method is: best prompted, recommended. A difference to the
+    recommended method is the one that the cell has; the others are one family of p-values.
+    """
+    known = {cell["name"]: cell for cell in cells}
+    pairs = tuned_and_prompted(costs)
+    prompted = list(dict.fromkeys(against for _, against in pairs))
+    best = max(prompted, key=lambda name: known[name]["scores"][ladder.main]["value"], default=None)
+    found = ladder.differences([pair for pair in pairs if pair[1] != recommended], [ladder.main])
+    if recommended is not None:
+        for name, each in costs.items():
+            if each.tuned and name != recommended:
+                gap = known[name]["to_recommended"]["difference"][ladder.main]
+                found[name, recommended] = {ladder.main: gap}
+    titles = {best: ["best prompted"]}
+    titles[recommended] = [*titles.get(recommended, []), "recommended"]
+    return [
+        {"name": name, "against": against, "roles": titles.get(against, []), "difference": each}
+        for (name, against), each in found.items()
+    ]
 
 
 def _difference(

@@ -1,6 +1,6 @@
-"""What stands beside a comparison's figures in its report: rows, suites, confusions, costs, and how all was made.
+"""The evidence of a report beside its figures: rows, suites, confusions, costs and provenance.
 
-Knows finished runs and their folders; draws nothing.
+Reads finished runs and their directories; draws nothing.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import yaml
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.checklist import Facts
 from stepladder.evaluation.confusion import confusion
-from stepladder.evaluation.costs import Prices, Spending, bill, break_evens
-from stepladder.evaluation.estimates import Side
+from stepladder.evaluation.costs import Prices, Spending, bill
+from stepladder.evaluation.estimates import mean_over_runs
 from stepladder.evaluation.metrics import Metric
 from stepladder.files import read_json
 from stepladder.masking import mask
 from stepladder.records import Choice
 from stepladder.runs.run import Run
+from stepladder.studies.advice import advice
 from stepladder.studies.page.ladder import Evidence, Suite
 from stepladder.studies.page.rows import rows
 from stepladder.studies.variants import Plan, Variant
@@ -31,28 +32,24 @@ def titles(variants: Sequence[Variant]) -> list[str]:
     return [v.name if names.count(v.name) == 1 else f"{v.name}, seed {v.seed}" for v in variants]
 
 
-def spent(
-    variants: Sequence[Variant],
-    runs: Sequence[Run],
-    answered: Sequence[Answered],
-    tuning: Mapping[str, Any],
-    prices: Prices,
-    metric: Metric,
-    seed: int,
-) -> dict[str, Any]:
-    """The bills of all rungs in one unit, and when tuned ones have paid for themselves."""
-    spending: dict[str, Spending] = {}
+def spending(
+    variants: Sequence[Variant], runs: Sequence[Run], answered: Sequence[Answered], tuning: Mapping[str, Any]
+) -> dict[str, Spending]:
+    """What each method took, by its name; a search that tuned it counts too."""
+    found: dict[str, Spending] = {}
     for name in dict.fromkeys(variant.name for variant in variants):
         own = [at for at, variant in enumerate(variants) if variant.name == name]
         seconds = float(tuning.get(name, {}).get("seconds") or 0.0)
         prepared = runs[own[0]].prepared
         chosen_by = len(prepared.data.validation) if "validation" not in prepared.method.object.reads else 0
         labels = chosen_by if tuning.get(name, {}).get("trials") else 0
-        costs = [runs[at].costs for at in own]
-        spending[name] = Spending.of([answered[at] for at in own], costs, seconds, labels)
-    told = {"unit": prices.unit, "rungs": {name: bill(each, prices) for name, each in spending.items()}}
-    clusters = Side(metric, answered[0]).clusters
-    return {"bills": told, "break_even": break_evens(spending, prices, clusters, seed)}
+        found[name] = Spending.of([answered[at] for at in own], [runs[at].costs for at in own], seconds, labels)
+    return found
+
+
+def bills(costs: Mapping[str, Spending], prices: Prices) -> dict[str, Any]:
+    """Setup and request of each method in one unit."""
+    return {"unit": prices.unit, "rungs": {name: bill(each, prices) for name, each in costs.items()}}
 
 
 def shown_rows(
@@ -92,7 +89,7 @@ def suites(variants: Sequence[Variant], runs: Sequence[Run]) -> list[Suite]:
             exhibits = stored.get("exhibits", {}).get(name, [])
             if name != main or exhibits:
                 metrics = {} if name == main else run.scores.get(name, {})
-                found.append(Suite(title, name, metrics, exhibits))
+                found.append(Suite(variant.name, title, name, metrics, exhibits))
     return found
 
 
@@ -100,11 +97,11 @@ def facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) -> Fa
     """What the list of points asks of the data."""
     prepared = runs[0].prepared
     answer = prepared.data.task.answer
-    by_suite: dict[str, dict[str, Any]] = {}
+    by_suite: dict[str, dict[str, list[Any]]] = {}
     for variant, run in zip(variants, runs, strict=True):
         for name in [*run.prepared.suites][1:]:
             if run.scores.get(name):
-                by_suite.setdefault(name, {}).setdefault(variant.name, run.scores[name])
+                by_suite.setdefault(name, {}).setdefault(variant.name, []).append(run.scores[name])
     return Facts(
         train=len(prepared.data.train),
         validation=len(prepared.data.validation),
@@ -112,8 +109,25 @@ def facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) -> Fa
         rows=prepared.data.accounts.as_dict(),
         decoding=prepared.decoding.mode,
         requests=planned.comparison.requests,
-        suites=by_suite,
+        suites={name: {method: _mean(runs) for method, runs in found.items()} for name, found in by_suite.items()},
+        advice=advice([run.prepared for run in runs]),
     )
+
+
+def _mean(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+    """The figures of a suite, means over the runs of one method."""
+    return {name: mean_over_runs([each[name] for each in runs if name in each]) for name in runs[0]}
+
+
+def title(variants: Sequence[Variant], runs: Sequence[Run]) -> str:
+    """What a report is about: dataset, models and date of the last run."""
+    prepared = [run.prepared for run in runs]
+    models = list(dict.fromkeys(name for each in prepared if (name := each.experiment.model_name)))
+    day = max(str((read_json(run.score.folder / "provenance.json") or {}).get("time", "")) for run in runs)[:10]
+    using = f" with {', '.join(models[:3])}{' and others' if len(models) > 3 else ''}" if models else ""
+    methods = len({variant.name for variant in variants})
+    what = f"{methods} method{'' if methods == 1 else 's'} on {prepared[0].experiment.dataset_name}{using}"
+    return f"{what}, {day}" if day else what
 
 
 def evidence(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], kept: Mapping[str, Any]) -> Evidence:

@@ -48,7 +48,9 @@ def reproduce(
         _fresh(store, prepared, begun)
         write_text(store.root / RECORD, json.dumps(begun))
         tell_of_rows(prepared, Circumstances(store, progress=progress))
-        made = run_prepared(prepared, Circumstances(store, _compute(before), progress=progress, trust=trust))
+        # Answers come from the stored fit: where it is not what was trained, they differ from the first run's.
+        around = Circumstances(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
+        made = run_prepared(prepared, around)
     now = recorded(made.score.folder)
     told = {**begun, "reproduction": str(store.root), "folders": made.as_dict()["folders"], **_told(before, now)}
     write_text(store.root / RECORD, json.dumps(told, indent=1, ensure_ascii=False))

@@ -1,4 +1,6 @@
-"""What is trained of a model: an adapter of PEFT, its biases, or all of it. The one door to PEFT.
+"""What is trained of a model: an adapter of PEFT, its biases, or all of it.
+
+With `low_rank_starts` the only module that imports PEFT.
 
 Knows networks and their parameters; knows no data and no training loop. Importing this module loads neither torch nor
 PEFT. The given model is never changed: what is trained sits on a copy that shares the frozen weights.
@@ -7,12 +9,9 @@ PEFT. The given model is never changed: what is trained sits on a copy that shar
 from __future__ import annotations
 
 import copy
-import io
 import json
 import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from stepladder.errors import ConfigError, Fault, ModelError, StoreError, did_you_mean
 from stepladder.files import write_text
 from stepladder.model.language_model import LanguageModel, LowRank, VirtualTokens
+from stepladder.tuning import low_rank_starts
+from stepladder.tuning.low_rank_starts import silent
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -29,9 +30,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Full:
-    """All weights are trained."""
+    """All weights are trained, in float32, and kept in the model's own dtype or, with `dtype=float32`, as trained.
+
+    A bf16 weight has 8 bits of precision: a change below 1/512 of a weight is rounded away when it is kept in bf16.
+    In float32 nothing is, and the tuned model takes 4 bytes a parameter on disk and in memory when it predicts.
+    """
 
     version: ClassVar[int] = 1
+
+    dtype: Literal["model", "float32"] = "model"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("model", "float32"):
+            raise ConfigError(Fault("adapter.dtype", f"'{self.dtype}' is not supported", "say model or float32"))
 
 
 @dataclass(frozen=True)
@@ -85,33 +96,77 @@ def attach(model: LanguageModel, adapter: object) -> LanguageModel:
     config = _configured(adapter)
     module = _ground(model.module, adapter)
     _check_targets(module, getattr(config, "target_modules", None))
-    import peft
+    start = low_rank_starts.with_residual_base if low_rank_starts.changes_base(config) else low_rank_starts.adapted
+    return _wrapped(model, start(module, config))
 
-    try:
-        with _unseen():
-            return _wrapped(model, peft.get_peft_model(module, config).eval())
-    except (ValueError, TypeError, AttributeError, AssertionError) as error:
-        raise ModelError(f"PEFT can not put this {type(config).__name__} on the model: {error}", "adapter") from error
+
+def in_stored_form(base: LanguageModel, tuned: LanguageModel, adapter: object) -> LanguageModel:
+    """The tuned model as `save` stores it and `load` returns it."""
+    if not hasattr(tuned.module, "initial_low_rank"):
+        return tuned
+    config = low_rank_starts.stored_config(_configured(adapter))
+    plain = low_rank_starts.as_plain_lora(tuned.module, _ground(base.module, adapter), config)
+    return tuned if plain is None else _wrapped(base, plain)
 
 
 def save(folder: Path, model: LanguageModel) -> None:
-    """Write what was trained: in PEFT's form what PEFT made, else the whole model with its tokenizer."""
+    """Write what was trained, with its tokenizer: in PEFT's form what PEFT made, else the whole model."""
     from stepladder.tuning.sealed import on_disk
 
     module: Any = model.module
-    with on_disk(folder):
-        _save(folder, module, getattr(model, "tokenizer", None))
+    tokenizer = getattr(model, "tokenizer", None)
+    with on_disk(folder), silent():
+        if hasattr(module, "peft_config"):
+            module.save_pretrained(str(folder), save_embedding_layers=False)
+            _in_order(folder / "adapter_config.json")
+        else:
+            module.save_pretrained(str(folder))
+        if tokenizer is not None:
+            tokenizer.save_pretrained(str(folder))
 
 
-def _save(folder: Path, module: Any, tokenizer: Any) -> None:
-    if hasattr(module, "peft_config"):
-        module.save_pretrained(str(folder), save_embedding_layers=False)
-        _in_order(folder / "adapter_config.json")
+def check_stored(folder: Path, base: LanguageModel, tuned: LanguageModel, adapter: object) -> None:
+    """Raises ModelError where the adapter that `save` writes is not, weight by weight, the one that was trained.
+
+    An adapter of PEFT may rest on numbers that it draws and does not store. Of a model that was trained whole every
+    weight is in its files, and nothing is compared.
+
+    Args:
+        folder: An empty directory to write to.
+        base: The model without the adapter.
+        tuned: The model with it, in its stored form.
+        adapter: The configuration of the adapter.
+    """
+    import torch
+
+    if not hasattr(tuned.module, "peft_config"):
         return
-    with _unseen():
-        module.save_pretrained(str(folder))
-    if tokenizer is not None:
-        tokenizer.save_pretrained(str(folder))
+    save(folder, tuned)
+    with torch.random.fork_rng(devices=[]):
+        torch.seed()
+        loaded = load(folder, base, adapter).module.state_dict()
+    kept = tuned.module.state_dict()
+    differing = [
+        name
+        for name in kept.keys() | loaded.keys()
+        if name not in kept or name not in loaded or not _same(kept[name], loaded[name])
+    ]
+    if differing:
+        what = (
+            f"PEFT stores too little of this adapter to load it again: {len(differing)} of {len(kept)} weights differ"
+        )
+        to_do = "choose another adapter, or another init_lora_weights or init_weights"
+        raise ModelError(f"{what}, such as {min(differing)}", "adapter", to_do)
+
+
+def _same(one: object, other: object) -> bool:
+    import torch
+
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return True  # settings that a layer keeps beside its weights, such as a quantised weight's
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return one.data_ptr() == other.data_ptr() or torch.equal(one, other)
 
 
 def _in_order(file: Path) -> None:
@@ -133,23 +188,18 @@ def load(folder: Path, model: LanguageModel, adapter: object) -> LanguageModel:
     if not peft_made:
         if (folder / "adapter_config.json").exists():
             raise StoreError("The fit holds an adapter that is not its own", str(folder), "remove the folder")
-        own = {"dtype": base.dtype, "use_safetensors": True, "local_files_only": True}
-        with _unseen():
+        import torch
+
+        kept_in = torch.float32 if isinstance(adapter, Full) and adapter.dtype == "float32" else base.dtype
+        own = {"dtype": kept_in, "use_safetensors": True, "local_files_only": True}
+        with silent():
             return model.adapted(type(base).from_pretrained(str(folder), **own).to(device).eval())
     import peft
 
     ground = _ground(base, adapter)
-    with _unseen():  # by the experiment's own config: one in a folder may name files, tokenizers and modules to import
-        own_config = {"config": _configured(adapter), "torch_device": str(device)}
+    with silent():  # by the experiment's own config: one in a folder may name files, tokenizers and modules to import
+        own_config = {"config": low_rank_starts.stored_config(_configured(adapter)), "torch_device": str(device)}
         return _wrapped(model, peft.PeftModel.from_pretrained(ground, str(folder), **own_config).eval())
-
-
-@contextmanager
-def _unseen() -> Iterator[None]:
-    """Without progress bars over files and without notices of what a dependency will rename."""
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 def _own_weights(module: nn.Module, adapter: Full | BitFit) -> nn.Module:
@@ -197,6 +247,7 @@ def _peft(adapter: object) -> PeftConfig:
         why = "an activated LoRA needs to be told where it begins"
     if why:
         raise ConfigError(Fault("adapter", f"{kind} can not be trained here: {why}", "choose another adapter"))
+    low_rank_starts.check_start(adapter)
     return adapter
 
 

@@ -112,12 +112,18 @@ class Steps:
     def __len__(self) -> int:
         return self.total - self.after
 
+    @property
+    def per_epoch(self) -> int:
+        return self.total // self.training.epochs
+
     def __iter__(self) -> Iterator[Step]:
-        lengths = [row.length for row in self.rows]
-        number = 0
         for epoch in range(self.training.epochs):
-            for indices in epoch_order(lengths, self.training.batch_size, self.seed, epoch):
-                number += 1
-                if number <= self.after:
-                    continue
+            yield from self.of_epoch(epoch, self.after)
+
+    def of_epoch(self, epoch: int, after: int) -> Iterator[Step]:
+        """The steps of `epoch` (counted from zero) whose number is greater than `after`."""
+        lengths = [row.length for row in self.rows]
+        batches = epoch_order(lengths, self.training.batch_size, self.seed, epoch)
+        for number, indices in enumerate(batches, start=epoch * self.per_epoch + 1):
+            if number > after:
                 yield Step(number, [self.rows[i] for i in indices])

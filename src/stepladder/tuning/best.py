@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,7 +21,15 @@ class Best:
     Earlier files stay: a checkpoint may belong to them.
     """
 
-    def __init__(self, module: nn.Module, folder: Path | None, ranks: Ranks | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        folder: Path | None,
+        ranks: Ranks | None = None,
+        last: Callable[[str], bool] | None = None,
+    ) -> None:
+        """`last`: names of weights that come after all others, as a second group of an optimiser's does."""
+        self.last = last
         self.look_at(module)
         self.folder, self.ranks = folder, ranks or Ranks()
         self.path: Path | None = None
@@ -29,7 +38,9 @@ class Best:
 
     def look_at(self, module: nn.Module) -> None:
         """What is trained is now what asks for gradients in `module`."""
-        self.trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        last = self.last or (lambda _: False)
+        self.trained = dict(sorted(trained, key=lambda named: last(named[0])))
 
     def offer(self, step: int, loss: float) -> None:
         """Keep the weights of `step` when its loss is the lowest; else count one more `worse` validation."""

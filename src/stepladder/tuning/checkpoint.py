@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from stepladder.tuning import sealed
+from stepladder.tuning import callbacks, sealed
 from stepladder.tuning.best import Best
 from stepladder.tuning.curves import Curves
 from stepladder.tuning.randomness import put_back, states
@@ -65,6 +65,7 @@ class Checkpoints:
         self.folder, self.of, self.best, self.note = folder, of, best, note
         self._kept: list[tuple[Path, str | None]] = []
         self._written, self._took, self._able = time.perf_counter(), 0.0, True
+        self.callbacks: Sequence[Any] = ()
 
     def offer(self, step: int, optimizer: Optimizer, facts: Mapping[str, Any], curves: Curves, validated: bool) -> None:
         """Write, where it is time to. Raises OSError where the disk does not take it."""
@@ -82,12 +83,18 @@ class Checkpoints:
             self._able = False
             self.note("the state of this optimiser can not be kept: a fit that is cut short begins anew")
             return
+        states = callbacks.kept(self.callbacks)
+        if isinstance(states, str):
+            self._able = False
+            self.note(f"the state of the callback {states} cannot be stored: an interrupted fit starts again")
+            return
         best = self.best
         file = best.path.name if best.path else None
         standing = Standing(step, facts, curves.text, best.step, best.loss, file, best.worse)
         numbers = {i: {k: v for k, v in kept.items() if not isinstance(v, Tensor)} for i, kept in state.items()}
         told = {"of": self.of, "standing": asdict(standing), "numbers": numbers, "ranks": self.ranks.count}
-        tensors, stem = self._tensors(state), f"step-{step:09}"
+        told["callbacks"] = states.plain
+        tensors, stem = {**self._tensors(state), **states.tensors}, f"step-{step:09}"
         made = sealed.seal(self.folder, stem, tensors, told).name if self.ranks.leads else ""
         self._kept = [(self.folder / self.ranks.told(made), file), *self._kept][:KEPT]
         self._tidy()
@@ -194,6 +201,12 @@ class Checkpoints:
         except ValueError:
             return False
 
+    def callback_states(self) -> list[Any]:
+        """The states of the callbacks, where `standing` has found a checkpoint."""
+        path = self._kept[0][0]
+        found: list[Any] = callbacks.restored(sealed.told(path).get("callbacks", []), sealed.tensors(path))
+        return found
+
     def restore(self, optimizer: Optimizer) -> None:
         """Put weights, optimiser and generators back to where they were, where `standing` has found something."""
         path = self._kept[0][0]
@@ -267,7 +280,9 @@ def made_of(
     """
     optimizer: Any = training.optimizer
     named = [getattr(getattr(optimizer, "func", optimizer), "__qualname__", ""), getattr(optimizer, "keywords", "")]
-    digest = hashlib.sha256(json.dumps([FORM, str(replace(training, optimizer=None)), str(named), seed]).encode())
+    named += [type(callback).__qualname__ for callback in training.callbacks]
+    plain = replace(training, optimizer=None, callbacks=())
+    digest = hashlib.sha256(json.dumps([FORM, str(plain), str(named), seed]).encode())
     for row in (*rows, None, *validation):
         told = "" if row is None else json.dumps([row.id, len(row.prompt_ids)])
         digest.update(told.encode())

@@ -10,17 +10,39 @@ from typing import Any
 from stepladder.files import write_text
 from stepladder.resources import Resources
 
+ASIDE = ("step", "seconds")
+"""Of a line of metrics.jsonl, what is not part of a tracker's curves of a validation."""
+
+OWN = frozenset({"step", "loss", "tokens", "seconds", "learning_rate", "validation_loss"})
+"""Names in metrics.jsonl that a callback's own metrics cannot have."""
+
+
+def shown(line: Mapping[str, Any]) -> tuple[dict[str, float], int]:
+    """What a tracker shows of a line of metrics.jsonl: the values, and the step."""
+    if "tokens" not in line:
+        return {name: value for name, value in line.items() if name not in ASIDE}, line["step"]
+    values = {name: value for name, value in line.items() if name != "step"}
+    speed = {"tokens_per_second": line["tokens"] / line["seconds"]} if line["seconds"] else {}
+    return {**values, **speed}, line["step"]
+
 
 class Curves:
     """Writes a line for every step and every validation as it comes, and keeps the sums."""
 
     def __init__(self, resources: Resources, before: str = "") -> None:
-        """`before` are the lines of an earlier attempt that this one goes on from; what else it wrote goes."""
+        """
+        Args:
+            resources: Where the lines go: the fit's folder, and the tracker.
+            before: The lines of an earlier attempt that this one resumes. Lines that it wrote later are dropped. A
+                tracker is shown them all, so that its curve begins at step 1.
+        """
         self.tracker, self.facts = resources.tracker, resources.facts
         self.path: Path | None = resources.folder / "metrics.jsonl" if resources.folder and resources.leads else None
         self._lines = [before]
         if self.path:
             write_text(self.path, before)
+        for line in map(json.loads, before.splitlines()):
+            self.tracker.log(*shown(line))
         self.facts |= {"steps": 0, "training_tokens": 0, "training_seconds": 0.0}
 
     @property
@@ -43,14 +65,18 @@ class Curves:
         self.facts["training_seconds"] += seconds
         values = {"loss": loss, "tokens": tokens, "seconds": round(seconds, 6), "learning_rate": learning_rate}
         self._line(step, values)
-        self.tracker.log({**values, "tokens_per_second": tokens / seconds}, step)
 
     def validation(self, step: int, values: Mapping[str, float], seconds: float) -> None:
         self._line(step, {**values, "seconds": round(seconds, 6)})
-        self.tracker.log(values, step)
+
+    def of_callback(self, step: int, values: Mapping[str, float]) -> None:
+        """Metrics that a callback logs."""
+        self._line(step, {f"callback/{name}" if name in OWN else name: value for name, value in values.items()})
 
     def _line(self, step: int, values: dict[str, Any]) -> None:
-        self._lines.append(json.dumps({"step": step, **values}) + "\n")
+        line = {"step": step, **values}
+        self._lines.append(json.dumps(line) + "\n")
+        self.tracker.log(*shown(line))
         if self.path is None:
             return
         try:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from stepladder.errors import ConfigError, DataError, Fault, ModelError
 from stepladder.model.language_model import LanguageModel
@@ -17,6 +18,9 @@ from stepladder.resources import Devices, Resources
 from stepladder.tuning import adapters
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
+
+if TYPE_CHECKING:
+    from stepladder.tuning.weights import Rounding
 
 Adapter = Annotated[
     Any,
@@ -95,8 +99,16 @@ class FineTune:
             resources.facts |= {"trained_parameters": weights.trained(tuned.module), "learning_rate": peak}
             # Biases of norms meet their frozen weights inside one kernel, which wants one dtype.
             frozen_too = self.training.precision == "float32" or isinstance(self._adapter, adapters.BitFit)
-            with weights.in_training(tuned.module, frozen_too) as at_rest:
+            if self.training.lora_plus_ratio is not None:
+                _check_up_projections(tuned)
+            keep_float32 = isinstance(self._adapter, adapters.Full) and self._adapter.dtype == "float32"
+            rounded = partial(_report_rounding, resources=resources)
+            with weights.in_training(tuned.module, frozen_too, rounded, keep_float32) as at_rest:
                 train(tuned, rows, validation, self.training, peak, resources, seed, at_rest)
+            tuned = adapters.in_stored_form(model, tuned, self._adapter)
+        if resources.leads:
+            with TemporaryDirectory() as folder:
+                adapters.check_stored(Path(folder), model, tuned, self._adapter)
         return tuned
 
     def save(self, folder: Path, model: LanguageModel) -> None:
@@ -104,6 +116,28 @@ class FineTune:
 
     def load(self, folder: Path, model: LanguageModel, resources: Resources) -> LanguageModel:
         return adapters.load(folder, model, self._adapter)
+
+
+def _check_up_projections(model: LanguageModel) -> None:
+    """Raises ConfigError where LoRA+ has no B matrix of a LoRA to train."""
+    if not any(p.requires_grad and ".lora_B." in name for name, p in model.module.named_parameters()):
+        what = "LoRA+ raises the rate of LoRA's B matrices, and this adapter trains none"
+        raise ConfigError(Fault("training.lora_plus_ratio", what, "say adapter=lora, or training.lora_plus_ratio=null"))
+
+
+KEPT_CHANGES = 0.5
+"""Where fewer of the changed weights survive rounding, that is reported."""
+
+
+def _report_rounding(rounding: Rounding, resources: Resources) -> None:
+    resources.facts |= {"weights_changed": rounding.changed, "weights_kept": rounding.kept}
+    share = rounding.kept / rounding.changed
+    if share < KEPT_CHANGES:
+        resources.progress.note(
+            f"warning: rounding to the model's dtype undoes most of the training: {rounding.kept:,} of "
+            f"{rounding.changed:,} changed weights ({share:.1%}) still differ from the base; "
+            "say adapter.dtype=float32 (adapter=full) or model.dtype=float32, or raise training.learning_rate"
+        )
 
 
 def _check_company(devices: Devices) -> None:

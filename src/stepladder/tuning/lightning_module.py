@@ -1,17 +1,20 @@
 """The one training loop, run by Lightning. Knows batches, losses and steps; knows no text and no adapter.
 
-A Lightning batch is one whole step: an effective batch in as many micro-batches as the machine needs. The loss is the
-mean over the answers' tokens of the whole effective batch, so that how it is cut changes nothing; nor how it is dealt
-out over devices (`Ranks`): each adds what its rows give.
+A Lightning batch is one whole step: an effective batch in as many micro-batches as the machine needs. Lightning's
+validation batch is all validation rows. Callbacks see `loss` after every step and `validation_loss` after every
+validation.
+
+The loss is the mean over the answers' tokens of the whole effective batch, so that how it is cut changes nothing; nor
+how it is dealt out over devices (`Ranks`): each adds what its rows give.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,12 +24,13 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 
-from stepladder.errors import ModelError
+from stepladder.errors import ConfigError, Fault, ModelError
 from stepladder.model.language_model import LanguageModel
 from stepladder.precision import computed
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, Step, Steps
 from stepladder.tuning.best import Best
+from stepladder.tuning.callbacks import CurveLogger, check, of_training
 from stepladder.tuning.checkpoint import Checkpoints, Standing, made_of
 from stepladder.tuning.curves import Curves
 from stepladder.tuning.gate import look
@@ -36,7 +40,7 @@ from stepladder.tuning.randomness import draw_apart
 from stepladder.tuning.ranks import Ranks
 from stepladder.tuning.sharding import shard
 from stepladder.tuning.timing import training_seconds
-from stepladder.tuning.trainer import interruptible, quiet, trainer
+from stepladder.tuning.trainer import continue_after, interruptible, quiet, trainer
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
 from stepladder.tuning.weights import AtRest
@@ -47,20 +51,51 @@ TOKENS_AT_ONCE = {"cpu": 2048}
 TOKENS_ELSEWHERE = 16384
 
 
-def answer_loss(model: LanguageModel, batch: Batch) -> Tensor:
-    """The sum over the answers' tokens of their cross-entropy (natural), in float32."""
-    return model.answer_losses(batch.ids, batch.mask, batch.answer).sum()
+def answer_loss(model: LanguageModel, batch: Batch, noise: float | None = None) -> Tensor:
+    """The sum over the answers' tokens of their cross-entropy (natural), in float32; `noise` is NEFTune's alpha."""
+    return model.answer_losses(batch.ids, batch.mask, batch.answer, noise).sum()
+
+
+def is_up_projection(name: str) -> bool:
+    """Whether a weight is a LoRA's B matrix, which LoRA+ trains at a rate of its own."""
+    return ".lora_B." in name
 
 
 class AnswerLoss(nn.Module):
     """`answer_loss` as a module, by whose forward weights that lie in pieces are whole while it computes."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, noise: float | None = None) -> None:
         super().__init__()
-        self.model, self.network = model, model.module
+        self.model, self.network, self.noise = model, model.module, noise
 
     def forward(self, *batch: Tensor) -> Tensor:
-        return answer_loss(self.model, Batch(*batch))
+        return answer_loss(self.model, Batch(*batch), self.noise if torch.is_grad_enabled() else None)
+
+
+class EpochSteps:
+    """Lightning's training data: the steps of the current epoch, from the one after those that were made."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps, self.made = steps, steps.after
+
+    def __len__(self) -> int:
+        return self.steps.per_epoch
+
+    def __iter__(self) -> Iterator[Step]:
+        yield from self.steps.of_epoch(self.made // self.steps.per_epoch, self.made)
+
+
+@dataclass(frozen=True)
+class WholeBatch:
+    """Lightning's validation data: all rows as one batch."""
+
+    rows: Sequence[TrainingRow]
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Step]:
+        yield Step(0, self.rows)
 
 
 class AnswerTuning(LightningModule):  # type: ignore[misc]
@@ -81,10 +116,12 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.network, self.answer_loss = model, model.module, AnswerLoss(model)
+        self.model, self.network = model, model.module
+        self.answer_loss = AnswerLoss(model, training.neftune_noise_alpha)
         self.ranks: Ranks = fitting.ranks
         self.whole_again: Callable[[], None] | None = None
         self.training_config, self.peak, self.total = training, peak, steps.total
+        self.data = EpochSteps(steps)
         self.validation, self.validated = validation, training.validated(len(steps.rows))
         self.checkpoints, self.best, self.curves = checkpoints, checkpoints.best, curves
         self.fitting, self.resources, self.at_rest = fitting, resources, at_rest
@@ -97,9 +134,34 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             self.best.look_at(self.network)
 
     def configure_optimizers(self) -> Optimizer:
-        groups = [{"params": list(self.best.trained.values()), "weight_decay": self.training_config.weight_decay}]
+        decay, ratio = self.training_config.weight_decay, self.training_config.lora_plus_ratio
+        groups: list[dict[str, Any]] = [{"params": list(self.best.trained.values()), "weight_decay": decay}]
+        if ratio is not None:  # in the order of `trained`, by which checkpoints name an optimiser's state
+            trained = self.best.trained
+            groups = [
+                {"params": [p for name, p in trained.items() if is_up_projection(name) == up], "weight_decay": decay}
+                for up in (False, True)
+            ]
+            groups[1]["ratio"] = ratio
+            groups = [group for group in groups if group["params"]]
         make = self.training_config.optimizer or partial(AdamW, fused=True)
-        return make(groups, lr=self.peak)
+        made = make(groups, lr=self.peak)
+        if not isinstance(made, Optimizer):
+            what = f"it made a {type(made).__name__}, which is no torch.optim.Optimizer"
+            raise ConfigError(
+                Fault("training.optimizer", what, "name an optimiser class, training.optimizer=torch.optim.SGD")
+            )
+        return made
+
+    def train_dataloader(self) -> EpochSteps:
+        return self.data
+
+    def val_dataloader(self) -> WholeBatch:
+        return WholeBatch(self.validation)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Rows are token ids; their tensors are made where they are computed with."""
+        return batch
 
     def go_on(self, standing: Standing) -> bool:
         """Take up what an earlier attempt had found; what it reported is told again. True where it was to end there."""
@@ -109,7 +171,8 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.best.step, self.best.loss, self.best.worse = standing.best_step, standing.best_loss, standing.worse
         stop = False
         for step, values in self.curves.validations():
-            stop = self._is_to_stop(step, values)
+            last = step == standing.step and self._patience_is_over
+            stop = self._is_to_stop(step, {**values, "last": last})
         return stop or self._patience_is_over
 
     def _is_to_stop(self, step: int, values: Mapping[str, float]) -> bool:
@@ -127,12 +190,19 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         if self.step:
             optimizer: Any = self.optimizers()
             self.checkpoints.restore(optimizer.optimizer)
+        self._set_rate(self.step + 1)
+
+    def _set_rate(self, step: int) -> None:
+        optimizer: Any = self.optimizers()
+        rate = self.training_config.rate(step, self.total, self.peak)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("ratio", 1)  # LoRA+ (`configure_optimizers`)
 
     def cpu(self) -> AnswerTuning:
         """Stays where it is: Lightning's last act is to move a model to the processor, whatever its size."""
         return self
 
-    def training_step(self, step: Step, _: int) -> None:
+    def training_step(self, step: Step, _: int) -> dict[str, Tensor]:
         if self.interrupted:
             raise KeyboardInterrupt
         began = time.perf_counter()
@@ -154,39 +224,52 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.ranks.sum_gradients(self.best.trained.values())
         if self.training_config.max_grad_norm is not None:
             clip_grad_norm_(self.best.trained.values(), self.training_config.max_grad_norm)
-        rate = self.training_config.rate(step.number, self.total, self.peak)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        rate = float(optimizer.param_groups[0]["lr"])
         optimizer.step()
+        self.data.made = step.number
         self.curves.step(step.number, self.loss, step.tokens, time.perf_counter() - began, rate)
+        if step.number < self.total:
+            self._set_rate(step.number + 1)
+        self.log("loss", self.loss, logger=False)
+        return {"loss": torch.tensor(self.loss)}
 
     def on_train_batch_end(self, *_: Any) -> None:
-        due = bool(self.validation) and self.step in self.validated
-        values = self._validate() if due else {}
+        if not self.validation or self.step not in self.validated:
+            self._offer_checkpoint(validated=False)
+        elif self.step == self.total:
+            self.trainer.should_stop = True  # Lightning validates before it stops, whatever the interval
+
+    def _offer_checkpoint(self, validated: bool) -> None:
         if self.step < self.total:
             optimizer: Any = self.optimizers()
-            facts, curves = self.resources.facts, self.curves
-            self.checkpoints.offer(self.step, optimizer.optimizer, facts, curves, validated=due)
-        if due:
-            stop = self._is_to_stop(self.step, {**values, "training_tokens": self.resources.facts["training_tokens"]})
-            self.trainer.should_stop = stop or self._patience_is_over
+            self.checkpoints.offer(self.step, optimizer.optimizer, self.resources.facts, self.curves, validated)
 
-    def _validate(self) -> dict[str, float]:
-        began = time.perf_counter()
+    def validation_step(self, batch: Step, _: int) -> None:
+        rows = batch.rows
+        self.validation_began = time.perf_counter()
         self.ranks.check_alike(self.best.trained.values())
-        self.network.eval()
-        with torch.no_grad(), self.trainer.precision_plugin.val_step_context():
-            own = self.fitting(self.validation, lambda parts: sum(self.answer_loss(*b).item() for b in parts))
-        self.network.train()
-        total = self.ranks.total(own)
+        own = self.fitting(rows, lambda parts: sum(self.answer_loss(*b).item() for b in parts))
+        self.validation_loss = self.ranks.total(own) / sum(len(row.answer_ids) for row in rows)
+
+    def on_validation_epoch_end(self) -> None:
+        """The objective is computed as predictions are, without the training's mixed precision."""
+        assert self.validation_loss is not None
         found = self._objective()
-        self.validation_loss = total / sum(len(row.answer_ids) for row in self.validation)
-        values = {"validation_loss": self.validation_loss, **found}
-        self.curves.validation(self.step, values, time.perf_counter() - began)
+        self.found = {"validation_loss": self.validation_loss, **found}
+        self.curves.validation(self.step, self.found, time.perf_counter() - self.validation_began)
         self.best.offer(self.step, -next(iter(found.values())) if found else self.validation_loss)
         if self.best.step == self.step:
-            self.resources.facts |= {"best_step": self.step} | {f"best_{name}": v for name, v in values.items()}
-        return values
+            self.resources.facts |= {"best_step": self.step} | {f"best_{n}": v for n, v in self.found.items()}
+        for name, value in self.found.items():
+            self.log(name, value, batch_size=1, logger=False)
+
+    def on_validation_end(self) -> None:
+        """After all callbacks have seen the validation: one of them may have stopped the training."""
+        self._offer_checkpoint(validated=True)
+        last = self.step == self.total or self._patience_is_over or bool(self.trainer.should_stop)
+        tokens = self.resources.facts["training_tokens"]
+        stop = self._is_to_stop(self.step, {**self.found, "training_tokens": tokens, "last": last})
+        self.trainer.should_stop = last or stop
 
     def _objective(self) -> Mapping[str, float]:
         """The main suite's figures where weights are chosen by them, the one that decides first."""
@@ -215,6 +298,16 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             )
 
 
+def _fitted(module: AnswerTuning, training: Training, steps: Steps, device: torch.device) -> None:
+    """Run Lightning's trainer over the steps that are left."""
+    resources, own = module.resources, module.checkpoints.callbacks
+    apart = training.steps_apart(len(steps.rows)) if module.validation else None
+    callbacks = [TrainingProgress(resources, steps.total, steps.after), *own]
+    made = trainer(device, resources.devices, training, apart, callbacks, CurveLogger(module.curves))
+    continue_after(made, steps.after, steps.per_epoch)
+    made.fit(module)
+
+
 def train(
     model: LanguageModel,
     rows: Sequence[TrainingRow],
@@ -229,6 +322,7 @@ def train(
 
     Raises ConfigError before the first step for what does not pass the gate.
     """
+    check(training.callbacks, bool(validation))
     ranks = Ranks.of(resources.devices)
     device = ranks.device or next(model.module.parameters()).device
     room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
@@ -243,8 +337,11 @@ def train(
     if ranks.told(of) != of:
         raise RuntimeError("the devices do not begin with the same rows, weights and settings")
     draw_apart(ranks.rank, seed)
-    checkpoints = Checkpoints(folder, of, Best(model.module, folder, ranks), resources.progress.note)
+    last = is_up_projection if training.lora_plus_ratio is not None else None
+    checkpoints = Checkpoints(folder, of, Best(model.module, folder, ranks, last), resources.progress.note)
     standing = checkpoints.standing()
+    states = checkpoints.callback_states() if standing and training.callbacks else None
+    checkpoints.callbacks = of_training(training.callbacks, states)
     steps = Steps(rows, training, seed, standing.step if standing else 0)
     module = AnswerTuning(
         model,
@@ -262,7 +359,7 @@ def train(
     model.module.train()
     if len(steps) and not over:
         with quiet(), interruptible(module):
-            trainer(device, resources.devices, training, TrainingProgress(resources, steps.total)).fit(module, steps)
+            _fitted(module, training, steps, device)
     if module.whole_again is not None:
         module.whole_again()
         checkpoints.best.look_at(model.module)

@@ -7,19 +7,19 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from stepladder.precision import computed
 from stepladder.resources import Devices
-from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.training import Training
 
 
@@ -38,8 +38,24 @@ class Interruptible(Protocol):
     interrupted: bool
 
 
-def trainer(device: torch.device, devices: Devices, training: Training, progress: TrainingProgress) -> Trainer:
-    """For one pass over the steps of a training on `device`, which is one of `devices`."""
+def trainer(
+    device: torch.device,
+    devices: Devices,
+    training: Training,
+    validated_every: int | None,
+    callbacks: Sequence[Callback],
+    logger: Logger,
+) -> Trainer:
+    """For a training on `device`, which is one of `devices`.
+
+    Args:
+        device: What this process computes on.
+        devices: All devices of the fit.
+        training: Its epochs and its precision.
+        validated_every: Steps between two validations, counted over epochs; None validates nothing.
+        callbacks: In the order in which Lightning calls them.
+        logger: Takes what callbacks log.
+    """
     where: dict[str, Any] = {"devices": [device.index or 0] if device.type == "cuda" else 1}
     if devices.count > 1:
         sharded = ModelParallelStrategy(data_parallel_size=devices.count, tensor_parallel_size=1)
@@ -49,17 +65,38 @@ def trainer(device: torch.device, devices: Devices, training: Training, progress
         **where,
         accelerator=device.type,
         precision="bf16-mixed" if computed(training.precision, device) == torch.bfloat16 else "32-true",
-        max_epochs=1,
-        logger=False,
+        max_epochs=training.epochs,
+        val_check_interval=validated_every,
+        check_val_every_n_epoch=None,
+        limit_val_batches=0 if validated_every is None else None,
+        log_every_n_steps=1,
+        logger=logger,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=tempfile.gettempdir(),
-        callbacks=[progress],
+        callbacks=list(callbacks),
         # Without this, variables of a cluster or of torchrun would make Lightning wait for other processes.
         plugins=[LightningEnvironment()],
     )
+
+
+def continue_after(trainer: Trainer, step: int, per_epoch: int) -> None:
+    """Set Lightning's counters to where they were after `step`, so that callbacks see the same epochs, batches and
+    global steps as in a fit that was never interrupted."""
+    loop = trainer.fit_loop
+    epoch, batch = divmod(step, per_epoch)
+    for progress in (loop.epoch_progress.current, loop.epoch_progress.total):
+        progress.ready = progress.started = epoch + bool(batch)
+        progress.processed = progress.completed = epoch
+    batches = loop.epoch_loop.batch_progress
+    for counted, progress in ((batch, batches.current), (step, batches.total)):
+        progress.ready = progress.started = progress.processed = progress.completed = counted
+    steps = loop.epoch_loop.manual_optimization.optim_step_progress.total
+    steps.ready = steps.completed = step
+    loop.epoch_loop._batches_that_stepped = step - bool(batch)  # Lightning adds one where it resumes within an epoch
+    loop.restarting = bool(batch)
 
 
 @contextmanager

@@ -6,11 +6,14 @@ Importing this module loads no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from stepladder.errors import ConfigError, Fault
+
+Callback = Annotated[Any, "pytorch_lightning.callbacks.callback.Callback"]
+"""By name, since Lightning is not to be imported to bind a configuration."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class Training:
     validate_with: what the best weights are chosen by: the validation loss; or the objective, the main metric of the
         model's answers to the validation rows, which takes the time of giving them.
     optimizer: an optimiser of torch to be called with parameters and `lr`; None is AdamW.
+    neftune_noise_alpha: NEFTune (Jain et al. 2023, arXiv 2310.05914): in training steps, uniform noise from -1 to 1
+        times alpha / sqrt(length x width) is added to the embeddings of each row; None adds none. Validation and
+        prediction have no noise. Rows then run through the model's own layers, padded, without the fused decoder.
+    lora_plus_ratio: LoRA+ (Hayou et al. 2024, arXiv 2402.12354): LoRA's B matrices learn at so many times
+        `learning_rate`, at least 1; None trains all weights at one rate.
+    callbacks: Lightning callbacks, in the order in which Lightning calls them (`stepladder.tuning.callbacks`).
     """
 
     version: ClassVar[int] = 1
@@ -44,6 +53,9 @@ class Training:
     validate_every: float = 1.0
     validate_with: Literal["loss", "objective"] = "loss"
     optimizer: Callable[..., Any] | None = None
+    neftune_noise_alpha: float | None = None
+    lora_plus_ratio: float | None = None
+    callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
         rules = (
@@ -58,6 +70,12 @@ class Training:
             ("patience", self.patience is None or self.patience >= 1, "at least 1, or null"),
             ("validate_every", self.validate_every > 0, "above 0"),
             ("validate_with", self.validate_with in ("loss", "objective"), "loss or objective"),
+            ("neftune_noise_alpha", _is_null_or(self.neftune_noise_alpha, above=0), "above 0 (5 to 15), or null"),
+            (
+                "lora_plus_ratio",
+                self.lora_plus_ratio is None or 1 <= self.lora_plus_ratio < math.inf,
+                "1 or more, or null",
+            ),
         )
         faults = [
             Fault(key, f"{getattr(self, key)!r} is out of range", right) for key, fine, right in rules if not fine
@@ -69,10 +87,13 @@ class Training:
         """How many steps training takes when nothing stops it early."""
         return self.epochs * math.ceil(rows / self.batch_size)
 
+    def steps_apart(self, rows: int) -> int:
+        """How many steps lie between two validations."""
+        return max(1, round(self.validate_every * self.steps(rows) / self.epochs))
+
     def validated(self, rows: int) -> frozenset[int]:
         """The steps, counted from one, after which the model is validated."""
-        total = self.steps(rows)
-        apart = max(1, round(self.validate_every * total / self.epochs))
+        total, apart = self.steps(rows), self.steps_apart(rows)
         return frozenset(range(apart, total, apart)) | {total}
 
     def rate(self, step: int, total: int, peak: float) -> float:
@@ -84,3 +105,7 @@ class Training:
             return peak
         left = (total - step + 1) / (total - rising)
         return peak * (left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2)
+
+
+def _is_null_or(value: float | None, above: float) -> bool:
+    return value is None or above < value < math.inf

@@ -13,10 +13,11 @@ from stepladder.evaluation.checklist import Facts, checklist
 from stepladder.evaluation.confusion import confusion
 from stepladder.evaluation.costs import Prices, Spending, bill, break_evens
 from stepladder.evaluation.exhibits import Curves, Table
-from stepladder.evaluation.ladder import EXACT, compared
+from stepladder.evaluation.ladder import EXACT, Floor, Ladder
 from stepladder.evaluation.metrics import Accuracy
-from stepladder.evaluation.verdict import verdict
+from stepladder.evaluation.verdict import tuned_lines, verdict
 from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task
+from stepladder.studies.comparison import against_recommended, tuned_differences
 from stepladder.studies.page.ladder import Evidence, Suite
 from stepladder.studies.page.rows import rows
 
@@ -65,16 +66,22 @@ def comparison(
             "seconds_p50": second, "seconds_p95": second * 1.2, "peak_memory": 2**30,
         }  # fmt: skip
     baseline = names[min(2, len(names) - 1)]
-    cells = compared({"accuracy": Accuracy()}, runs, baseline, "accuracy", seed=0)
+    ladder = Ladder({"accuracy": Accuracy()}, runs, "accuracy", seed=0)
+    floor = Floor("majority", answered(0.02, kinds, n, 999, 0.0, 0))
+    cells = ladder.cells(baseline, floor)
     for cell in cells:
-        cell["seeds"] = list(range(seeds))
+        cell["seeds"], cell["seeded"] = list(range(seeds)), cell["name"].startswith("finetune")
     spending = {name: Spending.of(each, [costs[name]]) for name, each in runs.items()}
+    found = verdict(cells, list(runs), "accuracy", 0.02, floor=floor.name)
+    against_recommended(cells, ladder, found["recommended"])
+    tuned = tuned_differences(cells, ladder, spending, found["recommended"])
+    found["tuned"] = tuned_lines(tuned, cells, "accuracy", found["recommended"])
     keys = {"fit": "f" * 64, "predict": "e" * 64, "score": "d" * 64}
     account = {"read": n + 500, "kept": n + 500, "rejected": 0, "overlap": 2}
     whole: dict[str, Any] = {
         "study": f"ladder-{PLANTED}", "report": "report.html", "baseline": baseline, "cells": cells,
         "command": f"stepladder compare dataset=file '{PLANTED}'", "rules": asdict(EXACT),
-        "verdict": verdict(cells, list(runs), "accuracy", 0.02),
+        "verdict": found, "tuned_differences": tuned, "no_break_even": [],
         "bills": {"unit": "s", "rungs": {name: bill(each, Prices()) for name, each in spending.items()}},
         "break_even": break_evens(spending, Prices(), None, seed=0),
         "rows": [
@@ -113,7 +120,10 @@ def _evidence(whole: dict[str, Any], runs: dict[str, list[Answered]], seeds: int
     ]
     return Evidence(
         rows=data,
-        suites=[Suite(places[-1], "calibration", figure, exhibits), Suite(places[0], "calibration", figure, [])],
+        suites=[
+            Suite(rungs[-1], places[-1], "calibration", figure, exhibits),
+            Suite(rungs[0], places[0], "calibration", figure, []),
+        ],
         confusions={run: [table.as_dict() for table in confusion(each)] for run, each in [*named.items()][-2:]},
         texts={"Configuration": f"dataset:\n  name: {PLANTED}\n"},
         provenance={

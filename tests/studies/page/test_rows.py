@@ -48,7 +48,7 @@ def test_what_is_too_much_is_cut_then_left_out_and_told(n: int, long: int, limit
     assert size < limit + 500 or len(made["ids"]) == 1
     assert "Texts are cut at" in made["told"]
     if len(made["ids"]) < n:
-        assert f"of {n} rows are left out" in made["told"]
+        assert f"of {n} examples are left out" in made["told"]
         assert made["marks"][1].count(0) == min(len(made["ids"]), said.count("b"))  # what tells something stays
 
 

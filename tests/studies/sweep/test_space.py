@@ -14,6 +14,8 @@ from stepladder.errors import ConfigError
         ("choice(4, 8)", Choice((4, 8), ("4", "8"))),
         ("choice(4, 8, 4)", Choice((4, 8), ("4", "8"))),
         ("a,'b c'", Choice(("a", "b c"), ("a", "'b c'"))),
+        ("choice(1,'1','null','true',x)", Choice((1, "1", "null", "true", "x"), ("1", "'1'", "'null'", "'true'", "x"))),
+        ("choice(\"it's\",'b c')", Choice(("it's", "b c"), (r"'it\'s'", r"b\ c"))),
         ("null,true", Choice((None, True), ("null", "True"))),
         ("range(1, 4)", Numbers(1, 3, 1, whole=True)),
         ("range(0.1, 0.5, 0.1)", Numbers(0.1, 0.4, 0.1)),
@@ -40,6 +42,7 @@ def test_a_value_becomes_the_override_that_sets_it() -> None:
     ("text", "told"),
     [
         ("8", "leaves nothing to search"),
+        ("choice(1, true)", "one value to Optuna"),
         ("interval(1, 0)", "is empty"),
         ("range(3, 3)", "is empty"),
         ("tag(log, interval(0, 1))", "has no logarithm"),

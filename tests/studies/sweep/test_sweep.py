@@ -83,6 +83,33 @@ def test_a_grid_has_every_point_once(capsys: pytest.CaptureFixture[str], tmp_pat
     assert told["trials"]["complete"] == 6
 
 
+def test_a_space_of_few_points_ends_the_study_when_all_have_been_tried(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = [*LINEAR, "+method.c=choice(1,10,100)", "sweep.trials=20"]
+    assert main(["sweep", *words, "--outputs", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert "every point of the space has been tried, 3 in all" in printed.out + printed.err
+    told = asked(capsys, tmp_path, words)
+    assert told["ended_by"] == "space"
+    assert sorted(t["overrides"][0] for t in trials(told)) == [f"+method.c={c}" for c in (1, 10, 100)]
+    assert "every point of the space has been tried" in Path(told["report"]).read_text(encoding="utf-8")
+
+
+def test_a_study_of_an_earlier_version_is_refused_with_a_reason(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = [*LINEAR, "+method.c=choice(1,10)", "sweep.trials=1", "sweep.name=old"]
+    told = asked(capsys, tmp_path, words)
+    journal = Path(told["folder"]) / "study.journal"
+    text = journal.read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if '"reports"' in line]
+    record = json.loads(line)
+    del record["user_attr"]["terms"]["reports"]
+    journal.write_text(text.replace(line, json.dumps(record)), encoding="utf-8")
+    refused(capsys, tmp_path, words, "earlier version", "another sweep.name", "sweep.name=old")
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cma_es", "random", "quasi_random"])
 def test_every_sampler_samples(sampler: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = [*LINEAR, SPACE, "+method.words=range(1,4)", "+method.characters=choice(2,4)", f"sweep.sampler={sampler}"]

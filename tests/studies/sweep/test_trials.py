@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stepladder.studies.sweep.objectives import Objective
@@ -16,6 +16,7 @@ def trials(values: list[tuple[float, ...]]) -> list[Trial]:
     return [Trial(number, "complete", (), {}, each, ended=number) for number, each in enumerate(values)]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # of a busy machine, not of these tests
 @given(VALUES)
 def test_the_front_is_what_nothing_beats(values: list[tuple[float, float]]) -> None:
     found = front(trials(values), [QUALITY, COST])
@@ -35,6 +36,7 @@ def test_the_front_of_a_known_curve() -> None:
     assert [t.values[0] for t in front(trials(points), [QUALITY, COST]) if t.values] == [4.0, 3.5, 3.0, 2.5, 2.0]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # of a busy machine, not of these tests
 @given(VALUES)
 def test_the_best_is_the_first_of_the_highest(values: list[tuple[float, float]]) -> None:
     (best,) = front(trials([each[:1] for each in values]), [QUALITY])

@@ -1,6 +1,6 @@
-"""The page of a comparison: the verdict first, then what it stands on, down to the rows and how to run it again.
+"""The page of a comparison: the verdict, then the evidence, down to single rows and how to run it again.
 
-Knows the object of `stepladder compare` and the evidence beside it; computes no statistics.
+Reads the object of `stepladder compare` and the evidence beside it; computes no statistics but the fold over seeds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stepladder.evaluation import sections
+from stepladder.evaluation.estimates import mean_over_runs
 from stepladder.evaluation.exhibits import Cell, Table
+from stepladder.evaluation.report import LISTS
 from stepladder.studies.page.page import (
     Block,
     Bullets,
@@ -31,8 +33,9 @@ LISTED = 10  # rows of a kind in report.md
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite found of one run: `metrics` with intervals, `exhibits` as scores.json has them."""
+    """What a suite found of one run of `method`: `metrics` with intervals, `exhibits` as scores.json has them."""
 
+    method: str
     run: str
     name: str
     metrics: Mapping[str, Mapping[str, Any]]
@@ -41,9 +44,12 @@ class Suite:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What stands beside the object of a comparison: `rows` for the script (None: none), suites beside the main one,
-    confusions by run, and how all was made: texts by a title, the provenance of the last run, and of every run in turn
-    when its fit was made and by which commit."""
+    """What a report has beside the object of a comparison.
+
+    rows: for the page's script, None for none. suites: those beside the main one, by run. confusions: by run.
+    texts: configurations, by a title. provenance: of the last run. origins: of every run in turn, when its fit was made
+    and by which commit.
+    """
 
     rows: Mapping[str, Any] | None = None
     suites: Sequence[Suite] = ()
@@ -56,11 +62,12 @@ class Evidence:
 def page(comparison: Mapping[str, Any], evidence: Evidence) -> str:
     """The text of report.html."""
     data = None if evidence.rows is None else {"rows": evidence.rows}
-    return render(str(comparison["study"]), list(_sections(comparison, evidence)), data)
+    title = str(comparison.get("title") or comparison["study"])
+    return render(title, list(_sections(comparison, evidence)), data)
 
 
 def appendix(evidence: Evidence) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """The suites' figures and exhibits and some rows fixed and broken, under titles, for report.md."""
+    """The suites' figures and exhibits and some fixed and regressed examples, under titles, for report.md."""
     found: list[tuple[str, list[Mapping[str, Any]]]] = []
     found += [(f"Mistakes: {run}", list(tables)) for run, tables in evidence.confusions.items()]
     for name in dict.fromkeys(suite.name for suite in evidence.suites):
@@ -69,17 +76,17 @@ def appendix(evidence: Evidence) -> list[tuple[str, list[Mapping[str, Any]]]]:
             found.append((name, [_figures(name, of_this).as_dict()]))
         found += [(f"{name}: {suite.run}", list(suite.exhibits)) for suite in of_this if suite.exhibits]
     if evidence.rows is not None:
-        found.append(("Rows fixed and broken", [_changed(evidence.rows).as_dict()]))
+        found.append(("Fixed and regressed examples", [_changed(evidence.rows).as_dict()]))
     return found
 
 
 def _changed(rows: Mapping[str, Any]) -> Table:
-    """The first rows that the run shown first fixed and broke against the rung below."""
+    """The first rows that the run shown first fixes and regresses on, against the next simpler method."""
     ours = rows["first"]
     theirs = rows["below"][ours]
     listed: list[list[Cell]] = []
     counts = {}
-    for change, sign in (("fixed", 1), ("broken", -1)):
+    for change, sign in (("fixed", 1), ("regressed", -1)):
         marks = zip(rows["marks"][ours], rows["marks"][theirs], strict=True)
         changed = [at for at, (is_, was) in enumerate(marks) if sign * (is_ - was) > 0]
         counts[change] = len(changed)
@@ -88,9 +95,10 @@ def _changed(rows: Mapping[str, Any]) -> Table:
             cells += [rows["answers"][theirs][at], rows["answers"][ours][at]]
             listed.append([*(rows["texts"][cell] for cell in cells), change])
     names = [rows["runs"][theirs], rows["runs"][ours]]
-    note = f"{counts['fixed']} fixed and {counts['broken']} broken; at most {LISTED} of each are listed. {rows['told']}"
+    note = f"{counts['fixed']} fixed and {counts['regressed']} regressed; at most {LISTED} of each are listed."
+    note += f" {rows['told']}"
     return Table(
-        f"{names[1]} against {names[0]}", ["row", "question", "expected", *names, "change"], listed, note.strip()
+        f"{names[1]} against {names[0]}", ["id", "question", "expected", *names, "change"], listed, note.strip()
     )
 
 
@@ -110,29 +118,22 @@ def _sections(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Sec
     if points := sections.checklist(comparison):
         yield Section("checklist", "Checklist", [Grid(points)])
     if evidence.rows is not None:
-        yield Section("rows", "Rows fixed and broken", [Explorer()])
-    yield Section("made", "How it was made", list(_made(comparison, evidence)))
+        yield Section("rows", "Fixed and regressed examples", [Explorer()])
+    yield Section("made", "Provenance", list(_made(comparison, evidence)))
     yield Section("again", "Run it again", list(_again(comparison, evidence)))
 
 
 def _verdict(comparison: Mapping[str, Any]) -> Iterator[Block]:
     verdict = comparison["verdict"]
-    yield Prose(f"Recommended: {verdict['recommended'] or 'none'}. {verdict['reason']}", strong=True)
-    if verdict.get("rests_on"):
-        yield Bullets(verdict["rests_on"], "It rests on:")
-    if verdict.get("would_change"):
-        yield Bullets(verdict["would_change"], "It would change with:")
-    paid = [each for each in comparison.get("break_even") or () if each["against"] == _best_prompted(comparison)]
+    yield Prose(f"{sections.heading(verdict)}. {verdict['reason']}", strong=True)
+    for title, name in LISTS:
+        if verdict.get(name):
+            yield Bullets(verdict[name], title)
+    best = {each["against"] for each in comparison.get("tuned_differences", ()) if each["roles"]}
+    paid = [each for each in comparison.get("break_even") or () if each["against"] in best]
     if paid:
-        said = [f"{each['name']} against {each['against']}: {sections.requests(each)}" for each in paid]
-        yield Bullets(said, "Requests after which a tuned rung has paid for itself, against the best prompted one:")
-
-
-def _best_prompted(comparison: Mapping[str, Any]) -> str:
-    metric = comparison["verdict"]["metric"]
-    prompted = {each["against"] for each in comparison["break_even"]}
-    cells = [cell for cell in comparison["cells"] if cell["name"] in prompted]
-    return str(max(cells, key=lambda cell: cell["scores"][metric]["value"])["name"])
+        lines = [f"{each['name']} against {each['against']}: {sections.requests(each)}" for each in paid]
+        yield Bullets(lines, "Break-even, in requests")
 
 
 def _picture(comparison: Mapping[str, Any]) -> Picture:
@@ -155,23 +156,29 @@ def _picture(comparison: Mapping[str, Any]) -> Picture:
         guides = {f"target {verdict['target']:g}": verdict["target"]}
     else:
         guides = {f"{verdict['margin']:g} below the best": best - verdict["margin"]}
-    told = f"Each rung's {metric} with its 95 % interval, over the price of {words} (logarithmic)."
-    return Picture(against(whiskers, words, metric, guides), told)
+    caption = f"{metric} of each method with its 95% interval, against the cost of {words} (logarithmic)."
+    return Picture(against(whiskers, words, metric, guides), caption)
 
 
 def _differences(comparison: Mapping[str, Any]) -> Iterator[Block]:
-    metric, whiskers = comparison["verdict"]["metric"], []
-    for cell in comparison["cells"]:
-        if found := cell.get("difference", {}).get(metric):
-            best = cell["name"] == comparison["verdict"]["recommended"]
-            whiskers.append(Whisker(cell["name"], found["value"], found["low"], found["high"], best=best))
-    if whiskers:
-        baseline = comparison["baseline"]
-        told = f"{metric} of each rung minus that of {baseline} on the same questions, with 95 % intervals."
-        yield Picture(forest(whiskers, f"{metric}, difference to {baseline}"), told)
-        yield Grid(sections.differences(comparison))
-    else:
-        yield Prose("There is one rung alone: nothing to differ from.")
+    verdict = comparison["verdict"]
+    metric, recommended = verdict["metric"], verdict["recommended"]
+    key, role = ("to_recommended", "recommended") if recommended else ("to_best", "best")
+    if len(comparison["cells"]) == 1:
+        yield Prose("There is one method only, so there are no differences.")
+        return
+    whiskers = [
+        Whisker(cell["name"], found["value"], found["low"], found["high"])
+        for cell in comparison["cells"]
+        if (found := cell.get(key, {}).get("difference", {}).get(metric))
+    ]
+    other = recommended or verdict["best"]
+    caption = f"{metric} of each method minus that of {other}, the {role} one, on the same questions; 95% intervals."
+    short = other if len(other) <= 40 else f"the {role} method"
+    yield Picture(forest(whiskers, f"{metric}, difference to {short}"), caption)
+    for made in (sections.to_recommended, sections.tuned_differences, sections.differences):
+        if (table := made(comparison)) is not None:
+            yield Grid(table)
 
 
 def _folds(by_run: Mapping[str, Sequence[Mapping[str, Any]]], comparison: Mapping[str, Any]) -> list[Block]:
@@ -188,12 +195,30 @@ def _suite(name: str, evidence: Evidence, comparison: Mapping[str, Any]) -> list
 
 
 def _figures(name: str, suites: Sequence[Suite]) -> Table:
+    """One row a method; where it ran with several seeds, the mean over them."""
     metrics = list(dict.fromkeys(metric for suite in suites for metric in suite.metrics))
-    if len(metrics) <= max(len(suites), 5):
-        rows = [[suite.run, *(sections.interval(suite.metrics.get(metric)) for metric in metrics)] for suite in suites]
-        return Table(_titled(name), ["rung", *metrics], rows)
-    turned = [[metric, *(sections.interval(suite.metrics.get(metric)) for suite in suites)] for metric in metrics]
-    return Table(_titled(name), ["figure", *(suite.run for suite in suites)], turned)
+    of_method: dict[str, list[Suite]] = {}
+    for suite in suites:
+        of_method.setdefault(suite.method, []).append(suite)
+    folded = {
+        sections.titled(method, len(runs)): {
+            metric: mean_over_runs(found)
+            for metric in metrics
+            if (found := [suite.metrics[metric] for suite in runs if metric in suite.metrics])
+        }
+        for method, runs in of_method.items()
+    }
+    seeds = any(len(runs) > 1 for runs in of_method.values())
+    note = "Square brackets hold 95% intervals."
+    if seeds:
+        note += (
+            " Means over seeds; the variation between seeds (Student's t) is added to the mean interval of the runs."
+        )
+    if len(metrics) <= max(len(folded), 5):
+        rows = [[method, *(sections.interval(found.get(m)) for m in metrics)] for method, found in folded.items()]
+        return Table(_titled(name), ["method", *metrics], rows, note)
+    turned = [[metric, *(sections.interval(found.get(metric)) for found in folded.values())] for metric in metrics]
+    return Table(_titled(name), ["figure", *folded], turned, note)
 
 
 def _costs(comparison: Mapping[str, Any]) -> Iterator[Block]:
@@ -201,15 +226,18 @@ def _costs(comparison: Mapping[str, Any]) -> Iterator[Block]:
     for made in (sections.bills(comparison), sections.break_even(comparison)):
         if made is not None:
             yield Grid(made)
+    if not comparison.get("break_even") and comparison.get("no_break_even"):
+        yield Prose("There is no break-even: every tuned method is significantly worse than the prompted ones.")
 
 
 def _made(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
     account = sections.row_account(comparison)
+    yield Prose(f"Study {comparison['study']}.")
     if account:
         yield Prose(f"Rows of the data: {account}.")
     if gate := sections.gate(comparison):
         yield Grid(gate)
-    columns = ["rung", "seed", "overrides", "fit key", "prediction key", "score key", "reused", "fitted", "commit"]
+    columns = ["method", "seed", "overrides", "fit key", "prediction key", "score key", "reused", "fitted", "commit"]
     keys = [
         [row["name"], row["seed"], " ".join(row["overrides"])]
         + [row["keys"][stage][:16] for stage in ("fit", "predict", "score")]
@@ -217,43 +245,48 @@ def _made(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
         for row, origin in zip(comparison["rows"], evidence.origins, strict=False)
     ]
     if keys:
-        note = "Keys are hashes of content; folders under outputs/ carry their beginning."
+        note = "Keys are content hashes; directory names under outputs/ end with their first digits."
         yield Grid(Table("Runs", columns, keys, note))
     for title, text in evidence.texts.items():
         yield Fold(title, [Code(text)])
-    told = evidence.provenance
-    if told:
-        parts = {name: part for name, part in told.get("data", {}).items() if isinstance(part, Mapping)}
+    made = evidence.provenance
+    if made:
+        parts = {name: part for name, part in made.get("data", {}).items() if isinstance(part, Mapping)}
         hashes = [[name, part["content"], part["rows"]] for name, part in parts.items()]
         hashes += [
-            [f"{m} {file}", h, None] for m, files in told.get("weights", {}).items() for file, h in files.items()
+            [f"{m} {file}", h, None] for m, files in made.get("weights", {}).items() for file, h in files.items()
         ]
-        yield Fold("Data and weights", [Grid(Table("Hashes of content", ["what", "hash", "rows"], hashes))])
-        yield Fold("Machine and versions", list(_machine(told)))
+        yield Fold("Data and weights", [Grid(Table("Content hashes", ["what", "hash", "rows"], hashes))])
+        yield Fold("Machine and versions", list(_machine(made)))
 
 
-def _machine(told: Mapping[str, Any]) -> Iterator[Block]:
-    code, devices = told.get("code") or {}, told.get("devices") or {}
+def _machine(made: Mapping[str, Any]) -> Iterator[Block]:
+    code, devices = made.get("code") or {}, made.get("devices") or {}
     facts = [
-        ["stepladder", told.get("stepladder")],
-        ["commit", f"{code.get('commit')}{', with changes of its own' if code.get('dirty') else ''}" if code else None],
-        ["python", told.get("python")],
-        ["platform", told.get("platform")],
+        ["stepladder", made.get("stepladder")],
+        [
+            "commit",
+            f"{code.get('commit')}{', with uncommitted changes' if code.get('dirty') else ''}" if code else None,
+        ],
+        ["python", made.get("python")],
+        ["platform", made.get("platform")],
         *([name, str(value)] for name, value in devices.items()),
-        ["time", told.get("time")],
+        ["time", made.get("time")],
     ]
     yield Grid(Table("Machine", ["what", "found"], [fact for fact in facts if fact[1] not in (None, "None", "[]")]))
-    versions = [[name, version] for name, version in told.get("distributions", {}).items()]
+    versions = [[name, version] for name, version in made.get("distributions", {}).items()]
     yield Grid(Table("Packages", ["package", "version"], versions))
 
 
 def _again(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
     command = comparison.get("command")
     if command:
-        yield Prose("The same command makes the same report; what is in the outputs folder already is not made again.")
+        yield Prose(
+            "The same command makes the same report; runs that are in the outputs directory already are reused."
+        )
         yield Code(str(command))
     else:
-        yield Prose("This comparison was asked for from Python, by no command.")
+        yield Prose("This comparison was started from Python, not from the command line.")
     code = evidence.provenance.get("code") or {}
     if code.get("commit"):
         yield Prose(f"Stepladder {evidence.provenance.get('stepladder')}, commit {code['commit']}.")

@@ -1,9 +1,10 @@
-"""Plots as SVG: points, lines, bars and whiskers on scaled axes. Knows numbers and names; knows no trial and no
-rung."""
+"""Plots as SVG: points, lines, bars and intervals on scaled axes, from numbers and names. Names are never drawn over
+each other: they have a column, or lines, of their own."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,6 +14,8 @@ from stepladder.evaluation.exhibits import Curves
 
 Value: TypeAlias = str | int | float | bool | None
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 260, 80, 20, 12, 44
+LETTER, LINE = 7.0, 13  # width of a letter and height of a line of text, in units of the drawing
+NAME = 31  # letters of a name that fit beside a row
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,13 @@ def bars(shares: Mapping[str, float]) -> str:
     """A bar a name, the longest first."""
     ordered = sorted(shares.items(), key=lambda item: -item[1])
     longest, parts = max(shares.values()) or 1.0, []
+    left = min(360.0, LETTER * max(len(name) for name in shares) + 12)
     for at, (name, share) in enumerate(ordered):
-        top, width = TOP + at * 26, (WIDTH - 300) * share / longest
-        parts.append(f'<text x="200" y="{top + 14}" text-anchor="end">{escape(name)}</text>')
-        parts.append(f'<rect class="bar" x="208" y="{top}" width="{width:.1f}" height="18"/>')
-        parts.append(f'<text x="{214 + width:.1f}" y="{top + 14}">{share:.2f}</text>')
+        top, width = TOP + at * 26, (WIDTH - left - 50) * share / longest
+        text = escape(_short(name, int((left - 12) / LETTER)))
+        parts.append(f'<text x="{left - 8:.1f}" y="{top + 14}" text-anchor="end">{text}</text>')
+        parts.append(f'<rect class="bar" x="{left:.1f}" y="{top}" width="{width:.1f}" height="18"/>')
+        parts.append(f'<text x="{left + 6 + width:.1f}" y="{top + 14}">{share:.2f}</text>')
     told = "; ".join(f"{name} {share:.2f}" for name, share in ordered)
     return _svg(parts, TOP * 2 + 26 * len(ordered), told)
 
@@ -141,68 +146,120 @@ class Whisker:
 
 
 def against(whiskers: Sequence[Whisker], x: str, y: str, guides: Mapping[str, float]) -> str:
-    """Values with intervals over a cost that is drawn by its logarithm, each with its name; `guides` are level."""
-    height, least = 340, min((w.x for w in whiskers if w.x > 0), default=1.0)
+    """Values with intervals over a cost that is drawn by its logarithm; `guides` are horizontal lines.
+
+    The names are in a column at the right, each joined to its point by a line.
+    """
+    labels = [_Label(w.name, "chosen" if w.best else "") for w in whiskers]
+    labels += [_Label(name, "soft") for name in guides]
+    height = max(340, TOP + BOTTOM + sum(label.height for label in labels))
+    least = min((w.x for w in whiskers if w.x > 0), default=1.0)
     across = Axis.of([max(w.x, least) for w in whiskers], log=True)
     up = Axis.of([*(w.low for w in whiskers), *(w.high for w in whiskers), *guides.values()])
+    dots = [(_x(across(max(w.x, least))), _y(up(w.value), height)) for w in whiskers]
+    edge = float(WIDTH - RIGHT)
+    levels = [_y(up(level), height) for level in guides.values()]
+    targets = [*dots, *((edge, at) for at in levels)]
+    places = _apart([b for _, b in targets], [label.height for label in labels], TOP, height - BOTTOM)
     parts = [_axes(across, up, x, y, height)]
-    for name, level in guides.items():
-        at = _y(up(level), height)
-        parts.append(f'<path class="guide" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text class="soft" x="{WIDTH - RIGHT}" y="{at - 4:.1f}" text-anchor="end">{escape(name)}</text>')
-    dots = [(_x(across(max(w.x, least))), _y(up(w.value), height) + 4) for w in whiskers]
-    taken = [(a - 7, a + 7, b) for a, b in dots]  # what no name may be written over, from, to, at which line
-    for each in sorted(whiskers, key=lambda w: -w.value):
-        a, b = _x(across(max(each.x, least))), _y(up(each.value), height)
+    parts += [f'<path class="guide" d="M{LEFT} {at:.1f}H{edge:.1f}"/>' for at in levels]
+    for (a, b), label, at in zip(targets, labels, places, strict=True):
+        begin = a if a == edge else a + 7
+        parts.append(f'<path class="leader" d="M{begin:.1f} {b:.1f}L{edge + 12:.1f} {at:.1f}h6"/>')
+        parts.append(label.drawn(edge + 22, at))
+    for each, (a, b) in zip(whiskers, dots, strict=True):
         low, high = _y(up(each.low), height), _y(up(each.high), height)
         parts.append(f'<path class="whisker {each.kind}" d="M{a:.1f} {low:.1f}V{high:.1f}M{a - 4:.1f} {low:.1f}h8"/>')
         parts.append(f'<path class="whisker {each.kind}" d="M{a - 4:.1f} {high:.1f}h8"/>')
         dot = f'<circle class="{each.kind}" cx="{a:.1f}" cy="{b:.1f}" r="5">'
         parts.append(f"{dot}<title>{escape(each.told)}</title></circle>")
-        parts.append(_label(each, a, b, taken))
-    return _svg(parts, height, f"{y} with 95 % intervals against {x}: " + "; ".join(w.told for w in whiskers))
+    wide = math.ceil(edge + 26 + max(label.width for label in labels))
+    told = f"{y} with 95% intervals against {x}: " + "; ".join(w.told for w in whiskers)
+    return _svg(parts, height, told, max(WIDTH, wide))
 
 
-def _label(each: Whisker, a: float, b: float, taken: list[tuple[float, float, float]]) -> str:
-    """The name beside its point, on the side that has room and below what was written there before."""
-    name = each.name if len(each.name) <= 34 else f"{each.name[:33]}…"
-    wide, left = 6.2 * len(name), a > (LEFT + WIDTH - RIGHT) / 2
-    begin = a - 9 - wide if left else a + 9
-    line = b + 4
-    while any(begin < right and begin + wide > start and abs(line - other) < 12 for start, right, other in taken):
-        line += 12
-    taken.append((begin, begin + wide, line))
-    weight = ' class="chosen"' if each.best else ""
-    anchor = ' text-anchor="end"' if left else ""
-    return f'<text{weight} x="{a - 9 if left else a + 9:.1f}" y="{line:.1f}"{anchor}>{escape(name)}</text>'
+@dataclass(frozen=True)
+class _Label:
+    """A name in lines of at most 36 letters."""
+
+    name: str
+    kind: str
+
+    @property
+    def lines(self) -> list[str]:
+        return textwrap.wrap(self.name, 36) or [""]
+
+    @property
+    def height(self) -> float:
+        return LINE * len(self.lines) + 2
+
+    @property
+    def width(self) -> float:
+        return LETTER * max(len(line) for line in self.lines)
+
+    def drawn(self, x: float, middle: float) -> str:
+        """All lines, left-aligned at `x`, centred on `middle`."""
+        first = middle + 4 - LINE * (len(self.lines) - 1) / 2
+        kind = f' class="{self.kind}"' if self.kind else ""
+        return "".join(
+            f'<text{kind} x="{x:.1f}" y="{first + LINE * at:.1f}">{escape(line)}</text>'
+            for at, line in enumerate(self.lines)
+        )
+
+
+def _apart(wanted: Sequence[float], heights: Sequence[float], top: float, bottom: float) -> list[float]:
+    """Middles of labels of these heights, each as near to where it is wanted as the others and the edges allow."""
+    order = sorted(range(len(wanted)), key=lambda at: (round(wanted[at]), at))
+    middles = dict.fromkeys(order, 0.0)
+    edge = top
+    for at in order:
+        middles[at] = max(wanted[at], edge + heights[at] / 2)
+        edge = middles[at] + heights[at] / 2
+    edge = bottom
+    for at in reversed(order):
+        middles[at] = min(middles[at], edge - heights[at] / 2)
+        edge = middles[at] - heights[at] / 2
+    return [middles[at] for at in range(len(wanted))]
 
 
 def forest(whiskers: Sequence[Whisker], x: str, zero: float | None = 0.0) -> str:
-    """A row a name: its value and interval over one axis, beside a line at `zero`."""
-    room, left = 26, 210
+    """A row a name: its value and interval over one axis, beside a line at `zero`. Long names stand above their row."""
+    stacked = any(len(w.name) > NAME for w in whiskers)
+    labels = [_Label(w.name, "chosen" if w.best else "") for w in whiskers]
+    above = [LINE * len(textwrap.wrap(w.name, 96)) if stacked else 0 for w in whiskers]
+    left, room = (30, 24) if stacked else (LETTER * max((len(w.name) for w in whiskers), default=0) + 24, 26)
     ends = [*(w.low for w in whiskers), *(w.high for w in whiskers), *([] if zero is None else [zero])]
-    axis, bottom = Axis.of(ends), TOP + room * len(whiskers)
+    axis, bottom = Axis.of(ends), TOP + room * len(whiskers) + sum(above)
 
     def place(value: float) -> float:
         return left + axis(value) * (WIDTH - RIGHT - left)
 
-    parts = [f'<path class="axis" d="M{left} {bottom}H{WIDTH - RIGHT}"/>']
+    parts = [f'<path class="axis" d="M{left:.1f} {bottom}H{WIDTH - RIGHT}"/>']
     for share, text in axis.ticks:
         at = left + share * (WIDTH - RIGHT - left)
         parts.append(f'<path class="grid" d="M{at:.1f} {TOP}V{bottom}"/>')
         parts.append(f'<text class="soft" x="{at:.1f}" y="{bottom + 14}" text-anchor="middle">{text}</text>')
     if zero is not None:
         parts.append(f'<path class="guide" d="M{place(zero):.1f} {TOP}V{bottom}"/>')
-    for row, each in enumerate(whiskers):
-        at, name = TOP + room * (row + 0.5), each.name if len(each.name) <= 32 else f"{each.name[:31]}…"
-        weight = ' class="chosen"' if each.best else ""
-        parts.append(f'<text{weight} x="{left - 10}" y="{at + 4}" text-anchor="end">{escape(name)}</text>')
-        line = f"M{place(each.low):.1f} {at}H{place(each.high):.1f}"
-        parts.append(f'<path class="whisker {each.kind}" d="{line}"/>')
-        dot = f'<circle class="{each.kind}" cx="{place(each.value):.1f}" cy="{at}" r="4.5">'
+    top: float = TOP
+    for each, label, higher in zip(whiskers, labels, above, strict=True):
+        at = top + higher + room / 2
+        if stacked:
+            for line, text in enumerate(textwrap.wrap(each.name, 96)):
+                kind = f' class="{label.kind}"' if label.kind else ""
+                parts.append(f'<text{kind} x="{left - 20}" y="{top + LINE * (line + 1):.1f}">{escape(text)}</text>')
+        else:
+            kind = f' class="{label.kind}"' if label.kind else ""
+            parts.append(
+                f'<text{kind} x="{left - 10:.1f}" y="{at + 4:.1f}" text-anchor="end">{escape(each.name)}</text>'
+            )
+        line_ = f"M{place(each.low):.1f} {at:.1f}H{place(each.high):.1f}"
+        parts.append(f'<path class="whisker {each.kind}" d="{line_}"/>')
+        dot = f'<circle class="{each.kind}" cx="{place(each.value):.1f}" cy="{at:.1f}" r="4.5">'
         parts.append(f"{dot}<title>{escape(each.told)}</title></circle>")
-    parts.append(f'<text x="{(left + WIDTH) / 2}" y="{bottom + 32}" text-anchor="middle">{escape(x)}</text>')
-    return _svg(parts, bottom + 40, f"{x}, with 95 % intervals: " + "; ".join(w.told for w in whiskers))
+        top += room + higher
+    parts.append(f'<text x="{(left + WIDTH) / 2:.1f}" y="{bottom + 32}" text-anchor="middle">{escape(x)}</text>')
+    return _svg(parts, math.ceil(bottom) + 40, f"{x}, with 95% intervals: " + "; ".join(w.told for w in whiskers))
 
 
 def curves(drawn: Curves) -> str:
@@ -213,7 +270,8 @@ def curves(drawn: Curves) -> str:
     both = [value for point in points for value in point]
     across = Axis.of(both if drawn.diagonal else [a for a, _ in points])
     up = Axis.of(both if drawn.diagonal else [b for _, b in points])
-    rows = math.ceil(len(drawn.lines) / 3)
+    columns = 1 if any(len(name) > 24 for name in drawn.lines) else 3
+    rows = math.ceil(len(drawn.lines) / columns)
     height = HEIGHT + (18 * rows if len(drawn.lines) > 1 else 0)
     parts = [_axes(across, up, drawn.x, drawn.y)]
     if drawn.diagonal:
@@ -232,9 +290,9 @@ def curves(drawn: Curves) -> str:
             if len(sound) <= 60
         ]
         if len(drawn.lines) > 1:
-            a, b = LEFT + (number % 3) * 180, HEIGHT + 10 + 18 * (number // 3)
+            a, b = LEFT + (number % columns) * 180, HEIGHT + 10 + 18 * (number // columns)
             parts.append(f'<rect class="curve {colour}" x="{a}" y="{b - 8}" width="10" height="10"/>')
-            parts.append(f'<text x="{a + 15}" y="{b + 1}">{escape(name[:26])}</text>')
+            parts.append(f'<text x="{a + 15}" y="{b + 1}">{escape(_short(name, 84))}</text>')
     told = f"{drawn.title}: {drawn.y} by {drawn.x} for {', '.join(drawn.lines)}"
     return _svg(parts, height, told)
 
@@ -251,15 +309,19 @@ def parallel(rows: Sequence[Mapping[str, Value]], names: Sequence[str], logs: se
         ]
         told = ", ".join(f"{name}={value}" for name, value in row.items())
         parts.append(f'<polyline class="{kind}" points="{" ".join(points)}"><title>{escape(told)}</title></polyline>')
+    crowded = any(LETTER * len(name.split(".")[-1]) > apart - 6 for name in names)
     for at, name in enumerate(names):
-        x = LEFT + at * apart
+        x, short = LEFT + at * apart, name.split(".")[-1]
         parts.append(f'<line class="axis" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
         parts += [f'<text x="{x + 4:.1f}" y="{_y(s):.1f}">{escape(text)}</text>' for s, text in axes[name].ticks]
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(name.split(".")[-1])}</text>')
-    return _svg(parts, told=f"{len(rows)} rows over {', '.join(names)}")
+        below = HEIGHT - 8 + (LINE * at if crowded else 0)  # a line each where they would run into each other
+        anchor = "end" if x + LETTER * len(short) / 2 > WIDTH else "middle"
+        parts.append(f'<text x="{x:.1f}" y="{below}" text-anchor="{anchor}">{escape(short)}</text>')
+    height = HEIGHT + (LINE * len(names) if crowded else 0)
+    return _svg(parts, height, f"{len(rows)} rows over {', '.join(names)}")
 
 
-def _axes(across: Axis, up: Axis, x: str, y: str, height: int = HEIGHT) -> str:
+def _axes(across: Axis, up: Axis, x: str, y: str, height: float = HEIGHT) -> str:
     bottom, right = height - BOTTOM, WIDTH - RIGHT
     parts = [f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>']
     parts += [
@@ -278,10 +340,14 @@ def _x(share: float) -> float:
     return LEFT + share * (WIDTH - RIGHT - LEFT)
 
 
-def _y(share: float, height: int = HEIGHT) -> float:
+def _y(share: float, height: float = HEIGHT) -> float:
     return height - BOTTOM - share * (height - BOTTOM - TOP)
 
 
-def _svg(parts: Sequence[str], height: int = HEIGHT, told: str = "") -> str:
+def _short(name: str, letters: int) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def _svg(parts: Sequence[str], height: float = HEIGHT, told: str = "", width: int = WIDTH) -> str:
     label = f' aria-label="{escape(told)}"' if told else ""
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img"{label}>{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 {width} {math.ceil(height)}" role="img"{label}>{"".join(parts)}</svg>'

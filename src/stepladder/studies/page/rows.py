@@ -1,7 +1,7 @@
-"""The rows of a comparison for the page's script: every text once, every answer and mark as a number.
+"""The examples of a comparison for the page's script: every text once, every answer and mark as a number.
 
-Knows answered probes and a metric; knows no page. What it makes stays under a size that is given: long texts are cut,
-then rows on which all runs fared alike are left out, and `told` says so.
+Takes answered probes and a metric. The result stays under a given size: long texts are cut, then examples on which all
+runs have the same mark are left out, and `told` says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FULL = 100  # the mark of an answer that is wholly right
 def rows(
     runs: Mapping[str, Answered], metric: Metric, below: Sequence[int], baseline: int, first: int, limit: int = BYTES
 ) -> dict[str, Any]:
-    """`runs` by their names, rungs in order; `below` the number of the run that each is held against, `baseline` and
+    """`runs` by their names, methods in order; `below` the number of the run that each is held against, `baseline` and
     `first` (what is shown at first) numbers of runs. Marks are the metric's value of a question, 0 to 100; a metric of
     the whole marks an answer by whether it is among those that count."""
     found = [_marks(run, metric) for run in runs.values()]
@@ -74,7 +74,8 @@ def _fitted(
         told.append(f"Texts are cut at {longest:,} characters.")
     if len(places) < count:
         told.append(
-            f"{count - len(places):,} of {count:,} rows are left out here, those on which all fared alike first."
+            f"{count - len(places):,} of {count:,} examples are left out, first those on which all runs have the same "
+            "mark."
         )
     return {**made, "told": " ".join(told)}
 

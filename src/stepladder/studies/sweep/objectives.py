@@ -22,10 +22,15 @@ COSTS = (
 
 @dataclass(frozen=True)
 class Objective:
-    """A figure of a run: of `suite`, or among its costs where that is None."""
+    """A figure of a run: of `suite`, or among its costs where that is None.
+
+    Attributes:
+        main: Whether `suite` is the task's own suite, whose figures a fit can compute while it trains.
+    """
 
     name: str
     suite: str | None
+    main: bool = False
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -40,6 +45,12 @@ class Objective:
         if found is None:
             raise StoreError(f"The run has no {self.name}", str(run.score.folder), "name another sweep.objective")
         return float(found)
+
+    def reported(self, values: Mapping[str, float]) -> float | None:
+        """This figure among those that a fit reports of one validation; None where it does not compute it."""
+        if self.suite is None:
+            return values["validation_loss"] if self.name == "best_validation_loss" else None
+        return values.get(self.name) if self.main else None
 
     def better(self, value: float, than: float) -> bool:
         return value < than if self.suite is None else value > than
@@ -68,10 +79,10 @@ def objectives(wanted: str | Sequence[str] | None, prepared: Prepared) -> tuple[
 def _known(prepared: Prepared) -> Mapping[str, Objective]:
     """Every metric by its name and by `suite.name`; the main one of the main suite first."""
     found: dict[str, Objective] = {}
-    for suite, component in prepared.suites.items():
+    for place, (suite, component) in enumerate(prepared.suites.items()):
         if isinstance(component.object, MetricSuite):
             metrics = component.object.metrics
             for name in sorted(metrics, key=lambda metric: metric != component.object.main):
-                found.setdefault(name, Objective(name, suite))
-                found[f"{suite}.{name}"] = Objective(name, suite)
+                found.setdefault(name, Objective(name, suite, main=place == 0))
+                found[f"{suite}.{name}"] = Objective(name, suite, main=place == 0)
     return found

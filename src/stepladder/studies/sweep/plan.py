@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,17 @@ from stepladder.config.overrides import parse
 from stepladder.config.schema import UNTARGETED, Sweep
 from stepladder.config.settle import settled, validate
 from stepladder.config.space import Parameter, Scalar, parameters, parsed
-from stepladder.dataset.dataset import Loaded
+from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError, Fault
 from stepladder.runs.experiment import Experiment
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.studies.sweep.objectives import Objective, objectives
+
+MOST_POINTS = 10_000
+"""A space with more points than this is not counted: it is treated like a continuous one."""
+
+REPORTS = {"validation_loss": "stored apart from the objective's values"}
+"""What a study's intermediate values mean. Studies without it have negated losses among the values of a metric."""
 
 CIRCUMSTANCES = ("compute", "gate", "tracking", "comparison", "sweep", "hydra")
 
@@ -52,6 +60,31 @@ class Draft:
             what = f"the function gave {given!r}"
             raise ConfigError(Fault("sweep.conditions", what, "give a mapping: {'adapter.r': 'choice(4, 8)'}"))
         return tuple(p for p in parameters(given) if p.name not in drawn)
+
+    def points(self) -> Iterator[dict[str, Scalar] | None]:
+        """Every point of the space once, the first parameter fastest; None in place of each part that is continuous."""
+        yield from self._points({}, self.space)
+
+    def _points(self, drawn: Mapping[str, Scalar], space: Sequence[Parameter]) -> Iterator[dict[str, Scalar] | None]:
+        values = [p.values for p in reversed(space)]
+        finite = [v for v in values if v is not None]
+        if len(finite) < len(values):
+            yield None
+            return
+        names = [p.name for p in reversed(space)]
+        for chosen in product(*finite):
+            point = {**drawn, **dict(zip(names, chosen, strict=True))}
+            opened = self.more(point)
+            if opened:
+                yield from self._points(point, opened)
+            else:
+                yield point
+
+    @cached_property
+    def size(self) -> int | None:
+        """How many points the space has; None where it is continuous or has more than `MOST_POINTS`."""
+        points = list(islice(self.points(), MOST_POINTS + 1))
+        return None if None in points or len(points) > MOST_POINTS else len(points)
 
     def composed(self, overrides: Sequence[str]) -> tuple[Experiment, dict[str, Any]]:
         """The experiment at a point, on validation rows, with the whole configuration."""
@@ -100,11 +133,9 @@ class SweepPlan:
 
     @property
     def limit(self) -> int:
-        """How many trials there may be; a grid has no more than its points."""
-        points = 1
-        for parameter in self.draft.space:
-            points *= parameter.size or 1
-        return min(self.settings.trials, points) if self.is_grid else self.settings.trials
+        """How many trials there may be: the budget, or every point of a smaller finite space."""
+        size = self.draft.size
+        return self.settings.trials if size is None else min(self.settings.trials, size)
 
 
 def draft(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[str] = ()) -> Draft:
@@ -145,6 +176,7 @@ def plan(
         "space": {p.name: p.text for p in drafted.space},
         "conditions": _source(drafted.settings.conditions),
         "objective": [f"{o.suite}.{o.name}" if o.suite else o.name for o in sought],
+        "reports": REPORTS,
         "sampler": sampler,
         "pruner": pruner,
         "seed": first["seed"],

@@ -14,7 +14,7 @@ from stepladder.studies.page.page import Block, Bullets, Code, Grid, Picture, Pr
 from stepladder.studies.page.plots import Mark, Value, bars, lines, parallel, scatter
 from stepladder.studies.sweep.objectives import Objective
 from stepladder.studies.sweep.plan import SweepPlan
-from stepladder.studies.sweep.trials import Trial, front
+from stepladder.studies.sweep.trials import Trial, front, why_it_stopped
 
 FEW = 20
 
@@ -40,15 +40,26 @@ def _sections(
             caution = "" if len(finished) >= FEW else f" Only {len(finished)} trials were finished: little to go by."
             moves = Picture(bars(shares[place]), f"Shares of what moves it, by PED-ANOVA.{caution}")
             yield Section(f"moves-{place}", f"What moves {objective.name}", [moves])
-    curves = {f"trial {t.number}": (t.curve, _kind(t, best)) for t in trials if t.curve}
-    if curves:
-        yield Section("validations", "Validations", [Picture(lines(curves, "validation", "reported value"))])
+    yield from _validations(trials, best, planned.objectives)
     if len(planned.objectives) == 2:
         one, two = (o.name for o in planned.objectives)
         marks = [Mark(t.values[0], t.values[1], _named(t), _kind(t, best)) for t in finished if t.values]
         yield Section("front", "Front", [Picture(scatter(marks, one, two))])
     yield from _points(finished, best, planned)
     yield Section("trials", "Trials", [Grid(_table(trials, planned.objectives))])
+
+
+def _validations(trials: Sequence[Trial], best: set[int], sought: Sequence[Objective]) -> Iterator[Section]:
+    """The curves of the trials: the objective where fits computed it, and the validation loss, each on its own axis."""
+    of_objective = {f"trial {t.number}": (t.curve, _kind(t, best)) for t in trials if t.curve}
+    of_loss = {f"trial {t.number}": (t.losses, _kind(t, best)) for t in trials if t.losses}
+    drawn: list[Block] = []
+    if of_objective and sought[0].name != "best_validation_loss":
+        drawn.append(Picture(lines(of_objective, "validation", sought[0].name)))
+    if of_loss:
+        drawn.append(Picture(lines(of_loss, "validation", "validation loss")))
+    if drawn:
+        yield Section("validations", "Validations", drawn)
 
 
 def _summary(told: Mapping[str, Any], trials: Sequence[Trial]) -> Iterator[Block]:
@@ -59,7 +70,7 @@ def _summary(told: Mapping[str, Any], trials: Sequence[Trial]) -> Iterator[Block
         yield Code(" ".join(each["overrides"]))
     counts = ", ".join(f"{count} {state}" for state, count in told["trials"].items())
     looked = f"{len(trials)} trials were looked at on the validation rows"
-    lines_ = [f"{looked}: {counts}. The study ended by {told['ended_by']}."]
+    lines_ = [f"{looked}: {counts}. The study stopped: {why_it_stopped(told)}."]
     if told["beats_default"] is not None:
         word = "beats" if told["beats_default"] else "does not beat"
         lines_.append(f"It {word} the default configuration, {_figures(told['default'])} on the same rows.")

@@ -1,8 +1,9 @@
-"""A study as its workers see it: claim a trial, report on it, tell what became of it.
+"""A study as its workers see it: claim a trial, report on it, record its result.
 
 Claims, drawing included, are made by one process at a time. A trial whose worker is gone is taken over by the next that
 claims, under its own number and point. Samplers are made anew for every trial from the study's seed and the trial's
-number, so that a resumed study goes on instead of beginning again. Knows Optuna; knows no experiment.
+number, so that a resumed study continues instead of repeating its first trials. Optuna's storage holds values of the
+study's objective only (`pruning.py`). Knows Optuna; knows no experiment.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from stepladder.config.build import build
 from stepladder.config.identity import digest
 from stepladder.config.schema import Pruner, Sampler
-from stepladder.config.space import Choice, Parameter, Scalar
+from stepladder.config.space import Scalar
 from stepladder.errors import ConfigError, Fault
+from stepladder.studies.sweep.drawing import draw
 from stepladder.studies.sweep.plan import SweepPlan
-from stepladder.studies.sweep.samplers import GridSampler
+from stepladder.studies.sweep.pruning import LOSSES, ends_by_loss, losses
 from stepladder.studies.sweep.storage import opened
 from stepladder.studies.sweep.trials import Trial, stale
 
@@ -50,11 +53,19 @@ class Study:
             self._agree()
 
     def _agree(self) -> None:
-        """Write down the terms, or hold them against those that were written before."""
+        """Store the terms and the metric names, or compare the terms with those that were stored before."""
         now = json.loads(json.dumps(self.plan.terms))
         before = self._study.user_attrs.get("terms")
         if before is None:
             self._study.set_user_attr("terms", now)
+            self._study.set_metric_names([o.name for o in self.plan.objectives])
+        elif "reports" not in before:
+            what = (
+                "the study was begun by an earlier version, which stored negated validation losses among the values "
+                "of the objective"
+            )
+            to_do = "give another sweep.name: fits that are finished are read from the store, not made again"
+            raise ConfigError(Fault(f"sweep.name={self.plan.study}", what, to_do))
         elif before != now:
             changed = [
                 f"{name} {f'was {one}' if one is not None else 'was not there'}, "
@@ -75,8 +86,10 @@ class Study:
         failed = [t for t in trials if t.state == "failed"]
         if len(failed) > settings.tolerated or (len(failed) >= 3 and len(failed) == len(trials) - _running(trials)):
             return "failures"
-        if len(trials) >= self.plan.limit:
+        if len(trials) >= self.plan.settings.trials:
             return "trials"
+        if len(trials) >= self.plan.limit:
+            return "space"
         if settings.seconds is not None and sum(t.seconds for t in trials) >= settings.seconds:
             return "seconds"
         one = len(self.plan.objectives) == 1
@@ -96,8 +109,10 @@ class Study:
             trials = self.trials()
             reason = self.ended(trials)
             if reason is None:
-                self._equip(len(trials))
-                return self._claimed(self._study.ask(), attempt=1)
+                claimed = self._begun(len(trials))
+                if claimed is not None:
+                    return claimed
+                reason = "space"
             return None if _running(trials) else reason
 
     def _owned(self, trial: FrozenTrial) -> bool:
@@ -106,39 +121,46 @@ class Study:
 
     def _adopt(self, orphan: FrozenTrial) -> Claim | None:
         attempt = int(orphan.user_attrs.get("attempt", 0)) + 1
-        self._equip(orphan.number)
-        trial = optuna.trial.Trial(self._study, orphan._trial_id)
+        trial = self._trial(orphan._trial_id)
         if attempt <= ATTEMPTS:
-            return self._claimed(trial, attempt)
+            for name, fact in {"attempt": attempt, "worker": self._locks.me}.items():
+                trial.set_user_attr(name, fact)
+            return Claim(self, trial, tuple(orphan.user_attrs["overrides"]), dict(orphan.params), attempt)
         trial.set_user_attr("reason", f"its process was killed {ATTEMPTS} times, as happens where memory runs out")
         self._study.tell(trial.number, state=TrialState.FAIL)
         return None
 
-    def _equip(self, number: int) -> None:
-        """The sampler and the pruner of trial `number`."""
+    def _trial(self, trial_id: int) -> optuna.trial.Trial:
+        self._study.sampler = optuna.samplers.RandomSampler()  # its point is stored: nothing more is drawn for it
+        self._study.pruner = self._built(self.plan.pruner, Pruner)
+        return optuna.trial.Trial(self._study, trial_id)
+
+    def _begun(self, number: int) -> Claim | None:
+        """Trial `number`, created with its whole point; None where every point of the space has had its trial."""
         plan = self.plan
-        seed = int(digest([plan.seed, number])[:8], 16)
-        if plan.is_grid:
-            self._study.sampler = GridSampler({p.name: p.size or 1 for p in plan.draft.space})
-        else:
-            self._study.sampler = self._built(_seeded(plan.sampler, seed), Sampler)
+
+        def sampler(attempt: int) -> BaseSampler | None:
+            seed = int(digest([plan.seed, number, *([attempt] if attempt else [])])[:8], 16)
+            return None if plan.is_grid else self._built(_seeded(plan.sampler, seed), Sampler)
+
         self._study.pruner = self._built(plan.pruner, Pruner)
+        drawn = draw(self._study, plan.draft, sampler, int(digest([plan.seed, number, "unseen"])[:8], 16))
+        if drawn is None:
+            return None
+        before = self._study._storage.get_study_system_attrs(self._study._study_id)
+        for name, value in drawn.study_attrs.items():
+            if before.get(name) != value:  # a quasi-random sampler counts its points there
+                self._study._storage.set_study_system_attr(self._study._study_id, name, value)
+        facts = {"overrides": list(drawn.overrides), "attempt": 1, "worker": self._locks.me}
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=dict(drawn.parameters), distributions=dict(drawn.distributions),
+            user_attrs=facts, system_attrs=dict(drawn.system_attrs),
+        )  # fmt: skip
+        trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=template)
+        return Claim(self, self._trial(trial_id), drawn.overrides, drawn.parameters, attempt=1)
 
     def _built(self, node: Mapping[str, Any], kind: Any) -> Any:
         return build({"sweep": node}, {"sweep": kind}, self.plan.draft.trust)["sweep"].object
-
-    def _claimed(self, trial: optuna.trial.Trial, attempt: int) -> Claim:
-        drawn: dict[str, Scalar] = {}
-        overrides: list[str] = []
-        space = self.plan.draft.space
-        while space:
-            for parameter in space:
-                drawn[parameter.name] = _suggested(trial, parameter)
-                overrides.append(parameter.override(drawn[parameter.name]))
-            space = self.plan.draft.more(drawn)
-        for name, fact in {"overrides": overrides, "attempt": attempt, "worker": self._locks.me}.items():
-            trial.set_user_attr(name, fact)
-        return Claim(self, trial, tuple(overrides), drawn, attempt)
 
     def tell(self, claim: Claim, outcome: Outcome, values: list[float] | None, facts: Mapping[str, Any]) -> bool:
         """Record an end. False where the trial is not ours any more: another one has taken it over."""
@@ -184,8 +206,23 @@ class Claim:
         """Keep plain data beside the trial."""
         self._trial.set_user_attr(name, fact)
 
-    def report(self, value: float, validation: int) -> bool:
-        """Note the value of a validation, counted from one; true where the trial should end here."""
+    def report(self, loss: float, value: float | None, validation: int) -> bool:
+        """Store what a validation found.
+
+        Args:
+            loss: The validation loss, in nats per answer token.
+            value: The study's objective; None where the fit did not compute it, and the pruner judges by the loss.
+            validation: Its number, counted from one.
+
+        Returns:
+            Whether the trial should end here.
+        """
+        before = list(self._trial.user_attrs.get(LOSSES, ()))[: validation - 1]
+        self.note(LOSSES, [*before, loss])
+        if len(self.study.plan.objectives) > 1:
+            return False  # Optuna prunes by one objective only
+        if value is None:
+            return ends_by_loss(self._trial.study, self.number)
         self._trial.report(value, validation)
         return bool(self._trial.should_prune())
 
@@ -203,18 +240,6 @@ def _seeded(node: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {**({"seed": seed} if takes else {}), **node}
 
 
-def _suggested(trial: optuna.trial.Trial, parameter: Parameter) -> Scalar:
-    domain, name = parameter.domain, parameter.name
-    if isinstance(domain, Choice):
-        found: Scalar = trial.suggest_categorical(name, domain.values)
-    elif domain.whole:
-        step = 1 if domain.step is None else int(domain.step)
-        found = trial.suggest_int(name, int(domain.low), int(domain.high), step=step, log=domain.log)
-    else:
-        found = trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
-    return found
-
-
 def _told(trial: FrozenTrial) -> Trial:
     known = trial.user_attrs
     ended = trial.datetime_complete
@@ -225,6 +250,7 @@ def _told(trial: FrozenTrial) -> Trial:
         parameters=dict(trial.params),
         values=tuple(trial.values) if trial.state == TrialState.COMPLETE else None,
         curve=dict(trial.intermediate_values),
+        losses=losses(trial),
         seconds=float(known.get("seconds", 0.0)),
         tokens=int(known.get("training_tokens", 0)),
         reason=known.get("reason"),

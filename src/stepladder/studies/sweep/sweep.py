@@ -29,9 +29,9 @@ from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.report import page
 from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Study
-from stepladder.studies.sweep.trials import Trial, counts, front
+from stepladder.studies.sweep.trials import Trial, counts, front, why_it_stopped
 from stepladder.studies.sweep.watch import seconds_left, standing, watching
-from stepladder.studies.sweep.work import circumstances, work
+from stepladder.studies.sweep.work import circumstances, public_reason, work
 
 __all__ = ["circumstances", "concluded", "search", "status", "told_lines"]
 
@@ -168,7 +168,7 @@ def _default(planned: SweepPlan, around: Circumstances) -> tuple[float, ...] | N
     """What the objectives are where nothing is varied; None where that is no experiment, or fails."""
     try:
         experiment, _ = planned.draft.composed(())
-        made = run_prepared(prepare(experiment, around.trust, around.read), around)
+        made = run_prepared(prepare(experiment, around.trust, around.read, around.store.shared()), around)
         return tuple(objective.value(made) for objective in planned.objectives)
     except UserError as error:
         around.progress.note(f"note: the default could not be run beside the trials: {error}")
@@ -199,7 +199,8 @@ def concluded(found: Found, test: Run | None, around: Circumstances) -> dict[str
             config=config, name=f"{planned.study} summary",
         ) as tracker:  # fmt: skip
             tracker.log_state({k: v for k, v in told.items() if k not in ("folder", "report", "experiment")})
-            tracker.log_page("report", html)
+            public = [replace(t, reason=public_reason(t.reason, around.tracking)) for t in found.trials]
+            tracker.log_page("report", page(told, public, planned, found.importances))
         write_text(found.folder / "sweep.json", json.dumps(whole, indent=1, ensure_ascii=False))
     return told
 
@@ -261,7 +262,8 @@ def told_lines(told: Mapping[str, Any]) -> Iterator[str]:
     """The outcome for people."""
     best = told["best"] if isinstance(told["best"], list) else [told["best"]]
     counted = ", ".join(f"{count} {state}" for state, count in told["trials"].items())
-    yield f"study {told['study']}: {counted}; ended by {told['ended_by']}"
+    yield f"study {told['study']}: {counted}"
+    yield f"The study stopped: {why_it_stopped(told)}."
     for each in best:
         values = each["value"] if isinstance(each["value"], list) else [each["value"]]
         figures = ", ".join(f"{name} {value:.4g}" for name, value in zip(told["objective"], values, strict=True))

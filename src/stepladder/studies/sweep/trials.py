@@ -17,8 +17,16 @@ STATES = ("complete", "pruned", "failed", "running")
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial. `values`: of the objectives, None where it has none; `curve`: what it reported, by validation;
-    `seconds` and `tokens`: what its making cost, whenever that was; `reason`: why it failed."""
+    """One trial.
+
+    Attributes:
+        values: Of the objectives; None for a trial that is not complete.
+        curve: The objective at each validation, where the fit computed it.
+        losses: The validation loss at each validation, in nats per answer token.
+        seconds: What the trial cost, whenever it was computed.
+        tokens: Training tokens, as above.
+        reason: Why it failed.
+    """
 
     number: int
     state: str
@@ -26,6 +34,7 @@ class Trial:
     parameters: Mapping[str, Scalar]
     values: tuple[float, ...] | None = None
     curve: Mapping[int, float] = field(default_factory=dict)
+    losses: Mapping[int, float] = field(default_factory=dict)
     seconds: float = 0.0
     tokens: int = 0
     reason: str | None = None
@@ -39,8 +48,24 @@ class Trial:
         return (
             told
             | {"values": self.values, "seconds": self.seconds, "training_tokens": self.tokens}
+            | {"validation_losses": list(self.losses.values())}
             | ({"reason": self.reason} if self.reason else {})
         )
+
+
+STOPPED = {
+    "trials": "its budget of {n} trials is used up",
+    "space": "every point of the space has been tried, {n} in all",
+    "seconds": "its budget of seconds is used up",
+    "patience": "the last trials brought no better one (sweep.patience)",
+    "failures": "too many trials failed",
+}
+
+
+def why_it_stopped(told: Mapping[str, Any]) -> str:
+    """The reason in `ended_by` of the object that `sweep --json` prints, as a clause."""
+    ended = sum(told["trials"].values())
+    return STOPPED.get(told["ended_by"], str(told["ended_by"])).format(n=ended)
 
 
 def counts(trials: Sequence[Trial]) -> dict[str, int]:

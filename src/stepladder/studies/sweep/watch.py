@@ -59,7 +59,7 @@ def watching(planned: SweepPlan, look: Callable[[], list[Trial]], progress: Prog
 def line(planned: SweepPlan, trial: Trial, trials: Sequence[Trial]) -> str:
     """One trial and where the study stands, in a line."""
     told = (
-        figures(trial, planned.objectives) or (trial.reason or f"after {len(trial.curve)} validations").split("\n")[0]
+        figures(trial, planned.objectives) or (trial.reason or f"after {len(trial.losses)} validations").split("\n")[0]
     )
     best = front(trials, planned.objectives)
     beside = f"; best {figures(best[0], planned.objectives)} (trial {best[0].number})" if best else ""

@@ -27,7 +27,7 @@ from stepladder.resources import Progress, Silent
 from stepladder.runs.run import Circumstances, Run, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.store import Store
-from stepladder.runs.tracking import RunTracker, open_tracker
+from stepladder.runs.tracking import RunTracker, Tracking, open_tracker
 from stepladder.studies.sweep.plan import SweepPlan, plan
 from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Claim, Outcome, Study
@@ -91,7 +91,8 @@ def attempted(claim: Claim, planned: SweepPlan, around: Circumstances) -> Ended:
             raise
         ended.facts.setdefault("seconds", round(time.perf_counter() - began, 3))
         values = dict(zip((o.name for o in planned.objectives), ended.values or [], strict=False))
-        tracker.log_state({"state": ended.outcome, "values": values, "reason": ended.facts.get("reason")})
+        reason = public_reason(ended.facts.get("reason"), around.tracking)
+        tracker.log_state({"state": ended.outcome, "values": values, "reason": reason})
     claim.study.tell(claim, ended.outcome, ended.values, ended.facts)
     return ended
 
@@ -100,7 +101,7 @@ def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTr
     watching = _Watching(claim, planned)
     try:
         experiment, _ = planned.draft.composed(claim.overrides)
-        prepared = prepare(experiment, around.trust, around.read)
+        prepared = prepare(experiment, around.trust, around.read, around.store.shared())
         made = run_prepared(prepared, replace(around, on_validation=watching), tracker)
         if made.reused["fit"]:
             _replay(made, watching)
@@ -118,6 +119,11 @@ def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTr
     return Ended("complete", values, facts)
 
 
+def public_reason(reason: str | None, tracking: Tracking) -> str | None:
+    """Why a trial failed, as far as trackers are told: the kind of error alone, since a message may quote a row."""
+    return reason if reason is None or tracking.log_predictions else reason.partition(":")[0]
+
+
 def _seconds(costs: Mapping[str, Any]) -> float:
     """What a run cost that was made before."""
     fit, asking = costs["fit_seconds"] or 0.0, costs["seconds_per_question"] * costs["questions"]
@@ -125,7 +131,7 @@ def _seconds(costs: Mapping[str, Any]) -> float:
 
 
 class _Watching:
-    """Hands what a fit reports on to the study, and ends the fit where the study says so."""
+    """Passes what a fit reports to the study, and prunes the fit where the study says so."""
 
     def __init__(self, claim: Claim, planned: SweepPlan) -> None:
         self.claim, self.objectives = claim, planned.objectives
@@ -133,19 +139,14 @@ class _Watching:
 
     def __call__(self, step: int, values: Mapping[str, float]) -> bool:
         self.tokens = int(values.get("training_tokens", self.tokens))
-        if self.told(values):
+        if self.report(values) and not values.get("last"):  # nothing is saved by pruning a fit that is finished
             raise TrialPruned
         return False
 
-    def told(self, values: Mapping[str, float]) -> bool:
-        """Report a validation, as a value in the objective's direction; true where the trial should end."""
+    def report(self, values: Mapping[str, float]) -> bool:
+        """Report a validation to the study. Returns whether the trial should end."""
         self.seen += 1
-        if len(self.objectives) > 1:
-            return False
-        (objective,) = self.objectives
-        loss = values["validation_loss"]
-        turned = -loss if objective.direction == "maximize" else loss
-        return self.claim.report(values.get(objective.name, turned), self.seen)
+        return self.claim.report(values["validation_loss"], self.objectives[0].reported(values), self.seen)
 
 
 def _replay(made: Run, watching: _Watching) -> None:
@@ -153,7 +154,7 @@ def _replay(made: Run, watching: _Watching) -> None:
     metrics = made.fit.folder / "metrics.jsonl"
     for line in read_lines(metrics) if metrics.exists() else ():
         if "validation_loss" in line:
-            watching.told(line)
+            watching.report(line)
 
 
 def main() -> int:

@@ -51,7 +51,7 @@
 
   const option = (select, value, text) => { const made = document.createElement("option"); made.value = value; made.textContent = text; select.append(made); };
   data.runs.forEach((run, at) => option(rungs, at, run));
-  option(base, "below", "the rung below");
+  option(base, "below", "the next simpler method");
   data.runs.forEach((run, at) => option(base, at, run));
   rungs.value = String(data.first);
 
@@ -60,12 +60,12 @@
   const text = (at) => data.texts[at];
   const verdict = (row) => {
     const [was, is] = [data.marks[other()][row], data.marks[chosen()][row]];
-    return is > was ? "fixed" : is < was ? "broken" : is >= data.full ? "right in both" : "not right in both";
+    return is > was ? "fixed" : is < was ? "regressed" : is >= data.full ? "right in both" : "wrong in both";
   };
-  const fits = { changed: (v) => v === "fixed" || v === "broken", fixed: (v) => v === "fixed", broken: (v) => v === "broken", wrong: (v) => v === "not right in both", all: () => true };
+  const fits = { changed: (v) => v === "fixed" || v === "regressed", fixed: (v) => v === "fixed", regressed: (v) => v === "regressed", wrong: (v) => v === "wrong in both", all: () => true };
   const shownRuns = () => [...new Set([data.baseline, other(), chosen()])];
   const columns = () => [
-    ["row", (row) => text(data.ids[row])],
+    ["id", (row) => text(data.ids[row])],
     ["question", (row) => text(data.questions[row])],
     ["expected", (row) => text(data.expected[row])],
     ...shownRuns().map((run) => [data.runs[run], (row) => text(data.answers[run][row]), (row) => (data.marks[run][row] >= data.full ? "right" : "wrong"), run]),
@@ -100,7 +100,7 @@
     if (wanted && !lower) lower = data.texts.map((each) => each.toLowerCase());
     const runs = shownRuns();
     const hit = (row) => !wanted || [data.ids[row], data.questions[row], data.expected[row], ...runs.map((run) => data.answers[run][row])].some((at) => lower[at].includes(wanted));
-    const found = { fixed: 0, broken: 0 };
+    const found = { fixed: 0, regressed: 0 };
     order = [];
     for (let row = 0; row < data.ids.length; row += 1) {
       const told = verdict(row);
@@ -114,7 +114,7 @@
     body.replaceChildren();
     shown = 0;
     grow();
-    $("rows-count").textContent = `${order.length} rows shown of ${data.ids.length}. ${data.runs[chosen()]} against ${data.runs[other()]}: ${found.fixed} fixed, ${found.broken} broken. ${data.told}`;
+    $("rows-count").textContent = `${order.length} of ${data.ids.length} examples shown. ${data.runs[chosen()]} against ${data.runs[other()]}: ${found.fixed} fixed, ${found.regressed} regressed. ${data.told}`;
   };
   const relay = () => {
     sorted = null;
