@@ -281,7 +281,7 @@ def test_bad_input_is_one_clear_message(
         (b"", ["empty"]),
         (b"text,label\n", ["rows.csv"]),
         (b'text,label\n"broken,a\nb,c\n', ["rows.csv", "2"]),
-        (b"text,label\nok,a\nn\xff,b\n", ["rows.csv", "3"]),
+        (b"text,label\nok,a\nn\x81,b\n", ["rows.csv", "3"]),
         (b"text,label\n" + b"".join(b"row %d,a\n" % n for n in range(20)), ["label"]),
         (b"words,label\na,b\n", ["text", "words"]),
     ],

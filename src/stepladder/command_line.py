@@ -316,7 +316,8 @@ def version_text() -> str:
 def _with_count(words: Sequence[str]) -> list[str]:
     """The words with `--prompt 1` where --prompt stands without a number: the next word may be an override."""
     found = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for place, word in enumerate(words):
+        following = words[place + 1] if place + 1 < len(words) else ""
         found += [word, "1"] if word == "--prompt" and not following.lstrip("-").isdecimal() else [word]
     return found
 

@@ -19,7 +19,7 @@ NEW = 'answer,text,extra\nx,"I want to buy, now ""quoted""",1.50\ny,please sell 
 
 
 def rows(*, label: Callable[[str, int], str] = lambda verb, _: verb) -> str:
-    lines = [f"I want to {verb} item {n},{label(verb, n)}" for n in range(12) for verb in ("buy", "sell", "rent")]
+    lines = [f"I want to {verb} item {n},{label(verb, n)}" for n in range(24) for verb in ("buy", "sell", "rent")]
     return "\n".join(["text,label", *lines, ""])
 
 
