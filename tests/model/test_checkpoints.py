@@ -11,6 +11,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+import transformers
 
 from stepladder.errors import ConfigError, ModelError
 from stepladder.model import checkpoints, hub
@@ -205,3 +206,23 @@ def test_checkpoints_are_what_an_embedder_takes():
     assert isinstance(FolderCheckpoint("x"), checkpoints.Weights)
     assert isinstance(PackageCheckpoint(**EMBEDDED), checkpoints.Weights)
     assert isinstance(HubCheckpoint("x/y"), checkpoints.Weights)
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused_with_both_numbers(folder, special):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    rows = ToyCheckpoint().load().module.get_input_embeddings().weight.shape[0]
+    tokenizer.add_tokens([f"<new {at}>" for at in range(rows)], special_tokens=special)
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match=rf"{len(tokenizer):,} tokens.*embeddings of {rows:,}"):
+        FolderCheckpoint(str(folder)).load("cpu")
+
+
+def test_a_token_for_images_beyond_the_embeddings_is_no_text(folder):
+    """Gemma 3 has one in the tokenizer of its text models, too."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<image_soft_token>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"image_token": "<image_soft_token>"}))
+    FolderCheckpoint(str(folder)).load("cpu")

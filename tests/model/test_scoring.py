@@ -13,7 +13,7 @@ from stepladder.errors import ModelError
 from stepladder.model.causal import CausalModel, batched
 from stepladder.model.chat import Chat
 from stepladder.model.language_model import VirtualTokens
-from stepladder.model.reading import check as check_network
+from stepladder.model.reading import choose_path
 from stepladder.model.scoring import Trie
 from stepladder.model.toy import ToyCheckpoint, toy_tokenizer
 
@@ -150,7 +150,7 @@ def from_configuration(config: transformers.PreTrainedConfig) -> CausalModel:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_other_architectures(name):
     model = from_configuration(ARCHITECTURES[name])
-    check_network(model.network)
+    choose_path(model.network)
     check(model, PROMPTS, [LABELS] * 3)
 
 
@@ -165,12 +165,14 @@ def test_other_architectures(name):
     ],
     ids=lambda config: config.model_type,
 )
-def test_an_architecture_that_would_score_wrongly_is_refused(config):
-    with pytest.raises(ModelError, match=config.model_type):
-        check_network(from_configuration(config).network)
+def test_an_architecture_that_a_cache_with_masks_would_score_wrongly_is_run_plainly(config):
+    model = from_configuration(config)
+    choose_path(model.network)
+    assert model.network.path == "plain"
+    check(model, PROMPTS, [LABELS] * 3)
 
 
-def test_a_head_that_does_more_than_we_know_is_refused():
+def test_a_head_that_does_more_than_we_know_is_that_of_the_model():
     model = from_configuration(ARCHITECTURES["full attention"])
     forward = model.module.forward
 
@@ -179,5 +181,18 @@ def test_a_head_that_does_more_than_we_know_is_refused():
         return transformers.modeling_outputs.CausalLMOutputWithPast(logits=out.logits * 2)
 
     model.module.forward = doubled
-    with pytest.raises(ModelError, match="something of its own"):
-        check_network(model.network)
+    choose_path(model.network)
+    assert model.network.packs.own_head
+    assert model.network.path == "slots"
+    check(model, PROMPTS, [LABELS] * 3)
+
+
+def test_a_model_whose_forward_fails_is_refused():
+    model = from_configuration(ARCHITECTURES["full attention"])
+
+    def failing(*_, **__):
+        raise RuntimeError("no such kernel")
+
+    model.module.forward = failing
+    with pytest.raises(ModelError, match="can not be run: no such kernel"):
+        choose_path(model.network)

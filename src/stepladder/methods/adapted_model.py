@@ -221,10 +221,12 @@ def _choose(
     candidates = [_labels(probe.task, r.question) for r in rendered]
     prior = _priors(model, prompt, probe, candidates) if probe.decoding.normalise == "prior" else {}
     scored = model.score([r.ids for r in rendered], candidates, resources.micro_batch)
+    unsure = 0
     for index, scores in resources.progress.track(scored, len(rendered), "choosing"):
         r, labels = rendered[index], candidates[index]
         weights = _normalised(scores, probe.decoding, prior.get(labels))
         best = max(range(len(labels)), key=weights.__getitem__)
+        unsure += any(weights[best] - w < model.noise for i, w in enumerate(weights) if i != best)
         total = math.log(sum(math.exp(w - weights[best]) for w in weights)) + weights[best]
         kept = range(len(labels)) if probe.decoding.probabilities == "all" else [best]
         yield Prediction(
@@ -235,6 +237,13 @@ def _choose(
             prompt_tokens=len(r.ids),
             new_tokens=scores.lengths[best],
             seconds=scores.seconds,
+        )
+    if model.noise:
+        resources.facts["labels_within_noise"] = unsure
+    if unsure:
+        resources.progress.note(
+            f"{unsure} of {len(rendered)} labels are ahead of the next by less than {model.noise} nats, which is "
+            "within the rounding of bf16: they may change with compute.micro_batch (model.dtype=float32 avoids it)"
         )
 
 

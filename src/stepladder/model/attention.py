@@ -13,11 +13,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import causal_mask_function
 
 from stepladder.model.row_attention import Gathering, attend_in_rows
 
 NAME = "stepladder"
+TRIED = "stepladder, tried"
+"""The same attention by another name, under which a model that masks more than the future is noticed."""
 torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, which takes longer than the attention
 SHORT = 512  # up to so many tokens a row is learnt faster on a CPU with weights that are kept than by the fused kernel
 _WITHOUT_EFFECT = {"position_ids", "position_embeddings", "is_causal", "cache_position", "output_attentions"}
@@ -38,11 +41,11 @@ class UnsuitedError(Exception):
     """The model asks its attention for something that is not done here."""
 
 
-def through(causal: Any, sight: Sight, **arguments: Any) -> Tensor:
+def through(causal: Any, sight: Sight, name: str = NAME, **arguments: Any) -> Tensor:
     """Hidden states (batch, n, width) of the body of `causal`, attending by `sight`."""
     config = causal.config.get_text_config()
     usual = config._attn_implementation
-    config._attn_implementation = NAME
+    config._attn_implementation = name
     try:
         hidden: Tensor = causal.base_model(use_cache=False, sight=sight, **arguments).last_hidden_state
     finally:
@@ -61,8 +64,9 @@ def suits(causal: Any) -> bool:
     try:
         with torch.no_grad():
             own = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state.float()
-            ours = through(causal, sight, input_ids=ids, position_ids=torch.arange(6, device=ids.device)[None]).float()
-    except (UnsuitedError, TypeError, ValueError, AttributeError):
+            places = torch.arange(6, device=ids.device)[None]
+            ours = through(causal, sight, TRIED, input_ids=ids, position_ids=places).float()
+    except (UnsuitedError, TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError):
         return False
     finally:
         causal.train(training)
@@ -82,7 +86,9 @@ def _attention(
     sight: Sight | None = None,
     **other: Any,
 ) -> tuple[Tensor, None]:
-    more = [name for name, value in other.items() if name not in _WITHOUT_EFFECT and value not in (None, False)]
+    more = [n for n, asked in other.items() if n not in _WITHOUT_EFFECT and asked is not None and asked is not False]
+    if attention_mask is not None:
+        raise UnsuitedError(f"{type(module).__name__} masks more than the future")
     if sight is None or more:
         raise UnsuitedError(
             f"{type(module).__name__} asks its attention for {', '.join(sorted(more)) or 'nothing known'}"
@@ -93,7 +99,14 @@ def _attention(
         return sight.attend(module.layer_idx, query, key, value, scaling, dropout), None
 
 
+def _mask(*_: Any, mask_function: Any = None, local_size: int | None = None, **__: Any) -> Tensor | None:
+    """A mask only where `transformers.masking_utils` hides more than the future: windows, chunks, blocks."""
+    return None if local_size is None and mask_function is causal_mask_function else torch.zeros(1, 1, 1, 1)
+
+
 AttentionInterface.register(NAME, _attention)
+AttentionInterface.register(TRIED, _attention)
+AttentionMaskInterface.register(TRIED, _mask)
 
 
 class Kept:

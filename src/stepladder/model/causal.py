@@ -8,22 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from stepladder.errors import ModelError
-from stepladder.model import choosing, generation, scoring
+from stepladder.model import choosing, generation, plain, scoring
 from stepladder.model.chat import Chat
+from stepladder.model.configuration import window
 from stepladder.model.grammar import JsonGrammar
 from stepladder.model.language_model import Best, Completion, Scores, Thoughts, VirtualTokens
 from stepladder.model.matrix import Packs
 from stepladder.model.network import Network
+from stepladder.model.reading import choose_path
 from stepladder.records import Message
 
 TOKENS_AT_ONCE = 8192
 ON_GPU = 4  # times as many
+BF16_STEP = 0.125  # between two neighbouring numbers of bf16 from 16 to 32, where the logits of likely tokens lie
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +53,11 @@ class CausalModel:
     @cached_property
     def window(self) -> int:
         """How many tokens fit, prompt and answer together; virtual tokens are taken off."""
-        whole = int(self.network.config.max_position_embeddings)
-        if self.virtual is None:
-            return whole
-        with self.network.predicting():
-            return whole - self.virtual(1).length
+        return window(self.network.config, self.tokenizer) - self.network.columns_before
+
+    @property
+    def noise(self) -> float:
+        return 0.0 if self.network.dtype == torch.float32 else BF16_STEP
 
     @property
     def thoughts(self) -> Thoughts:
@@ -72,15 +77,29 @@ class CausalModel:
         self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
     ) -> Iterator[tuple[int, Scores]]:
         encoded = self._encoded(prompts, candidates)
-        return scoring.score(self.network, prompts, encoded, self._batches(prompts, _whole(encoded), micro_batch))
+        batched, alone = self._divided(prompts, [max(map(len, row)) for row in encoded])
+        batches = self._batches(prompts, _whole(encoded), micro_batch, batched)
+        return chain(
+            plain.score(self.network, prompts, encoded, alone), scoring.score(self.network, prompts, encoded, batches)
+        )
 
     def choose(
         self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
     ) -> Iterator[tuple[int, Best]]:
         encoded = self._encoded(prompts, candidates)
-        deepest = [choosing.AT_ONCE * max(map(len, row)) for row in encoded]
-        batches, whole = (self._batches(prompts, more, micro_batch) for more in (deepest, _whole(encoded)))
-        return choosing.choose(self.network, prompts, encoded, batches, whole)
+        longest = [max(map(len, row)) for row in encoded]
+        batched, alone = self._divided(prompts, longest)
+        deepest = [choosing.AT_ONCE * length for length in longest]
+        batches, whole = (self._batches(prompts, more, micro_batch, batched) for more in (deepest, _whole(encoded)))
+        return chain(
+            ((index, choosing.best(scores)) for index, scores in plain.score(self.network, prompts, encoded, alone)),
+            choosing.choose(self.network, prompts, encoded, batches, whole),
+        )
+
+    def _divided(self, prompts: Sequence[Sequence[int]], more: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Rows that are run in batches, and rows that are run each alone, on the plain path."""
+        alone = [i for i, prompt in enumerate(prompts) if self.network.takes_plain(len(prompt) + more[i])]
+        return sorted(set(range(len(prompts))) - set(alone)), alone
 
     def _encoded(self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]]) -> list[list[list[int]]]:
         """Candidates as token ids; equal ones are one object."""
@@ -95,11 +114,12 @@ class CausalModel:
         return encoded
 
     def _batches(
-        self, prompts: Sequence[Sequence[int]], more: Sequence[int], micro_batch: int | None
+        self, prompts: Sequence[Sequence[int]], more: Sequence[int], micro_batch: int | None, rows: Sequence[int]
     ) -> list[list[int]]:
-        lengths = [len(prompt) for prompt in prompts]
-        costs = [own + extra for own, extra in zip(lengths, more, strict=True)]
-        return batched(lengths, costs, micro_batch, self._tokens_at_once)
+        lengths = [len(prompts[i]) for i in rows]
+        costs = [len(prompts[i]) + more[i] for i in rows]
+        batches = batched(lengths, costs, micro_batch, self._tokens_at_once)
+        return [[rows[at] for at in batch] for batch in batches]
 
     @property
     def _tokens_at_once(self) -> int:
@@ -122,8 +142,16 @@ class CausalModel:
         if schema is not None:
             grammar = JsonGrammar(self.tokenizer, self.chat.end, self.network.vocabulary, schema)
         draw = generation.Draw(temperature, seed)
-        waves = in_waves(lengths, costs, micro_batch, self._tokens_at_once)
-        return generation.generate(self.network, self.chat, prompts, waves, budgets, draw, self.ends, grammar)
+
+        def written(rows: Sequence[int], plainly: bool) -> Iterator[tuple[int, Completion]]:
+            own = in_waves([lengths[i] for i in rows], [costs[i] for i in rows], micro_batch, self._tokens_at_once)
+            waves = [(slots, [rows[at] for at in indices]) for slots, indices in own]
+            return generation.generate(
+                self.network, self.chat, prompts, waves, budgets, draw, self.ends, grammar, plainly
+            )
+
+        batched, alone = self._divided(prompts, budgets)
+        return chain(written(alone, plainly=True), written(batched, plainly=False))
 
     def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor, noise: float | None = None) -> Tensor:
         if bool(answer[:, 0].any()):
@@ -134,7 +162,10 @@ class CausalModel:
         return self.network.learnt_losses(ids, mask, wanted, ids[answer])
 
     def adapted(self, module: nn.Module, virtual: Callable[[int], VirtualTokens] | None = None) -> CausalModel:
-        return replace(self, module=module, virtual=virtual)
+        model = replace(self, module=module, virtual=virtual)
+        if virtual is not None:  # what stands before every row may fill a window, or not fit the model at all
+            choose_path(model.network)
+        return model
 
     def _fits(self, prompts: Sequence[Sequence[int]], more: Sequence[int]) -> None:
         for index, (prompt, extra) in enumerate(zip(prompts, more, strict=True)):

@@ -15,9 +15,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from stepladder.model.language_model import Best
+from stepladder.model.language_model import Best, Scores
 from stepladder.model.network import Network
-from stepladder.model.reading import Reading, begin, shared
+from stepladder.model.reading import BranchReading, begin, shared
 from stepladder.model.scoring import scored
 from stepladder.model.slots import Tokens
 from stepladder.model.softmax import log_sum_exp
@@ -96,11 +96,13 @@ def choose(
 ) -> Iterator[tuple[int, Best]]:
     """The likeliest of `candidates[i]` after `prompts[i]`, batch by batch. Where the first rows show that the model is
     unsure, so that searching does not pay, all candidates of the others are scored, in batches of `whole`."""
+    if not batches:
+        return
     tries: dict[int, Node] = {}
     begun = time.perf_counter()
     prefix = shared(network, prompts)
     spent = (time.perf_counter() - begun) / max(1, len(prompts))
-    first, *others = batches or [[]]
+    first, *others = batches
     done: set[int] = set()
     for batch in filter(None, (first[:PROBED], first[PROBED:], *others)):
         for index in batch:
@@ -119,11 +121,16 @@ def choose(
             break
     left = [rest for batch in whole if (rest := [index for index in batch if index not in done])]
     for index, scores in scored(network, prefix, prompts, candidates, left):
-        log, place = max((log, -place) for place, log in enumerate(scores.log_probabilities))
-        yield index, Best(-place, log, scores.lengths[-place], scores.seconds + spent)
+        yield index, best(scores, spent)
 
 
-def _search(reading: Reading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
+def best(scores: Scores, spent: float = 0.0) -> Best:
+    """The likeliest of all candidates that are scored, the first of equal ones."""
+    log, place = max((log, -place) for place, log in enumerate(scores.log_probabilities))
+    return Best(-place, log, scores.lengths[-place], scores.seconds + spent)
+
+
+def _search(reading: BranchReading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
     """How many tokens were read after the prompts."""
     read, begun = 0, time.perf_counter()
     for row, of_row in zip(rows, _summed(reading, reading.read(prompts)), strict=True):
@@ -143,7 +150,7 @@ def _search(reading: Reading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -
         read += _read_on(reading, searching, chosen)
 
 
-def _read_on(reading: Reading, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
+def _read_on(reading: BranchReading, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
     """Read the chosen nodes, from the prompt's end, with what follows them of necessity. How many tokens that was."""
     branches = []
     for row, nodes in zip(rows, chosen, strict=True):
@@ -173,7 +180,7 @@ def _read_on(reading: Reading, rows: Sequence[_Row], chosen: Sequence[Sequence[t
     return tokens.numel()
 
 
-def _summed(reading: Reading, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
+def _summed(reading: BranchReading, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
     """Of each of the hidden states (n, width) its logits (vocabulary,), and the log of their exponentials' sum."""
     logits = reading.logits(hidden)
     return zip(logits, log_sum_exp(logits).tolist(), strict=True)

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, count, islice
 
 import numpy as np
@@ -22,6 +23,7 @@ from stepladder.model.drafts import Drafted, Drafts
 from stepladder.model.grammar import JsonGrammar, JsonWriter
 from stepladder.model.language_model import Completion
 from stepladder.model.network import Network
+from stepladder.model.plain import PlainReading
 from stepladder.model.reading import Reading, begin, shared
 from stepladder.model.slots import Prefix
 
@@ -79,11 +81,14 @@ def generate(
     draw: Draw,
     ends: frozenset[int],
     grammar: JsonGrammar | None = None,
+    plainly: bool = False,
 ) -> Iterator[tuple[int, Completion]]:
     """Write at most `budgets[i]` tokens after `prompts[i]`; the end token counts as one. What all prompts begin with is
-    read once. Of each of `waves` so many rows at once are written, in its order."""
+    read once. Of each of `waves` so many rows at once are written, in its order; `plainly` by plain transformers."""
+    if not waves:
+        return
     begun = time.perf_counter()
-    prefix = shared(network, prompts)
+    prefix = Prefix() if plainly else shared(network, prompts)
     spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0
     drafts = Drafts(prefix.tokens, dear=network.dtype == torch.float32 or network.device.type == "cuda")
 
@@ -96,7 +101,8 @@ def generate(
     for slots, indices in waves:
         room = max(len(own[i]) + budgets[i] for i in indices)
         waiting = deque((i, len(own[i])) for i in indices)
-        writing = _Writing(network, prefix, slots, room, waiting, begin_row, draw.temperature, ends)
+        begin_reading = partial(_reading, network, prefix, min(slots, len(waiting)), room, plainly)
+        writing = _Writing(begin_reading, slots, waiting, begin_row, draw.temperature, ends)
         while writing.goes_on:
             with network.predicting():
                 done = writing.until_some_are_done()
@@ -104,14 +110,16 @@ def generate(
                 yield row.index, Completion(chat.decode(row.ids), len(row.ids), row.seconds + spent, row.finished)
 
 
+def _reading(network: Network, prefix: Prefix, slots: int, room: int, plainly: bool) -> Reading:
+    return PlainReading(network) if plainly else begin(network, prefix, slots, room)
+
+
 @dataclass
 class _Writing:
     """Rows that wait, each with the tokens of its prompt, and rows that are written, `slots` of these at most."""
 
-    network: Network
-    prefix: Prefix
+    begin_reading: Callable[[], Reading]
     slots: int
-    room: int
     waiting: deque[tuple[int, int]]
     begin_row: Callable[[int], _Row]
     temperature: float | None
@@ -120,7 +128,7 @@ class _Writing:
 
     def __post_init__(self) -> None:
         self.slots = min(self.slots, len(self.waiting))
-        self.reading = self._begin()
+        self.reading = self.begin_reading()
 
     @property
     def goes_on(self) -> bool:
@@ -135,9 +143,6 @@ class _Writing:
                 row.seconds += seconds
             if any(row.done for row in asked):
                 return self._part()
-
-    def _begin(self) -> Reading:
-        return begin(self.network, self.prefix, self.slots, self.room)
 
     def _step(self) -> list[_Row]:
         """Rows go on, and those that wait begin where there is room: as many in the same pass as it takes. Where it
@@ -160,7 +165,7 @@ class _Writing:
     def _read(self, count: int) -> list[_Row]:
         """So many rows begin."""
         if not self.rows and not self.reading.takes_more:
-            self.reading = self._begin()
+            self.reading = self.begin_reading()
         new = self._new(count)
         self.rows += new
         self._write(new, [[] for _ in new], self.reading.read([row.prompt for row in new]))

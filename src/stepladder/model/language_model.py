@@ -114,8 +114,16 @@ class LanguageModel(Protocol):
     """A causal model with its tokenizer and chat template.
 
     Prompts go in as token ids. `score` and `generate` may answer in any order: each result comes with the index of its
-    prompt. A batch of one gives what a batch of many gives.
+    prompt. In float32 a batch of one gives what a batch of many gives: log-probabilities to rounding (1e-3), and the
+    same labels and greedy texts. In bf16 a batch of another size rounds differently, and a label or a text may change
+    where two are nearly as likely; `noise` says how near.
     """
+
+    @property
+    def noise(self) -> float:
+        """Two labels whose log-probabilities (natural) differ by less may change places with the batch; 0 in float32,
+        where they do not."""
+        ...
 
     @property
     def window(self) -> int:

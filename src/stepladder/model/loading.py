@@ -5,6 +5,7 @@ Knows files, not where they come from.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,15 +20,18 @@ from stepladder.errors import ModelError
 from stepladder.files import read_json
 from stepladder.model.causal import CausalModel
 from stepladder.model.chat import Chat
-from stepladder.model.reading import check
+from stepladder.model.reading import choose_path
 from stepladder.precision import DTYPES, computed
+
+_MEDIA = re.compile(r"(image|video|audio|boi|eoi|boa|eoa)(_\w+)?_token")
 
 
 def load_causal(folder: Path, dtype: str, device: torch.device | str | None = None) -> CausalModel:
     """A causal model, ready to predict, on `device` (none: the first GPU, else the processor)."""
     module, tokenizer = load_parts(AutoModelForCausalLM, folder, dtype, device)
+    _check_vocabulary(module, tokenizer, folder)
     model = CausalModel(module, Chat(tokenizer))
-    check(model.network)
+    choose_path(model.network)
     return model
 
 
@@ -104,6 +108,22 @@ def _check_layers(folder: Path) -> None:
     if isinstance(wanted, int) and wanted > there:
         what = f"The model's configuration has {wanted} layers, and its files {there} weights"
         raise ModelError(what, str(folder / "config.json"), "fetch or save the model again")
+
+
+def _check_vocabulary(module: Any, tokenizer: Any, folder: Path) -> None:
+    """Raises ModelError where the tokenizer has tokens that the model has no embedding of. What stands for an image or
+    a sound in a multimodal model (Gemma 3 has it in its text models too) is no text and is not counted."""
+    rows = module.get_input_embeddings().weight.shape[0]
+    media = {str(token) for name, token in tokenizer.special_tokens_map.items() if _MEDIA.fullmatch(name)}
+    beyond = {token: at for token, at in tokenizer.get_vocab().items() if at >= rows and token not in media}
+    if beyond:
+        first = min(beyond, key=lambda token: beyond[token])
+        raise ModelError(
+            f"The tokenizer has token ids up to {max(beyond.values()):,} ({len(tokenizer):,} tokens), and the model "
+            f"embeddings of {rows:,}; the first token without one is {first!r}",
+            str(folder),
+            "save the model again after model.resize_token_embeddings(len(tokenizer)), or take its own tokenizer",
+        )
 
 
 @contextmanager

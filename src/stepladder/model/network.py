@@ -9,22 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from functools import cached_property
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import cross_entropy, pad
 from transformers import DynamicCache
 
 from stepladder.model import attention, packed
 from stepladder.model.body import Body, signature
+from stepladder.model.configuration import has_dropout, rope_switch
 from stepladder.model.cross_entropy import frozen_head_losses, head_losses
+from stepladder.model.heads import corrected, own_forward, own_logits
 from stepladder.model.language_model import VirtualTokens
+from stepladder.model.masks import additive_masks
 from stepladder.model.matrix import Packs
 from stepladder.model.packed import Laid, Packed
 from stepladder.model.recordings import Recordings
 
 Virtual = Callable[[int], VirtualTokens]
+Path = Literal["slots", "cache", "plain"]
+"""How a model is run. slots: attention of this package over KV-cache slots. cache: the model's own attention and cache,
+batches with explicit positions and masks. plain: the model's own forward, one unpadded row at a time."""
 
 
 class Network:
@@ -37,6 +44,8 @@ class Network:
         self.causal = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
         self.config: Any = self.causal.config.get_text_config()
         self.virtual = virtual
+        self._path: Path | None = None
+        self.continues = False  # on the plain path: whether the model's own cache gives what a whole row gives
         self._body: tuple[tuple[bool, int], Body | None] | None = None
         self._recordings: Recordings | None = None
         self._active: str | None = None
@@ -56,7 +65,8 @@ class Network:
 
     @property
     def vocabulary(self) -> int:
-        return int(self.causal.get_output_embeddings().weight.shape[0])
+        head = self.causal.get_output_embeddings()
+        return int(self.config.vocab_size if head is None else head.weight.shape[0])
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
@@ -80,11 +90,49 @@ class Network:
         return ids.to(self.device), lengths.to(self.device)
 
     @property
-    def ours(self) -> bool:
-        """Whether the attention of this house serves the model."""
+    def suits(self) -> bool:
+        """Whether the attention of this package computes what the model's own does."""
         if self.packs.suits is None:
             self.packs.suits = attention.suits(self.causal)
         return self.packs.suits
+
+    @property
+    def path(self) -> Path:
+        """How the model is run; `reading.choose_path` finds it out when a model is loaded."""
+        if self._path is None:
+            self._path = self.packs.path or ("slots" if self.suits else "cache")
+            self.continues = self.packs.continues
+        return self._path
+
+    @path.setter
+    def path(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def ours(self) -> bool:
+        """Whether the attention of this package runs the model."""
+        return self.path == "slots"
+
+    @cached_property
+    def switch(self) -> int | None:
+        """Up to so many tokens of a row the rotary frequencies are the same for every length of a row."""
+        return rope_switch(self.config)
+
+    @cached_property
+    def columns_before(self) -> int:
+        """How many virtual tokens stand before every row."""
+        if self.virtual is None:
+            return 0
+        with self.predicting():
+            return self.virtual(1).length
+
+    def takes_plain(self, tokens: int) -> bool:
+        """Whether a row of so many tokens, prompt and answer, is to be run on the plain path."""
+        return self.path == "plain" or self.is_beyond(tokens)
+
+    def is_beyond(self, tokens: int) -> bool:
+        """Whether a row of so many tokens has other rotary frequencies than shorter ones."""
+        return self.switch is not None and self.columns_before + tokens > self.switch
 
     def hidden(self, ids: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
         """Hidden states (wanted.sum(), width) at the `wanted` places of right-padded rows, row by row; gradients flow.
@@ -94,7 +142,8 @@ class Network:
         """
         if self.virtual is not None or not self.ours:
             return self._forward(ids, None)[wanted]
-        laid, body = Laid.of(ids, mask, wanted), self.learning_body()
+        # What all rows share is computed once, so its dropout would be the same for all of them.
+        laid, body = Laid.of(ids, mask, wanted, shares=not self._drops), self.learning_body()
         sight = self._rows(laid)
         if body:
             return body(laid.ids, laid.positions, sight, laid.kept)
@@ -113,6 +162,13 @@ class Network:
 
     def learnt_losses(self, ids: Tensor, mask: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
         """`losses` of the `targets` (n,) after the `hidden` states at the `wanted` places."""
+        if self.switch is not None:
+            beyond = mask.sum(dim=1) + self.columns_before > self.switch
+            if bool(beyond.any()) and not bool(beyond.all()):
+                return self._losses_apart(beyond, ids, mask, wanted, targets)
+        if self.path == "plain":
+            logits, _ = self.own_forward(ids)
+            return cross_entropy(logits[wanted].float(), targets, reduction="none")
         body = self.learning_body() if self.virtual is None and self.ours and torch.is_grad_enabled() else None
         if body is None or not self._packs_rows or not self._has_frozen_head:
             return self.losses(self.hidden(ids, mask, wanted), targets)
@@ -128,6 +184,21 @@ class Network:
         if self._recordings is None:  # of this body: they go with it
             self._recordings = Recordings([p for p in self._parameters() if p.requires_grad])
         return self._recordings(shape, losses, inputs)[: len(targets)]
+
+    def _losses_apart(self, apart: Tensor, ids: Tensor, mask: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
+        """`learnt_losses` of the rows that stand `apart` (batch,) and of the others, each by themselves."""
+        losses = torch.empty(len(targets), device=ids.device)
+        row = wanted.nonzero()[:, 0]
+        for rows in (apart, ~apart):
+            upto, own = int(mask[rows].sum(dim=1).max()), rows[row].nonzero()[:, 0]
+            parts = [part[rows, :upto] for part in (ids, mask, wanted)]
+            losses = losses.index_copy(0, own, self.learnt_losses(parts[0], parts[1], parts[2], targets[own]).float())
+        return losses
+
+    @property
+    def _drops(self) -> bool:
+        """Whether the model now drops something of its own."""
+        return bool(self.causal.training) and has_dropout(self.config)
 
     def _rows(self, laid: Laid) -> attention.Sight:
         if self._packs_rows:
@@ -152,6 +223,8 @@ class Network:
         parameters = self._parameters()
         if any(hasattr(parameter, "device_mesh") for parameter in parameters):
             return None  # weights that lie in pieces are whole inside their own layers alone
+        if learning and self._drops:
+            return None  # the model's own layers drop what is to be dropped
         now = learning, signature(parameters, contents=not learning)
         if self._body is None or self._body[0] != now:
             self._body = self._recordings = None  # one at a time: each holds weights of its own
@@ -224,7 +297,7 @@ class Network:
 
         allowed (batch, n, columns): which columns, new ones last, each sees; seen (batch, columns): their positions.
         """
-        mask = self._masks(allowed, positions, seen)
+        mask = additive_masks(self.config, self.dtype, allowed, positions, seen)
         body = self.causal.base_model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
@@ -233,7 +306,9 @@ class Network:
 
     def logits(self, hidden: Tensor, head: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Logits (n, vocabulary) of hidden states (n, width), by `head` where it is known in another form."""
-        return self._corrected((head or self.causal.get_output_embeddings())(hidden))
+        if self.packs.own_head:
+            return own_logits(self.causal, hidden)
+        return corrected(self.config, (head or self.causal.get_output_embeddings())(hidden))
 
     def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy (n,), natural, float32, of `targets` (n,) after hidden states (n, width); gradients flow."""
@@ -245,19 +320,13 @@ class Network:
     def _has_frozen_head(self) -> bool:
         """Whether the head is a matrix that nothing is now learnt of, and nothing else."""
         head, probe = self.causal.get_output_embeddings(), torch.ones(1)
-        plain = type(head) is nn.Linear and self._corrected(probe) is probe
+        plain = not self.packs.own_head and type(head) is nn.Linear and corrected(self.config, probe) is probe
         return plain and head.bias is None and not (head.weight.requires_grad and torch.is_grad_enabled())
 
-    def _corrected(self, logits: Tensor) -> Tensor:
-        """What some architectures do to logits after the head."""
-        scale = getattr(self.config, "logit_scale", None)  # Cohere
-        if scale:
-            logits = logits * scale
-        scaling = getattr(self.config, "logits_scaling", None)  # Granite
-        if scaling:
-            logits = logits / scaling
-        cap = getattr(self.config, "final_logit_softcapping", None)  # Gemma 2 and 3
-        return torch.tanh(logits / cap) * cap if cap else logits
+    def own_forward(self, ids: Tensor, cache: Any = None, keep: bool = False) -> tuple[Tensor, Any]:
+        """`heads.own_forward` behind the virtual tokens, which a `cache` that is given holds already."""
+        virtual = self.virtual(len(ids)) if self.virtual and cache is None else None
+        return own_forward(self.causal, ids, virtual, cache, keep)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -291,18 +360,3 @@ class Network:
         positions = torch.arange(before, before + columns, device=ids.device).expand(len(ids), -1)
         hidden: Tensor = self.causal.base_model(position_ids=positions, **arguments).last_hidden_state
         return hidden[:, -ids.shape[1] :]
-
-    def _masks(self, allowed: Tensor, queries: Tensor, keys: Tensor) -> Any:
-        """Additive masks (batch, 1, n, columns), by layer type where the model mixes full and sliding layers."""
-        window = getattr(self.config, "sliding_window", None)
-        kinds = set(getattr(self.config, "layer_types", None) or ())
-        if not window or kinds == {"full_attention"} or not getattr(self.config, "use_sliding_window", True):
-            return self._additive(allowed)
-        near = self._additive(allowed & (queries[:, :, None] - keys[:, None, :] < window))
-        if len(kinds) < 2:
-            return near
-        return {"full_attention": self._additive(allowed), "sliding_attention": near}
-
-    def _additive(self, allowed: Tensor) -> Tensor:
-        mask = torch.zeros(allowed.shape, dtype=self.dtype, device=allowed.device)
-        return mask.masked_fill_(~allowed, torch.finfo(self.dtype).min)[:, None]

@@ -42,10 +42,11 @@ class Laid:
     prefix: int
 
     @classmethod
-    def of(cls, ids: Tensor, mask: Tensor, wanted: Tensor) -> Laid:
-        """ids, mask, wanted: (rows, length). What all begin with ends where something is wanted."""
+    def of(cls, ids: Tensor, mask: Tensor, wanted: Tensor, shares: bool = True) -> Laid:
+        """ids, mask, wanted: (rows, length). What all begin with ends where something is wanted; it is read once if the
+        batch `shares` it."""
         same = ((ids == ids[:1]) & mask & ~wanted).all(dim=0).long().cumprod(dim=0)
-        prefix = int(same.sum()) if len(ids) > 1 else 0
+        prefix = int(same.sum()) if shares and len(ids) > 1 else 0
         real = mask[:, prefix:]
         places = torch.arange(ids.shape[1], device=ids.device)
         return cls(

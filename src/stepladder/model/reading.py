@@ -6,7 +6,6 @@ each reads its own prompt, then goes on from there. `begin` chooses how keys and
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,7 +13,10 @@ import torch
 from torch import Tensor
 
 from stepladder.errors import ModelError
-from stepladder.model.network import Network
+from stepladder.model.attention import UnsuitedError
+from stepladder.model.configuration import masks_are_known, windows
+from stepladder.model.network import Network, Path
+from stepladder.model.plain import repeated
 from stepladder.model.slots import Prefix, SlotReading, Tokens
 
 
@@ -25,9 +27,6 @@ class Reading(Protocol):
     """
 
     takes_more: bool
-
-    @property
-    def device(self) -> torch.device: ...
 
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
         """New rows, after those there are, read their prompts: the hidden state at each one's end (rows, width)."""
@@ -47,14 +46,6 @@ class Reading(Protocol):
         after these and read their prompts: the hidden state at each one's end."""
         ...
 
-    def extend(self, ids: Tensor, depth: Tensor, among: Tensor) -> Tensor:
-        """All rows read n more tokens `ids` (rows, n): their hidden states (rows, n, width).
-
-        depth (rows, n): how far behind the row's end each stands; among (rows, n, n): which of the new tokens each
-        sees.
-        """
-        ...
-
     def keep(self, rows: Sequence[int]) -> None:
         """Forget all rows but these; they are counted anew, in this order."""
         ...
@@ -65,6 +56,21 @@ class Reading(Protocol):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (n, vocabulary) of hidden states (n, width)."""
+        ...
+
+
+class BranchReading(Reading, Protocol):
+    """Rows that also read several continuations side by side."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def extend(self, ids: Tensor, depth: Tensor, among: Tensor) -> Tensor:
+        """All rows read n more tokens `ids` (rows, n): their hidden states (rows, n, width).
+
+        depth (rows, n): how far behind the row's end each stands; among (rows, n, n): which of the new tokens each
+        sees.
+        """
         ...
 
 
@@ -82,7 +88,7 @@ def shared(network: Network, prompts: Sequence[Tokens]) -> Prefix:
         return Prefix(tokens, network.prefix(tokens))
 
 
-def begin(network: Network, prefix: Prefix, rows: int, room: int) -> Reading:
+def begin(network: Network, prefix: Prefix, rows: int, room: int) -> BranchReading:
     """A reading for at most `rows` rows at once, each of at most `room` tokens after the `prefix`."""
     if network.ours:
         return SlotReading(network, prefix, rows, room)
@@ -94,7 +100,6 @@ class CacheReading:
     that want more of their attention than ours does."""
 
     takes_more: bool = False
-    guesses: bool = True
 
     def __init__(self, network: Network, prefix: Prefix) -> None:
         self.network, self.prefix = network, prefix
@@ -114,6 +119,11 @@ class CacheReading:
         self._visible = self._positions < (lengths + columns - ids.shape[1])[:, None]
         self._ends = self._visible.sum(dim=1, keepdim=True)
         return hidden[torch.arange(self._rows, device=ids.device), lengths - 1]
+
+    @property
+    def guesses(self) -> bool:
+        """Guesses of one row pad the others, to positions that may lie where rotary frequencies change."""
+        return self.network.switch is None
 
     def takes_at_once(self, tokens: int) -> bool:
         return False
@@ -153,37 +163,117 @@ class CacheReading:
         return self.network.logits(hidden)
 
 
-def check(network: Network) -> None:
-    """Raise ModelError when this architecture does not keep to what is taken for granted here.
+_FAULTS = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, AssertionError, UnsuitedError)
+"""What is raised where a model is run in a way that it does not take."""
+_PROBED_WINDOW = 64
 
-    Six tokens, read at once by the model's own forward and in two parts by ours, must give the same.
+
+def choose_path(network: Network) -> None:
+    """Find out on which path the network is run: the first on which two rows of unequal length, read in parts, give
+    what the model's own forward gives of each alone, unpadded.
+
+    Windows of up to 64 tokens are probed too; a model whose configuration names other bounds of what a token sees than
+    `sliding_window` takes the plain path. Raises ModelError where the model's own forward fails, or looks at later
+    tokens.
     """
-    takes = set(inspect.signature(network.causal.base_model.forward).parameters)
-    if not {"position_ids", "past_key_values", "attention_mask"} <= takes:
-        raise _unfit(network, "takes no positions")
-    other = set(getattr(network.config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if other:
-        raise _unfit(network, f"has layers of another kind: {', '.join(sorted(other))}")
-    ids = torch.arange(1, 7) * 7919 % network.config.vocab_size  # from all over: the first ones are often odd
+    rows = _probes(network)
+    with network.predicting():
+        try:
+            own = [network.own_forward(torch.tensor([row], device=network.device))[0][0] for row in rows]
+        except _FAULTS as error:
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise _unfit(network, f"can not be run: {why}") from error
+        shorter, _ = network.own_forward(torch.tensor([rows[0][:-1]], device=network.device))
+        if not _near(own[0][:-1], shorter[0]):
+            raise _unfit(network, "is not causal: a token's result depends on the tokens after it")
+        network.path = next((path for path in _candidates(network) if _serves(network, path, rows, own)), "plain")
+        if network.path == "plain" or network.switch is not None:
+            network.continues = _continues(network, rows, own)
+    if network.virtual is None:
+        network.packs.path, network.packs.continues = network.path, network.continues
+
+
+def _probes(network: Network) -> list[list[int]]:
+    """Two rows that begin with the same two tokens, the first longer than any small window."""
+    small = [window for window in windows(network.config) if window <= _PROBED_WINDOW]
+    lengths = [max([2, *small]) + 4, 5]
+    # From all over the vocabulary: the first tokens are often odd.
+    tokens = [at * 7919 % network.vocabulary for at in range(1, sum(lengths) + 1)]
+    long, short = tokens[: lengths[0]], tokens[lengths[0] :]
+    return [long, [*long[:2], *short[2:]]]
+
+
+def _candidates(network: Network) -> list[Path]:
+    """Paths that are worth being tried, the fastest first."""
+    if not masks_are_known(network.config) or network.switch == 0 or network.packs.path == "plain":
+        return []
+    return ["slots", "cache"] if network.suits and network.packs.path != "cache" else ["cache"]
+
+
+def _serves(network: Network, path: Path, rows: Sequence[Tokens], own: Sequence[Tensor]) -> bool:
+    """Whether the two rows, read in parts on this path, give their `own` logits (tokens, vocabulary)."""
+    network.path = path
     try:
-        with network.predicting():
-            own = network.causal(ids[None].to(network.device)).logits[0, 3:].float().log_softmax(-1)
-            reading = begin(network, shared(network, [ids.tolist()]), 1, 6)
-            last = reading.read([ids[:4].tolist()])
-            after = reading.go_on([ids[4:].tolist()])
-            ours = reading.logits(torch.cat([last, after])).float().log_softmax(-1)
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-        raise _unfit(network, f"can not be read in two parts: {error}") from error
-    difference = float((own - ours).abs().mean())
-    if not difference < (1e-2 if last.dtype == torch.float32 else 0.5):
-        raise _unfit(
-            network, f"computes something of its own: log-probabilities differ by {difference:.3g} in the mean"
+        if network.virtual is None:
+            network.packs.own_head = False
+            hidden, _ = network.read(torch.tensor([rows[0]], device=network.device))
+            network.packs.own_head = not _near(network.logits(hidden[0]), own[0])
+        prefix = shared(network, rows)
+        reading = begin(network, prefix, len(rows), max(map(len, rows)) + 8)
+        cuts = [len(row) - 2 for row in rows]
+        ends = reading.logits(
+            reading.read([row[len(prefix.tokens) : cut] for row, cut in zip(rows, cuts, strict=True)])
         )
+        chain_and_other = torch.tensor([[True, False, False], [True, True, False], [False, False, True]])
+        branches = reading.extend(
+            torch.tensor([[*row[cut:], row[0]] for row, cut in zip(rows, cuts, strict=True)], device=network.device),
+            torch.tensor([[0, 1, 0]] * len(rows), device=network.device),
+            chain_and_other.expand(len(rows), -1, -1).to(network.device),
+        )
+        reading.forget([3] * len(rows))
+        after = reading.logits(reading.go_on([rows[0][cuts[0] :], rows[1][cuts[1] : -1]]))
+        chains = [reading.logits(each[:2]) for each in branches]
+    except _FAULTS:
+        return False
+    wanted = [each[cut:] for each, cut in zip(own, cuts, strict=True)]
+    pairs = [
+        (ends, torch.stack([each[cut - 1] for each, cut in zip(own, cuts, strict=True)])),
+        *zip(chains, wanted, strict=True),
+        (after, torch.cat([wanted[0], wanted[1][:1]])),
+    ]
+    return all(_near(found, right) for found, right in pairs)
+
+
+def _continues(network: Network, rows: Sequence[Tokens], own: Sequence[Tensor]) -> bool:
+    """Whether the model's own cache, of one row or repeated for several, continues as a whole row does."""
+    try:
+        for row, right in zip(rows, own, strict=True):
+            ids = torch.tensor([row], device=network.device)
+            _, cache = network.own_forward(ids[:, :-2], keep=True)
+            if cache is None:
+                return False
+            found = [network.own_forward(ids[:, -2:].expand(2, -1), repeated(cache, 2))[0][1]]
+            for at in (-2, -1):
+                logits, cache = network.own_forward(ids[:, at : at + 1 or None], cache)
+                found.append(logits[0])
+            if not (_near(found[0], right[-2:]) and _near(torch.cat(found[1:]), right[-2:])):
+                return False
+    except _FAULTS:
+        return False
+    return True
+
+
+def _near(found: Tensor, right: Tensor) -> bool:
+    """Whether log-probabilities by these logits (n, vocabulary) are the same but for rounding."""
+    limit = 1e-3 if right.dtype == torch.float32 else 0.5
+    found, right = (logits.float().log_softmax(dim=-1) for logits in (found, right))
+    apart = (found - right).abs().masked_fill_(found == right, 0.0)  # of two infinite ones too
+    return bool(apart.mean() < limit)
 
 
 def _unfit(network: Network, why: str) -> ModelError:
     return ModelError(
         f"A model of type '{network.config.model_type}' can not be used: it {why}",
         "model",
-        "choose a decoder-only model with attention in every layer (Llama, Qwen, Mistral, Gemma, Phi, ...)",
+        "choose a decoder-only language model (Llama, Qwen, Mistral, Gemma, Phi, ...)",
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stepladder.model.language_model import Scores
 from stepladder.model.network import Network
-from stepladder.model.reading import Reading, begin, shared
+from stepladder.model.reading import BranchReading, begin, shared
 from stepladder.model.slots import Prefix
 from stepladder.model.softmax import log_sum_exp
 
@@ -81,6 +81,8 @@ def score(
     batches: Sequence[Sequence[int]],
 ) -> Iterator[tuple[int, Scores]]:
     """Scores of `candidates[i]` after `prompts[i]`, batch by batch. What all prompts begin with is read once."""
+    if not batches:
+        return
     yield from scored(network, shared(network, prompts), prompts, candidates, batches)
 
 
@@ -123,7 +125,7 @@ def _batch(network: Network, prefix: Prefix, prompts: Sequence[Tokens], tries: S
     return _edges(reading, hidden, tries)
 
 
-def _edges(reading: Reading, hidden: Tensor, tries: Sequence[Trie]) -> list[list[float]]:
+def _edges(reading: BranchReading, hidden: Tensor, tries: Sequence[Trie]) -> list[list[float]]:
     """The head and log-probabilities (float32) at each node, a few at a time; only the edges' values are kept."""
     columns, device = hidden.shape[1], hidden.device
     real = [row * columns + node for row, trie in enumerate(tries) for node in range(len(trie.tokens) + 1)]

@@ -97,7 +97,22 @@ def attach(model: LanguageModel, adapter: object) -> LanguageModel:
     module = _ground(model.module, adapter)
     _check_targets(module, getattr(config, "target_modules", None))
     start = low_rank_starts.with_residual_base if low_rank_starts.changes_base(config) else low_rank_starts.adapted
-    return _wrapped(model, start(module, config))
+    try:
+        wrapped = start(module, config)
+    except ModelError as error:
+        if "specify `target_modules`" in error.what:
+            raise _no_default_targets(module, config) from error
+        raise
+    if not isinstance(adapter, QLora):
+        _try_unusual_layers(wrapped)
+    try:
+        return _wrapped(model, wrapped)
+    except ModelError as error:
+        raise ModelError(
+            f"{error.what}, with the virtual tokens of this {type(config).__name__} before every row",
+            "adapter",
+            "choose adapter=lora or prompt_tuning, or set adapter.num_attention_heads and adapter.token_dim",
+        ) from error
 
 
 def in_stored_form(base: LanguageModel, tuned: LanguageModel, adapter: object) -> LanguageModel:
@@ -107,6 +122,23 @@ def in_stored_form(base: LanguageModel, tuned: LanguageModel, adapter: object) -
     config = low_rank_starts.stored_config(_configured(adapter))
     plain = low_rank_starts.as_plain_lora(tuned.module, _ground(base.module, adapter), config)
     return tuned if plain is None else _wrapped(base, plain)
+
+
+def _try_unusual_layers(wrapped: PeftModel) -> None:
+    """Run two tokens where PEFT adapts a layer of the model's own kind, such as a router that returns several tensors:
+    PEFT takes it for a linear one, and fails no sooner than in the forward."""
+    import torch
+
+    bases = {type(layer.base_layer).__name__ for layer in wrapped.modules() if hasattr(layer, "base_layer")}
+    unusual = sorted(bases - {"Linear", "Embedding", "Conv1D"})
+    if unusual:
+        device = next(wrapped.parameters()).device
+        try:
+            with torch.no_grad():
+                wrapped(input_ids=torch.tensor([[0, 1]], device=device))
+        except (ValueError, TypeError, AttributeError, AssertionError, LookupError, RuntimeError) as error:
+            what = f"PEFT cannot adapt a layer of the model's own kind ({', '.join(unusual)}): {error}"
+            raise ModelError(what, "adapter.target_modules", "name the modules to adapt, without that one") from error
 
 
 def save(folder: Path, model: LanguageModel) -> None:
@@ -330,10 +362,28 @@ def _check_targets(module: nn.Module, targets: Sequence[str] | str | None) -> No
     else:
         missing = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in layers)]
     if missing:
-        matrices = {name for name, layer in layers.items() if getattr(layer, "weight", None) is not None}
-        known = sorted({name.rpartition(".")[2] for name in matrices if layers[name].weight.dim() == 2})
+        known = _matrices(module)
         raise ModelError(
             f"The model has no module named {', '.join(map(repr, missing))}",
             "adapter.target_modules",
             f"{did_you_mean(missing[0], known)} (there are {', '.join(known)}; or say all-linear)",
         )
+
+
+def _matrices(module: nn.Module) -> list[str]:
+    """The names, without their paths, of all modules with a matrix of weights."""
+    weights = ((name, getattr(layer, "weight", None)) for name, layer in module.named_modules())
+    return sorted({name.rpartition(".")[2] for name, weight in weights if weight is not None and weight.dim() == 2})
+
+
+def _no_default_targets(module: nn.Module, config: PeftConfig) -> ModelError:
+    """For an adapter that names no modules, on a model for which PEFT has no default."""
+    kind, known = type(config).__name__, ", ".join(_matrices(module))
+    feedforward = hasattr(config, "feedforward_modules")
+    also = ", and among them those of the feed-forward network as adapter.feedforward_modules" if feedforward else ""
+    model_type = getattr(getattr(module, "config", None), "model_type", type(module).__name__)
+    return ModelError(
+        f"PEFT knows no default modules of a model of type '{model_type}' for {kind}",
+        "adapter.target_modules",
+        f"name the modules to adapt{also}; this model has {known}",
+    )

@@ -237,6 +237,13 @@ def _made(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
         yield Prose(f"Rows of the data: {account}.")
     if gate := sections.gate(comparison):
         yield Grid(gate)
+    unsure = {row["name"]: n for row in comparison["rows"] if (n := row["costs"].get("labels_within_noise"))}
+    if unsure:
+        counts = ", ".join(f"{name} {n}" for name, n in unsure.items())
+        yield Prose(
+            "Labels that are ahead of the next by less than the rounding of bf16, and may change with "
+            f"compute.micro_batch: {counts}."
+        )
     columns = ["method", "seed", "overrides", "fit key", "prediction key", "score key", "reused", "fitted", "commit"]
     keys = [
         [row["name"], row["seed"], " ".join(row["overrides"])]
