@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from stepladder.errors import ConfigError, Fault, ModelError, StoreError, did_you_mean
+from stepladder.errors import ConfigError, Fault, ModelError, StoreError
 from stepladder.files import write_text
 from stepladder.model.language_model import LanguageModel, LowRank, VirtualTokens
 from stepladder.tuning import low_rank_starts
 from stepladder.tuning.low_rank_starts import silent
+from stepladder.tuning.targets import check_targets, no_default_targets, try_unusual_layers
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -95,16 +95,16 @@ def attach(model: LanguageModel, adapter: object) -> LanguageModel:
         return model.adapted(_own_weights(model.module, adapter))
     config = _configured(adapter)
     module = _ground(model.module, adapter)
-    _check_targets(module, getattr(config, "target_modules", None))
+    check_targets(module, getattr(config, "target_modules", None))
     start = low_rank_starts.with_residual_base if low_rank_starts.changes_base(config) else low_rank_starts.adapted
     try:
         wrapped = start(module, config)
     except ModelError as error:
         if "specify `target_modules`" in error.what:
-            raise _no_default_targets(module, config) from error
+            raise no_default_targets(module, config) from error
         raise
     if not isinstance(adapter, QLora):
-        _try_unusual_layers(wrapped)
+        try_unusual_layers(wrapped)
     try:
         return _wrapped(model, wrapped)
     except ModelError as error:
@@ -122,23 +122,6 @@ def in_stored_form(base: LanguageModel, tuned: LanguageModel, adapter: object) -
     config = low_rank_starts.stored_config(_configured(adapter))
     plain = low_rank_starts.as_plain_lora(tuned.module, _ground(base.module, adapter), config)
     return tuned if plain is None else _wrapped(base, plain)
-
-
-def _try_unusual_layers(wrapped: PeftModel) -> None:
-    """Run two tokens where PEFT adapts a layer of the model's own kind, such as a router that returns several tensors:
-    PEFT takes it for a linear one, and fails no sooner than in the forward."""
-    import torch
-
-    bases = {type(layer.base_layer).__name__ for layer in wrapped.modules() if hasattr(layer, "base_layer")}
-    unusual = sorted(bases - {"Linear", "Embedding", "Conv1D"})
-    if unusual:
-        device = next(wrapped.parameters()).device
-        try:
-            with torch.no_grad():
-                wrapped(input_ids=torch.tensor([[0, 1]], device=device))
-        except (ValueError, TypeError, AttributeError, AssertionError, LookupError, RuntimeError) as error:
-            what = f"PEFT cannot adapt a layer of the model's own kind ({', '.join(unusual)}): {error}"
-            raise ModelError(what, "adapter.target_modules", "name the modules to adapt, without that one") from error
 
 
 def save(folder: Path, model: LanguageModel) -> None:
@@ -350,40 +333,3 @@ def _virtual(module: PeftModel, length: int) -> Callable[[int], VirtualTokens]:
         return VirtualTokens(length, cache=prompt)
 
     return virtual
-
-
-def _check_targets(module: nn.Module, targets: Sequence[str] | str | None) -> None:
-    """Every named target must be there: PEFT itself is content when any one of them is."""
-    if targets is None or (isinstance(targets, str) and targets.lower() == "all-linear"):
-        return
-    layers = dict(module.named_modules())
-    if isinstance(targets, str):
-        missing = [] if any(re.fullmatch(targets, name) for name in layers) else [targets]
-    else:
-        missing = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in layers)]
-    if missing:
-        known = _matrices(module)
-        raise ModelError(
-            f"The model has no module named {', '.join(map(repr, missing))}",
-            "adapter.target_modules",
-            f"{did_you_mean(missing[0], known)} (there are {', '.join(known)}; or say all-linear)",
-        )
-
-
-def _matrices(module: nn.Module) -> list[str]:
-    """The names, without their paths, of all modules with a matrix of weights."""
-    weights = ((name, getattr(layer, "weight", None)) for name, layer in module.named_modules())
-    return sorted({name.rpartition(".")[2] for name, weight in weights if weight is not None and weight.dim() == 2})
-
-
-def _no_default_targets(module: nn.Module, config: PeftConfig) -> ModelError:
-    """For an adapter that names no modules, on a model for which PEFT has no default."""
-    kind, known = type(config).__name__, ", ".join(_matrices(module))
-    feedforward = hasattr(config, "feedforward_modules")
-    also = ", and among them those of the feed-forward network as adapter.feedforward_modules" if feedforward else ""
-    model_type = getattr(getattr(module, "config", None), "model_type", type(module).__name__)
-    return ModelError(
-        f"PEFT knows no default modules of a model of type '{model_type}' for {kind}",
-        "adapter.target_modules",
-        f"name the modules to adapt{also}; this model has {known}",
-    )
