@@ -19,7 +19,7 @@ from stepladder import discovery, stored
 from stepladder.command_line import VERBS as DESCRIBED
 from stepladder.command_line import Asked, help_text, taken_apart, version_text
 from stepladder.environment import begin_again
-from stepladder.errors import StepladderError, UserError, VerificationError
+from stepladder.errors import ConfigError, StepladderError, UserError, VerificationError
 from stepladder.masking import mask, mask_arguments, mask_tracebacks, meet
 from stepladder.runs.places import over, place
 from stepladder.terminal import guard_streams
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return follow(here, asked.verb in COMPUTING)
         _notice(asked.notices)
-        told = VERBS[asked.verb](asked)
+        told = _called(asked)
         if asked.as_json:
             print(json.dumps(told, ensure_ascii=False))
         sys.stdout.flush()
@@ -91,6 +91,15 @@ def _of_itself(words: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
+def _called(asked: Asked) -> dict[str, Any]:
+    try:
+        return VERBS[asked.verb](asked)
+    except ConfigError as error:
+        from stepladder.config import places
+
+        raise places.located(error, asked.words, asked.config_dir) from error
+
+
 def _let_go_of_stdout() -> None:
     """What stdout does not take goes nowhere, so that Python has no more to say of it."""
     try:
@@ -108,7 +117,7 @@ def _composed(asked: Asked) -> tuple[Composed, dict[str, Any]]:
     from stepladder.config.settle import settled
 
     composed, config = settled(asked.overrides, asked.config_dir, asked.trust)
-    _notice(composed.notices)
+    _notice([*composed.notices, *composed.dropped])
     return composed, config
 
 
@@ -142,6 +151,7 @@ def show(asked: Asked) -> dict[str, Any]:
     from stepladder.config.compose import expanded
     from stepladder.config.present import as_experiment, presentable
     from stepladder.config.settle import validate
+    from stepladder.runs.suggestions import dependent_values
 
     composed, config = _composed(asked)
     validate(config, asked.trust, heavy=asked.keys)
@@ -155,31 +165,14 @@ def show(asked: Asked) -> dict[str, Any]:
         asked.say("\n".join(shown.lines()))
         return {**told, **shown.as_dict()}
     if not asked.as_json:
-        print(as_experiment(config, composed.choices), end="")
+        print(as_experiment(asked.overrides, asked.config_dir, comments=dependent_values(composed, config)), end="")
     if asked.keys:
-        told["keys"] = _keys(asked, config, composed)
-        asked.say(
-            "\n".join(
-                f"# {name} {key['key']} {'in the store' if key['stored'] else 'not in the store'}"
-                for name, key in told["keys"].items()
-            ),
-        )
+        from stepladder.runs.keys import stored_keys
+
+        told["keys"] = stored_keys(config, composed.choices, asked.outputs, asked.trust)
+        for name, key in told["keys"].items():
+            asked.say(f"# {name} {key['key']} {'in the store' if key['stored'] else 'not in the store'}")
     return told
-
-
-def _keys(asked: Asked, config: Mapping[str, Any], composed: Composed) -> dict[str, Any]:
-    from stepladder.runs.experiment import Experiment
-    from stepladder.runs.stages import prepare
-    from stepladder.runs.store import Store
-
-    prepared = prepare(Experiment.from_config(config, composed.choices), asked.trust)
-    store = Store(asked.outputs)
-    forms = {
-        "fit": ("fits", prepared.fit_form),
-        "predict": ("predictions", prepared.predict_form(prepared.main)),
-        "score": ("scores", prepared.score_form),
-    }
-    return {name: {"key": f.key, "stored": store.find(kind, f.key) is not None} for name, (kind, f) in forms.items()}  # type: ignore[arg-type]
 
 
 def check(asked: Asked) -> dict[str, Any]:
@@ -310,6 +303,7 @@ def sweep(asked: Asked) -> dict[str, Any]:
 
     read: dict[str, Any] = {}
     planned = plan(asked.overrides, asked.config_dir, asked.trust, read)
+    _notice(planned.dropped)
     around = studies.circumstances(planned, asked.outputs, read, Terminal())
     if asked.status:
         told = studies.status(planned, around)

@@ -102,8 +102,8 @@ VERBS: Mapping[str, Verb] = {
     "clean": Verb(
         "[KEY=VALUE ...]",
         "remove what is unfinished or belongs to no study",
-        "",
-        ("stepladder clean --dry-run",),
+        "study=NAME removes a study, with the runs that belong to no other one.",
+        ("stepladder clean --dry-run", "stepladder clean study=ladder-0123"),
     ),
     "completion": Verb(
         "bash|zsh|fish",

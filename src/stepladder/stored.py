@@ -55,9 +55,9 @@ def clean(asked: Asked) -> dict[str, Any]:
     for each in told["removed"]:
         asked.say(f"{word}: {each['folder']} ({each['reason']})")
     for folder in told["in_the_making"]:
-        asked.say(f"left: {folder} (a process is making it)")
+        asked.say(f"left: {folder} (a process is working on it)")
     for folder in told["broken"]:
-        asked.say(f"left: {folder} (it is broken: mend it, or remove it yourself)")
+        asked.say(f"left: {folder} (it is broken: repair it, or remove it yourself)")
     asked.say(f"{len(told['removed'])} folders, {told['bytes'] / 1e6:.1f} MB {word}")
     return told
 

@@ -40,6 +40,42 @@ def test_the_users_own_options_are_offered(capsys: pytest.CaptureFixture[str], t
     assert words(capsys, "run method=mi", "--config-dir", str(tmp_path)) == ["method=mine"]
 
 
+@pytest.mark.parametrize("flag", ["--config-dir {}", "--config-dir={}", "--config-dir '{}'"])
+def test_a_folder_named_on_the_line_is_read(capsys: pytest.CaptureFixture[str], tmp_path: Path, flag: str) -> None:
+    for name, text in {"method/mine.yaml": "defaults: [linear]\nc: 2\n", "experiment/own.yaml": "seed: 1\n"}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    named = flag.format(tmp_path)
+    assert words(capsys, f"run {named} method=mi") == ["method=mine"]
+    assert "experiment=own" in words(capsys, f"compare {named} experiment=")
+    assert words(capsys, f"run {named} method=mine method.") == ["method.c="]
+
+
+@pytest.mark.parametrize(
+    ("word", "offered"),
+    [
+        ("decoding.mode=", ["choose", "greedy", "sampled", "json"]),
+        ("decoding.normalise=p", ["prior"]),
+        ("training.precision=", ["bf16", "float32"]),
+        ("gate.template=", ["true", "false"]),
+        ("comparison.mid_p=t", ["true"]),
+        ("comparison.correction=", ["holm", "benjamini_hochberg"]),
+        ("compute.strategy=", ["ddp", "fsdp", "null"]),
+        ("dataset.on_overlap=", ["drop", "stop", "keep"]),
+        ("training.epochs=", []),
+    ],
+)
+def test_values_that_a_constructor_lists_are_offered(
+    capsys: pytest.CaptureFixture[str], word: str, offered: list[str]
+) -> None:
+    assert words(capsys, f"run {word}") == [f"{word.partition('=')[0]}={each}" for each in offered]
+
+
+def test_keys_within_keys_and_of_the_option_before_are_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert words(capsys, "run dataset=toy dataset.split.") == ["dataset.split.test=", "dataset.split.validation="]
+    assert "dataset.on_bad_row=" in words(capsys, "run dataset=toy dataset.on")
+
+
 LINES = [("stepladder rep", "reproduce"), ("stepladder run method=zero", "method=zero_shot")]
 lines = pytest.mark.parametrize(("line", "offered"), LINES)
 

@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from stepladder.config.compose import compose, expanded
 from stepladder.config.options import conf_folder
-from stepladder.config.present import as_experiment
 from stepladder.config.settle import settle, validate
 from stepladder.errors import ConfigError
 
@@ -35,7 +33,7 @@ def test_a_key_added_with_plus_must_be_known_to_the_constructor() -> None:
 
 def test_a_value_of_the_wrong_kind_is_told_with_what_is_wanted() -> None:
     composed = compose([*TOY, "method=finetune", "training.batch_size=many"])
-    with pytest.raises(ConfigError, match=r"training\.batch_size[\s\S]*int"):
+    with pytest.raises(ConfigError, match=r"training\.batch_size[\s\S]*a whole number"):
         validate(settle(composed), heavy=False)
 
 
@@ -96,24 +94,11 @@ def test_the_users_conf_wins_with_a_notice(tmp_path: Path) -> None:
     assert compose([*TOY, "training=mine"], tmp_path).choices["training"] == "mine"
 
 
-@pytest.mark.parametrize("method", ["structured", "few_shot", "finetune_rag", "linear"])
-def test_what_show_prints_is_an_experiment_file(method: str, tmp_path: Path) -> None:
-    first = compose([*TOY, f"method={method}", "retrieval.k=7", "seed=3", "decoding.temperature=0.5"])
-    settled = settle(first)
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "saved.yaml").write_text(as_experiment(settled, first.choices), encoding="utf-8")
-    again = settle(compose(["experiment=saved"], tmp_path))
-    assert {k: v for k, v in expanded(again).items() if k != "experiment"} == expanded(settled)
-    reached = settle(compose(["experiment=saved", "retrieval.k=2"], tmp_path))
-    assert reached["retrieval"]["k"] == 2
-
-
-def test_references_are_followed_and_the_printed_form_keeps_them() -> None:
+def test_references_are_followed() -> None:
     config = compose([*TOY, "method=finetune_rag"]).config
     assert config["method"]["context"] == "${retrieval}"
     assert expanded(config)["method"]["context"] == config["retrieval"]
     assert expanded(config)["method"]["tuning"]["training"] == config["training"]
-    assert yaml.safe_load(as_experiment(config, {"method": "finetune_rag"}))["method"]["context"] == "${retrieval}"
 
 
 def test_the_config_room_loads_nothing_heavy() -> None:

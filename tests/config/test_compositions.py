@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from stepladder.config import compose as composing
+from stepladder.config import hydra_options
 from stepladder.config.compose import compose
 from stepladder.errors import ConfigError
 
@@ -17,13 +18,13 @@ def made(monkeypatch, tmp_path):
     """The lines that were really composed, in a cache of its own."""
     monkeypatch.setenv("STEPLADDER_CACHE", str(tmp_path / "cache"))
     lines = []
-    own = composing._compose
+    own = composing._assembled
 
-    def counted(of, *more):
-        lines.append(list(of))
-        return own(of, *more)
+    def counted(overrides, *more):
+        lines.append([override.input_line for override in overrides])
+        return own(overrides, *more)
 
-    monkeypatch.setattr(composing, "_compose", counted)
+    monkeypatch.setattr(composing, "_assembled", counted)
     return lines
 
 
@@ -51,21 +52,19 @@ def test_the_second_time_nothing_is_composed_and_all_is_equal(made):
     ],
 )
 def test_two_steps_make_what_hydra_makes_in_one(made, lines):
-    with composing._hydra([composing.conf_folder()]):
-        whole = composing.hydra_compose("config", overrides=[*lines, "evaluation=[auto]"])
+    with hydra_options.hydra_in([composing.conf_folder()]):
+        whole = hydra_options.hydra_compose("config", overrides=[*lines, "evaluation=[auto]"])
     raw, resolved = OmegaConf.to_container(whole), OmegaConf.to_container(whole, resolve=True)
-    with composing._hydra([composing.conf_folder()]):
-        found, _ = composing._compose([*lines, "evaluation=[auto]"], [composing.conf_folder()], "")
-    assert found == composing._with_references(raw, resolved)
+    assert compose(lines).config == composing._with_references(raw, resolved)
 
 
 def test_points_that_differ_in_values_share_the_reading_of_files(made):
-    composing._chosen.cache_clear()
+    hydra_options.chosen.cache_clear()
     for rate in ("1e-3", "2e-3"):
         found = compose(["method=finetune", f"training.learning_rate={rate}"])
         assert found.config["training"]["learning_rate"] == float(rate)
     assert compose(["method=finetune"]).config["training"]["learning_rate"] is None
-    assert composing._chosen.cache_info().misses == 1
+    assert hydra_options.chosen.cache_info().misses == 1
 
 
 def test_a_changed_file_is_composed_anew(made, tmp_path):

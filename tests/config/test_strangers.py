@@ -16,6 +16,7 @@ from stepladder.config.interpolation import of_environment
 from stepladder.errors import ConfigError
 
 TOY = ["experiment=first_look", "method=linear"]
+FOR_FILES = "# @package _global_\ndefaults: [override /dataset: file]\n"  # the option that the command line chooses
 pytestmark = pytest.mark.usefixtures("stranger")
 
 
@@ -84,6 +85,8 @@ def test_what_is_not_of_the_place_is_refused(
         whole["method"]["tuning"] |= {"_target_": "stepladder.tuning.fine_tune.FineTune"}  # type: ignore[index]
     folder = tmp_path / "theirs" / "experiment"
     folder.mkdir(parents=True)
+    chosen = {"method": "linear", "dataset": "toy", "model": "toy", "tracking": "none"}  # as below: nothing is dropped
+    whole["defaults"] = [{f"override /{group}": option} for group, option in chosen.items()]
     (folder / "strange.yaml").write_text("# @package _global_\n" + yaml.safe_dump(whole))
     verb = ["run", "method=finetune"] if place == "adapter" else ["run"]
     verb = ["sweep", "+method.c=choice(1,2)"] if place.startswith("sweep") else verb
@@ -194,7 +197,7 @@ def test_nothing_of_the_machine_is_read_into_a_configuration(
         words += [f"dataset.train='{text}'"]
     else:
         whole = {"dataset": {"train": text}}
-        files = {"experiment/x.yaml": "# @package _global_\n" + yaml.safe_dump(whole)}
+        files = {"experiment/x.yaml": FOR_FILES + yaml.safe_dump(whole)}
         words += ["experiment=x", *lay(tmp_path / "theirs", files)]
     told = refused(capsys, tmp_path, words, "dataset.train", "what only this machine knows", "write the value")
     assert "what-only-this-machine-knows" not in told
@@ -243,7 +246,7 @@ def test_a_package_is_named_and_nothing_else(
     package = {"distribution": "thing", "version": "1.0", "sha256": "0" * 64} | {key: value}
     source = {"_target_": "stepladder.dataset.sources.Package", **package}
     node = {"_target_": "stepladder.dataset.dataset.Dataset", "train": "a.csv", "input": "a", "target": "b"}
-    experiment = "# @package _global_\n" + yaml.safe_dump({"dataset": node | {"source": source}})
+    experiment = FOR_FILES + yaml.safe_dump({"dataset": node | {"source": source}})
     where = lay(tmp_path / "theirs", {"experiment/x.yaml": experiment})
     words = ["run", "dataset=file", "experiment=x", "+dataset.task.kind=choice", *where]
     refused(capsys, tmp_path, [w for w in words if "kind" not in w], f"'{value}' is no", "of a package")
@@ -255,7 +258,7 @@ def test_a_schema_refers_to_itself_alone(reference: str, capsys: pytest.CaptureF
     file.write_text("".join(json.dumps({"q": f"a{n}", "a": '{"x": 1}'}) + "\n" for n in range(20)))
     data = ["dataset=file", f"dataset.train={file}", "dataset.input=q", "dataset.target=a", "dataset.task.kind=json"]
     schema = {"type": "object", "properties": {"x": {"$ref": reference}}}
-    text = "# @package _global_\n" + yaml.safe_dump({"dataset": {"task": {"schema": schema}}})
+    text = FOR_FILES + yaml.safe_dump({"dataset": {"task": {"schema": schema}}})
     where = lay(tmp_path / "theirs", {"experiment/x.yaml": text})
     told = "no other file or address is read"
     refused(capsys, tmp_path, ["run", *data, "method=majority", "experiment=x", *where], reference, told)

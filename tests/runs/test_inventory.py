@@ -112,6 +112,39 @@ def test_clean_keeps_to_the_values_it_is_given(store: Path, capsys: pytest.Captu
     assert len(asked(capsys, ["list", "--outputs", str(store)])["runs"]) == 2
 
 
+def test_clean_removes_a_study_with_the_runs_of_no_other(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (first,) = (store / "studies").iterdir()
+    words = ["compare", *FIRST, "comparison.name=second", "--outputs", str(store)]
+    asked(capsys, words)
+    before = folders(store)
+    told = asked(capsys, ["clean", f"study={first.name}", "--dry-run", "--outputs", str(store)])
+    assert [each["reason"] for each in told["removed"]] == ["the study"]  # its run belongs to the second study, too
+    assert first.is_dir()
+    assert asked(capsys, ["clean", f"study={first.name}", "--outputs", str(store)])["removed"] == told["removed"]
+    assert not first.exists()
+    assert folders(store) == before
+    told = asked(capsys, ["clean", "study=second-*", "--outputs", str(store)])
+    assert [each["reason"] for each in told["removed"]][:2] == ["the study", "of no study"]
+    assert len(told["removed"]) == 4
+    assert len(folders(store)) == len(before) - 3  # and nothing that belongs to no study anyway
+    assert not list((store / "studies").iterdir())
+
+
+def test_clean_names_the_studies_there_are_and_leaves_one_at_work(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study,) = (store / "studies").iterdir()
+    assert main(["clean", "study=ladder", "--outputs", str(store)]) == 2
+    assert study.name in capsys.readouterr().err
+    assert main(["clean", f"study={study.name}", "method=majority", "--outputs", str(store)]) == 2
+    assert "A study is removed whole" in capsys.readouterr().err
+    (study / "workers").mkdir()
+    with FileLock(study / "workers" / "one.lock"):
+        told = asked(capsys, ["clean", f"study={study.name}", "--outputs", str(store)])
+    assert told["removed"] == []
+    assert Path(told["in_the_making"][0]) == study
+
+
 def test_what_is_in_the_making_stays(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with FileLock(store / "locks" / "fits-0123456789abcdef.lock"):
         told = asked(capsys, ["clean", "state=unfinished", "--outputs", str(store)])

@@ -10,10 +10,12 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
-from stepladder.config.annotations import fits, inner, is_kind, kinds, spoken
-from stepladder.config.compose import reference
+from stepladder.config.annotations import fits, hints_of, in_words, inner, is_kind, kinds, takes_text, takes_texts
+from stepladder.config.layers import reference
+from stepladder.config.overrides import typed
+from stepladder.config.own_classes import checked, shortcomings
 from stepladder.config.remembered import Known, recalled
 from stepladder.config.targets import resolve, stands_under
 from stepladder.errors import ConfigError, Fault, did_you_mean
@@ -92,7 +94,7 @@ class _Builder:
             return self._target(node, key, hint)
         if isinstance(node, Mapping):
             if not fits({}, hint):
-                return self.fault(key, "this node has no _target_", f"name a _target_ that is a {spoken(hint)}")
+                return self.fault(key, "this node has no _target_", f"it takes {in_words(hint)}")
             arguments = {str(k): self.component(v, f"{key}.{k}", inner(hint)) for k, v in node.items()}
             if any(a is _BROKEN for a in arguments.values()):
                 return _BROKEN
@@ -124,8 +126,11 @@ class _Builder:
             return self._partial(node, target, key)
         if hint is Any and not stands_under(name, self.trust):
             return self.fault(f"{key}._target_", "nothing says what belongs here", "write plain values")
-        if not is_kind(target, hint):
-            return self.fault(f"{key}._target_", f"{name} is no {spoken(hint)}", f"name a {spoken(hint)}")
+        trusted = stands_under(target.__module__, self.trust)
+        lacks = shortcomings(target, hint) if trusted else []
+        if lacks or not is_kind(target, hint):
+            what = f"{name} does not fit here{': ' if lacks else ''}{'; '.join(lacks)}"
+            return self.fault(f"{key}._target_", what, f"this takes {in_words(hint)}")
         if _parameters(target) is None:
             return self.fault(f"{key}._target_", f"{name} does not tell what it takes", "name another class")
         hints = hints_of(target)
@@ -140,7 +145,7 @@ class _Builder:
         if not sound or any(a is _BROKEN for a in arguments.values()):
             self._faults_of_the_rest(target, hints, arguments, key)
             return _BROKEN
-        made = self._constructed(target, arguments, key)
+        made = self._constructed(target, arguments, key, checked(target, hint) if trusted else target)
         return made if made is _BROKEN else replace(made, written=name)
 
     def _partial(self, node: Mapping[str, Any], target: Any, key: str) -> Component:
@@ -154,8 +159,7 @@ class _Builder:
                 hint = did_you_mean(name, list(parameters))
                 self.fault(f"{key}.{name}", f"{target.__name__} takes no '{name}'", hint)
             elif argument is not _BROKEN and name in hints and not fits(argument.object, hints[name]):
-                what = f"{argument.object!r} does not fit"
-                self.fault(f"{key}.{name}", what, f"wanted: {spoken(hints[name])}")
+                self._misfit(argument, hints[name], f"{key}.{name}")
         unknown = [name for name in arguments if name not in parameters and not takes_any]
         if unknown or any(a is _BROKEN for a in arguments.values()):
             return _BROKEN
@@ -172,7 +176,10 @@ class _Builder:
         fitting = {n: a for n, a in arguments.items() if n in known and a is not _BROKEN}
         fitting = {n: a for n, a in fitting.items() if n not in hints or fits(a.object, hints[n])}
         if all(p.default is not p.empty or n in fitting for n, p in known.items()):
+            before = len(self.faults)
             self._constructed(target, fitting, key)
+            at_fault = {fault.key for fault in self.faults[:before]}
+            self.faults[before:] = [f for f in self.faults[before:] if f.key not in at_fault]
 
     def _named(self, argument: Component, hint: Any, key: str) -> Component:
         """Where a function is wanted, a dotted name stands for it, as far as it is trusted."""
@@ -199,14 +206,25 @@ class _Builder:
                 self.fault(f"{key}.{name}", f"{target.__name__} needs '{name}'", f"give {key}.{name}=...")
         for name, argument in arguments.items():
             if name in hints and argument is not _BROKEN and not fits(argument.object, hints[name]):
-                found = argument.object
-                told = repr(found) if argument.target is None else f"a {type(found).__name__}"
-                self.fault(f"{key}.{name}", f"{told} does not fit", f"wanted: {spoken(hints[name])}")
+                self._misfit(argument, hints[name], f"{key}.{name}")
         return len(self.faults) == before
 
-    def _constructed(self, target: Any, arguments: Mapping[str, Component], key: str) -> Component:
+    def _misfit(self, argument: Component, hint: Any, key: str) -> None:
+        """The fault of a value of another type, with the text to type where only quotes are missing."""
+        found = argument.object
+        said = _written(found) if argument.target is None else f"a {type(found).__name__}"
+        to_do = f"it takes {in_words(hint)}"
+        if isinstance(found, bool | int | float) and takes_text(hint):
+            to_do += f"; as a text: {typed(key, _written(found))}"
+        elif isinstance(found, list) and takes_texts(hint):
+            texts = ",".join(f"'{_written(each)}'" for each in found)
+            to_do += f'; as texts: "{key}=[{texts}]"'
+        self.fault(key, f"{said} does not fit", to_do)
+
+    def _constructed(self, target: Any, arguments: Mapping[str, Component], key: str, made_of: Any = None) -> Component:
+        """An object of `target`, or of `made_of`, which is the same class with checks."""
         try:
-            made = target(**{name: argument.object for name, argument in arguments.items()})
+            made = (made_of or target)(**{name: argument.object for name, argument in arguments.items()})
         except ConfigError as error:
             for fault in error.faults:
                 self.fault(f"{key}.{fault.key}" if fault.key else key, fault.what, fault.to_do)
@@ -230,22 +248,18 @@ def _is_function(hint: Any) -> bool:
     return any(get_origin(choice) is Callable for choice in (hint, *get_args(hint)))
 
 
+def _written(value: object) -> str:
+    """A plain value as a configuration has it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    return repr(value)
+
+
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
     """What a constructor takes; None for one that does not tell."""
     try:
         return inspect.signature(target).parameters
     except (TypeError, ValueError):
         return None
-
-
-def hints_of(target: Any) -> dict[str, Any]:
-    """The constructor's annotations; empty where they can not be resolved without importing more."""
-    constructor = target.__init__ if inspect.isclass(target) else target
-    try:
-        found = get_type_hints(constructor, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        return {}
-    return {
-        name: hint if kinds(hint) or get_origin(hint) is not Annotated else get_args(hint)[0]
-        for name, hint in found.items()
-    }

@@ -1,6 +1,6 @@
-"""What can come next on a command line: verbs, flags, groups, options, keys; and the scripts that ask for it.
+"""What can come next on a command line: verbs, flags, groups, options, keys, values; and the scripts that ask for it.
 
-Knows conf/ as files; composes nothing and imports nothing heavy, so that a shell need not wait.
+Reads conf/ as files; composes nothing and imports nothing heavy, so that a shell need not wait.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from typing import Any
 
 import yaml
 
+from stepladder.config.annotations import choices_of, hints_of
 from stepladder.config.catalogue import catalogue
-from stepladder.config.options import conf_folder, groups, options
+from stepladder.config.options import conf_folder, file_of, groups, options
+from stepladder.config.targets import resolve
+from stepladder.errors import Fault
 
 SHELLS = ("bash", "zsh", "fish")
 """For which there is a script."""
@@ -36,11 +39,11 @@ def candidates(
     elif before[0] == "completion":
         found = list(SHELLS)
     elif before[0] == "options":
-        found = [group.name for group in catalogue(_folders(config_dir))]
+        found = [group.name for group in catalogue(_folders(config_dir or _named(before)))]
     elif before[0] not in OVERRIDES:
         return []
     else:
-        found = list(_overrides(last, before, _folders(config_dir)))
+        found = list(_overrides(last, before, _folders(config_dir or _named(before))))
     return [word for word in found if word.startswith(last)]
 
 
@@ -48,27 +51,63 @@ def _folders(config_dir: Path | None) -> list[Path]:
     return [folder for folder in (config_dir, conf_folder()) if folder is not None and folder.is_dir()]
 
 
+def _named(before: Sequence[str]) -> Path | None:
+    """The folder that `--config-dir` names on the line."""
+    for place, word in enumerate(before):
+        flag, sign, value = word.partition("=")
+        if flag == "--config-dir":
+            value = value if sign else "".join(before[place + 1 : place + 2])
+            return Path(value.strip("'\"")).expanduser()
+    return None
+
+
 def _overrides(last: str, before: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
-    group, sign, value = last.partition("=")
+    key, sign, value = last.partition("=")
+    chosen = dict(word.split("=", 1) for word in before if "=" in word)
+    top, *inner = key.lstrip("+").split(".")
     if sign:
-        begun = f"{group}={value[: value.rfind(',') + 1]}"  # the last of a list, a,b,c
-        yield from (f"{begun}{option}" for option in options(folders, group.replace(".", "/")))
-    elif "." in last:
-        chosen = dict(word.split("=", 1) for word in before if "=" in word)
-        top = last.partition(".")[0]
-        yield from (f"{top}.{key}=" for key in _keys(top, chosen.get(top) or _default(top, folders), folders))
+        begun = f"{key}={value[: value.rfind(',') + 1]}"  # the last of a list, a,b,c
+        there = options(folders, key.lstrip("+").replace(".", "/"))
+        yield from (f"{begun}{each}" for each in there or _values(_node(top, chosen, folders), top, inner))
+    elif inner:
+        node: Any = _node(top, chosen, folders)
+        for name in inner[:-1]:
+            node = node.get(name) if isinstance(node, Mapping) else None
+        names = node if isinstance(node, Mapping) else ()
+        yield from (f"{key.rpartition('.')[0]}.{name}=" for name in names if name not in ("defaults", "_target_"))
     else:
         yield from (f"{group}=" for group in groups(folders))
         yield "seed="
 
 
-def _keys(group: str, option: str, folders: Sequence[Path]) -> list[str]:
-    """The keys that an option's own file names."""
-    for folder in folders:
-        node = _read(folder / group / f"{option}.yaml")
-        if node:
-            return [key for key in node if key not in ("defaults", "_target_")]
-    return []
+def _node(group: str, chosen: Mapping[str, str], folders: Sequence[Path]) -> Mapping[str, Any]:
+    """The keys of the option that is chosen of a group, with those of the options that it begins with."""
+    return _option(group, chosen.get(group) or _default(group, folders), folders, ())
+
+
+def _option(group: str, option: str, folders: Sequence[Path], seen: tuple[str, ...]) -> Mapping[str, Any]:
+    file = file_of(folders, group, option)
+    if file is None or option in seen:
+        return {}
+    own = _read(file)
+    found: dict[str, Any] = {}
+    for entry in own.get("defaults") or []:
+        if isinstance(entry, str) and entry != "_self_":
+            found |= _option(group, entry, folders, (*seen, option))
+    return found | {str(key): value for key, value in own.items()}
+
+
+def _values(node: Mapping[str, Any], group: str, inner: Sequence[str]) -> list[str]:
+    """The values of a key whose constructor lists them."""
+    from stepladder.config.schema import UNTARGETED
+
+    target = node.get("_target_", UNTARGETED.get(group))
+    for name in inner[:-1]:
+        node = node.get(name) or {}
+        target = node.get("_target_") if isinstance(node, Mapping) else None
+    found = resolve(target, group, light=True)
+    hint = None if found is None or isinstance(found, Fault) else hints_of(found).get(inner[-1] if inner else "")
+    return choices_of(hint)
 
 
 def _default(group: str, folders: Sequence[Path]) -> str:

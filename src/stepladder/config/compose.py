@@ -1,40 +1,37 @@
-"""From a command line's overrides to one resolved configuration. Hydra composes here and leaves.
+"""Composes one resolved configuration from the overrides of a command line.
 
-Knows Hydra and where conf/ is; loads no torch. What the values mean is bound in `build`.
+Hydra composes the options of the groups. The values of an experiment file and then those of the command line are set on
+top, so that the command line always wins. Nothing heavy is imported. `build` binds the values to constructors.
 """
 
 from __future__ import annotations
 
-import copy
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import hydra
 import omegaconf
 import yaml
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from stepladder.config import layers, plain
 from stepladder.config import overrides as judged
-from stepladder.config import plain
 from stepladder.config.compositions import Composition, contents_of, keep, note_of, told
+from stepladder.config.experiment_defaults import GROUP, SUITES
+from stepladder.config.experiment_file import ExperimentFile
+from stepladder.config.hydra_options import hydra_in, options_made
 from stepladder.config.interpolation import UNWRITTEN, confined, is_variable
-from stepladder.config.options import conf_folder, groups
-from stepladder.config.sources import USER, Named, named
+from stepladder.config.layers import reference
+from stepladder.config.options import chosen_by_default, conf_folder, file_of, groups
+from stepladder.config.plain_words import in_plain_words
+from stepladder.config.precedence import planned, suites_line
+from stepladder.config.yaml_files import unreadable
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.masking import secrets_in
 
@@ -47,65 +44,124 @@ PARTS = ("model", "prompt", "demonstrations", "retrieval", "adapter", "training"
 
 @dataclass(frozen=True)
 class Composed:
-    """One configuration, every value resolved but for references to whole nodes (`prompt: ${prompt}`), which `expanded`
-    follows; the option chosen of each group; and what a person should be told."""
+    """One configuration. Every value is resolved except for references to whole nodes (`prompt: ${prompt}`), which
+    `expanded` follows.
+
+    choices: the option of each group. notices: what a person should know about the overrides. dropped: values and
+    choices of an experiment file that the command line replaces.
+    """
 
     config: Mapping[str, Any]
     choices: Mapping[str, Any]
     overrides: tuple[str, ...]
     notices: tuple[str, ...] = field(default=(), compare=False)
+    dropped: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A configuration before anything is resolved.
+
+    base: what the chosen options make. whole: with the values of experiment file and command line. choices: the option
+    of every group, nested ones too (`sweep/sampler`, `tuning@method.tuning`). before: `base` with the experiment file's
+    values, in which the command line's are set. nested: options of groups within groups that no other choice brings.
+    chooses_within: whether there may be some.
+    """
+
+    base: Mapping[str, Any]
+    whole: DictConfig
+    choices: Mapping[str, Any]
+    before: Mapping[str, Any]
+    dropped: tuple[str, ...] = ()
+    nested: Mapping[str, Nested] = field(default_factory=dict)
+    chooses_within: bool = False
+
+
+@dataclass(frozen=True)
+class Nested:
+    """The option of a group within a group that no other choice brings; None takes the group away."""
+
+    name: Any
+    added: bool
 
 
 def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
-    """Raises ConfigError with every fault of the overrides."""
-    folders = _folders(config_dir)
+    """Raises ConfigError with every fault of the overrides and of the experiment file."""
+    folders, overrides = _asked(texts, config_dir)
+    lines = [str(o.input_line) for o in overrides]
+    note = note_of(lines, contents_of(folders), (hydra.__version__, omegaconf.__version__))
+    found = told(note)
+    composition = found or _composed_anew(overrides, folders)
+    _refuse_secrets(composition.config)
+    if found is None:
+        keep(note, composition)
+    config = composition.config
+    known = [*groups(folders), "seed"]
+    beside = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
+    beside += [_in_its_file(fault, composition.choices, folders) for fault in plain.faults(config)]
+    if beside:
+        raise ConfigError(beside)
+    notices = [*_shadowed(folders), *_reaching_nothing(overrides, config), *composition.unchanged]
+    return Composed(config, composition.choices, tuple(texts), tuple(notices), composition.dropped)
+
+
+def _in_its_file(fault: Fault, choices: Mapping[str, Any], folders: Sequence[Path]) -> Fault:
+    """The fault of a whole node, with the file of the option that makes it."""
+    file = file_of(folders, fault.key, str(choices.get(fault.key))) if fault.key in choices else None
+    return replace(fault, key=f"{fault.key} ({file})") if file else fault
+
+
+def assemble(texts: Sequence[str], config_dir: Path | None = None) -> Assembled:
+    """The configuration as `compose` makes it, before anything is resolved. Raises ConfigError."""
+    folders, overrides = _asked(texts, config_dir)
+    contents = contents_of(folders, without=GROUP)
+    with hydra_in(folders):
+        found = _assembled(overrides, folders, contents)
+        top = {g: o for g, o in found.choices.items() if "/" not in g and "@" not in g}
+        if not found.chooses_within:
+            return found
+        by_default = chosen_by_default(folders)
+        lines = [f"{'' if g in by_default else '+'}{g}={_listed(o)}" for g, o in top.items() if g != SUITES]
+        lines += [f"~{g}" for g in by_default if g not in top and g != GROUP]
+        _, brought = options_made((*lines, suites_line(top[SUITES])), contents)
+    nested = {
+        group: Nested(found.choices.get(group), group not in brought)
+        for group in sorted({*brought, *found.choices} - {*top})
+        if brought.get(group) != found.choices.get(group)
+    }
+    return replace(found, nested=nested)
+
+
+def _listed(option: Any) -> Any:
+    return f"[{','.join(option)}]" if isinstance(option, list) else option
+
+
+def _asked(texts: Sequence[str], config_dir: Path | None) -> tuple[list[Path], list[Override]]:
+    folders = conf_folders(config_dir)
     overrides = judged.parse([judged.nested(text, folders) for text in texts])
-    several = judged.lists(overrides)
+    judged.lists(overrides)
+    several = [judged.several(override, folders) for override in overrides if override.is_sweep_override()]
     if several:
-        raise ConfigError(
-            [
-                Fault(
-                    f"{key}={','.join(values)}", "one experiment takes one value", "use 'stepladder compare' or 'sweep'"
-                )
-                for key, values in several.items()
-            ]
-        )
-    suites = _suites(overrides)
+        raise ConfigError(several)
     unnamed = judged.unnamed(overrides, folders)
     if unnamed:
         raise ConfigError(unnamed)
-    lines = [str(o.input_line) for o in overrides if o.key_or_group != "evaluation"]
-    lines.append(f"evaluation=[{','.join(suites)}]")
-    contents = contents_of(folders)
-    note = note_of(lines, contents, (hydra.__version__, omegaconf.__version__))
-    before = told(note)
-    config, choices = before or _composed_anew(lines, overrides, folders, contents)
-    _refuse_secrets(config)
-    if before is None:
-        keep(note, (config, choices))
-    known = [*groups(folders), "seed"]
-    beside = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
-    beside += plain.faults(config)
-    if beside:
-        raise ConfigError(beside)
-    notices = [*_shadowed(folders), *_reaching_nothing(overrides, config)]
-    return Composed(config, {**choices, "evaluation": suites}, tuple(texts), tuple(notices))
+    return folders, overrides
 
 
-def _composed_anew(
-    lines: Sequence[str], overrides: Sequence[Override], folders: Sequence[Path], contents: str
-) -> Composition:
-    with _hydra(folders):
+def _composed_anew(overrides: Sequence[Override], folders: Sequence[Path]) -> Composition:
+    contents = contents_of(folders, without=GROUP)
+    with hydra_in(folders):
         try:
-            return _compose(lines, folders, contents)
+            return _resolved(_assembled(overrides, folders, contents), overrides)
         except (HydraException, OmegaConfBaseException) as error:
             faults, sound = _diagnose(overrides, folders, contents, error)
             raise ConfigError(faults, sound) from error
         except _UNREADABLE as error:
-            raise ConfigError(_unreadable(error)) from error
+            raise ConfigError(_fault_of_file(error, folders)) from error
 
 
-def _folders(config_dir: Path | None) -> list[Path]:
+def conf_folders(config_dir: Path | None) -> list[Path]:
     if config_dir is None:
         return [conf_folder()]
     if not config_dir.is_dir():
@@ -119,41 +175,32 @@ def _folders(config_dir: Path | None) -> list[Path]:
     return [own, conf_folder()]
 
 
-class _Confined(SearchPathPlugin):  # type: ignore[misc]
-    """Puts the user's own conf before the packaged one, so that a file of the same name wins, and both in a source that
-    nothing leads out of. Others who use Hydra in this process are not its business: it works while we compose."""
-
-    users: ClassVar[Sequence[Path] | None] = None
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if self.users is None:
-            return
-        for element in search_path.get_path():
-            element.path = named(element.path)
-        for folder in self.users:
-            search_path.prepend(USER, named(f"file://{folder}"), "main")
-
-
-@contextmanager
-def _hydra(folders: Sequence[Path]) -> Iterator[None]:
-    *users, packaged = folders
-    Plugins.instance().register(_Confined)
-    SourcesRegistry.instance().register(Named)
-    _Confined.users = users
-    try:
-        with initialize_config_dir(config_dir=str(packaged), version_base="1.3"):
-            yield
-    finally:
-        _Confined.users = None
+def _assembled(overrides: Sequence[Override], folders: Sequence[Path], contents: str) -> Assembled:
+    """First the options, whose files make up the configuration; then the values of the experiment file, without those
+    below nodes whose option the command line changes; last the values of the command line."""
+    choosing, setting = judged.parted(overrides, folders)
+    plan = planned(choosing, folders)
+    of_file = options_made(plan.of_file, contents)[1] if plan.files and plan.of_command else {}
+    kept, given_up = plan.kept(of_file)
+    base, choices = options_made((*kept, *plan.of_command), contents)
+    changed = plan.changes(of_file, choices, base) if of_file else {}
+    whole: dict[str, Any] = dict(base)
+    lost: dict[layers.Path, Any] = {}
+    for file in plan.files:
+        values, out = layers.taken_out(file.values, list(changed))
+        whole = layers.merged(whole, values)
+        lost |= out
+    said = [tuple(o.key_or_group.split(".")) for o in setting]
+    dropped = plan.dropped(changed, lost, given_up, whole, said)
+    own = OmegaConf.create(whole)
+    OmegaConf.set_struct(own, True)  # as Hydra does before it sets values: a key that is not there is an error
+    ConfigLoaderImpl._apply_overrides_to_config(list(setting), own)
+    within = any("/" in group or "@" in group for group in (*plan.choices, *plan.command))
+    return Assembled(base, own, choices, whole, dropped, chooses_within=within)
 
 
-def _compose(lines: Sequence[str], folders: Sequence[Path], contents: str) -> Composition:
-    """In Hydra's two steps: the options chosen, whose files make up the configuration, then the values set in it."""
-    choosing, setting = judged.parted(judged.parse(lines), folders)
-    with confined("oc.env"):  # Hydra's own node asks others for its clock
-        chosen, choices = _chosen(tuple(str(o.input_line) for o in choosing), contents)
-    own = copy.deepcopy(chosen)
-    ConfigLoaderImpl._apply_overrides_to_config(setting, own)
+def _resolved(assembled: Assembled, overrides: Sequence[Override]) -> Composition:
+    own = assembled.whole
     raw: Any = OmegaConf.to_container(own, resolve=False)
     unwritten = _unwritten(raw)
     if unwritten is not None:
@@ -162,7 +209,24 @@ def _compose(lines: Sequence[str], folders: Sequence[Path], contents: str) -> Co
         config = _with_references(raw, OmegaConf.to_container(own, resolve=True))
     if unwritten is not None:
         config[UNWRITTEN[0]][UNWRITTEN[1]] = unwritten
-    return {str(k): v for k, v in config.items()}, dict(choices)
+    choices = {key: option for key, option in assembled.choices.items() if "/" not in key and "@" not in key}
+    return Composition(
+        {str(k): v for k, v in config.items()}, choices, assembled.dropped, _unchanged(assembled, raw, overrides)
+    )
+
+
+def _unchanged(assembled: Assembled, raw: Mapping[str, Any], overrides: Sequence[Override]) -> tuple[str, ...]:
+    """Overrides that set a value to what it is without them."""
+    found = []
+    for override in overrides:
+        path = tuple(override.key_or_group.split("."))
+        key = ".".join(path)
+        if override.is_delete() or override.is_add() or ("." not in key and key != "seed"):
+            continue
+        value = layers.at(raw, path)
+        if not isinstance(value, Mapping) and layers.equal(layers.at(assembled.before, path), value):
+            found.append(f"{override.input_line} changes nothing: {key} has this value already")
+    return tuple(found)
 
 
 def _unwritten(raw: Any) -> str | None:
@@ -186,22 +250,6 @@ def _refuse_secrets(config: Mapping[str, Any]) -> None:
     ]
     if faults:
         raise ConfigError(faults)
-
-
-@lru_cache(maxsize=32)
-def _chosen(lines: tuple[str, ...], contents: str) -> tuple[DictConfig, Mapping[str, Any]]:
-    """What these options make of files with these contents: a worker's trials mostly differ in values alone."""
-    whole: DictConfig = hydra_compose("config", overrides=list(lines), return_hydra_config=True)
-    choices = {k: v for k, v in whole.hydra.runtime.choices.items() if "/" not in k and "@" not in k}
-    own = OmegaConf.masked_copy(whole, [str(k) for k in whole if k != "hydra"])
-    OmegaConf.set_struct(own, True)  # as Hydra does before it sets values: a key that is not there is an error
-    return own, choices
-
-
-def reference(value: object) -> str | None:
-    """The name of the node that `value` stands for, where it is a reference to a whole node."""
-    found = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
-    return found[1] if found else None
 
 
 def _with_references(raw: Any, resolved: Any) -> Any:
@@ -233,20 +281,6 @@ def expanded(config: Mapping[str, Any], node: Any = None) -> Any:
     return expanded(config, config[name]) if name else node
 
 
-def _suites(overrides: Sequence[Override]) -> list[str]:
-    """`evaluation=[a,b]` adds suites to the task's own, which `auto` brings."""
-    names = ["auto"]
-    for override in overrides:
-        if override.key_or_group == "evaluation" and not override.is_delete():
-            chosen = override.value()
-            listed = chosen if isinstance(chosen, list) else [chosen]
-            if not all(isinstance(name, str) for name in listed):
-                what = "a suite is chosen by its name"
-                raise ConfigError(Fault(str(override.input_line), what, "write evaluation=[calibration,slices]"))
-            names += listed
-    return list(dict.fromkeys(names))
-
-
 def _diagnose(
     overrides: Sequence[Override], folders: Sequence[Path], contents: str, error: Exception
 ) -> tuple[list[Fault], list[str] | None]:
@@ -255,12 +289,12 @@ def _diagnose(
     faults = [fault for found in by_text.values() for fault in found]
     sound = [text for text, found in by_text.items() if not found]
     try:
-        named = [text for text in sound if not text.startswith("evaluation=")]
-        config, _ = _compose(named, folders, contents)
-    except (HydraException, OmegaConfBaseException):
-        return faults or [_as_hydra_says(error)], None
-    except _UNREADABLE as unreadable:
-        return [*faults, _unreadable(unreadable)], None
+        own = _assembled(judged.parse(sound), folders, contents).whole
+    except (HydraException, OmegaConfBaseException) as more:
+        return faults or [in_plain_words(more, folders, sound, _files(overrides, folders))], None
+    except _UNREADABLE as more:
+        return [*faults, _fault_of_file(more, folders)], None
+    config: Any = OmegaConf.to_container(own, resolve=False)
     for override in overrides:
         text = str(override.input_line)
         if text not in by_text:
@@ -269,22 +303,17 @@ def _diagnose(
                 faults.append(fault)
             else:
                 sound.append(text)
-    return (faults, sound) if faults else ([_as_hydra_says(error)], None)
+    return (faults, sound) if faults else ([in_plain_words(error, folders, sound, _files(overrides, folders))], None)
 
 
-def _unreadable(error: Exception) -> Fault:
-    if not isinstance(error, yaml.YAMLError):
-        what = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
-        return Fault("conf", f"the configuration can not be read: {what}", "mend the file")
-    mark = getattr(error, "problem_mark", None)
-    where = f"{mark.name}, line {mark.line + 1}" if mark else "conf"
-    return Fault(where, f"this is no YAML: {getattr(error, 'problem', None) or error}", "mend the file")
+def _fault_of_file(error: Exception, folders: Sequence[Path]) -> Fault:
+    if isinstance(error, yaml.YAMLError | UnicodeDecodeError | RecursionError):
+        return unreadable(error, "a file of the configuration")
+    return in_plain_words(error, folders, ())  # Hydra's ValueErrors are about the entries of a defaults list
 
 
-def _as_hydra_says(error: Exception) -> Fault:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    where = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "conf")
-    return Fault(where, lines[0] if lines else type(error).__name__, "see 'stepladder show' for the keys there are")
+def _files(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[ExperimentFile, ...]:
+    return planned(judged.parted(overrides, folders)[0], folders).files
 
 
 def _shadowed(folders: Sequence[Path]) -> list[str]:

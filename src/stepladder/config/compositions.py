@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,33 @@ from stepladder.files import read_json
 
 _MORE = re.compile(r"\$\{[^}\s]*:|searchpath|://")  # resolvers, other folders, and addresses, which may hold a secret
 
-FORM = 1
+FORM = 2
 """To be raised when a composition is made another way of the same texts."""
 
-Composition = tuple[dict[str, Any], dict[str, Any]]
-"""The configuration, and the option chosen of each group."""
+
+@dataclass(frozen=True)
+class Composition:
+    """The configuration, the option chosen of each group, and what a person should know: values of an experiment file
+    that are `dropped`, overrides that leave everything `unchanged`."""
+
+    config: dict[str, Any]
+    choices: dict[str, Any]
+    dropped: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
 
 
-def contents_of(folders: Sequence[Path]) -> str:
-    """Names and texts of all files of `folders`."""
+def contents_of(folders: Sequence[Path], without: str = "") -> str:
+    """Names and texts of all files of `folders`, but for those below `without`."""
     return json.dumps(
-        [[(str(f.relative_to(folder)), _read(f)) for f in sorted(folder.rglob("*.yaml"))] for folder in folders]
+        [
+            [(str(name), _read(folder / name)) for name in _names(folder) if not without or name.parts[0] != without]
+            for folder in folders
+        ]
     )
+
+
+def _names(folder: Path) -> list[Path]:
+    return sorted(file.relative_to(folder) for file in folder.rglob("*.yaml"))
 
 
 def note_of(lines: Sequence[str], contents: str, versions: Sequence[str]) -> Path | None:
@@ -43,17 +59,19 @@ def note_of(lines: Sequence[str], contents: str, versions: Sequence[str]) -> Pat
 def told(note: Path | None) -> Composition | None:
     """What was kept under `note`, if anything was."""
     found = read_json(note) if note else None
-    return (found["config"], found["choices"]) if found and found.keys() == {"config", "choices"} else None
+    if not found or found.keys() != {"config", "choices", "dropped", "unchanged"}:
+        return None
+    return Composition(found["config"], found["choices"], tuple(found["dropped"]), tuple(found["unchanged"]))
 
 
 def keep(note: Path | None, composition: Composition) -> None:
     """Keep it, where it comes back from its text as it is."""
-    config, choices = composition
     try:
-        text = json.dumps({"config": config, "choices": choices})
+        text = json.dumps(asdict(composition))
     except TypeError:
         return
-    if note is not None and json.loads(text) == {"config": config, "choices": choices}:
+    found = json.loads(text)
+    if note is not None and found["config"] == composition.config and found["choices"] == composition.choices:
         note_down(note, text)
 
 

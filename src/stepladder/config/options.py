@@ -1,13 +1,18 @@
-"""Where conf/ is, and which groups and options stand in it. Knows folders and names; loads nothing."""
+"""Where conf/ is, and which groups and options are in it. Reads names of files and the primary config's defaults."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+
+import yaml
+
+PRIMARY = "config.yaml"
 
 
 def conf_folder() -> Path:
-    """The packaged conf/: beside the modules in a wheel, at the checkout's top in an editable install."""
+    """The packaged conf/: next to the modules in a wheel, at the checkout's top in an editable install."""
     installed = Path(__file__).parents[1] / "conf"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
 
@@ -19,3 +24,37 @@ def options(folders: Sequence[Path], group: str) -> list[str]:
 
 def groups(folders: Sequence[Path]) -> list[str]:
     return sorted({d.name for folder in folders for d in folder.iterdir() if d.is_dir()})
+
+
+def file_of(folders: Sequence[Path], group: str, option: str) -> Path | None:
+    """The file of an option: the user's own before the packaged one. None where there is none inside of the folders."""
+    for folder in folders:
+        file = folder / group / f"{option}.yaml"
+        if (
+            "\0" not in option
+            and ".." not in Path(option).parts
+            and file.is_file()
+            and file.resolve().is_relative_to(folder.resolve())
+        ):
+            return file
+    return None
+
+
+def chosen_by_default(folders: Sequence[Path]) -> Mapping[str, object]:
+    """The groups of the primary config's defaults list, with the option that it chooses of each."""
+    primary = next(file for folder in folders if (file := folder / PRIMARY).is_file())
+    return _defaults(primary, primary.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _defaults(primary: Path, changed: int) -> Mapping[str, object]:
+    try:
+        content = yaml.safe_load(primary.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}  # composing it tells what is wrong
+    entries = content.get("defaults") if isinstance(content, Mapping) else None
+    found: dict[str, object] = {}
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, Mapping):
+            found |= {str(key).removeprefix("/"): option for key, option in entry.items()}
+    return found

@@ -1,19 +1,23 @@
-"""The overrides of a command line: parsed by Hydra's grammar, judged one by one, so that all faults are told at once.
+"""Parses the overrides of a command line by Hydra's grammar and checks each by itself, so that all faults are reported.
 
-Knows Hydra's grammar and the names of groups and options; knows nothing of what they mean.
+Every fault says what to type instead.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from stepladder.config.experiment_defaults import GROUP, SEVERAL, SUITES, lost_option
+from stepladder.config.layers import reference
 from stepladder.config.options import groups, options
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
@@ -34,11 +38,11 @@ def parse(texts: Sequence[str]) -> list[Override]:
             continue
         try:
             override = parser.parse_override(text)
-        except (HydraException, ValueError, RecursionError) as error:
-            faults.append(_not_an_override(text, str(error)))
+        except (HydraException, ValueError, RecursionError):
+            faults.append(_not_an_override(text))
             continue
         if override.key_or_group.split(".")[0].split("/")[0] == "hydra":
-            faults.append(Fault(text, "Hydra's own settings are not used", "use --outputs DIR for where results go"))
+            faults.append(Fault(text, "Hydra's own settings are not used", "use --outputs DIR to say where results go"))
         what = _endless(override)
         if what:
             faults.append(Fault(text, what, f"name at most {MOST_VALUES:,} values, or give finite ends"))
@@ -48,13 +52,41 @@ def parse(texts: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def _not_an_override(text: str, error: str) -> Fault:
+def typed(key: str, value: str) -> str:
+    """An override as a shell takes it, with `value` as one text whatever characters it has."""
+    for_the_shell = set("$`!\\") & set(f"{key}{value}")
+    quote = '"' if "'" in value or (for_the_shell and '"' not in value) else "'"
+    escaped = value.replace("\\" + quote, "\\\\" + quote).replace(quote, "\\" + quote)
+    word = f"{key}={quote}{escaped}{quote}"
+    if not for_the_shell:
+        return '"' + word.replace('"', '\\"') + '"'
+    return f"'{word}'" if "'" not in word else shlex.quote(word)
+
+
+def _not_an_override(text: str) -> Fault:
     key, equals, value = text.partition("=")
     if not equals:
         return Fault(text, "not an override", "write KEY=VALUE; 'stepladder --help' lists verbs and flags")
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-    first_line = error.strip().splitlines()[0] if error.strip() else "not understood"
-    return Fault(text, f"Hydra's grammar does not take it: {first_line}", f"quote the value: \"{key}='{quoted}'\"")
+    if not re.fullmatch(r"[+~]{0,2}[\w./@:-]+", key):
+        return Fault(text, f"'{key}' is no key", "write KEY=VALUE, without spaces around the =")
+    if re.match(r"(choice|range|interval|tag|int|float|shuffle|sort)\(", value):
+        return Fault(
+            text, "these values of a sweep can not be read", "write choice(A, B), range(1, 4) or interval(0, 1)"
+        )
+    if value.strip("+-").isdigit():
+        return Fault(
+            f"{key}={value[:20]}...", f"a number of {len(value)} digits is above the limit", "give a smaller one"
+        )
+    if value[:1] in ("[", "{"):
+        end = {"[": "]", "{": "}"}[value[0]]
+        what = "a list or mapping that is not closed, or with a value that has to be quoted"
+        return Fault(text, what, f"close it with {end}, and quote texts in it: [a,'b (c)'], {{name: 'a, b'}}")
+    if "${" in value:
+        value = re.sub(r"(?<!\\)\$\{", r"\\${", value)
+        return Fault(
+            text, "'${' begins a reference to another key", f"for the characters themselves: {typed(key, value)}"
+        )
+    return Fault(text, "the value has characters that must be quoted", f"write {typed(key, value)}")
 
 
 def _depth(text: str) -> int:
@@ -98,6 +130,48 @@ def lists(overrides: Sequence[Override]) -> dict[str, list[str]]:
     return found
 
 
+def several(override: Override, folders: Sequence[Path]) -> Fault:
+    """The fault of several values where one experiment takes one."""
+    text = str(override.input_line)
+    key, _, value = text.partition("=")
+    if key in SEVERAL:
+        what = f"several options of '{key}' are written in brackets"
+        return Fault(text, what, f"write {key}=[{value}]")
+    if _chooses(override, groups(folders)):
+        what = f"one experiment has one option of '{key}'"
+        return Fault(text, what, f"to compare them: stepladder compare {text}")
+    if not override.is_choice_sweep() or "(" in value.partition(",")[0]:
+        return Fault(text, "one experiment takes one value", "use 'stepladder compare' or 'stepladder sweep'")
+    listed = f"{key}=[{value}]"
+    what = "a comma separates several values, and one experiment takes one"
+    if _is_prose(override):
+        return Fault(text, what, f"for one text: {typed(key, value)}")
+    return Fault(
+        text,
+        what,
+        f"for a list: {listed}; for one text: {typed(key, value)}; to compare them: stepladder compare {text}",
+    )
+
+
+def _is_prose(override: Override) -> bool:
+    """Whether values that a comma separates are words of one sentence rather than values."""
+    values = override._value.list if isinstance(override._value, ChoiceSweep) else []
+    return any(isinstance(value, str) and " " in value for value in values)
+
+
+def prose(overrides: Sequence[Override]) -> list[Fault]:
+    """Faults of sentences with a comma that was not quoted, where several values are allowed."""
+    return [
+        Fault(
+            str(override.input_line),
+            "a comma separates several values, and one of these has spaces",
+            f"for one text: {typed(*str(override.input_line).split('=', 1))}; for several, quote each: KEY='a b','c d'",
+        )
+        for override in overrides
+        if _is_prose(override)
+    ]
+
+
 def parted(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[list[Override], list[Override]]:
     """Those that choose the options of groups, and those that set values."""
     known = groups(folders)
@@ -112,18 +186,34 @@ def _chooses(override: Override, known: Sequence[str]) -> bool:
 def unnamed(overrides: Sequence[Override], folders: Sequence[Path]) -> list[Fault]:
     """Choices of an option by what is no name."""
     return [
-        Fault(
-            str(override.input_line),
-            f"{override.key_or_group} is chosen by the name of an option",
-            did_you_mean("", options(folders, override.key_or_group)),
-        )
+        _unnamed(override, folders)
         for override in parted(overrides, folders)[0]
-        if not override.is_delete() and not _is_name(override.value())
+        if not override.is_delete() and not _is_name(override)
     ]
 
 
-def _is_name(chosen: object) -> bool:
-    return isinstance(chosen, str) or (isinstance(chosen, list) and all(isinstance(name, str) for name in chosen))
+def _unnamed(override: Override, folders: Sequence[Path]) -> Fault:
+    text, group, chosen = str(override.input_line), override.key_or_group, override.value()
+    if isinstance(chosen, list) and group not in SEVERAL and all(isinstance(name, str) for name in chosen):
+        what = f"one experiment has one option of '{group}'"
+        return Fault(text, what, f"to compare them: stepladder compare {group}={','.join(chosen)}")
+    if chosen is None:
+        return Fault(text, f"null is no option of '{group}'", f"write ~{group} to take the group away")
+    if group in SEVERAL:
+        return Fault(
+            text,
+            f"{group} is chosen by names of options",
+            f"write {group}=[A,B] with names of {', '.join(options(folders, group))}",
+        )
+    return Fault(text, f"{group} is chosen by the name of an option", did_you_mean("", options(folders, group)))
+
+
+def _is_name(override: Override) -> bool:
+    chosen, group = override.value(), override.key_or_group
+    if group == "experiment" and chosen is None:
+        return True
+    several = group in SEVERAL and isinstance(chosen, list) and all(isinstance(name, str) for name in chosen)
+    return several or isinstance(chosen, str)
 
 
 def nested(text: str, folders: Sequence[Path]) -> str:
@@ -146,10 +236,10 @@ def faults_of_groups(overrides: Sequence[Override], folders: Sequence[Path]) -> 
                 Fault(
                     str(override.input_line),
                     f"{override.key_or_group} has no option '{name}'",
-                    did_you_mean(name, there),
+                    lost_option(name, folders, override.key_or_group),
                 )
                 for name in names
-                if name not in there and chosen is not None
+                if name not in there and chosen is not None and override.key_or_group != GROUP
             ]
             found[str(override.input_line)] = faults
     return found
@@ -165,9 +255,53 @@ def fault_of_value(override: Override, config: Mapping[str, Any], known_groups: 
     for done, part in enumerate(parts):
         if not isinstance(node, Mapping) or part not in node:
             above = ".".join(parts[:done]) or "the configuration"
+            if name := reference(node):
+                return _of_reference(override, name, ".".join(parts[:done]))
             if not isinstance(node, Mapping):
                 return Fault(text, f"{above} holds a value, not keys", f"set {above} itself")
+            if done == 1 and parts[0] == SUITES:
+                return Fault(text, f"the suite '{part}' is not chosen", f"write {parts[0]}=[{part}] as well")
             names = [str(n) for n in node] + (list(known_groups) if done == 0 else [])
-            return Fault(text, f"{above} has no key '{part}'", did_you_mean(part, names))
+            return Fault(text, f"{above} has no key '{part}'", _meant(part, names, override))
         node = node[part]
+    if override.is_add() and (name := reference(node)):
+        return _of_reference(override, name, ".".join(parts))
+    if override.is_delete() and node is None:
+        return Fault(
+            text, f"{key} is null already: there is nothing to take away", f"leave it out, or write {key}=VALUE"
+        )
+    value = None if override.is_delete() else override.value()
+    if isinstance(value, Mapping) and isinstance(node, Mapping) and not override.is_add():
+        return _inner_fault(text, key, value, node)
+    return None
+
+
+def _of_reference(override: Override, name: str, above: str) -> Fault:
+    """The fault of a key below a node that refers to another one."""
+    text = str(override.input_line)
+    sign = "+" if override.is_add() else ""
+    instead = f"{sign}{name}{text.lstrip('+')[len(above) :]}"
+    return Fault(text, f"{above} is the node '{name}'", f"write {instead}")
+
+
+def _meant(part: str, names: Sequence[str], override: Override) -> str:
+    """The key that was meant; where none is near, how to add one."""
+    hint = did_you_mean(part, names)
+    if hint.startswith("did you mean") or override.is_delete() or override.is_add():
+        return hint
+    return f"{hint}; +{override.input_line} adds it, if its class takes it"
+
+
+def _inner_fault(text: str, key: str, value: Mapping[Any, Any], node: Mapping[str, Any]) -> Fault | None:
+    """What is wrong with the keys of a mapping that is given as a value."""
+    for name, child in value.items():
+        if str(name) not in {str(each) for each in node}:
+            hint = did_you_mean(str(name), [str(each) for each in node])
+            return Fault(
+                text, f"{key} has no key '{name}'", f"{hint}; ++{text} adds it" if "known here" in hint else hint
+            )
+        if isinstance(child, Mapping) and isinstance(node.get(name), Mapping):
+            found = _inner_fault(text, f"{key}.{name}", child, node[name])
+            if found:
+                return found
     return None

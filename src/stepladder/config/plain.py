@@ -26,7 +26,7 @@ DEEPEST = 60
 def faults(config: Mapping[str, Any]) -> list[Fault]:
     """All that is missing, no plain value, or no value to compute with."""
     found = [
-        Fault(key, "the configuration does not have it" if config.get(key) is None else f"{config[key]!r} has no keys",
+        Fault(key, "the configuration does not have it" if config.get(key) is None else "the chosen option has no keys",
               f"choose an option of the group: {key}=...")
         for key in NODES
         if not isinstance(config.get(key), Mapping)

@@ -1,35 +1,104 @@
-"""A configuration as a file that can be saved under conf/experiment/ and run again.
-
-Knows YAML and the shape of an experiment file; composes nothing.
-"""
+"""Writes a configuration as an experiment file: the options that it chooses and the values that differ from theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
+from stepladder.config.compose import Assembled, assemble, conf_folders
+from stepladder.config.experiment_defaults import GROUP, HEADER
+from stepladder.config.layers import differing
+from stepladder.config.options import chosen_by_default, conf_folder, groups
+from stepladder.config.precedence import brought_by, node_of
+from stepladder.files import write_text
 from stepladder.masking import mask
 
-NEVER_OVERRIDDEN = ("experiment",)
+WIDTH = 120
+MASKED = ("tracking", "sweep")
+"""Nodes that are no part of an experiment and may hold a secret."""
 
 
 def presentable(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration without the secrets that the nodes which are no part of an experiment may hold."""
-    return {key: mask(node) if key in ("tracking", "sweep") else node for key, node in config.items()}
+    return {key: mask(node) if key in MASKED else node for key, node in config.items()}
 
 
-def as_experiment(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str:
-    """YAML text: the option of every group, then every value. References between nodes stay, so that an override of
-    `retrieval.k` still reaches the method that refers to retrieval."""
-    options = [
-        {f"override /{group}": option}
-        for group, option in choices.items()
-        if group not in NEVER_OVERRIDDEN and option is not None
-    ]
-    values = {
-        key: node for key, node in presentable(config).items() if key not in NEVER_OVERRIDDEN and node is not None
-    }
-    text = yaml.safe_dump({"defaults": options, **values}, sort_keys=False, allow_unicode=True, width=120)
-    return f"# @package _global_\n{text}"
+def as_experiment(
+    texts: Sequence[str], config_dir: Path | None = None, without: Sequence[str] = (), comments: Sequence[str] = ()
+) -> str:
+    """The text of an experiment file that composes to the same configuration as the overrides `texts`.
+
+    Interpolations stay as they are written, so that an override of `retrieval.k` still reaches a method that refers to
+    retrieval. A choice that another choice brings (`prompt=structured` by `method=structured`) is not written.
+
+    Args:
+        texts: the overrides of a command line.
+        config_dir: the user's own conf.
+        without: groups to leave out.
+        comments: lines that are written as comments at the end.
+    """
+    assembled = assemble(texts, config_dir)
+    whole: Any = OmegaConf.to_container(assembled.whole, resolve=False)
+    values = {key: node for key, node in differing(assembled.base, whole).items() if key not in without}
+    text = f"{HEADER}\n{_dumped({'defaults': _choices(assembled, conf_folders(config_dir), without)})}"
+    text += _dumped(presentable(values)) if values else ""
+    return text + "".join(f"# {line}\n" for line in comments)
+
+
+def copy_options(config_dir: Path, folder: Path) -> None:
+    """Copy the options of the user's own next to an experiment file, so that the folder alone composes."""
+    packaged = set(groups([conf_folder()])) - {GROUP}
+    for file in sorted(config_dir.rglob("*.yaml")):
+        name = file.relative_to(config_dir)
+        if name.parts[0] in packaged and config_dir.resolve() != folder.resolve():
+            write_text(folder / name, file.read_text(encoding="utf-8"))
+
+
+def _choices(assembled: Assembled, folders: Sequence[Path], without: Sequence[str]) -> list[dict[str, Any]]:
+    """The entries of the defaults list."""
+    by_default = [group for group in chosen_by_default(folders) if group != GROUP]
+    chosen = {group: assembled.choices.get(group) for group in by_default} | dict(assembled.choices)
+    top = {g: o for g, o in chosen.items() if "/" not in g and "@" not in g and g not in without}
+    brought: dict[str, Any] = {}
+    for group, option in top.items():
+        for name in option if isinstance(option, list) else [option]:
+            brought |= brought_by(group, name, folders) if isinstance(name, str) else {}
+    entries = []
+    for group, option in top.items():
+        if group in by_default and not (group in brought and brought[group] == option):
+            entries.append({f"override /{group}": tuple(option) if isinstance(option, list) else option})
+        elif group not in by_default:
+            entries.append({f"/{group}": option})
+    for group, option in assembled.nested.items():
+        if node_of(group)[0] not in without:
+            entries.append({f"{'' if option.added else 'override '}/{group}": option.name})
+    return entries
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that OmegaConf would read as a number (`1e-3`), and writes nothing as an anchor."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    reads_like_a_number = re.fullmatch(r"[-+.\d][-+.\d_:eE]*|[-+]?\.?(?i:inf|nan)", value)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if reads_like_a_number else None)
+
+
+def _on_one_line(dumper: yaml.SafeDumper, values: tuple[Any, ...]) -> yaml.SequenceNode:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=True)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(tuple, _on_one_line)
+
+
+def _dumped(data: Any) -> str:
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepladder.config.build import Component, build, hints_of
+from stepladder.config.annotations import hints_of
+from stepladder.config.build import Component, build
 from stepladder.config.compose import PARTS, Composed, compose, references
 from stepladder.config.schema import UNTARGETED, Tracking
 from stepladder.config.targets import resolve
@@ -132,4 +133,7 @@ def wanted_nodes() -> dict[str, Any]:
 def _of_seed(seed: object) -> list[Fault]:
     if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**32:
         return []
-    return [Fault("seed", f"{seed!r} is no seed", "give a whole number from 0 to 4294967295")]
+    several = isinstance(seed, list)
+    hint = f"; for several: stepladder compare seed={','.join(map(str, seed))}" if isinstance(seed, list) else ""
+    what = "one experiment has one seed" if several else f"{seed!r} is no seed"
+    return [Fault("seed", what, f"give a whole number from 0 to 4294967295{hint}")]

@@ -1,6 +1,6 @@
-"""From the dotted name in a `_target_` to the class it names, as far as a configuration is trusted.
+"""Finds the class that the dotted name in a `_target_` names, as far as the configuration is trusted.
 
-Knows names and modules; builds nothing.
+Names under a prefix of `--trust` are looked for in the current directory, too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from stepladder.errors import Fault
@@ -31,6 +32,10 @@ KINDS = {
 """Of the others: the classes that a target must come from, or their module. Some of the rest write files when built."""
 
 
+def _shown(name: object) -> str:
+    return "null" if name is None else f"'{name}'"
+
+
 def stands_under(name: str, prefixes: Sequence[str]) -> bool:
     return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
 
@@ -48,7 +53,7 @@ def resolve(name: object, key: str, trust: Sequence[str] = (), light: bool = Fal
     """
     allowed = (*TRUSTED, *trust)
     if not isinstance(name, str) or not all(_is_public(part) for part in name.split(".")):
-        return Fault(key, f"'{name}' is no dotted name", "write package.module.Name")
+        return Fault(key, f"{_shown(name)} is not the dotted name of a class", "write package.module.Name")
     refusal = Fault(
         key,
         f"the target {name} is outside the trusted prefixes ({', '.join(allowed)})",
@@ -58,6 +63,8 @@ def resolve(name: object, key: str, trust: Sequence[str] = (), light: bool = Fal
         return refusal
     if light and not is_light(name):
         return None
+    if stands_under(name, trust):
+        _make_current_directory_importable()
     found = _look_up(name, key)
     if isinstance(found, Fault):
         return found
@@ -69,6 +76,14 @@ def resolve(name: object, key: str, trust: Sequence[str] = (), light: bool = Fal
     if not stands_under(module, trust) and not _is_a_part(found, module):
         return Fault(key, f"{name} is not a class that experiments are made of", "see 'stepladder show'")
     return found
+
+
+def _make_current_directory_importable() -> None:
+    """The last place where Python looks, so that no file there takes the place of an installed module."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+        importlib.invalidate_caches()
 
 
 def _is_public(part: str) -> bool:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
+from numbers import Real
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,11 @@ class Mean(PerQuestion):
             )
 
     def value(self, prediction: Prediction, example: Example, task: Task) -> float:
-        return self.function(prediction, example)
+        value: Any = self.function(prediction, example)
+        if not isinstance(value, Real):
+            name = f"{getattr(self.function, '__module__', '')}.{getattr(self.function, '__qualname__', self.function)}"
+            raise UserError(f"{name} returned {value!r}, expected a number", name, "let it return a number from 0 to 1")
+        return float(value)
 
 
 def labels_of(task: Task) -> tuple[str, ...]:

@@ -13,8 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from stepladder.errors import StoreError, UserError, did_you_mean
-from stepladder.files import read_json
+from stepladder.files import discard, read_json
 from stepladder.runs.recorded import Stage
 from stepladder.runs.shapes import has, only
 from stepladder.runs.store import KINDS, Kind, Store, is_own, named, read_mapping
@@ -23,6 +25,7 @@ FINISHED, NOT_FINISHED, BROKEN = "finished", "unfinished", "broken"
 CONFIG = {"label": str, "choices": Mapping[str, Any], "seed": int, "rows": str}
 CONFIG |= dict.fromkeys(("dataset", "method", "decoding", "evaluation"), Any)
 NO_STUDY = "of no study"
+REMOVED_STUDY = "the study"
 NOT_USED = "of no run that is kept"
 
 
@@ -197,15 +200,25 @@ def _is(value: Any, asked: str) -> bool:
 
 def swept(root: Path, asked: Mapping[str, Sequence[str]], dry_run: bool = False) -> dict[str, Any]:
     """Remove, of the folders with the values asked for, what is unfinished, the runs that belong to no study, and what
-    no run that stays is made from. With `dry_run` only tell.
+    no run that stays is made from. With `dry_run` only report it.
 
-    What a process is making stays, with all that it is made from; and what is broken, which a person may want to mend.
+    With `study=NAME` the studies of that name are removed, with the runs that belong to no other study and what only
+    those are made from. What a process is making stays, with all that it is made from; and what is broken, which a
+    person may want to repair.
     """
+    studies, at_work = _studies_to_remove(root, asked) if "study" in asked else ([], [])
+    names = {folder.name for folder in studies}
     items, store = _items(root), Store(root)
-    matching = {item.folder for item in _matching(items, asked)}
+    if "study" in asked:
+        own = [item for item in items if names & {*item.studies}]
+        matching = {folder for item in own for folder in (item.folder, *_made_from(item, items))}
+    else:
+        matching = {item.folder for item in _matching(items, asked)}
     broken = [item for item in items if item.state == BROKEN]
     busy = [item for item in items if item.state == NOT_FINISHED and store.in_the_making(item.kind, item.folder)]
-    loose = [i for i in items if i.kind == "scores" and i.finished and not i.studies and i.folder in matching]
+    loose = [
+        i for i in items if i.kind == "scores" and i.finished and not {*i.studies} - names and i.folder in matching
+    ]
     kept = {item.folder for item in (*busy, *broken)}
     for item in items:
         if item in busy or item in broken or (item.kind == "scores" and item.finished and item not in loose):
@@ -216,15 +229,53 @@ def swept(root: Path, asked: Mapping[str, Sequence[str]], dry_run: bool = False)
         if item.folder in matching and item.folder not in kept
     }
     gone, bytes_ = [], 0
+    for folder in studies:
+        bytes_ += _size(folder)
+        gone.append({"folder": str(folder), "reason": REMOVED_STUDY})
+        if not dry_run:
+            discard(folder)
     for item in reversed(items):  # scores before what they are made from
         if item.folder in reasons:
-            size = sum(file.stat().st_size for file in item.folder.rglob("*") if file.is_file())
+            size = _size(item.folder)
             if dry_run or store.remove(item.kind, item.folder):
                 gone.append({"folder": str(item.folder), "reason": reasons[item.folder]})
                 bytes_ += size
-    told = [str(item.folder) for item in busy]
+    told = [*(str(folder) for folder in at_work), *(str(item.folder) for item in busy)]
     left = [str(item.folder) for item in broken]
     return {"removed": gone, "in_the_making": told, "broken": left, "bytes": bytes_, "dry_run": dry_run}
+
+
+def _studies_to_remove(root: Path, asked: Mapping[str, Sequence[str]]) -> tuple[list[Path], list[Path]]:
+    """The folders of the studies asked for, and those of them that a process is working on, which stay.
+
+    Raises UserError for a name that no study has, and for further values beside the name.
+    """
+    if len(asked) > 1:
+        others = ", ".join(key for key in asked if key != "study")
+        what = f"A study is removed whole, and {others} would choose among its runs"
+        raise UserError(what, "the command line", "leave it out, or leave study= out to remove runs of no study")
+    there = {folder.name: folder for folder in sorted((root.absolute() / "studies").glob("*")) if is_own(folder)}
+    for name in asked["study"]:
+        if not any(_is(each, name) for each in there):
+            raise UserError(f"There is no study '{name}'", str(root / "studies"), did_you_mean(name, list(there)))
+    found = [folder for name, folder in there.items() if any(_is(name, wish) for wish in asked["study"])]
+    at_work = [folder for folder in found if _is_at_work(folder)]
+    return [folder for folder in found if folder not in at_work], at_work
+
+
+def _is_at_work(study: Path) -> bool:
+    """Whether a worker of a sweep holds a lock in the study's folder."""
+    for lock in study.rglob("*.lock"):
+        try:
+            with FileLock(lock).acquire(timeout=0):
+                pass
+        except Timeout:
+            return True
+    return False
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _made_from(item: Item, items: Sequence[Item]) -> Iterator[Path]:

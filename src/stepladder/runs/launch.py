@@ -168,7 +168,7 @@ class _Processes:
 
     def __init__(self, channel: Channel, devices: Devices, node: int) -> None:
         self.channel, self.count, self.running = channel, devices.count, {}
-        command = [sys.executable, "-X", "faulthandler", "-m", "stepladder.runs.launch", str(channel.fit)]
+        command = [sys.executable, "-P", "-X", "faulthandler", "-m", "stepladder.runs.launch", str(channel.fit)]
         for local in range(devices.devices):
             rank = node * devices.devices + local
             own = {"RANK": rank, "LOCAL_RANK": local, "NODE_RANK": node, "WORLD_SIZE": devices.count}

@@ -60,6 +60,8 @@ def compare(
     if planned.comparison.curve:
         distinct = once(list(zip(planned.variants, prepared, strict=True)), planned.comparison.curve)
         planned, prepared = replace(planned, variants=tuple(v for v, _ in distinct)), [p for _, p in distinct]
+    for note in _different_experiments(planned.variants, prepared, bool(tuning)):
+        around.progress.note(f"note: {note}")
     tell_of_rows(prepared[0], around)
     baseline = _baseline(planned)
     study = f"{planned.comparison.name}-{digest([p.score_form.key for p in prepared])[:12]}"
@@ -120,6 +122,37 @@ def _with_the_same_rows(prepared: Sequence[Prepared]) -> list[Prepared]:
         more = {place: reason for place, reason in refused.items() if place not in each.refused}
         found.append(replace(each, data=each.data.without(more), refused=refused) if more else each)
     return found
+
+
+def _different_experiments(variants: Sequence[Variant], prepared: Sequence[Prepared], tuned: bool) -> list[str]:
+    """Notes on cells of different names that are the same experiment: their values have no effect, or tuning led there.
+
+    Raises ConfigError where cells choose different options and are the same experiment nevertheless: the comparison
+    would show one run under several names.
+    """
+    names: dict[str, dict[str, Variant]] = {}
+    for variant, ready in zip(variants, prepared, strict=True):
+        names.setdefault(ready.score_form.key, {}).setdefault(variant.name, variant)
+    faults, notes = [], []
+    for cells in (list(found.values()) for found in names.values() if len(found) > 1):
+        listed = " | ".join(cell.name for cell in cells)
+        if tuned:
+            notes.append(f"{listed}: tuning led to the same experiment")
+        elif len({_options_of(cell) for cell in cells}) == 1:
+            notes.append(f"{listed}: what differs between them has no effect, they are one experiment")
+        else:
+            what = "these cells are one experiment under several names: what differs between them reaches no part of it"
+            to_do = "leave all but one of them out, or vary what the method, its data or its evaluation use"
+            faults.append(Fault(listed, what, to_do))
+    if faults:
+        raise ConfigError(faults)
+    return notes
+
+
+def _options_of(variant: Variant) -> tuple[str, ...]:
+    """The varied overrides that choose an option of a group."""
+    pairs = [text.split("=", 1) for text in variant.overrides]
+    return tuple(f"{key}={value}" for key, value in pairs if key != "seed" and "." not in key)
 
 
 def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -> None:

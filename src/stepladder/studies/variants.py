@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.compose import PARTS, Composed, references
-from stepladder.config.overrides import lists, parse
+from stepladder.config.overrides import lists, parse, prose
 from stepladder.config.schema import Comparison
 from stepladder.config.settle import settled, validate
 from stepladder.errors import ConfigError, Fault
@@ -46,6 +46,8 @@ class Plan:
 def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[str] = ()) -> Plan:
     """Compose and bind every combination. Raises ConfigError with the faults of the first combination that has any."""
     parsed = parse(texts)
+    if sentences := prose(parsed):
+        raise ConfigError(sentences)
     listed = lists(parsed)
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     first = [f"{key}={values[0]}" for key, values in listed.items() if values]
@@ -62,7 +64,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     if count > MOST_RUNS:
         what = f"{count:,} runs are no comparison that anybody reads"
         raise ConfigError(Fault("comparison.vary", what, f"name values for at most {MOST_RUNS:,}"))
-    variants, notices = [], []
+    variants, notices, dropped = [], [], dict[str, None]()
     for values in product(*vary.values()):
         own = tuple(f"{key}={value}" for key, value in zip(vary, values, strict=True))
         composed, config = settled([*fixed, *own], config_dir, trust)
@@ -70,12 +72,14 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
         experiment = Experiment.from_config(config, composed.choices)
         variants.append(Variant(_name(composed, vary), own, config["seed"], experiment))
         notices.append(set(composed.notices))
+        dropped |= dict.fromkeys(composed.dropped)
     if "comparison.baseline" not in said and comparison.baseline not in {v.name.split(" ")[0] for v in variants}:
         comparison = replace(comparison, baseline=None)  # the file's own baseline is left out of this comparison
     if comparison.curve not in vary:
         comparison = replace(comparison, curve=None)  # along one number there is no curve
     # an override that one of the methods uses is not worth a word
-    return Plan(comparison, tuple(_collapsed(variants)), base, tuple(sorted(set.intersection(*notices))))
+    shared = sorted(set.intersection(*notices))
+    return Plan(comparison, tuple(_collapsed(variants)), base, (*shared, *dropped))
 
 
 def cells(vary: Mapping[str, Sequence[Any]]) -> int:

@@ -86,6 +86,13 @@ def learning_rate(adapter: object) -> float:
     return LEARNING_RATES.get(_peft(adapter).peft_type, USUAL_RATE)
 
 
+def suggested_rate(target: str) -> float:
+    """What `learning_rate` gives for an adapter whose `_target_` is `target`, without building it."""
+    kinds = {"Full": "full", "BitFit": "bitfit", "IA3Config": "IA3"}
+    kinds |= {"PromptTuningConfig": "PROMPT_TUNING", "PrefixTuningConfig": "PREFIX_TUNING"}
+    return LEARNING_RATES.get(kinds.get(target.rpartition(".")[2], ""), USUAL_RATE)
+
+
 def attach(model: LanguageModel, adapter: object) -> LanguageModel:
     """The model with something on it to train: exactly its trained parameters ask for gradients.
 

@@ -48,7 +48,7 @@ def test_a_value_becomes_the_override_that_sets_it() -> None:
         ("tag(log, interval(0, 1))", "has no logarithm"),
         ("tag(log, range(1, 9, 2))", "has no steps"),
         ([4, 8], "says no values to try"),
-        ("choice(", "grammar"),
+        ("choice(", "write choice(A, B)"),
     ],
 )
 def test_what_is_no_space_is_told(text: object, told: str) -> None:

@@ -11,6 +11,7 @@ import yaml
 from asking import LINEAR, SPACE, TUNED, asked, refused, trials
 
 from stepladder.cli import main
+from stepladder.config.compose import compose
 
 HERE = "spaces"
 
@@ -223,3 +224,33 @@ def test_status_tells_and_runs_nothing(capsys: pytest.CaptureFixture[str], tmp_p
         optuna.storages.journal.JournalFileBackend(str(Path(told["folder"]) / "study.journal"))
     )
     assert len(optuna.load_study(study_name=told["study"], storage=storage).trials) == 3
+
+
+def test_the_winner_composes_with_options_of_ones_own_and_loses_to_the_command_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    for name, text in {
+        "method/own.yaml": "defaults: [linear]\nc: 3.0\n",
+        "experiment/base.yaml": "# @package _global_\ndefaults: [first_look, override /method: rag]\nmethod: {x: 1}\n",
+    }.items():
+        (mine / name).parent.mkdir(parents=True)
+        (mine / name).write_text(text, encoding="utf-8")
+    words = [
+        "experiment=base",
+        "method=own",
+        "method.c=choice(1.0,2.0)",
+        "sweep.sampler=grid",
+        "--config-dir",
+        str(mine),
+    ]
+    assert main(["sweep", *words, "--outputs", str(tmp_path / "out"), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "so these values of it are not used: method.x=1" in printed.err
+    told = json.loads(printed.out)
+    c = float(told["best"]["overrides"][0].partition("=")[2])
+    best = compose(["experiment=best"], Path(told["folder"]))
+    assert best.choices["method"] == "own"
+    assert best.config["method"]["c"] == c
+    assert "sweep" not in yaml.safe_load(Path(told["experiment"]).read_text(encoding="utf-8"))
+    assert "c" not in compose(["experiment=best", "method=linear"], Path(told["folder"])).config["method"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.build import build
-from stepladder.config.compose import PARTS, references
+from stepladder.config.compose import PARTS, compose, references
 from stepladder.config.identity import digest
 from stepladder.config.overrides import parse
 from stepladder.config.schema import UNTARGETED, Sweep
@@ -112,7 +112,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep that can be run: `terms` are what makes its study, and what must not change while it lasts."""
+    """A sweep that can be run: `terms` are what makes its study, and what must not change while it lasts.
+
+    dropped: values of an experiment file that the options of the command line or of the space replace.
+    """
 
     study: str
     draft: Draft
@@ -122,6 +125,7 @@ class SweepPlan:
     seed: int
     terms: Mapping[str, Any]
     config: Mapping[str, Any] = field(repr=False)
+    dropped: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Sweep:
@@ -183,7 +187,11 @@ def plan(
         "fixed": _fixed(prepared, first),
     }
     study = drafted.settings.name or f"{drafted.option}-{digest(terms)[:12]}"
-    return SweepPlan(study, drafted, sought, sampler, pruner, first["seed"], terms, first)
+    points = [(), *drafted.corners()]
+    dropped = [text for point in points for text in compose([*drafted.fixed, *point], config_dir).dropped]
+    return SweepPlan(
+        study, drafted, sought, sampler, pruner, first["seed"], terms, first, tuple(dict.fromkeys(dropped))
+    )
 
 
 def _checked(drafted: Draft, read: dict[str, Loaded]) -> tuple[Prepared, dict[str, Any]]:

@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stepladder.config.present import as_experiment
-from stepladder.config.settle import settled
+from stepladder.config.present import as_experiment, copy_options
 from stepladder.errors import ConfigError, Fault, StepladderError, UserError
 from stepladder.files import read_json, write_text
 from stepladder.runs.experiment import Experiment
@@ -127,7 +126,7 @@ def _started(told: Mapping[str, Any], log: Path, workers: int) -> subprocess.Pop
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     with log.open("ab") as stream:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "stepladder.studies.sweep.work"],
+            [sys.executable, "-P", "-m", "stepladder.studies.sweep.work"],
             stdin=subprocess.PIPE, stdout=stream, stderr=stream,
             env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **os.environ},
         )  # fmt: skip
@@ -180,15 +179,13 @@ def concluded(found: Found, test: Run | None, around: Circumstances) -> dict[str
     planned = found.plan
     told = _told(found, test)
     for place, trial in enumerate(found.best):
-        composed, config = settled(
-            [*planned.draft.fixed, *trial.overrides], planned.draft.config_dir, planned.draft.trust
-        )
-        own = {key: node for key, node in config.items() if key != "sweep"}
-        text = as_experiment(own, {group: option for group, option in composed.choices.items() if group != "sweep"})
+        text = as_experiment([*planned.draft.fixed, *trial.overrides], planned.draft.config_dir, without=["sweep"])
         name = "best" if place == 0 else f"front-{place + 1}"
         write_text(found.folder / "experiment" / f"{name}.yaml", text)
         if place == 0:
             write_text(found.folder / "best.yaml", text)
+    if planned.draft.config_dir is not None:
+        copy_options(planned.draft.config_dir, found.folder)
     html = page(told, found.trials, planned, found.importances)
     write_text(found.folder / "report.html", html)
     whole = {**told, "all_trials": [t.as_dict() for t in found.trials]}

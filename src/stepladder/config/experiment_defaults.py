@@ -1,0 +1,173 @@
+"""Reads the defaults list of an experiment file: the options that it chooses and the files that it includes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stepladder.config.options import chosen_by_default, file_of, groups, options
+from stepladder.config.plain import NODES
+from stepladder.errors import Fault, did_you_mean
+
+GROUP = "experiment"
+HEADER = "# @package _global_"
+SUITES = "evaluation"
+SEVERAL = (SUITES, "tracking")
+"""Groups of which several options are chosen at once."""
+
+Option = str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option that a file chooses. `group` is `method`, `sweep/sampler` or `dataset@evaluation.retention.dataset`.
+
+    added: the option is added to those that other files choose (`- /GROUP@NODE: OPTION`), not put in place of one.
+    """
+
+    group: str
+    option: Option
+    line: int
+    added: bool = False
+
+
+class DefaultsReader:
+    """Reads one defaults list. Finds `choices`, `included` files (None is the file itself) and `faults`."""
+
+    def __init__(self, path: Path, folders: Sequence[Path]) -> None:
+        self.path, self.folders = path, folders
+        self.groups = groups(folders)
+        self.choices: list[Choice] = []
+        self.included: list[str | None] = []
+        self.faults: list[Fault] = []
+
+    def fault(self, line: int, what: str, to_do: str) -> None:
+        self.faults.append(Fault(f"{self.path}, line {line}", what, to_do))
+
+    def read(self, node: yaml.Node) -> None:
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
+            return
+        if not isinstance(node, yaml.SequenceNode):
+            self.fault(
+                line, "the defaults are a list, with a dash before each entry", "write - override /method: finetune"
+            )
+            return
+        for entry in node.value:
+            self._entry(entry)
+
+    def _entry(self, entry: yaml.Node) -> None:
+        line = entry.start_mark.line + 1
+        if isinstance(entry, yaml.ScalarNode):
+            self._text_entry(str(entry.value), line)
+        elif isinstance(entry, yaml.MappingNode) and len(entry.value) == 1:
+            ((key, value),) = entry.value
+            self._group_entry(str(key.value), value, line)
+        elif isinstance(entry, yaml.MappingNode) and entry.value:
+            second = entry.value[1][0]
+            self.fault(
+                second.start_mark.line + 1,
+                "one entry of a defaults list has several keys",
+                f"put a dash before it: - {second.value}: ...",
+            )
+        else:
+            self.fault(
+                line,
+                "this entry of the defaults list is neither a choice nor a name",
+                "write - override /method: finetune",
+            )
+
+    def _text_entry(self, text: str, line: int) -> None:
+        name = text.removeprefix(f"/{GROUP}/")
+        wanted = re.fullmatch(r"(?:override\s+)?/?([\w/@.]+)\s*[=:\s]\s*([\w/.-]+)", text)
+        if text == "_self_":
+            self.included.append(None)
+        elif wanted:
+            self.fault(line, f"'{text}' chooses no option", f"write - override /{wanted[1]}: {wanted[2]}")
+        elif file_of(self.folders, GROUP, name) is not None:
+            self.included.append(name)
+        elif name.startswith("/"):
+            self.fault(line, f"'{text}' is no experiment file", "write - override /GROUP: OPTION to choose an option")
+        else:
+            known = options(self.folders, GROUP)
+            home = next((group for group in self.groups if name in options(self.folders, group)), None)
+            hint = f"write - override /{home}: {name}" if home else did_you_mean(name, ["_self_", *known])
+            self.fault(line, f"there is no experiment file '{name}'", hint)
+
+    def _group_entry(self, key: str, value: yaml.Node, line: int) -> None:
+        *words, address = key.split() or [""]
+        given = value.value if isinstance(value, yaml.ScalarNode) else "OPTION"
+        group, _, package = address.lstrip("/").partition("@")
+        if group.split("/")[0] == "hydra":
+            self.fault(line, "Hydra's own settings are not used", "use --outputs DIR to say where results go")
+        elif group == GROUP:
+            self.fault(line, "another experiment file is included by its name alone", f"write - {given}")
+        elif words not in ([], ["override"]):
+            self.fault(
+                line, f"'{' '.join(words)}' is not read in an experiment file", f"write - override /{group}: {given}"
+            )
+        elif not self._is_group(group):
+            self.fault(
+                line, f"there is no group '{group}'", did_you_mean(group, [g for g in self.groups if g != GROUP])
+            )
+        elif not address.startswith("/"):
+            self.fault(
+                line, f"'{key}:' lacks a slash: groups are named from the top", f"write - override /{address}: {given}"
+            )
+        elif not words and not package and (group in chosen_by_default(self.folders) or "/" in group):
+            self.fault(line, f"'{group}' has an option already", f"write - override /{group}: {given}")
+        else:
+            named = self._option(group, value, line)
+            if named is not Ellipsis:
+                self.choices.append(Choice(_address(group, package), named, line, added=not words))
+
+    def _is_group(self, group: str) -> bool:
+        return bool(group) and any((folder / group).is_dir() for folder in self.folders)
+
+    def _option(self, group: str, value: yaml.Node, line: int) -> Any:
+        """The option named; Ellipsis after a fault."""
+        there = options(self.folders, group)
+        if isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null":
+            if group in NODES:
+                self.fault(line, f"no option of '{group}' is named", did_you_mean("", there))
+                return ...
+            return None
+        several = isinstance(value, yaml.SequenceNode)
+        if several and group not in SEVERAL:
+            listed = ",".join(str(each.value) for each in value.value)
+            self.fault(
+                line,
+                f"one option of '{group}' is chosen at a time",
+                f"name one; to compare several: stepladder compare {group}={listed}",
+            )
+            return ...
+        if not several and not isinstance(value, yaml.ScalarNode):
+            self.fault(line, f"an option of '{group}' is chosen by its name", did_you_mean("", there))
+            return ...
+        names = [str(each.value) for each in (value.value if several else [value])]
+        for name in names:
+            if name not in there:
+                self.fault(line, f"{group} has no option '{name}'", lost_option(name, self.folders, group))
+        if any(name not in there for name in names):
+            return ...
+        return tuple(names) if several else names[0]
+
+
+def _address(group: str, package: str) -> str:
+    """As Hydra names the choice: without the package where it is the group's own."""
+    package = re.sub(r"^_(global|here)_\.", "", package)
+    return group if package in ("", group.replace("/", ".")) else f"{group}@{package}"
+
+
+def lost_option(name: str, folders: Sequence[Path], group: str) -> str:
+    """What to do about an option that is not there."""
+    for folder in folders:
+        for file in (folder / group / f"{name}.yml", folder / group / name):
+            if file.is_file():
+                return f"{file} is not read: rename it to {file.with_suffix('.yaml').name}"
+    return did_you_mean(name, options(folders, group))

@@ -1,0 +1,234 @@
+"""Reads files of `experiment/`: the options that they choose and the values that they set, each with its line.
+
+Stepladder reads these files itself. Hydra would merge their values after the options of the command line, so that a
+saved experiment would silently win over it; and Hydra's messages name neither file nor line.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stepladder.config import layers
+from stepladder.config.experiment_defaults import GROUP, HEADER, SEVERAL, Choice, DefaultsReader
+from stepladder.config.options import file_of, groups, options
+from stepladder.config.yaml_files import lines_of, parse_yaml
+from stepladder.errors import ConfigError, Fault, did_you_mean
+
+
+@dataclass(frozen=True)
+class ExperimentFile:
+    """One file: `choices` of options, `values` (unresolved) and the line of every key, by its path."""
+
+    name: str
+    path: Path
+    choices: tuple[Choice, ...]
+    values: Mapping[str, Any]
+    lines: Mapping[layers.Path, int] = field(default_factory=dict)
+
+    def where(self, line: int) -> str:
+        return f"{self.path}, line {line}"
+
+    def place(self, path: layers.Path) -> str | None:
+        """The file and line of a key, or of the node that holds it; None where the file sets neither."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.lines:
+                return self.where(self.lines[path[:length]])
+        return None
+
+
+def read(name: str, folders: Sequence[Path], including: tuple[str, ...] = ()) -> list[ExperimentFile]:
+    """The experiment file of that name and those that its defaults list includes, in the order of merging.
+
+    Raises ConfigError with all faults of a file, each with file, line and what to write.
+    """
+    path = file_of(folders, GROUP, name)
+    if path is None:
+        raise ConfigError(missing(name, folders))
+    if name in including:
+        raise ConfigError(Fault(str(path), "this experiment file includes itself", "take the line out of its defaults"))
+    parsed = _Parsed(name, path, path.read_bytes(), tuple(folders))
+    found: list[ExperimentFile] = []
+    before = True
+    own = _read(parsed)
+    for entry in own.included:
+        if entry is None:
+            found.append(own.file)
+            before = False
+        else:
+            found += read(entry, folders, (*including, name))
+    return [*found, own.file] if before else found
+
+
+def missing(name: str, folders: Sequence[Path]) -> Fault:
+    """What to tell where no conf folder has the experiment file."""
+    for folder in folders:
+        other = next((folder / GROUP / f"{name}{end}" for end in (".yml", "") if name), None)
+        for file in (folder / GROUP / f"{name}.yml", folder / f"{name}.yaml", other):
+            if name and file is not None and file.is_file():
+                return Fault(
+                    f"experiment={name}",
+                    f"{file} is not read: an experiment is a file experiment/NAME.yaml",
+                    f"rename it to {folder / GROUP / (Path(name).stem + '.yaml')}",
+                )
+    there = options(folders, GROUP)
+    outside = next((folder for folder in folders if (folder / GROUP / f"{name}.yaml").is_file()), None)
+    if outside is not None:
+        what = f"'{name}' leads out of the folder {outside}"
+        return Fault(f"experiment={name}", what, "put the file itself there, not a link to it")
+    if Path(name).suffix in (".yaml", ".yml") and Path(name).stem in there:
+        return Fault(
+            f"experiment={name}", "an experiment is named without its ending", f"write experiment={Path(name).stem}"
+        )
+    return Fault(f"experiment={name}", f"there is no experiment file '{name}.yaml'", did_you_mean(name, there))
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    name: str
+    path: Path
+    content: bytes
+    folders: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A file by itself; `included` names the other experiments of its defaults list, None standing for itself."""
+
+    file: ExperimentFile
+    included: tuple[str | None, ...]
+
+
+def _read(parsed: _Parsed) -> _Own:
+    return _Reader(parsed).result()
+
+
+class _Reader:
+    """Reads one file and collects its faults."""
+
+    def __init__(self, parsed: _Parsed) -> None:
+        self.parsed = parsed
+        self.faults: list[Fault] = []
+        self.groups = groups(parsed.folders)
+
+    def fault(self, line: int, what: str, to_do: str) -> None:
+        self.faults.append(Fault(f"{self.parsed.path}, line {line}", what, to_do))
+
+    def result(self) -> _Own:
+        text, node = parse_yaml(self.parsed.path, self.parsed.content)
+        if node is None:
+            node = yaml.MappingNode("tag:yaml.org,2002:map", [])
+        if not isinstance(node, yaml.MappingNode):
+            self.fault(
+                1, "an experiment file holds keys, not a list or a text", f"begin it with {HEADER} and write KEY: VALUE"
+            )
+            raise ConfigError(self.faults)
+        self._header(text)
+        defaults = DefaultsReader(self.parsed.path, self.parsed.folders)
+        for key, value in node.value:
+            if key.value == "defaults":
+                defaults.read(value)
+            else:
+                self._top_key(key, value)
+        if self.faults or defaults.faults:
+            raise ConfigError([*defaults.faults, *self.faults])
+        file = ExperimentFile(
+            self.parsed.name, self.parsed.path, tuple(defaults.choices), self._values(text), dict(lines_of(node))
+        )
+        return _Own(file, tuple(defaults.included))
+
+    def _header(self, text: str) -> None:
+        for number, line in enumerate(text.splitlines(), 1):
+            stripped = line.strip()
+            if stripped and not stripped.startswith("#") and stripped != "---":
+                break
+            found = re.fullmatch(r"#\s*@package\b[:\s]*(\S*)\s*", stripped)
+            if found and found[1] == "_global_":
+                return
+            if found:
+                self.fault(number, f"an experiment sets values everywhere, not in '{found[1]}'", f"write {HEADER}")
+                return
+        self.fault(1, "the first line of an experiment file is missing", f"write {HEADER} as its first line")
+
+    def _values(self, text: str) -> dict[str, Any]:
+        try:
+            found: Any = (
+                OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False) if text.strip() else {}
+            )
+        except OmegaConfBaseException as error:
+            key = str(getattr(error, "full_key", None) or "")
+            raise ConfigError(
+                Fault(
+                    f"{self.parsed.path}{f', {key}' if key else ''}",
+                    "a value has '${' that refers to no key",
+                    "write \\${ for the characters themselves, or ${KEY} with the name of a key",
+                )
+            ) from error
+        except OSError:  # OmegaConf's word for a file of comments alone
+            return {}
+        return {str(key): value for key, value in (found or {}).items() if key != "defaults"}
+
+    def _top_key(self, key: yaml.Node, value: yaml.Node) -> None:
+        name, line = str(key.value), key.start_mark.line + 1
+        bare = name.removeprefix(layers.REMOVED)
+        if name.split(".")[0] == "hydra":
+            self.fault(line, "Hydra's own settings are not used", "use --outputs DIR to say where results go")
+        elif "." in name and name.split(".")[0] in self.groups:
+            first, rest = name.split(".", 1)
+            self.fault(
+                line, f"'{name}' is one key with a dot in its name", f"write {first}: and below it, indented, {rest}:"
+            )
+        elif bare in self.groups:
+            self._node(name, value, line)
+        elif bare != "seed":
+            self.fault(line, f"nothing reads the key '{name}'", self._meant(name))
+
+    def _meant(self, name: str) -> str:
+        """What a key at the top was probably meant to be: a group that is misspelt, or a key of a node."""
+        near = did_you_mean(name, [*self.groups, "seed", "defaults"])
+        homes = [group for group in self.groups if group != GROUP and name in keys_of(self.parsed.folders, group)]
+        if homes and not near.startswith("did you mean"):
+            return f"indent it below '{homes[0]}:'" + (f" (or {', '.join(homes[1:])})" if homes[1:] else "")
+        return near
+
+    def _node(self, group: str, value: yaml.Node, line: int) -> None:
+        """What is wrong where the node of a group does not hold keys."""
+        if isinstance(value, yaml.MappingNode) or group.startswith(layers.REMOVED):
+            return
+        there = options(self.parsed.folders, group)
+        names = [v.value for v in value.value] if isinstance(value, yaml.SequenceNode) else [value.value]
+        if isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null":
+            below = ("nothing is below this key", f"indent the keys of '{group}' below it, or take it out")
+            self.fault(line, *below)
+        elif isinstance(value, yaml.ScalarNode) or (group in SEVERAL and all(isinstance(n, str) for n in names)):
+            listed = f"[{', '.join(map(str, names))}]" if isinstance(value, yaml.SequenceNode) else names[0]
+            what = f"'{group}: {listed}' chooses no option: options are chosen in the defaults list"
+            hint = "" if all(name in there for name in names) else f" ({did_you_mean(str(names[0]), there)})"
+            self.fault(line, what, f"write under defaults: - override /{group}: {listed}{hint}")
+        else:
+            self.fault(
+                line,
+                f"'{group}' holds a list, not keys",
+                f"write KEY: VALUE below it, or - override /{group}: OPTION under defaults",
+            )
+
+
+def keys_of(folders: Sequence[Path], group: str) -> set[str]:
+    """The top-level keys of all options of a group."""
+    found: set[str] = set()
+    for option in options(folders, group):
+        file = file_of(folders, group, option)
+        try:
+            _, node = parse_yaml(file, file.read_bytes()) if file else ("", None)
+        except ConfigError:
+            continue
+        found |= {str(key.value) for key, _ in node.value} if isinstance(node, yaml.MappingNode) else set()
+    return found - {"defaults", "_target_"}

@@ -1,0 +1,69 @@
+"""Adds file and line to faults whose value comes from an experiment file or from an option of the user's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from stepladder.config import layers
+from stepladder.config.experiment_defaults import GROUP
+from stepladder.config.experiment_file import ExperimentFile, read
+from stepladder.config.options import chosen_by_default, conf_folder
+from stepladder.config.precedence import node_of
+from stepladder.config.yaml_files import lines_of, parse_yaml
+from stepladder.errors import ConfigError
+
+
+def located(error: ConfigError, texts: Sequence[str], config_dir: Path | None) -> ConfigError:
+    """The same error; faults of keys that a file sets, and the command line does not, name the file and the line."""
+    folders = [*([config_dir] if config_dir is not None and config_dir.is_dir() else []), conf_folder()]
+    said = {key for text in texts if "." in (key := text.lstrip("+~").partition("=")[0])}
+    try:
+        files = [file for name in _experiments(texts) for file in read(name, folders)]
+    except ConfigError:
+        return error
+    if not files and len(folders) == 1:
+        return error
+    faults = []
+    for fault in error.faults:
+        path = tuple(part for part in re.split(r"\.|\[\d+\]", fault.key) if part)
+        own = any(fault.key == key or fault.key.startswith((f"{key}.", f"{key}=")) for key in said)
+        place = None if own else next(_places(path, files, texts, folders), None)
+        faults.append(replace(fault, key=f"{fault.key} ({place})") if place else fault)
+    return ConfigError(faults, error.sound)
+
+
+def _experiments(texts: Sequence[str]) -> list[str]:
+    chosen = [text.partition("=")[2] for text in texts if text.lstrip("+").startswith(f"{GROUP}=")]
+    return [name for name in (chosen[-1].split(",") if chosen else []) if name and name != "null"]
+
+
+def _places(
+    path: layers.Path, files: Sequence[ExperimentFile], texts: Sequence[str], folders: Sequence[Path]
+) -> Iterator[str]:
+    for file in reversed(files):
+        if path in file.lines:
+            yield file.where(file.lines[path])
+    if len(folders) == 1:
+        return
+    choices: dict[str, object] = dict(chosen_by_default(folders))
+    choices |= {choice.group: choice.option for file in files for choice in file.choices}
+    choices |= {text.lstrip("+").partition("=")[0]: text.partition("=")[2] for text in texts}
+    for own in sorted(folders[0].rglob("*.yaml")):
+        group = own.relative_to(folders[0]).parent.as_posix()
+        chosen = [each for each, option in choices.items() if each.partition("@")[0] == group and option == own.stem]
+        for node in map(node_of, chosen):
+            if path[: len(node)] == node:
+                yield from _in_option(own, path[len(node) :])
+
+
+def _in_option(file: Path, path: layers.Path) -> Iterator[str]:
+    try:
+        _, node = parse_yaml(file, file.read_bytes())
+    except ConfigError:
+        return
+    lines = dict(lines_of(node)) if node is not None else {}
+    if path in lines:
+        yield f"{file}, line {lines[path]}"

@@ -1,0 +1,257 @@
+"""Which option of each group is chosen: by the command line first, then by the experiment file, then by conf/.
+
+What the command line chooses may bring choices of its own (`method=structured` brings `prompt=structured`); they win
+over the experiment file, too. Values that an experiment file sets below a node whose option changes are left out and
+reported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.types import Override
+
+from stepladder.config import layers
+from stepladder.config.experiment_defaults import GROUP, SUITES, Choice, Option
+from stepladder.config.experiment_file import ExperimentFile, read
+from stepladder.config.options import chosen_by_default, file_of
+from stepladder.config.yaml_files import parse_yaml
+from stepladder.errors import ConfigError, Fault
+
+AUTO = "auto"
+"""The suites of the task's kind, to which named suites are added."""
+LONGEST = 60
+
+
+@dataclass(frozen=True)
+class Change:
+    """The option of a group, with the experiment file alone and with the command line."""
+
+    group: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class ChoicePlan:
+    """The choices of a command line and of its experiment files, as lines for Hydra.
+
+    brought: choices that an option of the command line brings, with that option.
+    """
+
+    files: tuple[ExperimentFile, ...]
+    choices: Mapping[str, Choice]
+    command: Mapping[str, Option]
+    of_command: tuple[str, ...]
+    brought: Mapping[str, tuple[Option, str]] = field(default_factory=dict)
+    base: tuple[str, ...] = ()
+
+    @property
+    def of_file(self) -> tuple[str, ...]:
+        """The lines of the experiment files alone."""
+        return (*self.base, *(_line(choice) for choice in self._single()), *self._suites(self.choices))
+
+    def _single(self) -> list[Choice]:
+        return [choice for group, choice in self.choices.items() if group != SUITES]
+
+    def kept(self, own: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Choice, str]]]:
+        """The experiment files' lines that stay beside the command line, and the choices that do not, with the reason.
+
+        `own` has the options that the files choose by themselves.
+        """
+        given = {**{g: option for g, (option, _) in self.brought.items()}, **self.command}
+        changed = [node_of(group) for group, option in given.items() if own and _frozen(own.get(group)) != option]
+        lines, given_up = list(self.base), []
+        for choice in self._single():
+            group, node = choice.group, node_of(choice.group)
+            if group in self.command:
+                continue
+            if group in self.brought:
+                option, by = self.brought[group]
+                if option != choice.option:
+                    given_up.append((choice, f"{by} brings {text_of(group, option)}"))
+            elif any(node != each and node[: len(each)] == each for each in changed):
+                given_up.append((choice, f"it is below {'.'.join(next(e for e in changed if node[: len(e)] == e))}"))
+            else:
+                lines.append(_line(choice))
+        suites = [] if SUITES in self.command else self._suites(self.choices)
+        return (*lines, *suites), given_up
+
+    @staticmethod
+    def _suites(choices: Mapping[str, Choice]) -> list[str]:
+        chosen = choices[SUITES].option if SUITES in choices else ()
+        return [suites_line([chosen] if isinstance(chosen, str) else chosen or ())]
+
+    def changes(
+        self, own: Mapping[str, Any], final: Mapping[str, Any], base: Mapping[str, Any]
+    ) -> dict[layers.Path, Change]:
+        """The nodes whose option the command line changes. `base` is what the final options make."""
+        found = {
+            node_of(group): Change(group, _frozen(own.get(group)), _frozen(final.get(group)))
+            for group in sorted({*own, *final} - {SUITES}, key=lambda group: len(node_of(group)))
+            if own.get(group) != final.get(group)
+        }
+        if own.get(SUITES) != final.get(SUITES):
+            for name in {str(n) for file in self.files for n in file.values.get(SUITES) or ()}:
+                bare = name.removeprefix(layers.REMOVED)
+                if bare not in (base.get(SUITES) or {}):
+                    found[SUITES, bare] = Change(SUITES, tuple(own[SUITES]), tuple(final[SUITES]))
+        return found
+
+    def dropped(
+        self,
+        changed: Mapping[layers.Path, Change],
+        lost: Mapping[layers.Path, Any],
+        given_up: Sequence[tuple[Choice, str]],
+        whole: Mapping[str, Any],
+        said: Sequence[layers.Path],
+    ) -> tuple[str, ...]:
+        """What a person should know: the values and choices of the experiment files that are not used.
+
+        Left out are values that the new option has as well, and those that the command line sets itself (`said`).
+        """
+        if not self.files:
+            return ()
+        name = self.files[-1].name
+        notices = [
+            f"experiment {name}: its {text_of(choice.group, choice.option)} is not used: {why}"
+            for choice, why in given_up
+        ]
+        by_change: dict[Change, list[str]] = {}
+        for path, value in lost.items():
+            change = next(changed[path[:length]] for length in range(1, len(path) + 1) if path[:length] in changed)
+            if layers.equal(layers.at(whole, path), value) or any(
+                path[: len(s)] == s or s[: len(path)] == path for s in said
+            ):
+                continue
+            by_change.setdefault(change, []).append(f"{'.'.join(path)}={_short(value)}")
+        for change, values in by_change.items():
+            notices.append(
+                f"experiment {name}: {text_of(change.group, change.after)} replaces its "
+                f"{text_of(change.group, change.before)}, so these values of it are not used: {', '.join(values)}"
+            )
+        return tuple(notices)
+
+
+def planned(choosing: Sequence[Override], folders: Sequence[Path]) -> ChoicePlan:
+    """Read the experiment file that is chosen. Raises ConfigError with its faults."""
+    default = chosen_by_default(folders).get(GROUP)
+    name: Any = default
+    others: list[Override] = []
+    for override in choosing:
+        if override.key_or_group == GROUP and override.package is None:
+            name = None if override.is_delete() else override.value()
+        else:
+            others.append(override)
+    if isinstance(name, list):
+        what = "one experiment file is chosen at a time"
+        raise ConfigError(Fault(f"experiment={name}", what, "let one include the other in its defaults list: - NAME"))
+    files = read(str(name), folders) if name is not None else []
+    choices = {choice.group: choice for file in files for choice in file.choices}
+    command: dict[str, Option] = {}
+    lines: list[str] = []
+    for override in others:
+        group = address_of(override)
+        value = None if override.is_delete() else override.value()
+        if group == SUITES:
+            if not override.is_delete():
+                command[group] = (*(command.get(group) or ()), *(value if isinstance(value, list) else [value]))
+            continue
+        command[group] = tuple(value) if isinstance(value, list) else value
+        adds = group in choices and choices[group].added and not override.is_add() and not override.is_delete()
+        lines.append(f"+{override.input_line}" if adds else str(override.input_line))
+    if SUITES in command:
+        lines.append(suites_line(command[SUITES] or ()))
+        command[SUITES] = tuple(dict.fromkeys((AUTO, *(command[SUITES] or ()))))
+    brought: dict[str, tuple[Option, str]] = {}
+    for group, option in command.items():
+        for brings, its in brought_by(group, option, folders).items() if isinstance(option, str) else ():
+            brought[brings] = its, text_of(group, option)
+    return ChoicePlan(
+        tuple(files), choices, command, tuple(lines), brought, ("~experiment",) if default is not None else ()
+    )
+
+
+def address_of(override: Override) -> str:
+    """The group of a choice as Hydra's list of choices names it."""
+    return f"{override.key_or_group}@{override.package}" if override.package else str(override.key_or_group)
+
+
+def suites_line(names: Sequence[Any]) -> str:
+    return f"evaluation=[{','.join(dict.fromkeys((AUTO, *map(str, names))))}]"
+
+
+def brought_by(group: str, option: str, folders: Sequence[Path], seen: tuple[str, ...] = ()) -> dict[str, Option]:
+    """The choices of other groups that an option's own file makes (`override /prompt@_global_.prompt: structured`)."""
+    file = file_of(folders, group.partition("@")[0], option)
+    if file is None or f"{group}={option}" in seen:
+        return {}
+    seen = (*seen, f"{group}={option}")
+    try:
+        _, node = parse_yaml(file, file.read_bytes())
+        content = yaml.safe_load(yaml.serialize(node)) if node is not None else None
+    except (ConfigError, yaml.YAMLError):
+        return {}  # composing it tells what is wrong
+    found: dict[str, Option] = {}
+    entries = content.get("defaults") if isinstance(content, Mapping) else None
+    for entry in entries if isinstance(entries, list) else []:
+        found |= _of_entry(entry, group, folders, seen)
+    return found
+
+
+def _of_entry(entry: Any, group: str, folders: Sequence[Path], seen: tuple[str, ...]) -> dict[str, Option]:
+    own, node = group.partition("@")[0], ".".join(node_of(group))
+    if isinstance(entry, str):
+        return {} if entry == "_self_" else brought_by(group, entry, folders, seen)
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        return {}
+    ((key, option),) = entry.items()
+    *words, address = str(key).split() or [""]
+    name, _, package = address.partition("@")
+    inner = name[1:] if name.startswith("/") else f"{own}/{name}"
+    package = package or name.lstrip("/").replace("/", ".")
+    absolute = package.startswith("_global_")
+    package = package.removeprefix("_global_").strip(".") if absolute else f"{node}.{package}"
+    full = inner if package == inner.replace("/", ".") else f"{inner}@{package}"
+    if "override" in words:
+        return {full: tuple(option) if isinstance(option, list) else option}
+    return brought_by(full, option, folders, seen) if isinstance(option, str) else {}
+
+
+def node_of(group: str) -> layers.Path:
+    """The node that holds the keys of a group: of `sweep/sampler` it is `sweep.sampler`, of `GROUP@NODE` the node."""
+    name, _, package = group.partition("@")
+    return tuple(package.split(".")) if package else tuple(name.split("/"))
+
+
+def text_of(group: str, option: Any) -> str:
+    if option is None:
+        return f"no {group}"
+    names = f"[{','.join(n for n in option if n != AUTO)}]" if isinstance(option, list | tuple) else option
+    return f"{group}={names}"
+
+
+def _line(choice: Choice) -> str:
+    if choice.option is None:
+        return f"~{choice.group}"
+    names = [choice.option] if isinstance(choice.option, str) else choice.option
+    quoted = ",".join(map(_quoted, names))
+    return f"{'+' if choice.added else ''}{choice.group}={quoted if isinstance(choice.option, str) else f'[{quoted}]'}"
+
+
+def _quoted(option: str) -> str:
+    return option if re.fullmatch(r"[A-Za-z_][\w/.-]*", option) else "'" + option.replace("'", "\\'") + "'"
+
+
+def _frozen(option: Any) -> Any:
+    return tuple(option) if isinstance(option, list) else option
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= LONGEST else text[:LONGEST] + "..."

@@ -1,0 +1,82 @@
+"""Reads YAML files of a configuration: their nodes, the line of every key, and in plain words what is no YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from stepladder.config import layers
+from stepladder.errors import ConfigError, Fault
+
+
+def parse_yaml(path: Path, content: bytes) -> tuple[str, yaml.Node | None]:
+    """The text of a file and its YAML node. Raises ConfigError, with file and line, for what is no YAML."""
+    try:
+        text = content.decode("utf-8-sig")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _distinct(node)
+        return text, node
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(unreadable(error, str(path))) from error
+
+
+def _distinct(node: yaml.Node | None) -> None:
+    """Raises a YAML error for a key that stands twice in one mapping."""
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                if key.value in first:
+                    what = f"found duplicate key {key.value}, first in line {first[key.value]}"
+                    raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
+                first[key.value] = line
+            _distinct(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            _distinct(each)
+
+
+def unreadable(error: Exception, file: str) -> Fault:
+    """A file that is no YAML, in plain words, with its line."""
+    if isinstance(error, UnicodeDecodeError):
+        return Fault(file, f"byte {error.start} is not UTF-8", "save the file as UTF-8")
+    if not isinstance(error, yaml.YAMLError):
+        what = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        return Fault(file, f"the file can not be read: {what}", "correct the file")
+    mark = getattr(error, "problem_mark", None)
+    file = mark.name if mark and Path(mark.name).is_file() else file
+    problem = str(getattr(error, "problem", None) or error)
+    where = f"{file}, line {mark.line + 1}" if mark else file
+    duplicate = re.match(r"found duplicate key ([^,]*)(.*)", problem)
+    if duplicate:
+        return Fault(where, f"the key '{duplicate[1]}' is there twice{duplicate[2]}", "keep one of them")
+    if "\\t" in problem:
+        return Fault(where, "a tab is used to indent this line", "indent with spaces: YAML allows no tabs there")
+    if "undefined alias" in problem:
+        return Fault(where, f"not YAML: {problem}", "quote a value that begins with *")
+    if "mapping values are not allowed" in problem:
+        return Fault(
+            where,
+            "a colon where none can be: the line before is indented wrongly, or a value with ': ' is not quoted",
+            "align the keys of one node, and quote such a value",
+        )
+    if "expected <block end>" in problem or "did not find expected" in problem:
+        return Fault(
+            where, "this line is not indented like the lines of its node", "align the keys of one node with spaces"
+        )
+    if "could not find expected ':'" in problem:
+        return Fault(where, "a key without a colon", "write KEY: VALUE")
+    return Fault(where, f"not YAML: {problem}", "correct the line, or quote its value")
+
+
+def lines_of(node: yaml.Node, path: layers.Path = ()) -> Iterator[tuple[layers.Path, int]]:
+    """The line of every key, by its path."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, str(key.value).removeprefix(layers.REMOVED))
+            yield here, key.start_mark.line + 1
+            yield from lines_of(value, here)
