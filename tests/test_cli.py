@@ -242,7 +242,7 @@ def test_check_counts_and_computes_nothing(capsys: pytest.CaptureFixture[str], r
         (["run", *TOY, "dataset._target_=stepladder.cli.main"], ["not a class"]),
         (["run", *TOY, "dataset._target_=optuna.create_study"], ["not a class"]),
         (["run", *TOY, "prompt._target_=peft.AutoPeftModelForCausalLM.from_pretrained"], ["not a class"]),
-        (["run", *TOY, "method._target_=stepladder.records.Decoding"], ["no Method"]),
+        (["run", *TOY, "method._target_=stepladder.records.Decoding"], ["whose _target_ is a Method"]),
         (
             [
                 "run",

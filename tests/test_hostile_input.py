@@ -43,7 +43,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("~seed", "seed"),
         ("decoding=null", "null is no option"),
         ("comparison=3", "by the name of an option"),
-        ("evaluation=false", "chosen by its name"),
+        ("evaluation=false", "chosen by names of options"),
         ("evaluation.classification=5", "no suite"),
         ("prompt=[[[]]]", "by the name of an option"),
         ("dataset={a: 1}", "by the name of an option"),
