@@ -169,8 +169,8 @@ class Store:
             settle(entry.folder)
 
     def shared(self) -> Path:
-        """Where indexes and other content-keyed things are kept."""
-        return self._folder("indexes")
+        """Where indexes and other content-keyed things are kept. The directory is made when something is written."""
+        return self.root / "indexes"
 
     def study(self, name: str) -> Path:
         return _no_link(within(self._folder("studies"), name))
