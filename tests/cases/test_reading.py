@@ -219,3 +219,15 @@ def test_a_missing_column_of_turns_names_the_key(stepladder: Callable, here: Pat
     done = stepladder(*words, "dataset.train=rows.jsonl")
     assert done.code == 2
     assert "columns there: chat; name the column of turns by dataset.messages=COLUMN" in done.err
+
+
+def test_a_file_of_ones_own_without_dataset_file(
+    stepladder: Callable, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "rows.csv").write_text(PLAIN, encoding="utf-8")
+    monkeypatch.setattr("stepladder.dataset.sources.fetch_package", lambda *_: here / "package")
+    (here / "package").mkdir()
+    done = stepladder("run", "dataset.train=rows.csv", "method=linear", "tracking=none")
+    assert done.code == 2
+    assert "has no file rows.csv" in done.err
+    assert "add dataset=file dataset.input=COLUMN dataset.target=COLUMN" in done.err

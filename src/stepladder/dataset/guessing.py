@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from stepladder.dataset.accounts import RowError
 from stepladder.dataset.formats import Table
-from stepladder.dataset.layouts import LayoutName
+from stepladder.dataset.layouts import TURNS, LayoutName
 from stepladder.dataset.values import text_of
 from stepladder.errors import DataError
 
@@ -81,7 +81,7 @@ def guesses(table: Table) -> list[Guess]:
         if layout != "squad":
             found.append(Guess("task.kind", "text", "the answers of this layout are free text"))
         return found
-    return list(_of_columns(table))
+    return _column_of_turns(table) or list(_of_columns(table))
 
 
 def _layout(table: Table) -> str | None:
@@ -89,6 +89,24 @@ def _layout(table: Table) -> str | None:
         if name in get_args(LayoutName) and any(set(way) <= set(table.columns) for way in ways):
             return name
     return None
+
+
+def _column_of_turns(table: Table) -> list[Guess]:
+    """A column under any name whose every value is a list of turns."""
+    for name in table.columns:
+        turns = [record.values.get(name) for record in table.records[:LOOKED_AT] if not record.fault]
+        for layout, (_, role, content) in TURNS.items():
+            if turns and all(_is_conversation(value, {role, content}) for value in turns):
+                return [
+                    Guess("layout", layout, f"every value of '{name}' is a list of turns with {role} and {content}"),
+                    Guess("messages", name, "the column of the turns"),
+                    Guess("task.kind", "text", "the answers of this layout are free text"),
+                ]
+    return []
+
+
+def _is_conversation(value: Any, keys: set[str]) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(t, Mapping) and keys <= t.keys() for t in value)
 
 
 def _of_columns(table: Table) -> Iterator[Guess]:

@@ -73,7 +73,11 @@ class Package:
     sha256: str
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        return read_table(within(self._folder, name), f"{self.distribution}:{name}", dialect)
+        path = within(self._folder, name)
+        if not path.exists():
+            to_do = "for a file of your own, add dataset=file dataset.input=COLUMN dataset.target=COLUMN"
+            raise DataError(f"The package {self.distribution} has no file {name}", str(path), to_do)
+        return read_table(path, f"{self.distribution}:{name}", dialect)
 
     def origin(self, name: str) -> str:
         return f"{self.distribution}=={self.version} sha256:{self.sha256}"
