@@ -17,10 +17,10 @@ def reproduce(asked: Asked) -> dict[str, Any]:
     (folder,) = asked.paths()
     told = studies.reproduce(folder, asked.named_outputs, asked.trust, Terminal())
     _print(asked, told)
-    asked.say(f"made again in {told['reproduction']} ({told['tolerance']['told']})")
+    asked.say(f"reproduced in {told['reproduction']} ({told['tolerance']['told']})")
     if asked.verify:
         studies.verify(told)
-        asked.say("verified: the run was made again as it was")
+        asked.say("verified: the reproduction has the same results")
     return told
 
 

@@ -155,6 +155,12 @@ def printed(comparison, width=80):
     return console.file.getvalue()
 
 
+def test_no_line_of_the_summary_ends_in_a_space_or_is_too_wide(billed):
+    lines = printed(billed).splitlines()
+    assert all(line == line.rstrip() and len(line) <= 80 for line in lines)
+    assert max(len(line) for line in lines) > 70
+
+
 @pytest.fixture
 def billed(comparison):
     """With costs, and the difference of every method to the recommended one."""

@@ -42,9 +42,14 @@ def summary(comparison: Mapping[str, Any], width: int = NARROW) -> RenderableTyp
     verdict = comparison["verdict"]
     lines = [Text(line, no_wrap=True, overflow="ignore") for line in _table(comparison, max(width, NARROW))]
     notes = _notes(comparison)
-    said = [Text(""), Text(heading(verdict), style="bold"), Text(printable(verdict["reason"]))]
-    said += [Text(printable(f"- {line}")) for line in verdict.get("tuned", ())]
-    return Group(*lines, Text(notes, style="dim"), *said)
+    said = [Text(""), _paragraph(heading(verdict), width, "bold"), _paragraph(printable(verdict["reason"]), width)]
+    said += [_paragraph(printable(f"- {line}"), width) for line in verdict.get("tuned", ())]
+    return Group(*lines, _paragraph(notes, width, "dim"), *said)
+
+
+def _paragraph(text: str, width: int, style: str = "") -> Text:
+    """A text in lines of at most `width` columns, without spaces at their ends."""
+    return Text("\n".join(_wrapped(text, width, indent="")), style=style, no_wrap=True, overflow="ignore")
 
 
 def _table(comparison: Mapping[str, Any], width: int) -> list[str]:
@@ -77,21 +82,21 @@ def _line(name: str, cells: Sequence[str], columns: Sequence[_Column], first: in
     )
 
 
-def _wrapped(name: str, width: int) -> list[str]:
-    """A long name over several lines: broken at spaces, and within a word only where the word alone is too long."""
+def _wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
+    """A long text over several lines: broken at spaces, and within a word only where the word alone is too long."""
     lines = [""]
-    for word in name.split(" "):
+    for word in text.split(" "):
         joined = f"{lines[-1]} {word}" if lines[-1] else word
         if cell_len(joined) <= width:
             lines[-1] = joined
             continue
-        lines.append("  ")
-        if cell_len(word) <= width - 2:
+        lines.append(indent)
+        if cell_len(word) <= width - cell_len(indent):
             lines[-1] += word
             continue
         for sign in word:
             if cell_len(lines[-1] + sign) > width:
-                lines.append("  ")
+                lines.append(indent)
             lines[-1] += sign
     return [line for line in lines if line.strip()]
 

@@ -166,7 +166,7 @@ def _same_file(one: Path, other: Path) -> bool:
 def _distance(one: Path, other: Path) -> str:
     """How far two files of weights are apart."""
     if not one.is_file() or not other.is_file():
-        return "is there once"
+        return "is in one run only"
     if one.suffix != ".safetensors":
         return "has another content"
     from safetensors import SafetensorError

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -271,5 +272,6 @@ def told_lines(told: Mapping[str, Any]) -> Iterator[str]:
     for suite, metrics in (told["test"] or {"scores": {}})["scores"].items():
         for name, m in metrics.items():
             yield f"on test, {suite}.{name}: {m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}], n={m['n']}"
-    yield f"again: stepladder run --config-dir {told['folder']} experiment=best"
+    command = shlex.join(["stepladder", "run", "--config-dir", str(told["folder"]), "experiment=best"])
+    yield f"run the best again: {command}"
     yield f"report: {told['report']}"
