@@ -218,5 +218,5 @@ def _track(tracking: Tracking) -> None:
     offline: Any = tracking
     if is_dataclass(offline) and any(each.name == "mode" for each in fields(offline)):
         offline = replace(offline, mode="offline")  # type: ignore[type-var]
-    with tempfile.TemporaryDirectory() as folder, open_tracker(offline, Path(folder), "timing"):
+    with tempfile.TemporaryDirectory() as folder, open_tracker(offline, Path(folder), "timing", announce=False):
         pass

@@ -147,12 +147,14 @@ def open_tracker(
     config: Mapping[str, Any] | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
+    announce: bool = True,
 ) -> Iterator[RunTracker]:
     """A tracker for one run, closed when the block ends, however it ends.
 
     W&B, CSV and TensorBoard write under `outputs`/wandb, /csv and /tensorboard. Offline W&B cannot resume a run, so a
     `run_id` that is already there continues as `run_id`-r2, -r3, ... in the same group; each has the whole curve. The
-    others replace what an earlier attempt has written. Raises UserError when W&B cannot start.
+    others replace what an earlier attempt has written. `announce` prints where W&B keeps or sends runs.
+    Raises UserError when W&B cannot start.
     """
     config = mask(config or {})
     kinds = [kind for kind in ("csv", "tensorboard") if getattr(tracking, kind)]
@@ -164,12 +166,16 @@ def open_tracker(
         mode = resolve_mode(tracking) if tracking.wandb else "disabled"
         if mode != "disabled":
             about = {"group": group, "job_type": job_type, "name": mask(name), "tags": mask([*tracking.tags, *tags])}
-            trackers.append(stack.enter_context(_wandb(tracking, mode, outputs, run_id, {**about, "config": config})))
+            trackers.append(
+                stack.enter_context(_wandb(tracking, mode, outputs, run_id, {**about, "config": config}, announce))
+            )
         yield Several(trackers) if trackers else Untracked()
 
 
 @contextmanager
-def _wandb(tracking: Tracking, mode: str, outputs: Path, run_id: str, about: Mapping[str, Any]) -> Iterator[RunTracker]:
+def _wandb(
+    tracking: Tracking, mode: str, outputs: Path, run_id: str, about: Mapping[str, Any], announce: bool
+) -> Iterator[RunTracker]:
     outputs.mkdir(parents=True, exist_ok=True)
     offline = mode == "offline"
     run = _start(
@@ -181,9 +187,9 @@ def _wandb(tracking: Tracking, mode: str, outputs: Path, run_id: str, about: Map
         dir=str(outputs),
         **about,
     )
-    if offline:
+    if announce and offline:
         _say_offline(outputs.resolve() / "wandb")
-    else:
+    elif announce:
         _say_online(mask(tracking.project), tracking.log_predictions, tracking.log_model)
     failed = True
     try:
