@@ -39,7 +39,7 @@ def test_without_bf16_products_bf16_weights_are_computed_in_float32(folder, with
     assert all(weight.dtype == torch.float32 for weight in found.values())
     assert all(torch.equal(weight, wanted[name].float()) for name, weight in found.items())
     folder.load("cpu")
-    assert capsys.readouterr().err.count("no bf16 products") == 1
+    assert capsys.readouterr().err.count("no bf16 matrix products") == 1
 
 
 def test_without_bf16_products_training_in_bf16_is_in_float32(without):

@@ -215,8 +215,10 @@ def run(asked: Asked) -> dict[str, Any]:
     for suite, metrics in told["scores"].items():
         for name, found in metrics.items():
             asked.say(f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}")
-    odd = [found["told"] for found in told["gate"] if found["odd"]]
-    asked.say("\n  ".join([f"gate: {len(told['gate'])} points looked at, {len(odd) or 'none'} odd", *odd]))
+    warnings = [found["told"] for found in told["gate"] if found["odd"]]
+    passed, checks = len(told["gate"]) - len(warnings), len(told["gate"])
+    of_all = f"{passed} of {checks}" if warnings else f"all {checks}"
+    asked.say("\n  warning: ".join([f"preflight: {of_all} checks passed", *warnings]))
     for suite, left_out in made.left_out.items():
         for what, why in left_out.items():
             asked.say(f"{suite}: {what} left out ({why})")

@@ -38,7 +38,7 @@ class Gate:
     def __post_init__(self) -> None:
         shares = {field.name: getattr(self, field.name) for field in fields(self)}
         faults = [
-            Fault(name, f"{share} is no share", "give a number from 0 to 1, or null")
+            Fault(name, f"{share} is not a share", "give a number from 0 to 1, or null")
             for name, share in shares.items()
             if not isinstance(share, bool) and share is not None and not 0 <= share <= 1
         ]
@@ -69,7 +69,7 @@ def refuse(findings: Iterable[Finding]) -> None:
     for found in findings:
         if found.stops:
             off = "false" if isinstance(found.value, bool) else "null"
-            way_out = f"or say gate.{found.name}={off} to go on all the same"
+            way_out = f"or set gate.{found.name}={off} to run anyway"
             faults.append(Fault(f"gate.{found.name}", found.told, f"{found.to_do}, {way_out}"))
     if faults:
         raise ConfigError(faults)

@@ -33,4 +33,4 @@ def has_bf16(kind: str) -> bool:
 
 @cache
 def _said() -> None:
-    print("this device has no bf16 products: what is in bf16 is computed in float32", file=sys.stderr)
+    print("note: this device has no bf16 matrix products; bf16 weights are computed in float32", file=sys.stderr)

@@ -124,4 +124,4 @@ class Resources:
             refuse(found)
             for each in found:
                 if each.odd:
-                    self.progress.note(f"gate: {each.told}")
+                    self.progress.note(f"preflight: {each.told}")

@@ -12,7 +12,7 @@ from stepladder.masking import mask
 
 T = TypeVar("T")
 
-FACTS = ("note: ", "gate: ")
+FACTS = ("note: ", "preflight: ")
 """What a note about data or configuration begins with: one command prints each of them once."""
 
 

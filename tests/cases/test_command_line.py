@@ -102,7 +102,7 @@ def test_limit_asks_the_same_questions_of_all_and_fewer_are_a_part_of_more(stepl
     swept = stepladder("sweep", *OWN, "method=linear", "+method.words=choice(1,2)", "--limit", "3", "--json")
     assert swept.json["test"]["scores"]["classification"]["accuracy"]["n"] == 3
     assert yaml.safe_load(stepladder("show", *OWN, "--limit", "3").out)["dataset"]["questions"] == 3
-    assert "3 questions asked" in stepladder("check", *OWN, "method=linear", "--limit", "3").out
+    assert ", 3 questions\n" in stepladder("check", *OWN, "method=linear", "--limit", "3").out
     assert "--limit changes nothing" in stepladder("list", "--limit", "3").err
 
 
@@ -188,6 +188,11 @@ GUESSED = {
     "chat.jsonl": ("".join(json.dumps({"messages": [{"role": "user", "content": str(n)},
                                                     {"role": "assistant", "content": "yo"}]}) + "\n" for n in range(9)),
                    {"layout": "messages", "task.kind": "text"}),
+    "talk.jsonl": ("".join(json.dumps({"topic": "x", "talk": [{"role": "user", "content": str(n)},
+                                                              {"role": "assistant", "content": "yo"}]}) + "\n"
+                           for n in range(9)), {"layout": "messages", "messages": "talk", "task.kind": "text"}),
+    "turns.jsonl": ("".join(json.dumps({"talk": [{"from": "human", "value": str(n)}, {"from": "gpt", "value": "yo"}]})
+                            + "\n" for n in range(9)), {"layout": "sharegpt", "messages": "talk"}),
     "bad.jsonl": ("".join(json.dumps(row) + "\n" for row in ROWS) + '{"text": "", "label": "buy"}\n',
                   {"on_bad_row": "skip"}),
 }  # fmt: skip
@@ -229,13 +234,30 @@ def test_check_measures_the_expected_time(stepladder: Command, rows: Path, metho
     assert stepladder("check", *words, "--json").json["expected_time"]["parts"].keys() == {"start"}
 
 
+def test_check_times_a_tracker_without_naming_its_temporary_directory(stepladder: Command, rows: Path) -> None:
+    words = [word for word in OWN if not word.startswith("tracking")]
+    result = stepladder("check", *words, "method=majority", "tracking=wandb", "tracking.mode=offline", "--json")
+    assert result.code == 0, result.err
+    assert "tracking" in result.json["expected_time"]["parts"]
+    assert "wandb sync" not in result.err
+
+
+def test_a_run_says_in_words_how_its_preflight_checks_ended(stepladder: Command, rows: Path) -> None:
+    passed = stepladder("run", *OWN, "method=majority")
+    assert "preflight: all 3 checks passed" in passed.out
+    text = csv_of([*ROWS, {"text": "", "label": "buy"}])
+    Path("rows.csv").write_text(text, encoding="utf-8")
+    warned = stepladder("run", *OWN, "method=majority", "dataset.on_bad_row=skip", "--outputs", "other")
+    assert "preflight: 2 of 3 checks passed\n  warning: 1 of " in warned.out
+
+
 def test_a_fact_about_the_data_is_printed_once(stepladder: Command, rows: Path) -> None:
     text = csv_of([*ROWS, {"text": "", "label": "buy"}])
     Path("rows.csv").write_text(text.replace("to rent item 3", "to rent item 4"), encoding="utf-8")
     words = (*OWN, "model=toy", "method=majority,linear,zero_shot", "dataset.on_bad_row=skip")
     result = stepladder("compare", *words)
     assert result.code == 0, result.err
-    facts = [line for line in result.err.splitlines() if line.startswith(("note: ", "gate: "))]
+    facts = [line for line in result.err.splitlines() if line.startswith(("note: ", "preflight: "))]
     assert facts
     assert len(facts) == len(set(facts))
     assert [line[:5] for line in result.err.splitlines() if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]

@@ -40,6 +40,6 @@ def test_check_prints_it_and_computes_nothing(capsys, tmp_path):
     found = json.loads(told.out)["detectable"]
     assert (found["questions"], found["comparisons"]) == (35, 7)
     assert found["independent"]["0.05"] is None
-    assert "smallest difference that 35 questions show in 7 comparisons (Holm)" in told.err
-    assert "5% none" in told.err
+    assert "minimum detectable accuracy difference with 35 questions (80% power, Holm over 7 comparisons):" in told.err
+    assert "at 5%" not in told.err
     assert not list(tmp_path.iterdir())

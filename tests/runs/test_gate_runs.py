@@ -53,7 +53,7 @@ def test_a_test_row_among_what_is_shown(verb, more, rows, capsys, tmp_path):
     outputs = ["--outputs", str(tmp_path / "o")]
     code, _, error = asked(capsys, verb, *rows, *more, *outputs)
     assert code == 2
-    assert "1 of 10 test rows are among what is shown beside questions (the first: " in error
+    assert "1 of 10 test rows are among the demonstrations or in the retrieval index (the first: " in error
     assert "gate.shown" in error
     assert not list((tmp_path / "o").glob("fits/*"))
 
@@ -62,8 +62,8 @@ def test_one_that_is_learnt_from_is_told_and_can_stop(rows, capsys, tmp_path):
     outputs = ["--outputs", str(tmp_path / "o")]
     code, found, error = asked(capsys, "run", *rows, "method=linear", *outputs)
     assert code == 0
-    assert told(found, "overlap")[0].startswith("1 of 10 test rows are among the rows learnt from")
-    assert "note: gate: 1 of 10 test rows" in error or "gate: 1 of 10 test rows" in error
+    assert told(found, "overlap")[0].startswith("1 of 10 test rows are among the training rows")
+    assert "preflight: 1 of 10 test rows" in error
     code, _, error = asked(capsys, "run", *rows, "method=majority", "gate.overlap=0.05", *outputs)
     assert (code, "gate.overlap" in error) == (2, True)
 
@@ -74,7 +74,7 @@ def test_a_passage_that_tells_a_test_row_and_its_answer(rows, capsys, tmp_path):
     corpus.write_text("".join(json.dumps(passage) + "\n" for passage in passages))
     words = [*rows[:-1], f"dataset.corpus={corpus}", "method=rag", "--outputs", str(tmp_path / "o")]
     code, _, error = asked(capsys, "check", *words)
-    assert (code, "1 of 10 test rows are among what is shown" in error) == (2, True)
+    assert (code, "1 of 10 test rows are among the demonstrations" in error) == (2, True)
     corpus.write_text(json.dumps({"text": f"You asked: {TEXTS[25]}"}) + "\n")
     assert asked(capsys, "check", *words)[0] == 0
 
@@ -84,7 +84,7 @@ def test_rows_that_are_cut_or_left_out(rows, capsys, tmp_path):
     short = [*words, "model.window=110", "prompt.on_overflow=drop_context"]
     code, _, error = asked(capsys, "check", *short)
     assert (code, "gate.lost" in error) == (2, True)
-    assert "0 of 18 training rows are left out for their length, 18 are shown less" in error
+    assert "0 of 18 training rows are longer than the context window and left out; 18 have fewer" in error
     code, found, _ = asked(capsys, "check", *short, "gate.lost=null")
     assert (code, [each["odd"] for each in found["gate"] if each["name"] == "lost"]) == (0, [False, True])
 
@@ -139,7 +139,7 @@ def test_what_was_found_stands_among_the_facts_and_in_the_report(rows, capsys, t
     facts = json.loads((Path(found["rows"][1]["folders"]["fit"]) / "done.json").read_text())["facts"]
     assert [each["name"] for each in facts["gate"]] == names[3:]
     for report in (Path(found["report"]), Path(found["report"]).with_name("report.md")):
-        assert "of the answers are learnt with a token that ends them" in report.read_text()
+        assert "of the answers are supervised up to an end token" in report.read_text()
     # A stored fit is asked what it was found to be, and nothing is loaded for it.
     code, again, _ = asked(capsys, "check", *rows, "method=finetune", "--outputs", str(tmp_path / "o"))
     assert (code, [each["name"] for each in again["gate"]]) == (0, names)

@@ -58,7 +58,7 @@ def stopped(model, learnt, adapter=LORA):
     assert "steps" not in resources.facts
     keys = {fault.key for fault in refused.value.faults}
     assert keys == {f"gate.{each.name}" for each in found.values() if each.stops}
-    assert all("to go on all the same" in fault.to_do for fault in refused.value.faults)
+    assert all("to run anyway" in fault.to_do for fault in refused.value.faults)
     return keys
 
 
@@ -77,7 +77,7 @@ def test_an_end_token_that_is_not_learnt():
     notes, told = [], Silent()
     told.note = notes.append
     FineTune(LORA, replace(QUICK, epochs=1)).tune(model, endless, (), Resources(gate=Gate(ended=None), progress=told))
-    assert "gate: 0.0% of the answers are learnt with a token that ends them" in notes
+    assert "preflight: 0.0% of the answers are supervised up to an end token" in notes
 
 
 class Packing:
@@ -109,7 +109,8 @@ def test_an_adapter_on_nothing():
     }
     assert (
         findings(model, rows(model), LORA)["touched"].told
-        == "14 of 28 trained tensors have a gradient at the first step"
+        == "14 of 28 trained tensors have a nonzero gradient at the first step "
+        "(LoRA's A matrices start at zero gradient by design)"
     )
 
 

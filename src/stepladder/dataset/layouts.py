@@ -192,7 +192,7 @@ def _conversation(turns: Sequence[Turn], system: str) -> Draft:
     unused = dict.fromkeys(key for turn in turns for key in turn.unused)
     remarks = tuple(f"the key '{key}' of a turn is not used" for key in unused)
     if turns and turns[-1].message.role == "assistant" and turns[-1].not_learnt is not None:
-        raise RowError(f"the answer is marked as not to be learnt ({turns[-1].not_learnt})")
+        raise RowError(f"the answer is excluded from training ({turns[-1].not_learnt})")
     rest = [turn.message for turn in turns]
     while rest and rest[0].role == "system":
         system = "\n".join(part for part in (system, rest.pop(0).content) if part)

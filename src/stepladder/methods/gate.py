@@ -34,19 +34,22 @@ def passed(
     too_long = sum(row.failure is not None for row in rows)
     less = sum(not r.failure and r.shown != beside.ids for r, beside in zip(rows, shown, strict=True))
     share = (too_long + less) / len(rows)
-    told = f"{too_long:,} of {len(rows):,} training rows are left out for their length, {less:,} are shown less"
+    told = (
+        f"{too_long:,} of {len(rows):,} training rows are longer than the context window and left out; "
+        f"{less:,} have fewer demonstrations or passages to fit it"
+    )
     stops = gate.lost is not None and share > gate.lost
-    to_do = "show less (retrieval.k, demonstrations.k), or take a model with a longer window"
+    to_do = "lower retrieval.k or demonstrations.k, or use a model with a longer context window"
     lost = Finding("lost", share, told, too_long + less > 0, stops, to_do)
     whole = [(r, beside) for r, beside in zip(rows, shown, strict=True) if r.shown == beside.ids]
     same = all(
         model.encode(prompt.messages(task, row.question, beside)) == row.ids
         for row, beside in whole[:: max(1, len(whole) // FEW)]
     )
-    told = "prompts are the same tokens in training and in prediction"
+    told = "training and prediction use the same prompt tokens"
     if not same:
-        told = "a prompt is written in other tokens for training than for prediction"
-    to_do = "remove the folder indexes/ of the outputs, and see that the chat template writes the same each time"
+        told = "training and prediction use different tokens for the same prompt"
+    to_do = "remove indexes/ in the outputs directory, and make sure that the chat template is deterministic"
     return [lost, Finding("template", same, told, not same, gate.template and not same, to_do)]
 
 

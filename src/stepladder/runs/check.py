@@ -51,10 +51,10 @@ def expectations(
         *label_lines(counts, alike),
         f"train {len(prepared.data.train)}, validation {len(prepared.data.validation)}, {prepared.experiment.rows} "
         f"{len(prepared.examples)}, passages {len(prepared.data.corpus)}",
-        f"to expect: {steps or 'no'} optimiser steps, {asked} questions asked",
+        f"planned: {steps or 'no'} optimiser steps, {asked} questions",
         *_power_lines(power, comparisons),
         "in the store: " + (", ".join(name for name, there in stored.items() if there) or "nothing of this yet"),
-        *(f"gate: {found.told}" for found in findings),
+        *(f"preflight: {found.told}" for found in findings),
         *(time.lines if time else []),
     ]
     return {
@@ -131,8 +131,8 @@ def _steps(prepared: Prepared) -> int:
 
 
 def detectable(examples: Sequence[Example], comparisons: int = 1) -> dict[str, Any]:
-    """The smallest difference of two shares right that these questions show four times in five, by the share of them on
-    which the two sides disagree; None where so few disagreements show nothing.
+    """The minimum detectable difference of two accuracies (80% power), by the share of the questions on which the two
+    methods disagree; None where so few disagreements can not be significant.
 
     `independent` counts every question, `grouped` (None without groups) counts as if the questions of a group fell all
     together, which leaves (sum of sizes)^2 / (sum of squared sizes) of them (Kish 1965): the truth lies between. A
@@ -155,17 +155,20 @@ def detectable(examples: Sequence[Example], comparisons: int = 1) -> dict[str, A
 def _power_lines(power: dict[str, Any], comparisons: int) -> list[str]:
     if power["independent"] is None:
         return []
-    told = [f"{float(share):.0%} {_gap(gap)}" for share, gap in power["independent"].items()]
-    family = f"{comparisons} comparisons (Holm)" if comparisons > 1 else "one comparison"
+    family = f"Holm over {comparisons} comparisons" if comparisons > 1 else "one comparison"
     lines = [
-        f"smallest difference that {power['questions']} questions show in {family}, four times in five, by the share "
-        f"of them that two rungs disagree on: {', '.join(told)}"
+        f"minimum detectable accuracy difference with {power['questions']} questions (80% power, {family}):",
+        f"  {_by_disagreement(power['independent'])}",
     ]
     if power["grouped"] is not None:
-        together = [f"{float(share):.0%} {_gap(gap)}" for share, gap in power["grouped"].items()]
-        lines.append(f"  if the questions of a group fall all together: {', '.join(together)}")
+        lines.append(f"  if all questions of a group agree: {_by_disagreement(power['grouped'])}")
     return lines
 
 
-def _gap(gap: float | None) -> str:
-    return "none" if gap is None else f"{gap:.3f}"
+def _by_disagreement(gaps: Mapping[str, float | None]) -> str:
+    """The differences, each with the share of the questions on which two methods disagree."""
+    found = [f"{gap:.3f} at {float(share):.0%}" for share, gap in gaps.items() if gap is not None]
+    if not found:
+        return f"none, even if two methods disagree on {max(map(float, gaps)):.0%} of the questions"
+    first, *rest = found
+    return ", ".join([first.replace(" at ", " if two methods disagree on ") + " of the questions", *rest])

@@ -44,9 +44,9 @@ def _overlap(prepared: Prepared, gate: Gate) -> Finding:
     reads = prepared.method.object.reads
     seen = _among_training(prepared) if "train" in reads else []
     share = len(seen) / len(prepared.examples)
-    told = f"{len(seen):,} of {len(prepared.examples):,} test rows are among the rows learnt from{_named(seen)}"
+    told = f"{len(seen):,} of {len(prepared.examples):,} test rows are among the training rows{_named(seen)}"
     stops = gate.overlap is not None and share > gate.overlap
-    return Finding("overlap", share, told, bool(seen), stops, "say dataset.on_overlap=drop")
+    return Finding("overlap", share, told, bool(seen), stops, "set dataset.on_overlap=drop")
 
 
 def _shown(prepared: Prepared, gate: Gate) -> Finding:
@@ -60,7 +60,8 @@ def _shown(prepared: Prepared, gate: Gate) -> Finding:
     seen = [example for example in prepared.examples if example.question.id in ids]
     share = len(seen) / len(prepared.examples)
     told = (
-        f"{len(seen):,} of {len(prepared.examples):,} test rows are among what is shown beside questions{_named(seen)}"
+        f"{len(seen):,} of {len(prepared.examples):,} test rows are among the demonstrations or in the retrieval index"
+        f"{_named(seen)}"
     )
     stops = gate.shown is not None and share > gate.shown
     return Finding("shown", share, told, bool(seen), stops, "take them out of the training rows and of the corpus")

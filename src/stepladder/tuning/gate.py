@@ -57,18 +57,18 @@ def _labels(model: LanguageModel, rows: Sequence[TrainingRow], room: Room, gate:
         Finding(
             "supervised",
             share,
-            f"{share:.1%} of {tokens:,} tokens of {len(rows):,} training rows are learnt",
+            f"{share:.1%} of {tokens:,} tokens in {len(rows):,} training rows are supervised",
             not learnt,
             few,
-            "see that the training rows have answers (dataset.target)",
+            "make sure that the training rows have answers (dataset.target)",
         ),
         Finding(
             "ended",
             whole,
-            f"{whole:.1%} of the answers are learnt with a token that ends them",
+            f"{whole:.1%} of the answers are supervised up to an end token",
             ended < len(rows),
             open_,
-            "a model that never learns to end goes on writing: see the tokenizer's eos_token and its chat template",
+            "without one, the model does not learn to stop: check the tokenizer's eos_token and its chat template",
         ),
     ]
 
@@ -85,7 +85,11 @@ def _apart(model: LanguageModel, batch: Batch, gate: Gate) -> Finding:
                 for row, (one, two) in enumerate(zip(before, after, strict=True))
                 if row != changed
             )
-    told = "no row's tokens reach another's" if apart else "tokens of one row reach another row's loss"
+    told = (
+        "no token of one row influences another row's loss"
+        if apart
+        else "tokens of one row influence another row's loss"
+    )
     stops = gate.apart and not apart
     return Finding("apart", apart, told, not apart, stops, "the model mixes the rows of a batch: use another one")
 
@@ -112,6 +116,8 @@ def _touched(model: LanguageModel, batch: Batch, gate: Gate) -> Finding:
             loss.backward()  # type: ignore[no-untyped-call]
     trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
     reached = sum(parameter.grad is not None and bool(parameter.grad.any()) for parameter in trained)
-    told = f"{reached} of {len(trained)} trained tensors have a gradient at the first step"
+    told = f"{reached} of {len(trained)} trained tensors have a nonzero gradient at the first step"
+    if 0 < reached < len(trained):
+        told += " (LoRA's A matrices start at zero gradient by design)"
     stops = gate.touched and not reached
     return Finding("touched", reached > 0, told, not reached, stops, "choose another adapter or other targets")
