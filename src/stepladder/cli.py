@@ -272,7 +272,7 @@ def predict(asked: Asked) -> dict[str, Any]:
     from stepladder.studies.recommended import recommended, study_of
     from stepladder.terminal import Terminal
 
-    asked, model = asked.without_model()
+    asked, settings = asked.without_settings()
     folder, file = asked.paths()
     if asked.to is not None:
         check_destination(asked.to, file)
@@ -284,7 +284,7 @@ def predict(asked: Asked) -> dict[str, Any]:
         _notice([f"answered by the recommended method: {chosen.method}" + (f" ({chosen.note})" if chosen.note else "")])
     terminal = Terminal()
     around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
-    answered = answer(folder, file, around, model)
+    answered = answer(folder, file, around, model=settings["model"], reading=settings["dataset"])
     rows = [asdict(prediction) for prediction in answered.predictions]
     if asked.to is not None:
         answered.write(asked.to)

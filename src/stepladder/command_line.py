@@ -84,11 +84,12 @@ VERBS: Mapping[str, Verb] = {
         ("stepladder sweep method=finetune 'adapter.r=choice(4,8)' sweep.trials=2",),
     ),
     "predict": Verb(
-        "FIT|STUDY FILE [model.KEY=VALUE ...]",
+        "FIT|STUDY FILE [model.KEY=VALUE dataset.KEY=VALUE ...]",
         "answer the questions of a file with a stored fit",
         "FIT is a directory of a run, STUDY the directory or the name of a study, whose recommended method answers. "
         "FILE has the input columns of the run's dataset, in any format that can be read; answers are not needed. "
-        "model.path=DIR names the base model's directory on this machine.",
+        "model.path=DIR names the base model's directory on this machine. dataset.on_bad_row, dataset.delimiter, "
+        "dataset.encoding, dataset.quote and dataset.header say how FILE is read where it differs from the run's data.",
         ("stepladder predict outputs/studies/ladder-0123 new.csv --to answers.csv",),
     ),
     "reproduce": Verb("RUN", "make a stored run again in a fresh store and compare the two"),
@@ -190,11 +191,17 @@ class Asked:
         """Print a line of text: on stderr under --json."""
         print(text, file=sys.stderr if self.as_json else sys.stdout)
 
-    def without_model(self) -> tuple[Asked, dict[str, str]]:
-        """Without the words `model.KEY=VALUE`, and their keys and values."""
-        named = [word for word in self.words if re.match(r"model\.\w+=", word)]
-        values = dict(word.removeprefix("model.").split("=", 1) for word in named)
-        return replace(self, words=tuple(word for word in self.words if word not in named)), values
+    def without_settings(self) -> tuple[Asked, dict[str, dict[str, str]]]:
+        """Without the words `model.KEY=VALUE` and `dataset.KEY=VALUE`, and their keys and values by node."""
+        found: dict[str, dict[str, str]] = {"model": {}, "dataset": {}}
+        others = []
+        for word in self.words:
+            named = re.fullmatch(r"(model|dataset)\.(\w+)=(.*)", word, re.DOTALL)
+            if named:
+                found[named[1]][named[2]] = named[3]
+            else:
+                others.append(word)
+        return replace(self, words=tuple(others)), found
 
     def paths(self) -> list[Path]:
         """The words as paths. Raises UserError where their number is not what the verb takes."""

@@ -98,6 +98,35 @@ def test_rejected_rows_keep_their_place(stepladder: Command, fit: str) -> None:
     assert not Path("stopped.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "encoding", "words"),
+    [
+        ('text\nto buy\n" "\nsell\n', "utf-8", ["dataset.on_bad_row=skip"]),
+        ("text~more\nto buy~1\nto rent~2\nsell~3\n", "utf-8", ["dataset.delimiter='~'"]),
+        ("text\nto bùy\nto rent\nsell\n", "cp1252", ["dataset.encoding=cp1252"]),
+        ("to buy,1\nto rent,2\nsell,3\n", "utf-8", ["dataset.header=[text,more]"]),
+    ],
+)
+def test_the_command_line_says_how_the_new_file_is_read(
+    stepladder: Command, fit: str, content: str, encoding: str, words: list[str]
+) -> None:
+    Path("other.csv").write_text(content, encoding=encoding)
+    found = stepladder("predict", fit, "other.csv", *words, "--to", "out.jsonl")
+    assert found.code == 0, found.err
+    answers = read("out.jsonl")
+    assert len(answers) == 3
+    assert answers[2]["answer"] == "sell"
+    assert answers[1]["answer"] is None or "skip" not in words[0]
+
+
+@pytest.mark.parametrize("word", ["dataset.input=extra", "dataset.on_bad_rows=skip", "dataset.on_bad_row=skipp"])
+def test_a_dataset_key_that_predict_does_not_take_is_refused(stepladder: Command, fit: str, word: str) -> None:
+    found = stepladder("predict", fit, "new.csv", word, "--to", "out.csv")
+    assert found.code == 2
+    assert "on_bad_row" in found.err
+    assert not Path("out.csv").exists()
+
+
 def test_values_of_json_keep_their_types(stepladder: Command, fit: str) -> None:
     values = [
         {"text": "to buy", "list": [1, "a"], "object": {"k": None}, "big": 2**70, "mixed": 1, "odd": "\ud800"},

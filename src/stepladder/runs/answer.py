@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.build import build
+from stepladder.config.overrides import parse
 from stepladder.config.schema import UNTARGETED
 from stepladder.dataset.accounts import Accounts, Rejected, bad_rows_error
 from stepladder.dataset.dataset import Dataset
@@ -24,6 +25,9 @@ from stepladder.runs.refused import refused_questions
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import load, read_task, require_this_version
 from stepladder.runs.tracking import Untracked
+
+READING = ("on_bad_row", "delimiter", "encoding", "quote", "header")
+"""The keys of a dataset that say how a file is read, and not what is asked."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +89,22 @@ def _free_name(name: str, own: Mapping[str, Any], given: Collection[str]) -> str
     return renamed
 
 
-def answer(folder: Path, file: Path, around: Circumstances, model: Mapping[str, str] | None = None) -> AnsweredFile:
+def answer(
+    folder: Path,
+    file: Path,
+    around: Circumstances,
+    model: Mapping[str, str] | None = None,
+    reading: Mapping[str, str] | None = None,
+) -> AnsweredFile:
     """Answer every row of `file`, which has the input columns of the run's dataset. Answers in it are not read, and
     the data that the run was made from is not needed.
 
     `folder` is any of a run's three; `model` holds other values of the base model's keys, such as its `path` on this
-    machine. Raises UserError where it is none, or where its fit is not in that store any more.
+    machine; `reading` other values of the keys of `READING`. Raises UserError where `folder` is no run, or where its
+    fit is not in that store any more.
     """
     require_this_version(folder)
-    experiment = _with_model(stored_experiment(folder), model or {})
+    experiment = _with_reading(_with_model(stored_experiment(folder), model or {}), reading or {})
     fit = fit_of(folder)
     decoded = {"_target_": UNTARGETED["decoding"], **experiment.decoding}
     nodes = {"dataset": experiment.dataset, "method": experiment.method, "decoding": decoded}
@@ -136,3 +147,16 @@ def _with_model(experiment: Experiment, values: Mapping[str, str]) -> Experiment
         if name not in known:
             raise UserError(f"The base model has no key model.{name}", "the command line", did_you_mean(name, known))
     return replace(experiment, method={**experiment.method, "model": {**node, **values}})
+
+
+def _with_reading(experiment: Experiment, values: Mapping[str, str]) -> Experiment:
+    """The experiment with other values of the keys that say how a file is read; they change no answer of the fit."""
+    for name in values:
+        if name not in READING:
+            raise UserError(
+                f"predict takes no dataset.{name}: the fit decides what is asked",
+                "the command line",
+                did_you_mean(name, READING),
+            )
+    read = {override.key_or_group: override.value() for override in parse([f"{n}={v}" for n, v in values.items()])}
+    return replace(experiment, dataset={**experiment.dataset, **read})
