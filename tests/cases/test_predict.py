@@ -119,6 +119,23 @@ def test_the_command_line_says_how_the_new_file_is_read(
     assert answers[1]["answer"] is None or "skip" not in words[0]
 
 
+def test_a_run_that_is_not_there_is_named(stepladder: Command, fit: str) -> None:
+    for folder, told in (("outputs/fits/gone", "There is no such directory"), (".", "no folder of a run")):
+        found = stepladder("predict", folder, "new.csv")
+        assert found.code == 2
+        assert told in found.err
+        assert "permissions" not in found.err
+
+
+def test_a_limit_that_changes_nothing_is_named_as_it_was_typed(stepladder: Command, fit: str) -> None:
+    saved = stepladder("show", *OWN, "method=linear", "--limit", "7")
+    Path("mine/experiment").mkdir(parents=True)
+    Path("mine/experiment/saved.yaml").write_text(saved.out, encoding="utf-8")
+    found = stepladder("show", "experiment=saved", "--config-dir", "mine", "--limit", "7")
+    assert "--limit 7 changes nothing" in found.err
+    assert "++" not in found.err
+
+
 @pytest.mark.parametrize("word", ["dataset.input=extra", "dataset.on_bad_rows=skip", "dataset.on_bad_row=skipp"])
 def test_a_dataset_key_that_predict_does_not_take_is_refused(stepladder: Command, fit: str, word: str) -> None:
     found = stepladder("predict", fit, "new.csv", word, "--to", "out.csv")

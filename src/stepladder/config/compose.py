@@ -41,6 +41,9 @@ _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 PARTS = ("model", "prompt", "demonstrations", "retrieval", "adapter", "training")
 """Groups that reach an id only where the chosen method refers to them."""
 
+LIMIT = "++dataset.questions="
+"""The override that the flag --limit stands for."""
+
 
 @dataclass(frozen=True)
 class Composed:
@@ -225,7 +228,7 @@ def _unchanged(assembled: Assembled, raw: Mapping[str, Any], overrides: Sequence
             continue
         value = layers.at(raw, path)
         if not isinstance(value, Mapping) and layers.equal(layers.at(assembled.before, path), value):
-            found.append(f"{override.input_line} changes nothing: {key} has this value already")
+            found.append(f"{_as_typed(override)} changes nothing: {key} has this value already")
     return tuple(found)
 
 
@@ -344,3 +347,9 @@ def references(node: Any, config: Mapping[str, Any]) -> set[str]:
         return {name for child in node.values() for name in references(child, config)}
     name = reference(node)
     return {name} | references(config[name], config) if name else set()
+
+
+def _as_typed(override: Override) -> str:
+    """The words of the command line that made an override: `--limit N` is kept as an override of its own."""
+    limit = override.input_line.removeprefix(LIMIT)
+    return override.input_line if limit == override.input_line else f"--limit {limit}"

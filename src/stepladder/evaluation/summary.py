@@ -142,7 +142,7 @@ def _short(value: float) -> str:
 def _notes(comparison: Mapping[str, Any]) -> str:
     cells, unit = comparison["cells"], comparison["bills"]["unit"]
     n = cells[0]["scores"][comparison["verdict"]["metric"]]["n"]
-    notes = [f"{n:,} test questions, [95% interval]"]
+    notes = [f"{n:,} test {'question' if n == 1 else 'questions'}, [95% interval]"]
     if len(cells) > 1:
         notes.append("* significant (adjusted p < 0.05)")
     _, words = per(unit)

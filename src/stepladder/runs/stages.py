@@ -54,7 +54,12 @@ CODE_VERSION = 3
 
 
 def require_this_version(folder: Path) -> None:
-    """Raises StoreError where another version of the stages made a folder of the store."""
+    """Raises StoreError where `folder` is no folder of a run, or where another version of the stages made it."""
+    if not (folder / "full.yaml").is_file():
+        what = "This is no folder of a run: it has no full.yaml" if folder.is_dir() else "There is no such directory"
+        raise StoreError(
+            what, str(folder), "name a directory of outputs/fits, or a study; 'stepladder list' shows runs"
+        )
     made_by = read_mapping(folder / "full.yaml").get("version")
     if made_by != CODE_VERSION:
         earlier = isinstance(made_by, int) and made_by < CODE_VERSION
