@@ -84,7 +84,7 @@ VERBS: Mapping[str, Verb] = {
         ("stepladder sweep method=finetune 'adapter.r=choice(4,8)' sweep.trials=2",),
     ),
     "predict": Verb(
-        "FIT|STUDY FILE [model.KEY=VALUE dataset.KEY=VALUE ...]",
+        "FIT|STUDY FILE [KEY=VALUE ...]",
         "answer the questions of a file with a stored fit",
         "FIT is a directory of a run, STUDY the directory or the name of a study, whose recommended method answers. "
         "FILE has the input columns of the run's dataset, in any format that can be read; answers are not needed. "
