@@ -18,8 +18,8 @@ from stepladder.studies.tolerance import Tolerance
 
 NAMED = 3
 """So many rows that differ are named."""
-_OF_NO_ACCOUNT = ("README.md",)
-"""What a library writes for people beside the weights."""
+_OF_NO_ACCOUNT = ("README.md", "base_model.json")
+"""The model card, and the fingerprint of the base model, which `base weights` compares."""
 
 
 @dataclass(frozen=True)

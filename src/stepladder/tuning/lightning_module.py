@@ -53,7 +53,8 @@ TOKENS_ELSEWHERE = 16384
 
 def answer_loss(model: LanguageModel, batch: Batch, noise: float | None = None) -> Tensor:
     """The sum over the answers' tokens of their cross-entropy (natural), in float32; `noise` is NEFTune's alpha."""
-    return model.answer_losses(batch.ids, batch.mask, batch.answer, noise).sum()
+    rows = (batch.ids, batch.mask, batch.answer)  # a model of the user's own may have no `noise`
+    return (model.answer_losses(*rows) if noise is None else model.answer_losses(*rows, noise)).sum()
 
 
 def is_up_projection(name: str) -> bool:

@@ -14,9 +14,6 @@ from stepladder.resources import Resources, Silent
 
 SECONDS_BETWEEN_NOTES = 30.0
 
-SECONDS_WORTH_A_NOTE = 10.0
-"""Without a terminal, a training that will take longer is reported from its first step."""
-
 
 class TrainingProgress(Callback):  # type: ignore[misc]
     """Loss, tokens a second and time left of a training of `total` steps."""
@@ -52,7 +49,7 @@ class TrainingProgress(Callback):  # type: ignore[misc]
             return
         now, made = time.perf_counter(), step - self.first
         left = (now - self.began) / made * (self.total - step)
-        if now - self.noted > SECONDS_BETWEEN_NOTES or (made == 1 and left > SECONDS_WORTH_A_NOTE):
+        if made == 1 or now - self.noted > SECONDS_BETWEEN_NOTES:
             self.noted = now
             self.resources.progress.note(f"training: step {step} of {self.total} · {told} · {left:,.0f} s left")
 

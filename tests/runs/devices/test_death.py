@@ -81,7 +81,7 @@ def test_weights_in_pieces_go_on_after_ctrl_c_here_and_on_one_device(
     words: list[str], run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, told = cut(words, tmp_path / "two", SHARDED, 8, lambda parent: parent, signal.SIGINT)
-    assert (code, "interrupted" in told) == (130, True)
+    assert (code, "Interrupted" in told) == (130, True)
     shutil.copytree(tmp_path / "two", tmp_path / "one")
     assert main([*words, *SHARDED, "--outputs", str(tmp_path / "two")]) == 0
     wanted = run(*SHARDED)

@@ -20,13 +20,13 @@ def test_a_sweep_has_one_folder_a_trial(
     words: list[str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[dict[str, Any]] = []
-    told = work._Watching.told
+    told = work._Watching.report
 
     def hear(watching: Any, values: dict[str, Any]) -> bool:
         heard.append(values)
         return told(watching, values)
 
-    monkeypatch.setattr(work._Watching, "told", hear)
+    monkeypatch.setattr(work._Watching, "report", hear)
     space = ["adapter.r=choice(8,16)", "sweep.sampler=grid", "sweep.trials=2", "sweep.pruner=none"]
     assert main(["sweep", *words[1:], *DDP, *space, "--outputs", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
