@@ -107,5 +107,5 @@ def test_the_embedded_data() -> None:
 
 @pytest.mark.slow
 def test_a_file_that_is_not_in_the_package() -> None:
-    with pytest.raises(DataError, match="There is no file zaragoza-construction-faq:data"):
+    with pytest.raises(DataError, match="The package zaragoza-construction-faq has no file data"):
         Dataset(train="data.csv", input="q", target="a", source=FAQ).read()
