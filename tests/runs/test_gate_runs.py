@@ -102,6 +102,21 @@ def test_rows_that_are_rejected(capsys, tmp_path):
     assert (code, "gate.lost" in error) == (2, True)
 
 
+def test_rows_that_are_rejected_after_the_run_was_stored(capsys, tmp_path):
+    pairs = [(text, "keys" if "lock" in text else "rent") for text in TEXTS]
+    file = table(tmp_path / "rows.csv", pairs)
+    words = ["run", "experiment=first_look", "dataset=file", f"dataset.train={file}", "dataset.input=text"]
+    words += ["dataset.target=label", "dataset.on_bad_row=skip", "method=majority", "--outputs", str(tmp_path / "o")]
+    assert told(asked(capsys, *words)[1], "lost") == ["0 of 30 rows read are rejected"]
+    table(tmp_path / "rows.csv", [*pairs, ("", "rent")])
+    code, found, error = asked(capsys, *words)
+    assert (code, found["reused"]["score"]) == (0, True)
+    assert told(found, "lost")[0].startswith("1 of 31 rows read are rejected (1: ")
+    assert "preflight: 1 of 31 rows" in error
+    code, _, error = asked(capsys, *words, "gate.lost=0.01")
+    assert (code, "gate.lost" in error) == (2, True)
+
+
 def test_another_template_at_prediction(rows, capsys, tmp_path, monkeypatch):
     words = [*rows, "method=finetune", "--outputs", str(tmp_path / "o")]
     code, found, _ = asked(capsys, "run", *words)

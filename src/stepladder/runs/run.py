@@ -12,7 +12,7 @@ from typing import Any
 
 from stepladder.config.schema import Compute
 from stepladder.dataset.loaded import Loaded
-from stepladder.gate import Gate
+from stepladder.gate import Finding, Gate
 from stepladder.methods.method import Method
 from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
 from stepladder.runs import launch, stages
@@ -61,12 +61,17 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its three kinds of folders and what they say."""
+    """A finished run: its three kinds of folders and what they say.
+
+    findings: what preflight finds in the data now. That may be more than when the folders were made, since the rows
+    that are left out are no part of a key.
+    """
 
     prepared: Prepared
     fit: Entry
     predictions: Mapping[str, Entry]
     score: Entry
+    findings: tuple[Finding, ...] = ()
 
     @property
     def reused(self) -> dict[str, bool]:
@@ -87,7 +92,7 @@ class Run:
     @property
     def gate(self) -> list[dict[str, Any]]:
         """What was found before the first step."""
-        return [found for entry in (self.score, self.fit) for found in entry.facts.get("gate", ())]
+        return [*(found.as_dict() for found in self.findings), *self.fit.facts.get("gate", ())]
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -135,7 +140,9 @@ def run_prepared(prepared: Prepared, around: Circumstances, tracker: RunTracker 
     """Run what is prepared; shown by `tracker` where one is open, else by one of its own where it was never shown."""
     if around.fresh:
         around = replace(around, store=around.store.anew(keys(prepared)), fresh=False)
-    made = _taken(prepared, around, tracker)
+    findings = tuple(look(prepared, around.gate))
+    around.resources(Silent()).pass_gate(findings)
+    made = replace(_taken(prepared, around, tracker), findings=findings)
     if without := made.predictions["main"].facts.get("questions_without_passage"):
         asked = len(prepared.main.questions)
         around.progress.note(f"note: {without} of {asked} questions retrieve no passage ({prepared.experiment.label})")
@@ -186,7 +193,6 @@ def _stored(prepared: Prepared, store: Store) -> Run | None:
 
 def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run:
     resources = around.resources(tracker)
-    resources.pass_gate(look(prepared, around.gate))
     method: Method = prepared.method.object
     if around.store.find("fits", prepared.fit_form.key) is None:
         launch.check(prepared, resources.devices)
@@ -212,10 +218,7 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     form = prepared.score_form
     folders = {name: entry.folder for name, entry in predictions.items()}
     seed = int(form.key[:8], 16)
-    told = [found.as_dict() for found in resources.findings]
-    score = around.store.take(
-        "scores", form, lambda folder: {**stages.score(prepared, folders, folder, seed), "gate": told}
-    )
+    score = around.store.take("scores", form, lambda folder: stages.score(prepared, folders, folder, seed))
     return Run(prepared, fit, predictions, score)
 
 
