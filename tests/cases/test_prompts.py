@@ -121,6 +121,23 @@ def test_refused_rows_are_skipped_in_all_methods_of_a_comparison(stepladder: Ste
         assert "roles must alternate" in row["rows"]["rejected_rows"][0]["reason"]
 
 
+def test_a_template_without_answered_turns_refuses_demonstrations_before_anything_is_computed(
+    stepladder: Stepladder, model: Any
+) -> None:
+    one_turn = (
+        "{% if messages | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}{{ messages[0].content }}"
+    )
+    train = write("train.jsonl", [conversation(f"question {n}", "yes" if n % 2 else "no") for n in range(12)])
+    words = (*MESSAGES[:-1], *model(one_turn), f"dataset.train={train}", "decoding.max_new_tokens=2")
+    assert stepladder("run", *words, "method=zero_shot", "--outputs", "other").code == 0
+    assert stepladder("run", *words, "method=finetune", "training=smoke", "--outputs", "other").code == 0
+    for verb in ("check", "run"):
+        result = stepladder(verb, *words, "method=few_shot")
+        assert result.code == 2
+        assert "chat template refuses every one of 12 rows: one turn only" in result.err
+    assert not list(Path().glob("outputs/fits/*"))
+
+
 def test_new_questions_that_the_chat_template_refuses_are_bad_rows(stepladder: Stepladder, model: Any) -> None:
     train = write("train.jsonl", [conversation(f"question {n}", "yes") for n in range(12)])
     words = (*MESSAGES, *model(ALTERNATE), f"dataset.train={train}", "decoding.max_new_tokens=2")

@@ -22,12 +22,15 @@ from stepladder.methods.gate import TEMPLATE, check_template, passed, spoken
 from stepladder.methods.rendering import Encoder, PromptView, Rendered, refused, render
 from stepladder.model.language_model import Checkpoint, Completion, HasChatFormat, LanguageModel, Scores, Thoughts
 from stepladder.model.thoughts import MARKS
-from stepladder.records import Choice, Decoding, Json, Prediction, Probe, Question, Shown, Task, TrainingData
+from stepladder.records import Choice, Decoding, Example, Json, Prediction, Probe, Question, Shown, Task, TrainingData
 from stepladder.resources import Resources, Silent
 from stepladder.tuning.tuning import TrainingRow, Tuning
 
 BASE_MODEL = "base_model.json"
 """In a fit's artefact: the name of its base model, and the fingerprint of the content that it was made on."""
+
+DEMONSTRATION = Example(Question("demonstration", "Is it?"), ("It is.",))
+"""Stands for any, where a chat template is asked whether it takes answered turns."""
 
 
 @dataclass
@@ -98,12 +101,13 @@ class AdaptedModel:
     def refusals(self, task: Task, questions: Sequence[Question], shared: Path | None) -> dict[int, str]:
         """The questions that the model's chat template refuses, by their place, with the template's reason.
 
-        Results are stored in `shared` by the content of the model and of the conversations. A model that cannot tell
+        Where demonstrations are shown, each question is asked after one. Results are stored in `shared` by the content of the model and of the conversations. A model that cannot tell
         without its weights refuses nothing here.
         """
         if not isinstance(self.model, HasChatFormat) or not questions:
             return {}
-        conversations = [self.prompt.messages(task, question, Shown()) for question in questions]
+        shown = Shown(demonstrations=(DEMONSTRATION,) if "train" in self.context.reads else ())
+        conversations = [self.prompt.messages(task, question, shown) for question in questions]
         return refused(self.model.chat, _key(self.model), conversations, shared)
 
     def prompts(self, data: TrainingData, probe: Probe, resources: Resources, seed: int) -> list[PromptView]:

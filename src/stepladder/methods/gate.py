@@ -54,8 +54,12 @@ def passed(
 
 
 def spoken(model: LanguageModel) -> list[int]:
-    """How a model writes a conversation and an answer."""
-    return [*model.encode(CONVERSATION), *model.encode_answer("It is.")]
+    """How a model writes a conversation and an answer; a question and an answer where it takes no answered turns."""
+    try:
+        conversation = model.encode(CONVERSATION)
+    except ModelError:
+        conversation = model.encode(CONVERSATION[:2])
+    return [*conversation, *model.encode_answer("It is.")]
 
 
 def check_template(model: LanguageModel, wanted: Sequence[int], where: str) -> None:

@@ -111,8 +111,9 @@ class Chat:
     @cached_property
     def end(self) -> int:
         """The token that the template puts after an assistant's turn; else the tokenizer's end of sequence."""
-        if self.tokenizer.chat_template:
-            rendered = self._rendered((Message("user", "?"), Message("assistant", _MARK)), False)
+        answered = (Message("user", "?"), Message("assistant", _MARK))
+        if self.tokenizer.chat_template and self.refusal(answered) is None:
+            rendered = self._rendered(answered, False)
             special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
             for token in self._tokens(rendered.rpartition(_MARK)[2]):
                 if token in special:

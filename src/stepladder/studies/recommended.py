@@ -30,7 +30,8 @@ def study_of(name: str, outputs: Path) -> Path | None:
         if (folder / COMPARISON).is_file() or (folder / SWEEP).is_file():
             return folder
         if folder.is_dir() and folder.absolute().parent.name == "studies":
-            raise StoreError("This study is not finished", str(folder), "give its command again; it goes on")
+            what = "This study has no result: it is not finished, or it is the search of one method within a comparison"
+            raise StoreError(what, str(folder), "give its command again, or name the comparison's directory")
     if "/" not in name and not at_home(name).exists() and (outputs / "studies").is_dir():
         studies = [folder.name for folder in (outputs / "studies").iterdir() if folder.is_dir()]
         raise UserError(
@@ -65,7 +66,8 @@ def _of_comparison(study: Path, compared: Mapping[str, Any]) -> tuple[str, Mappi
     if method is None:
         reason = str(verdict.get("reason") or "").strip()
         what = "The study recommends no method" + (f": {reason}" if reason else "")
-        to_do = "name the directory of one of its runs (the fits in comparison.json) instead of the study"
+        fits = sorted({Path(str(row["folders"].get("fit", ""))).name for row in rows if has(row, {"folders": Mapping})})
+        to_do = "name a fit of the study instead: " + ", ".join(f"fits/{name}" for name in fits)
         raise UserError(what, str(study), to_do)
     own = [row for row in rows if has(row, {"name": str, "seed": int, "folders": Mapping[str, Any]})]
     own = sorted((row for row in own if row["name"] == method), key=lambda row: row["seed"])
