@@ -198,7 +198,7 @@ def _unnamed(override: Override, folders: Sequence[Path]) -> Fault:
         what = f"one experiment has one option of '{group}'"
         return Fault(text, what, f"to compare them: stepladder compare {group}={','.join(chosen)}")
     if chosen is None:
-        return Fault(text, f"null is no option of '{group}'", f"write ~{group} to take the group away")
+        return Fault(text, f"null is no option of '{group}'", did_you_mean("", options(folders, group)))
     if group in SEVERAL:
         return Fault(
             text,
