@@ -101,8 +101,8 @@ class AdaptedModel:
     def refusals(self, task: Task, questions: Sequence[Question], shared: Path | None) -> dict[int, str]:
         """The questions that the model's chat template refuses, by their place, with the template's reason.
 
-        Where demonstrations are shown, each question is asked after one. Results are stored in `shared` by the content of the model and of the conversations. A model that cannot tell
-        without its weights refuses nothing here.
+        Where demonstrations are shown, each question is asked after one. Results are stored in `shared` by the content
+        of the model and of the conversations. A model that cannot tell without its weights refuses nothing here.
         """
         if not isinstance(self.model, HasChatFormat) or not questions:
             return {}
