@@ -99,6 +99,14 @@ def test_many_labels_are_summed_up(stepladder: Stepladder) -> None:
     assert len(line) < 600
 
 
+def test_a_long_label_is_listed_in_part(stepladder: Stepladder) -> None:
+    file = write("rows.jsonl", messages(("s" * 500,), ("ham",)))
+    result = stepladder("check", *COLUMNS, "method=linear", f"dataset.train={file}")
+    line = next(line for line in result.out.splitlines() if line.startswith("labels ("))
+    assert f"'{'s' * 55}...' " in line
+    assert len(line) < 160
+
+
 def call(**more: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": "Let me look.", **more}
 

@@ -23,6 +23,7 @@ from stepladder.runs.stages import Prepared
 from stepladder.runs.store import Store
 
 ALL_LABELS, FEW_LABELS = 20, 5  # so many labels are listed in full; of more, so many from both ends
+LABEL_WIDTH = 60  # so many characters of a label are listed
 DISAGREEMENTS = (0.05, 0.1, 0.2, 0.3)  # shares of the questions on which one of two rungs is right and the other not
 
 
@@ -90,7 +91,7 @@ def label_lines(counts: Mapping[str, Mapping[str, int]], alike: Sequence[LookAli
     marked = {label for group in alike for label in group.counts}
     order = sorted(counts, key=lambda label: (-sum(counts[label].values()), label))
     listed = {
-        label: f"{visible(label)}{'*' if label in marked else ''} {'/'.join(str(n) for n in counts[label].values())}"
+        label: f"{_shown(label)}{'*' if label in marked else ''} {'/'.join(str(n) for n in counts[label].values())}"
         for label in order
     }
     if not order:
@@ -128,6 +129,11 @@ def _steps(prepared: Prepared) -> int:
     if training is None:
         return 0
     return int(training.steps(len(prepared.data.train)))
+
+
+def _shown(label: str) -> str:
+    whole = visible(label)
+    return whole if len(whole) <= LABEL_WIDTH else f"{whole[: LABEL_WIDTH - 4]}...{whole[-1]}"
 
 
 def detectable(examples: Sequence[Example], comparisons: int = 1) -> dict[str, Any]:
