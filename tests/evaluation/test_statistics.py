@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import binom
+from statsmodels.stats.multitest import multipletests
 
 from stepladder.evaluation.statistics import (
     benjamini_hochberg,
@@ -43,6 +44,13 @@ def test_adjusted_p_values_keep_their_order():
     assert benjamini_hochberg([0.001, 0.012, 0.02, 0.04, 0.3]) == pytest.approx([0.005, 0.03, 0.1 / 3, 0.05, 0.3])
     assert holm([0.3, 0.001, 0.04, 0.012, 0.02]) == pytest.approx([0.3, 0.005, 0.08, 0.048, 0.06])
     assert holm([]) == benjamini_hochberg([]) == []
+
+
+def test_holm_is_statsmodels_to_the_last_bit():
+    generator = np.random.default_rng(0)
+    for size in range(1, 40):
+        p_values = np.round(generator.random(size) ** 3, 2).tolist()  # with ties
+        assert holm(p_values) == multipletests(p_values, method="holm")[1].tolist()
 
 
 def test_intervals_of_a_share():

@@ -31,13 +31,22 @@ def mcnemar(wins: int, losses: int, mid_p: bool = False) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted so that the chance of any false find stays below the level, in the order given."""
-    return _adjusted(p_values, "holm")
+    """p-values adjusted so that the chance of any false find stays below the level, in the order given (Holm 1979).
+
+    statsmodels has this too, but runs a full garbage collection at every call: 0.3 s where torch is loaded.
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, p_values[place] * (len(p_values) - rank)))
+        adjusted[place] = highest
+    return adjusted
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted so that the expected share of false finds stays below the level, in the order given."""
-    return _adjusted(p_values, "fdr_bh")
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="fdr_bh")[1]] if p_values else []
 
 
 def wilson(right: float, n: float, confidence: float = 0.95) -> Interval:
@@ -140,9 +149,3 @@ def _reach(level: float, power: float) -> float:
     from scipy.stats import norm
 
     return float(norm.ppf(1 - level / 2) + norm.ppf(power))
-
-
-def _adjusted(p_values: Sequence[float], method: str) -> list[float]:
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(p_values, method=method)[1]] if p_values else []
