@@ -48,6 +48,11 @@ class Opened:
     def __call__(self, script: str, *more: Any) -> Any:
         return self.browser.execute_script(script, *more)
 
+    def until_done(self, script: str, *more: Any) -> None:
+        """Run a script that calls its last argument when it is done."""
+        self.browser.set_script_timeout(600)
+        self.browser.execute_async_script(script, *more)
+
     def complaints(self) -> list[str]:
         return [entry["message"] for entry in self.browser.get_log("browser")]
 

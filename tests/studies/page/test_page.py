@@ -5,7 +5,6 @@ from __future__ import annotations
 import html as entities
 import json
 import re
-import time
 from html.parser import HTMLParser
 
 import pytest
@@ -90,13 +89,15 @@ def test_rows_are_searched_sorted_and_held_against_each_other(opened, small: str
     )
 
     def choose(id_: str, value: str) -> None:
-        shown(
-            "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
-            "s.dispatchEvent(new Event(s.tagName === 'INPUT' ? 'input' : 'change'));",
+        """Returns when the table is laid out anew; after a change of the search that takes the page a moment."""
+        shown.until_done(
+            "const [id, value, done] = arguments, s = document.getElementById(id), table = 'rows-table';"
+            "new MutationObserver((_, o) => { o.disconnect(); done(); })"
+            ".observe(document.getElementById(table), { childList: true, subtree: true });"
+            "s.value = value; s.dispatchEvent(new Event(s.tagName === 'INPUT' ? 'input' : 'change'));",
             id_,
             value,
         )
-        time.sleep(0.3)
 
     assert {line[-1] for line in shown(rows)} <= {"fixed", "regressed"}
     choose("rows-kind", "fixed")
