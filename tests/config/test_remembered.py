@@ -23,25 +23,27 @@ print(json.dumps({**told, "r": made.r, "class": type(made).__name__}))
 """
 
 
-def told(cache, **values):
-    node = json.dumps({"_target_": "peft.LoraConfig", **values})
-    environment = {"STEPLADDER_CACHE": str(cache), "PATH": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", TELL, node], capture_output=True, text=True, env=environment, check=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+def here(node):
+    """What TELL prints of a node, in this process."""
+    component = build({"adapter": node})["adapter"]
+    made = component.object() if callable(component.object) else component.object
+    short, full = identity(component), identity(component, full=True)
+    return {"short": short, "full": full, "r": made.r, "class": type(made).__name__, "known": component.known}
 
 
-def test_the_second_time_nothing_is_imported_and_all_is_the_same(tmp_path):
-    first, second = told(tmp_path, r=4, lora_alpha=8), told(tmp_path, r=4, lora_alpha=8)
-    assert (first.pop("imported"), second.pop("imported")) == (True, False)
+def test_the_second_time_nothing_is_imported_and_all_is_the_same(monkeypatch, tmp_path):
+    monkeypatch.setenv("STEPLADDER_CACHE", str(tmp_path))
+    node = {"_target_": "peft.LoraConfig", "r": 4, "lora_alpha": 8}
+    first, other = here(node), here({**node, "r": 5})
+    assert (first.pop("known"), other["known"]) == (None, None)  # both were built
+    done = subprocess.run([sys.executable, "-c", TELL, json.dumps(node)], capture_output=True, text=True, check=True)
+    second = json.loads(done.stdout.splitlines()[-1])
+    assert second.pop("imported") is False
     assert first == second
     assert first["r"] == 4
     assert first["short"]["r"] == 4
     assert "lora_dropout" in first["full"]
     assert "lora_dropout" not in first["short"]
-    other = told(tmp_path, r=5, lora_alpha=8)
-    assert other["imported"]
     assert other["short"] != first["short"]
 
 
