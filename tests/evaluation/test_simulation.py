@@ -1,16 +1,10 @@
 """A seeded part of `scripts/bench statistics`: equals are rarely told apart, intervals hold what they should."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from scipy.stats import binom
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"))
-
 from simulation import VERDICTS, World, claims, simulate
 
-ROUNDS = 150
+ROUNDS = 80
 
 
 @pytest.mark.parametrize(
@@ -23,7 +17,9 @@ ROUNDS = 150
     ids=lambda world: world.name,
 )
 def test_a_part_of_the_simulation(world: World) -> None:
-    """Bounds that a sound method leaves once in a thousand, for each figure."""
+    """Bounds that a sound method leaves once in a thousand for each figure; the seed is fixed, so this one never does.
+    `scripts/bench statistics rounds=1000` runs more rounds and worlds.
+    """
     found = simulate(world, ROUNDS, seed=1)
     assert found.rejected * ROUNDS <= binom.ppf(0.999, ROUNDS, 0.06)
     assert found.score_held * ROUNDS >= binom.ppf(0.001, ROUNDS, 0.94)
