@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
+
 TRIALS = 8
 WORDS = [
     "experiment=first_look", "method=finetune", "adapter.r=choice(2,4,8)", "training.epochs=range(1,4)",
-    "training.learning_rate=tag(log,interval(1e-4,1e-1))", "training.validate_every=0.5", f"sweep.trials={TRIALS}",
-    "sweep.sampler=random",
+    "training.learning_rate=tag(log,interval(1e-4,1e-1))", "training.validate_every=0.5", "sweep.sampler=random",
 ]  # fmt: skip
 
 
@@ -42,11 +41,11 @@ class Round:
 
 
 class Killing:
-    """A sweep in `folder` that is killed again and again, each time under another name: most often while trials run,
-    now and then before the first one."""
+    """A sweep of so many `trials` in `folder` that is killed again and again, each time under another name: most often
+    while trials run, now and then before the first one."""
 
-    def __init__(self, folder: Path, storage: str | None = None) -> None:
-        self.folder, self.storage = folder, storage
+    def __init__(self, folder: Path, storage: str | None = None, trials: int = TRIALS) -> None:
+        self.folder, self.storage, self.asked = folder, storage, trials
         name = f"undisturbed-{os.getpid()}"
         told = self.begun(name, [folder / "undisturbed"])[0].communicate()[0]
         self.wanted: dict[str, Any] = json.loads(told)
@@ -54,23 +53,12 @@ class Killing:
         begins = [trial.datetime_start for trial in self.trials(name, folder / "undisturbed")]
         self.lasts = (max(ends) - min(begins)).total_seconds()
 
-    def begun(self, name: str, outputs: Sequence[Path], group: int = 0) -> list[subprocess.Popen[bytes]]:
-        """A controller for each folder, all in one process group."""
-        found: list[subprocess.Popen[bytes]] = []
-        for at, folder in enumerate(outputs):
-            words = [*WORDS, f"sweep.name={name}", "--outputs", str(folder), "--json"]
-            words += [f"sweep.storage={self.storage}"] if self.storage else []
-            log = (self.folder / f"{name}-{at}.log").open("ab")
-            found.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "stepladder", "sweep", *words],
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    process_group=found[0].pid if found else group,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},  # two controllers share the cores
-                )
-            )
-        return found
+    def begun(self, name: str, outputs: Sequence[Path]) -> list[forked.Command]:
+        """A controller for each folder."""
+        words = ["sweep", *WORDS, f"sweep.trials={self.asked}", f"sweep.name={name}", "--json"]
+        words += [f"sweep.storage={self.storage}"] if self.storage else []
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # two controllers share the cores
+        return [forked.begin([*words, "--outputs", str(folder)], environment) for folder in outputs]
 
     def round(self, name: str, draw: random.Random) -> Round:
         shared = self.folder / name
@@ -80,15 +68,16 @@ class Killing:
         began = time.perf_counter()
         while seconds > 0 and not self.trials(name, outputs[0]) and running[0].poll() is None:
             time.sleep(0.1)
-        time.sleep(max(0.0, seconds) or draw.uniform(0, 10))
+        time.sleep(max(0.0, seconds) or draw.uniform(0, 2))
         seconds = time.perf_counter() - began
-        os.killpg(running[0].pid, signal.SIGKILL)
         for process in running:
-            process.communicate()
+            process.kill()
+        for process in running:
+            process.wait()
         states = [trial.state.name for trial in self.trials(name, outputs[0])]
         again = self.begun(name, outputs)
         told = [process.communicate()[0] for process in again]
-        faults = [f"exit code {process.returncode}" for process in again if process.returncode]
+        faults = [f"exit code {process.wait()}: {process.stderr[-500:]}" for process in again if process.wait()]
         found = [json.loads(text) for text in told if text]
         faults += [fault for each in found for fault in self.faults(each)]
         running_then = states.count("RUNNING")
@@ -112,10 +101,10 @@ class Killing:
 
     def faults(self, told: dict[str, Any]) -> list[str]:
         found = []
-        if told["trials"] != {"complete": TRIALS, "pruned": 0, "failed": 0}:
+        if told["trials"] != {"complete": self.asked, "pruned": 0, "failed": 0}:
             found.append(f"trials: {told['trials']}")
         trials = json.loads((Path(told["folder"]) / "sweep.json").read_text())["all_trials"]
-        if [t["number"] for t in trials] != list(range(TRIALS)):
+        if [t["number"] for t in trials] != list(range(self.asked)):
             found.append(f"numbers: {[t['number'] for t in trials]}")
         if told["best"] != self.wanted["best"]:
             found.append(f"best: {told['best']}, undisturbed {self.wanted['best']}")

@@ -15,11 +15,12 @@ import random
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import barrier
+import forked
 import pytest
 
 from stepladder.cli import main
@@ -241,7 +242,8 @@ def test_a_bug_s_traceback_has_no_secret(tmp_path: Path) -> None:
     environment["SAID"] = " ".join(IN_ENVIRONMENT)
     words = ["experiment=first_look", "method=majority", "method._target_=mine.Broken", "--trust", "mine", *TRACKED]
     for verb in (["run"], ["run", STORAGE]):
-        done = _command([*verb, *words, "--outputs", str(tmp_path / "outputs")], environment)
+        command = [sys.executable, "-m", "stepladder", *verb, *words, "--outputs", str(tmp_path / "outputs")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert "Traceback" in done.stderr
         assert "RuntimeError: *** and ***" in done.stderr
@@ -249,17 +251,12 @@ def test_a_bug_s_traceback_has_no_secret(tmp_path: Path) -> None:
     assert leaks(tmp_path / "outputs") == {}
 
 
-def _command(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stepladder", *words]
-    return subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
-
-
 def test_workers_of_a_sweep_log_no_secret(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     words = ["sweep", *LINEAR, "+method.c=choice(1,2)", "sweep.trials=2", "sweep.workers=2", "--outputs", str(outputs)]
-    done = _command(words, os.environ)
+    done = forked.run(words)
     assert done.returncode == 0, done.stderr
-    done = _command([*words, STORAGE], os.environ)
+    done = forked.run([*words, STORAGE])
     assert done.returncode == 2
     assert list(outputs.glob("studies/*/workers/*.log"))
     assert leaks(outputs) == {}
@@ -270,7 +267,7 @@ def test_a_killed_run_leaves_no_secret(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     words = ["run", "experiment=first_look", "method=finetune", *TRACKED, *barrier.held, "--outputs", str(outputs)]
     environment = barrier.environment(tmp_path / "held", step=3)
-    running = subprocess.Popen([sys.executable, "-m", "stepladder", *words], text=True, env=environment)
+    running = forked.begin(words, environment)
     barrier.wait_until_held(environment, running)
     running.kill()
     running.wait()

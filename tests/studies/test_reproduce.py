@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import yaml
 
@@ -35,8 +35,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base.module.save_pretrained(folder / "base")
     base.tokenizer.save_pretrained(folder / "base")
     for method in ("finetune", "zero_shot", "linear"):
-        command = [sys.executable, "-m", "stepladder", "run", *SETTINGS, f"method={method}"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ))
+        with chdir(folder):
+            done = forked.run(["run", *SETTINGS, f"method={method}"])
         assert done.returncode == 0, done.stderr
     return folder
 

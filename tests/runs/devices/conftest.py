@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+import subprocess
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from ranked import LABELS, Run, outcome
+from filelock import FileLock
+from ranked import LABELS, ForkedRank, Run, outcome
 
 from stepladder.cli import main
+from stepladder.runs import launch
 
 
 @pytest.fixture(scope="session")
@@ -41,16 +46,28 @@ def threads() -> Iterator[None]:
         os.environ["OMP_NUM_THREADS"] = told
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forked_ranks() -> Iterator[None]:
+    """The processes of a fit that the test's own process makes import nothing; those of other commands are real."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "subprocess", SimpleNamespace(Popen=ForkedRank, PIPE=subprocess.PIPE))
+        yield
+
+
 @pytest.fixture(scope="session")
 def run(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The fit of a run with more words, each made once: its folder, key, lines of metrics, facts and what was said."""
-    made: dict[tuple[str, ...], dict[str, Any]] = {}
+    """The fit of a run with more words: its folder, key, lines of metrics, facts and what was said.
+
+    Each is made once, by the first pytest worker that wants it; the others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    shared.mkdir(exist_ok=True)
 
     def make(*more: str) -> dict[str, Any]:
-        if more not in made:
-            outputs = tmp_path_factory.mktemp("outputs")
+        outputs = shared / hashlib.sha256("\n".join(more).encode()).hexdigest()[:16]
+        with FileLock(f"{outputs}.lock"):
             assert main([*words, *more, "--outputs", str(outputs)]) == 0
-            made[more] = outcome(outputs)
-        return made[more]
+        return outcome(outputs)
 
     return make

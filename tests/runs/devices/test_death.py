@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import barrier
+import forked
 import pytest
-from ranked import DDP, FSDP, Run, outcome, running
+from ranked import DDP, FSDP, SHARDED, Run, outcome, running
 
 from stepladder.cli import main
 
 DROPPING = (*DDP, *barrier.held, "adapter.lora_dropout=0.2", "compute.micro_batch=2")
-SHARDED = (*FSDP, *barrier.held, "adapter=full")
 
 
 def cut(
@@ -32,18 +30,17 @@ def cut(
 ) -> tuple[int, str]:
     """Exit code and stderr of a run that is held before `step` while the process `whom` names gets a signal."""
     environment = barrier.environment(outputs.parent / f"held-{outputs.name}-{step}", step, processes=2)
-    command = [sys.executable, "-m", "stepladder", *words, *more, "--outputs", str(outputs)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = forked.begin([*words, *more, "--outputs", str(outputs)], environment)
     held = barrier.wait_until_held(environment, process)
     ranks = running(outputs)
     assert ({*ranks}, {*ranks.values()}) == ({0, 1}, {*held})
     os.kill(whom(process.pid), how)
-    told = process.communicate()[1]
+    code, told = process.wait(), process.communicate()[1]
     while any(alive(rank) for rank in ranks.values()):  # a rank that is left alive hangs here until the test's timeout
         time.sleep(0.02)
     assert not list(outputs.glob("fits/*/done.json"))
     assert "Traceback" not in told
-    return process.returncode, told
+    return code, told
 
 
 def alive(process: int) -> bool:

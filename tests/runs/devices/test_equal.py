@@ -7,13 +7,12 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from ranked import DDP, FSDP, Run
+from ranked import DDP, FSDP, SHARDED, Run
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from stepladder.model.toy import ToyCheckpoint
 
-FULL = ("adapter=full",)
 NEAR = 1e-4
 
 
@@ -21,11 +20,11 @@ NEAR = 1e-4
     ("several", "more"),
     [
         (DDP, ()),
-        (DDP, (*FULL, "compute.micro_batch=1")),
+        (DDP, ("adapter=full", "compute.micro_batch=1")),
         (FSDP, ("compute.micro_batch=1",)),
-        (FSDP, FULL),
+        (FSDP, SHARDED[len(FSDP) :]),
     ],
-    ids=["ddp-lora", "ddp-full-accumulated", "fsdp-lora-accumulated", "fsdp-full"],
+    ids=["ddp-lora", "ddp-full-accumulated", "fsdp-lora-accumulated", "fsdp-full-accumulated"],
 )
 def test_two_processes_learn_what_one_learns(run: Run, several: tuple[str, ...], more: tuple[str, ...]) -> None:
     one = run(*(word for word in more if not word.startswith("compute")))
@@ -41,7 +40,7 @@ def test_two_processes_learn_what_one_learns(run: Run, several: tuple[str, ...],
             assert abs(ours[name] - theirs[name]) < NEAR
     for name in ("training_tokens", "steps", "trained_parameters", "best_step", "gate"):
         assert two["facts"][name] == one["facts"][name]
-    alike(two["folder"], one["folder"], full=bool(more) and more[0] == FULL[0])
+    alike(two["folder"], one["folder"], full="adapter=full" in more)
 
 
 def alike(two: Path, one: Path, full: bool) -> None:

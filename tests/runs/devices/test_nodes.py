@@ -6,10 +6,9 @@ import importlib.util
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 from ranked import DDP, Run, outcome, running
 
@@ -39,16 +38,15 @@ def test_two_nodes_learn_what_one_process_learns(words: list[str], run: Run, tmp
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "stepladder", *words, *DDP, OBJECTIVE, "compute.devices=1", f"compute.nodes={NODES}",
-        "--outputs", str(tmp_path / "shared"), "--json",
+        *words, *DDP, OBJECTIVE, "compute.devices=1", f"compute.nodes={NODES}", "--outputs", str(tmp_path / "shared"),
+        "--json",
     ]  # fmt: skip
     shared = {"WORLD_SIZE": NODES, "LOCAL_WORLD_SIZE": 1, "GROUP_WORLD_SIZE": NODES, "LOCAL_RANK": 0}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     nodes = []
     for node in reversed(range(NODES)):
         own = {name: str(value) for name, value in {**shared, "RANK": node, "GROUP_RANK": node}.items()}
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        nodes.insert(0, subprocess.Popen(command, env={**os.environ, **own}, **streams))  # type: ignore[call-overload]
+        nodes.insert(0, forked.begin(command, {**os.environ, **own}))
     told = [node.communicate() for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], told
     assert json.loads(told[0][0])["reused"]["fit"] is False
