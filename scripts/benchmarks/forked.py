@@ -23,10 +23,13 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 IMPORTED = (
-    "peft", "wandb", "sklearn.linear_model", "sklearn.feature_extraction.text", "stepladder.methods.bag_of_words",
-    "stepladder.model.toy", "stepladder.runs.run", "stepladder.studies.comparison", "stepladder.studies.sweep.sweep",
-    "stepladder.studies.sweep.work", "stepladder.tuning.fine_tune", "stepladder.tuning.lightning_module",
-    "stepladder.runs.rank", "transformers.models.llama.modeling_llama",
+    "llguidance", "optuna.importance", "peft", "sklearn.compose", "sklearn.ensemble", "sklearn.feature_extraction.text",
+    "sklearn.linear_model", "sqlalchemy", "statsmodels.stats.proportion", "stepladder.cli",
+    "stepladder.methods.adapted_model", "stepladder.methods.bag_of_words", "stepladder.model.causal",
+    "stepladder.model.network", "stepladder.model.toy", "stepladder.runs.rank", "stepladder.runs.run",
+    "stepladder.studies.comparison", "stepladder.studies.sweep.sweep", "stepladder.studies.sweep.work",
+    "stepladder.tuning.fine_tune", "stepladder.tuning.lightning_module", "transformers.models.llama.modeling_llama",
+    "wandb",
 )  # fmt: skip
 
 

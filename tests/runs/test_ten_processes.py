@@ -26,10 +26,7 @@ def test_one_computes_and_nine_read(tmp_path: Path, killed: bool) -> None:
     commands = [forked.begin(words, environment) for _ in range(TEN)]
     maker = None
     if killed:
-        while (
-            not (held := barrier.arrived(environment))
-            or sum(WAITS in each.stderr for each in commands) < len(commands) - 1
-        ):
+        while not (held := barrier.arrived(environment)) or sum(WAITS in each.stderr for each in commands) < TEN - 1:
             assert all(each.poll() is None for each in commands), [each.stderr for each in commands]
             time.sleep(0.05)
         (maker,) = (each for each in commands if each.pid in held)
