@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from stepladder.errors import ModelError
 from stepladder.model.causal import CausalModel
 from stepladder.model.chat import Chat
-from stepladder.model.configuration import masks_are_known, rope_switch, window
+from stepladder.model.configuration import masks_are_known, rope_switch, unknown_windows, window
 from stepladder.model.reading import choose_path
 from stepladder.model.toy import toy_tokenizer
 from stepladder.tuning import adapters
@@ -59,6 +59,11 @@ PLAIN = {
     "Llama 4, chunks": ("Llama4TextConfig", SHAPE | {
         "head_dim": 8, "intermediate_size_mlp": 48, "num_local_experts": 2, "num_experts_per_tok": 1,
         "attention_chunk_size": 16, "no_rope_layer_interval": 2, "floor_scale": 20, "moe_layers": [1]}),
+    "Doge, the best keys by rank": ("DogeConfig", SHAPE | {"keep_window_size": 8}),
+    "DeepSeek V3.2, the best keys by an indexer": ("DeepseekV32Config", SMALL | LATENT | {
+        "head_dim": 8, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+        "first_k_dense_replace": 1, "n_shared_experts": 1, "n_group": 1, "topk_group": 1, "index_n_heads": 2,
+        "index_head_dim": 8, "index_topk": 8}),
 }  # fmt: skip
 CACHE = {
     "GPT-OSS, attention sinks": ("GptOssConfig", SHAPE | EXPERTS | {"sliding_window": 8, "head_dim": 8}),
@@ -80,11 +85,13 @@ SLOTS = {
     "HyperCLOVA X, logits multiplied": ("HyperCLOVAXConfig", SHAPE | {"logits_scaling": 0.25}),
     "Phi-3, LongRoPE": ("Phi3Config", SHAPE | {
         "sliding_window": None, "original_max_position_embeddings": 24, "rope_parameters": LONGROPE}),
+    "Llama, LongRoPE": ("LlamaConfig", SHAPE | {"rope_parameters": LONGROPE | {"factor": 8.0}}),
     "Llama": ("LlamaConfig", SHAPE),
     "Llama, wide heads, one key head": ("LlamaConfig", SHAPE | {"head_dim": 24, "num_key_value_heads": 1}),
     "Qwen3, normalised heads": ("Qwen3Config", SHAPE | {"head_dim": 16}),
     "Phi, partial rotary, biases": ("PhiConfig", SMALL | {"intermediate_size": 48, "partial_rotary_factor": 0.5}),
     "GPT-2": ("GPT2Config", OF_GPT),
+    "OLMo, values clipped in place": ("OlmoConfig", SHAPE | {"clip_qkv": 1.0}),
     "Mixtral": ("MixtralConfig", SHAPE | EXPERTS | {"sliding_window": None}),
 }  # fmt: skip
 FAMILIES = PLAIN | CACHE | SLOTS
@@ -230,6 +237,12 @@ def test_a_model_that_looks_at_later_tokens_is_refused():
         choose_path(CausalModel(module, Chat(toy_tokenizer())).network)
 
 
+def test_rows_of_every_length_are_read_alone_where_their_length_matters():
+    doge = built("Doge, the best keys by rank").network
+    assert [doge.depends_on_length(tokens) for tokens in (8, 9)] == [False, True]
+    assert not built("GPT-Neo, local layers").network.depends_on_length(200)
+
+
 def test_what_a_configuration_says():
     phi = transformers.Phi3Config(**SHAPE, original_max_position_embeddings=24, rope_parameters=LONGROPE)
     assert rope_switch(phi) == 24
@@ -239,4 +252,6 @@ def test_what_a_configuration_says():
     assert masks_are_known(transformers.Qwen2Config())
     assert not masks_are_known(transformers.GPTNeoConfig())
     assert not masks_are_known(transformers.Llama4TextConfig())
+    assert unknown_windows(transformers.GPTNeoConfig(window_size=77)) == [77]
+    assert unknown_windows(transformers.Qwen2Config(use_sliding_window=True, sliding_window=77)) == []
     assert window(transformers.MptConfig(max_seq_len=77), None) == 77

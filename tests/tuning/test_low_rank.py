@@ -45,6 +45,19 @@ def test_the_input_asks_for_nothing_when_it_needs_nothing():
     torch.testing.assert_close(b.grad, torch.ones(5, 1) * (x @ a.T).sum(0).detach())
 
 
+@pytest.mark.parametrize("additions", [True, False])
+def test_the_model_may_change_the_result_in_place(additions):
+    # OLMo clips queries, keys and values in place, Gemma 3n scales a projection.
+    x, weight = torch.randn(2, 3, 4, requires_grad=True), torch.randn(5, 4)
+    a, b = torch.randn(2, 4, requires_grad=True), torch.randn(5, 2, requires_grad=True)
+    found = low_rank_linear(x, weight, None, [(0, LowRank(a, b, 1.0))] if additions else [])
+    found *= 2
+    wanted = 2 * (x @ (weight + b @ a if additions else weight).T)
+    torch.testing.assert_close(found, wanted)
+    towards = torch.randn(2, 3, 5)
+    torch.testing.assert_close(*(torch.autograd.grad(each, x, towards)[0] for each in (found, wanted)))
+
+
 def quick(model):
     return [m for m in model.module.modules() if type(m).__name__ == "QuickLinear"]
 

@@ -12,7 +12,9 @@ from typing import Any
 _UNBOUNDED = 2**20
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "context_length", "n_ctx")
 _KNOWN_ROPE = {"default", "linear", "yarn", "llama3", "proportional"}
-_WINDOW = re.compile(r"window|chunk|block_size|block_length|^local_(?!experts)|_local_attention")
+_WINDOW = re.compile(
+    r"window|chunk|block_size|block_length|^local_(?!experts)|_local_attention|^index_topk|^compress_rate"
+)
 _COUNTS = {"max_window_layers", "chunk_size_feed_forward"}
 
 
@@ -61,20 +63,24 @@ def windows(config: Any) -> list[int]:
     return [value for _, value in _windows(config)]
 
 
+def unknown_windows(config: Any) -> list[int]:
+    """Those of `windows` that are no sliding window: chunks, blocks, the number of keys that an indexer keeps."""
+    return [value for name, value in _windows(config) if name != "sliding_window"]
+
+
 def masks_are_known(config: Any) -> bool:
     """Whether every layer sees all earlier tokens, or those in a sliding window that `sliding_window` names."""
     kinds = set(getattr(config, "layer_types", None) or ())
-    return {name for name, _ in _windows(config)} <= {"sliding_window"} and kinds <= {
-        "full_attention",
-        "sliding_attention",
-    }
+    return not unknown_windows(config) and kinds <= {"full_attention", "sliding_attention"}
 
 
 def _windows(config: Any) -> Iterator[tuple[str, int]]:
     for name, value in config.to_dict().items():
-        is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if is_number and _WINDOW.search(name) and name not in _COUNTS and not name.endswith("_pattern"):
-            yield name, value
+        if not _WINDOW.search(name) or name in _COUNTS or name.endswith("_pattern"):
+            continue
+        for number in value.values() if isinstance(value, dict) else [value]:  # DeepSeek V4: by kind of layer
+            if isinstance(number, int) and not isinstance(number, bool) and number > 0:
+                yield name, number
 
 
 def has_dropout(config: Any) -> bool:

@@ -47,51 +47,51 @@ def with_additions(x: Tensor, matrix: Matrix, additions: Sequence[Addition]) -> 
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     frozen, lowly = cast(Any, _FrozenLinear.apply), cast(Any, _LowRankLinear.apply)
+    flat = x.flatten(0, -2)  # not in the functions: a model may change what they return in place, but no view of it
     with torch.autocast(x.device.type, enabled=False):
         if not additions:
-            found: Tensor = frozen(x, matrix)
+            found: Tensor = frozen(flat, matrix)
         else:
             learnt = [part for _, low in additions for part in (low.down, low.up)]
-            found = lowly(x, matrix, additions, *learnt)
-    return found
+            found = lowly(flat, matrix, additions, *learnt)
+    return torch.unflatten(found, 0, x.shape[:-1])
 
 
 class _FrozenLinear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Matrix) -> Tensor:
         ctx.matrix = matrix
-        return torch.unflatten(matrix.times(x.flatten(0, -2)), 0, x.shape[:-1])
+        return matrix.times(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return torch.unflatten(ctx.matrix.back(gradient.flatten(0, -2)), 0, gradient.shape[:-1]), None
+        return ctx.matrix.back(gradient), None
 
 
 class _LowRankLinear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Matrix, additions: Sequence[Addition], *learnt: Tensor) -> Tensor:
-        flat, blocks = x.flatten(0, -2), joined(additions, matrix.outs, x.dtype)
-        out, low = matrix.times_with(flat, matrix.fitted(blocks))
+        blocks = joined(additions, matrix.outs, x.dtype)
+        out, low = matrix.times_with(x, matrix.fitted(blocks))
         ctx.matrix = matrix
         ctx.parts = [
             (own, ranks, a.scaling, a.up.dtype)
             for (_, a), (own, ranks) in zip(additions, _places(additions), strict=True)
         ]
-        ctx.save_for_backward(flat, low[:, : len(blocks.down)], *blocks)
-        return torch.unflatten(out, 0, x.shape[:-1])
+        ctx.save_for_backward(x, low[:, : len(blocks.down)], *blocks)
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        flat, low, down, up = ctx.saved_tensors
-        towards = gradient.flatten(0, -2)
+        x, low, down, up = ctx.saved_tensors
         to_x = None
         if ctx.needs_input_grad[0]:
             blocks = ctx.matrix.fitted(Blocks(down, up).turned, back=True)
-            found_x, inner = ctx.matrix.back_with(towards, blocks)
-            to_x, inner = torch.unflatten(found_x, 0, gradient.shape[:-1]), inner[:, : len(down)]
+            to_x, inner = ctx.matrix.back_with(gradient, blocks)
+            inner = inner[:, : len(down)]
         else:
-            inner = towards @ up
-        to_down, to_up = inner.T @ flat, low.T @ towards  # the second is the transposed one: that is faster
+            inner = gradient @ up
+        to_down, to_up = inner.T @ x, low.T @ gradient  # the second is the transposed one: that is faster
         found = []
         for own, ranks, scaling, dtype in ctx.parts:
             found += [to_down[ranks].to(dtype), to_up[ranks, own].to(dtype).T * scaling]

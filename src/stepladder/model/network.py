@@ -134,6 +134,15 @@ class Network:
         """Whether a row of so many tokens has other rotary frequencies than shorter ones."""
         return self.switch is not None and self.columns_before + tokens > self.switch
 
+    def depends_on_length(self, tokens: int) -> bool:
+        """Whether a token's result in a row of up to so many tokens may depend on how many tokens come after it.
+
+        Doge keeps the keys with the highest scores once a row is longer than its window. Of equal scores, which
+        repeated tokens have, the number of keys decides which are kept.
+        """
+        bound = self.packs.length_bound
+        return bound is not None and self.columns_before + tokens > bound
+
     def hidden(self, ids: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
         """Hidden states (wanted.sum(), width) at the `wanted` places of right-padded rows, row by row; gradients flow.
 
@@ -167,7 +176,12 @@ class Network:
             if bool(beyond.any()) and not bool(beyond.all()):
                 return self._losses_apart(beyond, ids, mask, wanted, targets)
         if self.path == "plain":
-            logits, _ = self.own_forward(ids)
+            lengths = mask.sum(dim=1)
+            shortest, longest = int(lengths.min()), int(lengths.max())
+            if shortest < longest and self.depends_on_length(longest):
+                return self._losses_apart(lengths == longest, ids, mask, wanted, targets)
+            logits, _ = self.own_forward(ids[:, :longest])
+            wanted = wanted[:, :longest]
             return cross_entropy(logits[wanted].float(), targets, reduction="none")
         body = self.learning_body() if self.virtual is None and self.ours and torch.is_grad_enabled() else None
         if body is None or not self._packs_rows or not self._has_frozen_head:

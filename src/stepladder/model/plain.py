@@ -41,7 +41,8 @@ def score(
 
 def _log_probabilities(network: Network, prompt: Tokens, candidates: Sequence[Tokens]) -> list[float]:
     longest = len(prompt) + max(map(len, candidates))
-    changes = network.is_beyond(longest) and not network.is_beyond(len(prompt))
+    switches = network.is_beyond(longest) and not network.is_beyond(len(prompt))
+    changes = switches or network.depends_on_length(longest)
     if network.continues and not changes:
         return _behind_cache(network, prompt, candidates)
     found: dict[Tokens, float] = {}
@@ -104,11 +105,10 @@ class _Row:
         self.cache: Any = None
 
     def read(self, tokens: Tokens) -> Tensor:
-        """Logits (n, vocabulary) after each of the row's next `tokens`. The whole row is read again where it grows
-        beyond the length at which rotary frequencies change: what the cache holds is no longer right."""
+        """Logits (n, vocabulary) after each of the row's next `tokens`."""
         before = len(self.ids)
         self.ids += tokens
-        if self.network.is_beyond(len(self.ids)) and not self.network.is_beyond(before):
+        if self.network.is_beyond(len(self.ids)) and not self.network.is_beyond(before) and self._is_read_again():
             self.cache = None
         new = self.ids if self.cache is None else tokens
         ids = torch.tensor([new], device=self.network.device)
@@ -116,6 +116,15 @@ class _Row:
         if not self.network.continues:
             self.cache = None
         return logits[0, -len(tokens) :]
+
+    def _is_read_again(self) -> bool:
+        """Whether `generate` drops the cache now that rotary frequencies change. Phi-3's does. With other models the
+        keys of earlier tokens keep the frequencies that they were read with."""
+        if self.cache is None:
+            return True
+        ids = torch.tensor([self.ids], device=self.network.device)
+        inputs = self.network.causal.prepare_inputs_for_generation(ids, past_key_values=self.cache, use_cache=True)
+        return inputs.get("past_key_values") is None
 
 
 class PlainReading:

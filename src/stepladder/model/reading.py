@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stepladder.errors import ModelError
 from stepladder.model.attention import UnsuitedError
-from stepladder.model.configuration import masks_are_known, windows
+from stepladder.model.configuration import masks_are_known, unknown_windows, window, windows
 from stepladder.model.network import Network, Path
 from stepladder.model.plain import repeated
 from stepladder.model.slots import Prefix, SlotReading, Tokens
@@ -183,12 +183,16 @@ def choose_path(network: Network) -> None:
         except _FAULTS as error:
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise _unfit(network, f"can not be run: {why}") from error
-        shorter, _ = network.own_forward(torch.tensor([rows[0][:-1]], device=network.device))
-        if not _near(own[0][:-1], shorter[0]):
+        changed, _ = network.own_forward(torch.tensor([[*rows[0][:-1], rows[0][0]]], device=network.device))
+        if not _near(own[0][:-1], changed[0, :-1]):
             raise _unfit(network, "is not causal: a token's result depends on the tokens after it")
         network.path = next((path for path in _candidates(network) if _serves(network, path, rows, own)), "plain")
         if network.path == "plain" or network.switch is not None:
             network.continues = _continues(network, rows, own)
+        if network.path == "plain" and network.virtual is None:
+            network.packs.length_bound = _length_bound(network)
+        if network.depends_on_length(_PROBED_WINDOW + 1):  # `generate` takes its cache all the same
+            network.continues = network.continues or _steps(network, rows[0])
     if network.virtual is None:
         network.packs.path, network.packs.continues = network.path, network.continues
 
@@ -261,6 +265,34 @@ def _continues(network: Network, rows: Sequence[Tokens], own: Sequence[Tensor]) 
     except _FAULTS:
         return False
     return True
+
+
+def _steps(network: Network, row: Tokens) -> bool:
+    """Whether the model's own cache can be read on from, token by token."""
+    ids = torch.tensor([row], device=network.device)
+    try:
+        _, cache = network.own_forward(ids[:, :-1], keep=True)
+        return cache is not None and network.own_forward(ids[:, -1:], cache)[1] is not None
+    except _FAULTS:
+        return False
+
+
+def _length_bound(network: Network) -> int | None:
+    """The number of tokens above which results may depend on how long a row is; None if they never do.
+
+    Some models rank what a token sees and keep the best (Doge, the indexers of DeepSeek and Hunyuan): of equal ranks,
+    which repeated tokens have, the row's length decides. Bounds of up to `_PROBED_WINDOW` tokens are tried with a row
+    of few different tokens; longer ones are not tried, and count.
+    """
+    bounds = unknown_windows(network.config)
+    length = min(2 * _PROBED_WINDOW + 8, window(network.config, None))
+    row = torch.tensor([[at * at % 61 % network.vocabulary for at in range(length)]], device=network.device)
+    whole, _ = network.own_forward(row)
+    for cut in (1, length // 8):
+        part, _ = network.own_forward(row[:, :-cut])
+        if not _near(part[0, length // 2 :], whole[0, length // 2 : -cut]):
+            return min(bounds, default=0)
+    return min((bound for bound in bounds if bound > _PROBED_WINDOW), default=None)
 
 
 def _near(found: Tensor, right: Tensor) -> bool:
