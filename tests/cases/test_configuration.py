@@ -5,16 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Result
 
 FILE = ["dataset=file", "dataset.train=rows.csv", "dataset.input=text", "dataset.target=label"]
 CSV = ["tracking=none", *FILE, "method=linear"]
 HEADER = "# @package _global_\n"
 BEGIN = "defaults:\n- first_look\n- override /method: linear\n"
 
-Run = Callable[..., Result]
+Run = Callable[..., Any]
 
 
 @pytest.mark.parametrize(
