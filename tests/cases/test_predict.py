@@ -13,6 +13,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from stepladder.runs.stages import CODE_VERSION
+
 Command = Callable[..., Any]
 OWN = ("dataset=file", "dataset.train=rows.csv", "dataset.input=text", "dataset.target=label", "tracking=none")
 NEW = 'answer,text,extra\nx,"I want to buy, now ""quoted""",1.50\ny,please sell this,007\nx,please sell this,None\n'
@@ -306,7 +308,9 @@ def test_a_crash_while_expected_answers_are_refreshed_breaks_nothing(
 
 def test_a_fit_of_an_earlier_version_is_refused_in_a_sentence(stepladder: Command, fit: str) -> None:
     file = Path(fit) / "full.yaml"
-    file.write_text(file.read_text(encoding="utf-8").replace("version: 3", "version: 2"), encoding="utf-8")
+    file.write_text(
+        file.read_text(encoding="utf-8").replace(f"version: {CODE_VERSION}", "version: 2"), encoding="utf-8"
+    )
     for words in (("predict", fit, "new.csv"), ("diff", fit, fit), ("reproduce", fit)):
         result = stepladder(*words)
         assert result.code == 2
