@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
-
-import pytest
 
 from stepladder.studies import pace
 
@@ -33,31 +30,24 @@ def run(prompted: bool = True, epochs: float | None = None) -> Any:
     )
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    now = [0.0]
-
-    def wait(seconds: float) -> None:
-        now[0] += seconds
-
-    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
-    return wait
+def costs(question: float, fit: float = 0.0) -> dict[str, float]:
+    return {"seconds_per_question": question, "fit_seconds": fit}
 
 
-def test_runs_without_a_model_say_nothing_of_runs_with_one(clock: Callable[[float], None]) -> None:
-    paced = pace.Pace([run(prompted=False), run(prompted=False), run(), run(), run(epochs=1)], Empty())  # type: ignore[arg-type]
+def test_runs_without_a_model_say_nothing_of_runs_with_one() -> None:
+    paced = pace.Pace([run(prompted=False), run(prompted=False), run(), run(), run(epochs=1), run(epochs=2)], Empty())  # type: ignore[arg-type]
     said = []
-    for seconds in (60, 1, 20, 20, 80):
+    for cost in (costs(0.1), costs(0.3), costs(0.2), costs(0.2), costs(0.2, fit=100)):
         said.append(paced.left)
-        clock(seconds)
-        paced.finish_run()
-    # A run of 100 questions takes 20 seconds; one that learns 100 rows as well is four times as much work.
-    assert said == ["", "", "", "; about 2 min left", "; about 80 s left"]
+        paced.finish_run(cost)
+    # 100 questions take 20 s; a training row counts as three questions until one was measured: 1 s.
+    assert said == ["", "", "", "; about 4 min left", "; about 4 min left"]
+    assert paced.left == "; about 4 min left"
+    paced.finish_run(costs(0.2, fit=200))
     assert paced.left == ""
 
 
-def test_runs_without_a_model_are_measured_by_themselves(clock: Callable[[float], None]) -> None:
+def test_runs_without_a_model_are_measured_by_themselves() -> None:
     paced = pace.Pace([run(prompted=False), run(prompted=False)], Empty())  # type: ignore[arg-type]
-    clock(30)
-    paced.finish_run()
+    paced.finish_run(costs(0.3))
     assert paced.left == "; about 30 s left"

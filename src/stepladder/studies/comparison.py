@@ -70,7 +70,7 @@ def compare(
     for number, (variant, ready) in enumerate(zip(planned.variants, prepared, strict=True), start=1):
         around.progress.note(f"[{number}/{len(prepared)}] {variant.name}, seed {variant.seed}{pace.left}")
         runs.append(run_prepared(ready, around))
-        pace.finish_run()
+        pace.finish_run(runs[-1].costs)
     variants, runs = _distinct(planned.variants, runs)
     folder = around.store.study(study)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""Tells how long the rest of a comparison will take, from the runs that it has made."""
+"""Tells how long the rest of a comparison will take, from what the runs that are made have cost."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from stepladder.runs.expected_time import spoken
@@ -17,51 +17,57 @@ TRAINING_ROW = 3.0
 
 @dataclass(frozen=True)
 class _Work:
-    """What a run has to do, in questions asked, by a language model or without one; what is stored takes none."""
+    """What a run has to do: `questions` that are not answered yet, and training `rows` to learn, each as often as it is
+    learnt. `by_model`: a language model answers."""
 
-    questions: float
+    questions: int
+    rows: float
     by_model: bool
 
 
 class Pace:
-    """Weighs every run by its work, and measures the seconds that a question takes, with a language model and without.
+    """Knows the work of all runs, and the seconds that a question and a training row took in those that are made.
 
-    Runs without a model say nothing about those with one: their seconds are mostly reading and writing.
+    Starting, loading and scoring are left out: they are paid once, and say nothing about the rest.
     """
 
     def __init__(self, runs: Sequence[Prepared], store: Store) -> None:
         self._work = [_work(prepared, store) for prepared in runs]
-        self._asked, self._seconds, self._number = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}, 0
-        self._began = time.perf_counter()
+        self._number = 0
+        self._of_question: dict[bool, list[float]] = {True: [], False: []}
+        self._of_row: list[float] = []
 
-    def finish_run(self) -> None:
-        """Note that the next run is finished."""
-        work, now = self._work[self._number], time.perf_counter()
-        if work.questions:
-            self._asked[work.by_model] += work.questions
-            self._seconds[work.by_model] += now - self._began
-        self._began, self._number = now, self._number + 1
+    def finish_run(self, costs: Mapping[str, Any]) -> None:
+        """Note that the next run is finished, and what it cost (`Run.costs`)."""
+        work = self._work[self._number]
+        self._number += 1
+        self._of_question[work.by_model].append(float(costs["seconds_per_question"]))
+        if work.rows:
+            self._of_row.append(float(costs["fit_seconds"]) / work.rows)
 
     @property
     def left(self) -> str:
         """Seconds for all runs to come, for people; empty if no run like them was measured or none is left."""
-        left = {
-            by_model: sum(w.questions for w in self._work[self._number :] if w.by_model == by_model)
-            for by_model in (True, False)
-        }
-        kinds = [by_model for by_model, questions in left.items() if questions]
-        if not kinds or not all(self._asked[by_model] for by_model in kinds):
-            return ""
-        seconds = sum(left[kind] * self._seconds[kind] / self._asked[kind] for kind in kinds)
-        return f"; about {spoken(seconds)} left"
+        seconds = 0.0
+        for work in self._work[self._number :]:
+            measured = self._of_question[work.by_model]
+            if (work.questions or work.rows) and not measured:
+                return ""
+            if measured:
+                question = mean(measured)
+                seconds += work.questions * question
+                seconds += work.rows * (mean(self._of_row) if self._of_row else TRAINING_ROW * question)
+        return f"; about {spoken(seconds)} left" if seconds >= 1 else ""
 
 
 def _work(prepared: Prepared, store: Store) -> _Work:
+    """What is stored is no work."""
     method: Any = prepared.method.object
-    by_model = bool(getattr(method, "prompted", True))
     missing = [p for p in prepared.probes.values() if store.find("predictions", prepared.predict_form(p).key) is None]
-    asked = float(sum(len(probe.questions) for probe in missing))
-    training = getattr(getattr(method, "tuning", None), "training", None)
-    if training is None or store.find("fits", prepared.fit_form.key) is not None:
-        return _Work(asked, by_model)
-    return _Work(asked + TRAINING_ROW * float(training.epochs) * len(prepared.data.train), by_model)
+    training: Any = getattr(getattr(method, "tuning", None), "training", None)
+    learns = training is not None and store.find("fits", prepared.fit_form.key) is None
+    return _Work(
+        questions=sum(len(probe.questions) for probe in missing),
+        rows=float(training.epochs) * len(prepared.data.train) if learns else 0.0,
+        by_model=bool(getattr(method, "prompted", True)),
+    )
