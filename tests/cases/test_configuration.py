@@ -34,6 +34,7 @@ Run = Callable[..., Any]
         ("evaluation=[calibration,slicse]", "did you mean 'slices'?"),
         ("method=[linear,rag]", "stepladder compare method=linear,rag"),
         ("method=linear,rag", "stepladder compare method=linear,rag"),
+        ("tracking=null", "known here: csv, none, tensorboard, wandb"),
         ("adapter=null", "write ~adapter"),
         ("dataset.input=0", "\"dataset.input='0'\""),
         ("dataset.target=true", "\"dataset.target='true'\""),

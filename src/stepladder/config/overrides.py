@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from stepladder.config.experiment_defaults import GROUP, SEVERAL, SUITES, lost_option
 from stepladder.config.layers import reference
 from stepladder.config.options import groups, options
+from stepladder.config.plain import NODES
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
 DEEPEST = 40
@@ -194,18 +195,20 @@ def unnamed(overrides: Sequence[Override], folders: Sequence[Path]) -> list[Faul
 
 def _unnamed(override: Override, folders: Sequence[Path]) -> Fault:
     text, group, chosen = str(override.input_line), override.key_or_group, override.value()
+    there = options(folders, group)
     if isinstance(chosen, list) and group not in SEVERAL and all(isinstance(name, str) for name in chosen):
         what = f"one experiment has one option of '{group}'"
         return Fault(text, what, f"to compare them: stepladder compare {group}={','.join(chosen)}")
     if chosen is None:
-        return Fault(text, f"null is no option of '{group}'", did_you_mean("", options(folders, group)))
+        to_do = f"write ~{group} to take the group away"
+        return Fault(text, f"null is no option of '{group}'", did_you_mean("", there) if group in NODES else to_do)
     if group in SEVERAL:
         return Fault(
             text,
             f"{group} is chosen by names of options",
-            f"write {group}=[A,B] with names of {', '.join(options(folders, group))}",
+            f"write {group}=[A,B] with names of {', '.join(there)}",
         )
-    return Fault(text, f"{group} is chosen by the name of an option", did_you_mean("", options(folders, group)))
+    return Fault(text, f"{group} is chosen by the name of an option", did_you_mean("", there))
 
 
 def _is_name(override: Override) -> bool:
