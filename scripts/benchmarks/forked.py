@@ -3,7 +3,7 @@
     done = forked.run(["run", "method=finetune", ...])     its exit code, stdout and stderr
     running = forked.begin(["run", ...]); running.kill()   a process that can be signalled
 
-Importing torch, transformers and Lightning takes about ten seconds of a processor, far more than a fit of the toy
+Importing torch, transformers and Lightning takes far more of a processor than a fit of the toy
 model. The process that is forked has computed nothing and runs no thread, so a command starts where
 `python -m stepladder` is after its imports. A test of how an interpreter starts or ends needs `python -m stepladder`.
 """

@@ -194,9 +194,9 @@ CASES = [
     good("16 glob", "check", *CSV, "dataset.train=parts/*.csv", says=["40 read, 40 kept", "parts/b.csv: csv, 20 rows"]),
     good("16 files", "check", *CSV, "dataset.train=[parts/a.csv,parts/b.csv]", says=["40 read, 40 kept"]),
     good("16 gzip", "check", *CSV, "dataset.train=rows.csv.gz", says=["40 read, 40 kept"]),
-    bad("17 told", "check", *SQUAD, says=["dataset.unanswerable=TEXT keeps such"]),
+    bad("17 refused", "check", *SQUAD, says=["dataset.unanswerable=TEXT keeps such"]),
     good("17 kept", "check", *SQUAD, "dataset.unanswerable=none", says=["30 read, 30 kept"]),
-    bad("18 told", "check", *TURNS, "dataset.train=named.jsonl", says=["name the column of turns by dataset.me"]),
+    bad("18 no column", "check", *TURNS, "dataset.train=named.jsonl", says=["name the column of turns by dataset.me"]),
     good(
         "18 named", "check", *TURNS, "dataset.train=named.jsonl", "dataset.messages=conversation",
         says=["12 read, 12 kept"],

@@ -17,6 +17,9 @@ class Empty:
         return None
 
 
+EMPTY: Any = Empty()
+
+
 def run(prompted: bool = True, epochs: float | None = None) -> Any:
     tuning = None if epochs is None else SimpleNamespace(training=SimpleNamespace(epochs=epochs))
     method = SimpleNamespace(prompted=prompted, tuning=tuning)
@@ -35,7 +38,8 @@ def costs(question: float, fit: float = 0.0) -> dict[str, float]:
 
 
 def test_runs_without_a_model_say_nothing_of_runs_with_one() -> None:
-    paced = pace.Pace([run(prompted=False), run(prompted=False), run(), run(), run(epochs=1), run(epochs=2)], Empty())  # type: ignore[arg-type]
+    runs = [run(prompted=False), run(prompted=False), run(), run(), run(epochs=1), run(epochs=2)]
+    paced = pace.Pace(runs, EMPTY)
     said = []
     for cost in (costs(0.1), costs(0.3), costs(0.2), costs(0.2), costs(0.2, fit=100)):
         said.append(paced.left)
@@ -48,6 +52,6 @@ def test_runs_without_a_model_say_nothing_of_runs_with_one() -> None:
 
 
 def test_runs_without_a_model_are_measured_by_themselves() -> None:
-    paced = pace.Pace([run(prompted=False), run(prompted=False)], Empty())  # type: ignore[arg-type]
+    paced = pace.Pace([run(prompted=False), run(prompted=False)], EMPTY)
     paced.finish_run(costs(0.3))
     assert paced.left == "; about 30 s left"

@@ -31,7 +31,7 @@ def mcnemar(wins: int, losses: int, mid_p: bool = False) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted so that the chance of any false find stays below the level, in the order given (Holm 1979).
+    """p-values adjusted so that the family-wise error rate stays below the level, in the order given (Holm 1979).
 
     statsmodels has this too, but runs a full garbage collection at every call: 0.3 s where torch is loaded.
     """
@@ -43,7 +43,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted so that the expected share of false finds stays below the level, in the order given."""
+    """p-values adjusted so that the false discovery rate stays below the level, in the order given."""
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(p_values, method="fdr_bh")[1]] if p_values else []

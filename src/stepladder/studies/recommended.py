@@ -67,7 +67,9 @@ def _of_comparison(study: Path, compared: Mapping[str, Any]) -> tuple[str, Mappi
         reason = str(verdict.get("reason") or "").strip()
         what = "The study recommends no method" + (f": {reason}" if reason else "")
         fits = sorted({Path(str(row["folders"].get("fit", ""))).name for row in rows if has(row, {"folders": Mapping})})
-        to_do = "name a fit of the study instead: " + ", ".join(f"fits/{name}" for name in fits)
+        to_do = "name a fit of the study instead: " + ", ".join(
+            str(study.parent.parent / "fits" / name) for name in fits
+        )
         raise UserError(what, str(study), to_do)
     own = [row for row in rows if has(row, {"name": str, "seed": int, "folders": Mapping[str, Any]})]
     own = sorted((row for row in own if row["name"] == method), key=lambda row: row["seed"])
