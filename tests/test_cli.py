@@ -109,7 +109,7 @@ def test_a_new_test_row_trains_nothing_again(capsys: pytest.CaptureFixture[str],
 def test_a_new_metric_only_scores_again(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
     words = ["run", *of_file(rows, tmp_path / "out"), "method=majority", "--json"]
     outcome(capsys, words)
-    metric = "+evaluation.classification.metrics.again={_target_: stepladder.evaluation.metrics.Accuracy}"
+    metric = "+evaluation.classification.metrics.again={_target_: stepladder.evaluation.Accuracy}"
     told = json.loads(outcome(capsys, [*words, metric])[1])
     assert told["reused"] == {"fit": True, "predict": True, "score": False}
     scores = told["scores"]["classification"]

@@ -10,7 +10,7 @@ import pytest
 from stepladder.cli import main
 
 BOMB = "a: &a [x,x]\n" + "".join(f"{b}: &{b} [{','.join(['*' + a] * 20)}]\n" for a, b in ("ab", "bc", "cd", "de"))
-HOLLOW = """_target_: stepladder.methods.adapted_model.AdaptedModel
+HOLLOW = """_target_: stepladder.methods.AdaptedModel
 model: ${model}
 prompt: ${prompt}
 context:
@@ -60,7 +60,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("dataset.source._target_=stepladder.__main__.main", "not the dotted name"),
         ("dataset.source._target_=stepladder.files.shutil.os.system", "outside the trusted"),
         ("dataset.source._target_=optuna.integration.LightGBMTuner", "can not be imported"),
-        ("+compute._target_=stepladder.tuning.adapters.Full", "whose _target_ is a Compute"),
+        ("+compute._target_=stepladder.tuning.Full", "whose _target_ is a Compute"),
         ("tracking._target_=stepladder.records.Text", "does not fit here"),
         ("method.context=null", "does not fit"),
         ("model.layers=1000000", "from 1 to 64"),
@@ -227,7 +227,7 @@ def test_hints_for_long_labels_take_no_time(capsys: pytest.CaptureFixture[str], 
 def test_a_model_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, file: str, key: str, value: object
 ) -> None:
-    from stepladder.model.toy import ToyCheckpoint
+    from stepladder.models.toy import ToyCheckpoint
 
     model, folder = ToyCheckpoint().load(), tmp_path / "model"
     model.module.save_pretrained(folder)

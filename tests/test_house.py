@@ -25,11 +25,11 @@ DOORS = {  # the only place, under src/stepladder, that imports the package
     "wandb": "runs/tracking.py",
     "optuna": "studies/sweep/",
     "psycopg": "studies/sweep/storage.py",
-    "jinja2": ("model/chat.py", "studies/page/page.py"),  # what templates of chats raise, and the page
+    "jinja2": ("models/chat.py", "studies/page/page.py"),  # what templates of chats raise, and the page
     "markupsafe": "studies/page/page.py",
-    "transformers": "model/",
-    "tokenizers": "model/",
-    "llguidance": "model/",
+    "transformers": "models/",
+    "tokenizers": "models/",
+    "llguidance": "models/",
     "bm25s": "context/index.py",
     "datasets": "dataset/sources.py",
 }
@@ -175,10 +175,10 @@ def test_every_file_keeps(rule: Rule) -> None:
         (swallowed_errors, "a.py", "try:\n    f()\nexcept Exception:\n    pass\n"),
         (swallowed_errors, "a.py", "try:\n    f()\nexcept (ValueError, BaseException) as e:\n    print(e)\n"),
         (swallowed_errors, "a.py", "try:\n    f()\nexcept:\n    g()\n"),
-        (worn_names, "src/stepladder/model/utils.py", ""),
+        (worn_names, "src/stepladder/models/utils.py", ""),
         (worn_names, "a.py", "class RunManager: ..."),
         (worn_names, "a.py", "class BaseModel: ..."),
-        (wrong_doors, "src/stepladder/model/a.py", "def f():\n    from peft import LoraConfig\n"),
+        (wrong_doors, "src/stepladder/models/a.py", "def f():\n    from peft import LoraConfig\n"),
         (wrong_doors, "src/stepladder/cli.py", "import hydra.utils\n"),
         (wrong_doors, "src/stepladder/runs/a.py", "if TYPE_CHECKING:\n    import wandb\n"),
         (wrong_doors, "src/stepladder/runs/a.py", "importlib.import_module('optuna.samplers')\n"),
@@ -229,7 +229,7 @@ def test_the_import_contracts_hold() -> None:
 @pytest.mark.parametrize(
     ("plant", "contract"),
     [
-        ({"dataset/zz.py": "from stepladder.model import toy"}, "rooms below it BROKEN"),
+        ({"dataset/zz.py": "from stepladder.models import toy"}, "rooms below it BROKEN"),
         ({"errors.py": "def late():\n    from stepladder import records"}, "rooms below it BROKEN"),
         ({"records.py": "if TYPE_CHECKING:\n    from stepladder import resources"}, "rooms below it BROKEN"),
         ({"spare/__init__.py": ""}, "spare"),
@@ -237,8 +237,8 @@ def test_the_import_contracts_hold() -> None:
             {"evaluation/yy.py": "from . import zz", "evaluation/zz.py": "def f():\n    from . import yy"},
             "counted BROKEN",
         ),
-        ({"tuning/zz.py": "from stepladder.model import causal"}, "protocol alone BROKEN"),
-        ({"model/language_model.py": "from stepladder.model import causal"}, "knows no model BROKEN"),
+        ({"tuning/zz.py": "from stepladder.models import causal"}, "protocol alone BROKEN"),
+        ({"models/language_model.py": "from stepladder.models import causal"}, "knows no model BROKEN"),
         ({"methods/zz.py": "from stepladder.config import compose"}, "without Hydra BROKEN"),
     ],
 )

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stepladder import precision
-from stepladder.model.checkpoints import FolderCheckpoint
-from stepladder.model.toy import ToyCheckpoint
+from stepladder.models.checkpoints import FolderCheckpoint
+from stepladder.models.toy import ToyCheckpoint
 from stepladder.precision import computed
 from stepladder.resources import Devices
 from stepladder.tuning.trainer import trainer

@@ -25,8 +25,8 @@ from pathlib import Path
 IMPORTED = (
     "llguidance", "optuna.importance", "peft", "sklearn.compose", "sklearn.ensemble", "sklearn.feature_extraction.text",
     "sklearn.linear_model", "sqlalchemy", "statsmodels.stats.proportion", "stepladder.cli",
-    "stepladder.methods.adapted_model", "stepladder.methods.bag_of_words", "stepladder.model.causal",
-    "stepladder.model.network", "stepladder.model.toy", "stepladder.runs.rank", "stepladder.runs.run",
+    "stepladder.methods.adapted_model", "stepladder.methods.bag_of_words", "stepladder.models.causal",
+    "stepladder.models.network", "stepladder.models.toy", "stepladder.runs.rank", "stepladder.runs.run",
     "stepladder.studies.comparison", "stepladder.studies.sweep.sweep", "stepladder.studies.sweep.work",
     "stepladder.tuning.fine_tune", "stepladder.tuning.lightning_module", "transformers.models.llama.modeling_llama",
     "wandb",

@@ -22,8 +22,8 @@ class Material:
         import torch
         import yaml
 
-        from stepladder.model import kernels
-        from stepladder.model.checkpoints import PackageCheckpoint
+        from stepladder.models import kernels
+        from stepladder.models.checkpoints import PackageCheckpoint
         from stepladder.precision import has_bf16
         from stepladder.records import Message
 
@@ -60,7 +60,7 @@ class Material:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        from stepladder.model.loading import quiet
+        from stepladder.models.loading import quiet
 
         config = AutoConfig.from_pretrained(self.folder, **shape)
         with quiet(), torch.device("cuda" if self.on_gpu else "cpu"):

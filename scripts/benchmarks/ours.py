@@ -33,7 +33,7 @@ def peak_gib() -> float:
 
 
 def load(spec: Spec) -> Any:
-    from stepladder.model.loading import load_causal
+    from stepladder.models.loading import load_causal
 
     return load_causal(Path(spec["model"]), spec["precision"], None)
 
@@ -170,7 +170,7 @@ def ceiling(spec: Spec) -> Spec:
 
 
 def plain_kernels() -> None:
-    from stepladder.model import kernels
+    from stepladder.models import kernels
 
     kernels.serve = lambda *tensors: False
 
@@ -182,27 +182,27 @@ def plain_low_rank() -> None:
 
 
 def plain_attention() -> None:
-    from stepladder.model import attention
+    from stepladder.models import attention
 
     attention.suits = lambda causal: False
 
 
 def plain_rows() -> None:
-    from stepladder.model import attention
+    from stepladder.models import attention
 
     attention.SHORT = 0
 
 
 def plain_body() -> None:
-    from stepladder.model.network import Network
+    from stepladder.models.network import Network
 
     Network.body = Network.learning_body = lambda self: None  # type: ignore[method-assign]
 
 
 def plain_prefix() -> None:
-    from stepladder.model import generation, scoring
-    from stepladder.model.network import Network
-    from stepladder.model.slots import Prefix
+    from stepladder.models import generation, scoring
+    from stepladder.models.network import Network
+    from stepladder.models.slots import Prefix
 
     generation.shared = scoring.shared = lambda network, prompts: Prefix()  # type: ignore[attr-defined]
     hidden = Network.hidden
@@ -216,7 +216,7 @@ def plain_prefix() -> None:
 
 
 def plain_head() -> None:
-    from stepladder.model import network
+    from stepladder.models import network
 
     network.frozen_head_losses = lambda hidden, weight, targets: network.head_losses(
         hidden, lambda rows: rows @ weight.T.to(rows.dtype), targets
@@ -224,45 +224,45 @@ def plain_head() -> None:
 
 
 def plain_slots() -> None:
-    from stepladder.model.slots import SlotReading
+    from stepladder.models.slots import SlotReading
 
     SlotReading.takes_more = False
 
 
 def plain_steps() -> None:
-    from stepladder.model import kernels
+    from stepladder.models import kernels
 
     kernels.steps_at_once = lambda dtype: 0
 
 
 def plain_tiles() -> None:
-    from stepladder.model import kernels
+    from stepladder.models import kernels
 
     kernels.tiled = lambda dtype: False
 
 
 def plain_packed() -> None:
-    from stepladder.model import packed
+    from stepladder.models import packed
 
     packed.serves = lambda *_: False
 
 
 def plain_recordings() -> None:
-    from stepladder.model import recordings
-    from stepladder.model.slots import SlotReading
+    from stepladder.models import recordings
+    from stepladder.models.slots import SlotReading
 
     recordings.SEEN = 10**9
     SlotReading._plays = False  # type: ignore[assignment,method-assign]
 
 
 def plain_drafts() -> None:
-    from stepladder.model import drafts
+    from stepladder.models import drafts
 
     drafts.WORTH = drafts.WORTH_IF_DEAR = 2.0  # no guess is worth it
 
 
 def plain_forced() -> None:
-    from stepladder.model.grammar import JsonWriter
+    from stepladder.models.grammar import JsonWriter
 
     JsonWriter.forced = lambda self: []  # type: ignore[method-assign]
 

@@ -122,12 +122,12 @@ class Killing:
 
 
 def _import_everything() -> None:
-    import stepladder.model.toy
+    import stepladder.models.toy
     import stepladder.runs.run
     import stepladder.studies.variants
     import stepladder.tuning.lightning_module
 
-    stepladder.model.toy.ToyCheckpoint().load()
+    stepladder.models.ToyCheckpoint().load()
 
 
 def _wait_for(there: Any, process: int) -> None:

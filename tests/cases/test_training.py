@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.model.toy import ToyCheckpoint
+from stepladder.models.toy import ToyCheckpoint
 
 TRAIN = ["tracking=none", "dataset=file", "dataset.train=rows.csv", "dataset.input=text", "dataset.target=label"]
 TRAIN += ["method=finetune", "training=smoke", "adapter=lora", "dataset.split={test: 0.3, validation: 0.1}"]
@@ -132,8 +132,8 @@ WRITTEN = ("<think>let me see</think>yes", "<think>\n\n</think>\n\nno", "yes", "
     ],
 )
 def test_thoughts_are_removed_from_written_answers_and_counted(stepladder, here, words, right, monkeypatch):
-    from stepladder.model.causal import CausalModel
-    from stepladder.model.language_model import Completion
+    from stepladder.models.causal import CausalModel
+    from stepladder.models.language_model import Completion
 
     write_rows(here, 6)
     model = ToyCheckpoint(hidden=16, layers=1, heads=2, window=512).load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,8 +12,9 @@ import torch
 from stepladder.config.annotations import fits
 from stepladder.config.build import Component, build
 from stepladder.config.identity import digest, identity
-from stepladder.config.targets import resolve
+from stepladder.config.targets import PUBLIC, resolve
 from stepladder.errors import ConfigError, Fault
+from stepladder.public import public_name
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,31 @@ def test_a_prefix_is_whole_words() -> None:
 
 
 def test_a_misspelt_name_gets_a_hint() -> None:
-    found = resolve("stepladder.context.context.Nothin", "x")
+    found = resolve("stepladder.context.NoContex", "x")
     assert isinstance(found, Fault)
-    assert "Nothing" in found.to_do
+    assert "NoContext" in found.to_do
+
+
+def test_a_class_of_ours_has_one_name_in_a_configuration() -> None:
+    found = resolve("stepladder.context.retrieval.Retrieval", "x")
+    assert isinstance(found, Fault)
+    assert found.to_do == "write stepladder.context.Retrieval"
+    assert public_name(resolve("stepladder.context.Retrieval", "x")) == "stepladder.context.Retrieval"
+
+
+def test_a_class_of_a_library_is_named_as_its_users_import_it() -> None:
+    assert public_name(resolve("peft.tuners.lora.LoraConfig", "x")) == "peft.LoraConfig"
+    assert public_name(resolve("optuna.samplers.TPESampler", "x")) == "optuna.samplers.TPESampler"
+
+
+PACKAGES = [name for name in PUBLIC if hasattr(importlib.import_module(name), "__path__")]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_can_be_imported_and_is_the_name_of_its_class(package: str) -> None:
+    found = importlib.import_module(package)
+    assert found.__all__
+    assert [name for name in found.__all__ if public_name(getattr(found, name)) != f"{package}.{name}"] == []
 
 
 def test_defaults_do_not_count_in_the_short_form_but_stand_in_the_full_one() -> None:
@@ -165,10 +189,10 @@ def test_values_fit_annotations(value: object, annotation: object, right: bool) 
 
 def test_an_optimiser_is_known_by_its_class_and_its_keywords() -> None:
     """Two optimisers are two fits, whether they are named or have keywords of their own."""
-    training = {"_target_": "stepladder.tuning.training.Training"}
+    training = {"_target_": "stepladder.tuning.Training"}
     nodes = [None, "torch.optim.SGD", "torch.optim.Adagrad", {"_target_": "torch.optim.SGD", "momentum": 0.9}]
     built = [build({"training": {**training, "optimizer": node}})["training"] for node in nodes]
     assert len({digest(identity(component)) for component in built}) == 4
-    assert identity(built[1])["optimizer"] == "torch.optim.sgd.SGD"
-    assert identity(built[3])["optimizer"] == {"is": "torch.optim.sgd.SGD", "momentum": 0.9}
+    assert identity(built[1])["optimizer"] == "torch.optim.SGD"
+    assert identity(built[3])["optimizer"] == {"is": "torch.optim.SGD", "momentum": 0.9}
     assert built[3].object.optimizer([torch.nn.Parameter(torch.ones(1))], lr=0.1).defaults["momentum"] == 0.9

@@ -88,7 +88,7 @@ def test_every_adapter_and_dataset_comes_back(option: str, tmp_path: Path) -> No
         ["method=few_shot", "demonstrations=nearest", "embedder@demonstrations.embedder=toy"],
         ["method=rag", "+embedder@retrieval.embedder=toy", "retrieval.retriever=dense"],
         ["method=rag", "retrieval=hybrid", "embedder@retrieval.embedder=toy", "retrieval.language=null"],
-        ["method=rag", "method.context={_target_: stepladder.context.context.Nothing}"],
+        ["method=rag", "method.context={_target_: stepladder.context.NoContext}"],
         ["method=finetune", "tuning@method.tuning=frozen"],
         ["method=finetune", "+adapter.use_dora=true", "~training.epochs", "++training.patience=4", "seed=7"],
         ["method=finetune", "+adapter.rank_pattern={a: 4, b_c: 8}", "adapter.target_modules=[q_proj,'v_proj']"],

@@ -17,7 +17,7 @@ from stepladder.records import Shown
 ROWS = "".join(f"row {n} {label},{label}\n" for n in range(40) for label in ("buy", "sell"))
 WORDS = ["tracking=none", "dataset=file", "dataset.train=rows.csv", "dataset.input=text", "dataset.target=label"]
 OWN = """
-from stepladder.context.context import Nothing
+from stepladder.context.context import NoContext
 from stepladder.context.prompt import PlainPrompt
 from stepladder.dataset.formats import Table
 from stepladder.dataset.sources import Files
@@ -65,10 +65,10 @@ class TextPrompt(PlainPrompt):
 class DictPrompt(PlainPrompt):
     def messages(self, task, question, shown): return ({"role": "user", "content": "ask this"},)
 
-class ShowsNothing(Nothing):
+class ShowsNothing(NoContext):
     def show(self, questions, training=False): return None
 
-class ReadsText(Nothing):
+class ReadsText(NoContext):
     @property
     def reads(self): return "train"
 
@@ -87,8 +87,8 @@ class Labels:
     def save(self, folder): (folder / "nothing").touch()
     def load(self, folder, resources): pass
 """
-METRIC = "+evaluation.own={_target_: stepladder.evaluation.suite.MetricSuite, metrics: {m: {_target_: OWN}}}"
-FUNCTION = METRIC.replace("OWN}", "stepladder.evaluation.metrics.Mean, function: OWN}")
+METRIC = "+evaluation.own={_target_: stepladder.evaluation.MetricSuite, metrics: {m: {_target_: OWN}}}"
+FUNCTION = METRIC.replace("OWN}", "stepladder.evaluation.Mean, function: OWN}")
 
 
 @pytest.fixture

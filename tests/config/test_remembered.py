@@ -58,7 +58,7 @@ def test_a_fault_is_told_again_each_time(tmp_path):
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("stepladder.tuning.adapters.Full", {}),
+        ("stepladder.tuning.Full", {}),
         ("somebodys.Adapter", {"r": 1}),
         ("peft.LoraConfig", {"r": "${training}"}),
         ("peft.LoraConfig", {"runtime_config": {"_target_": "peft.LoraRuntimeConfig"}}),

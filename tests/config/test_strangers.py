@@ -49,9 +49,9 @@ LEADING: list[dict[str, object]] = [
     {"_target_": "stepladder.cache.shutil.rmtree", "path": "."},
     {"_target_": "stepladder.__main__.main"},
     {"_target_": "stepladder.errors.ConfigError.__init__"},
-    {"_target_": "stepladder.methods.baselines.Linear.__class__"},
-    {"_target_": "stepladder.methods.baselines.Majority", "_partial_": True},
-    {"_target_": "stepladder.methods.baselines.Majority", "_convert_": "all", "_args_": ["true"]},
+    {"_target_": "stepladder.methods.Linear.__class__"},
+    {"_target_": "stepladder.methods.Majority", "_partial_": True},
+    {"_target_": "stepladder.methods.Majority", "_convert_": "all", "_args_": ["true"]},
     {"_target_": ["stepladder", "methods"]},
     {"_target_": "stepladder.cli.main", "arguments": ["clean"]},
     {"_target_": "stepladder.files.discard", "path": "."},
@@ -81,8 +81,8 @@ def test_what_is_not_of_the_place_is_refused(
     for part in reversed(place.split(".")):
         whole = {part: whole}
     if place.startswith("method."):
-        whole["method"] |= {"_target_": "stepladder.methods.adapted_model.AdaptedModel"}  # type: ignore[operator]
-        whole["method"]["tuning"] |= {"_target_": "stepladder.tuning.fine_tune.FineTune"}  # type: ignore[index]
+        whole["method"] |= {"_target_": "stepladder.methods.AdaptedModel"}  # type: ignore[operator]
+        whole["method"]["tuning"] |= {"_target_": "stepladder.tuning.FineTune"}  # type: ignore[index]
     folder = tmp_path / "theirs" / "experiment"
     folder.mkdir(parents=True)
     chosen = {"method": "linear", "dataset": "toy", "model": "toy", "tracking": "none"}  # as below: nothing is dropped
@@ -120,7 +120,7 @@ def test_a_target_is_found_wherever_it_hides(
 def test_a_target_through_another_value_is_the_same_stranger(
     stranger: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = ["run", f"tracking={{_target_:stepladder.runs.tracking.Wandb,project:{STRANGE}.run}}"]
+    words = ["run", f"tracking={{_target_:stepladder.runs.Wandb,project:{STRANGE}.run}}"]
     del words[1:]
     words += ["tracking=wandb", f"tracking.project={STRANGE}.run", "method._target_='${tracking.project}'"]
     refused(capsys, tmp_path, words, "outside the trusted prefixes")
@@ -244,8 +244,8 @@ def test_a_package_is_named_and_nothing_else(
     key: str, value: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     package = {"distribution": "thing", "version": "1.0", "sha256": "0" * 64} | {key: value}
-    source = {"_target_": "stepladder.dataset.sources.Package", **package}
-    node = {"_target_": "stepladder.dataset.dataset.Dataset", "train": "a.csv", "input": "a", "target": "b"}
+    source = {"_target_": "stepladder.dataset.Package", **package}
+    node = {"_target_": "stepladder.dataset.Dataset", "train": "a.csv", "input": "a", "target": "b"}
     experiment = FOR_FILES + yaml.safe_dump({"dataset": node | {"source": source}})
     where = lay(tmp_path / "theirs", {"experiment/x.yaml": experiment})
     words = ["run", "dataset=file", "experiment=x", "+dataset.task.kind=choice", *where]

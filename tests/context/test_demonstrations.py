@@ -4,7 +4,7 @@ import pytest
 
 from stepladder.context.demonstrations import Demonstrations
 from stepladder.errors import ConfigError, DataError
-from stepladder.model.toy import ToyEmbedder
+from stepladder.models.toy import ToyEmbedder
 from stepladder.records import Choice, Example, Message, Question, Shown, Task, Text, TrainingData
 from stepladder.resources import Resources
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stepladder.context.index import FusedIndex, VectorIndex, WordIndex, _best
-from stepladder.model.toy import ToyEmbedder
+from stepladder.models.toy import ToyEmbedder
 from stepladder.resources import Resources
 from stepladder.words import lowered, search_terms
 

@@ -5,7 +5,7 @@ import pytest
 
 from stepladder.context.retrieval import Retrieval
 from stepladder.errors import ConfigError, DataError
-from stepladder.model.toy import ToyEmbedder
+from stepladder.models.toy import ToyEmbedder
 from stepladder.records import Choice, Example, Passage, Question, Shown, Task, Text, TrainingData
 from stepladder.resources import Resources
 

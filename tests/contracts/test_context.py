@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.context.context import Context, Nothing
+from stepladder.context.context import Context, NoContext
 from stepladder.context.demonstrations import Demonstrations
 from stepladder.context.retrieval import Retrieval
-from stepladder.model.toy import ToyEmbedder
+from stepladder.models.toy import ToyEmbedder
 from stepladder.records import Choice, Example, Message, Passage, Question, Task, TrainingData
 from stepladder.resources import Resources
 
 CONTEXTS: dict[str, Callable[[], Context]] = {
-    "nothing": Nothing,
+    "nothing": NoContext,
     "fixed": lambda: Demonstrations(k=3, selection="fixed"),
     "random": lambda: Demonstrations(k=3, selection="random"),
     "nearest": lambda: Demonstrations(k=3, embedder=ToyEmbedder()),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stepladder.model.checkpoints import PackageCheckpoint
-from stepladder.model.language_model import Checkpoint, LanguageModel
-from stepladder.model.toy import ToyCheckpoint
+from stepladder.models.checkpoints import PackageCheckpoint
+from stepladder.models.language_model import Checkpoint, LanguageModel
+from stepladder.models.toy import ToyCheckpoint
 from stepladder.records import Message
 
 EMBEDDED = PackageCheckpoint(

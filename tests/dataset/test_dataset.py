@@ -319,7 +319,7 @@ def test_the_file_option_says_the_constructor_s_defaults() -> None:
     assert set(node) - {"_target_"} == set(defaults)
     assert TaskSpec(**node.pop("task")) == defaults["task"]
     assert Split(**node.pop("split")) == defaults["split"]
-    assert node.pop("source") == {"_target_": "stepladder.dataset.sources.Files"}
+    assert node.pop("source") == {"_target_": "stepladder.dataset.Files"}
     node.pop("_target_")
     assert {key: tuple(v) if isinstance(v, list) else v for key, v in node.items()} == {
         key: defaults[key] for key in node

@@ -6,7 +6,15 @@ import pytest
 
 from stepladder.errors import DataError
 from stepladder.evaluation.estimates import Side
-from stepladder.evaluation.json_metrics import ExactMatch, FieldF1, FieldPrecision, FieldRecall, Valid, fields, parsed
+from stepladder.evaluation.json_metrics import (
+    FieldF1,
+    FieldPrecision,
+    FieldRecall,
+    JsonExactMatch,
+    ValidJson,
+    fields,
+    parsed,
+)
 from stepladder.records import Json
 
 SCHEMA = {
@@ -35,7 +43,7 @@ def value(metric, answered):
     ],
 )
 def test_valid_is_parsed_whole_and_meets_the_schema(asked, said, valid):
-    assert value(Valid(), asked([said], ["{}"], Json(SCHEMA))) == valid
+    assert value(ValidJson(), asked([said], ["{}"], Json(SCHEMA))) == valid
 
 
 def test_exact_match_minds_values_not_key_order_nor_outer_space(asked):
@@ -46,7 +54,7 @@ def test_exact_match_minds_values_not_key_order_nor_outer_space(asked):
         '{"people":true,"time":"7 pm"}',
         "nonsense",
     ]
-    assert value(ExactMatch(), asked(said, [answer] * 4, Json(SCHEMA))) == 0.25
+    assert value(JsonExactMatch(), asked(said, [answer] * 4, Json(SCHEMA))) == 0.25
 
 
 def test_fields_are_counted_over_all_questions(asked):
@@ -79,4 +87,4 @@ def test_the_best_answer_that_counts_is_taken(asked):
 def test_a_schema_that_points_elsewhere_is_refused_and_nothing_is_fetched(asked):
     schema = {"$ref": "http://127.0.0.1:9/schema.json"}
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9"):
-        Side(Valid(), asked([json.dumps({})], ["{}"], Json(schema)))
+        Side(ValidJson(), asked([json.dumps({})], ["{}"], Json(schema)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepladder.methods.rendering import Encoder
-from stepladder.model.toy import ToyCheckpoint
+from stepladder.models.toy import ToyCheckpoint
 from stepladder.records import Message
 
 

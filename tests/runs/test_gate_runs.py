@@ -11,7 +11,7 @@ import pytest
 
 from stepladder import files
 from stepladder.cli import main
-from stepladder.model import toy as toy_model
+from stepladder.models import toy as toy_model
 from stepladder.studies.page import ladder
 
 TEXTS = [

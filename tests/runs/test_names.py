@@ -85,7 +85,7 @@ def test_labels_columns_and_ids_name_no_file(name: str, box: Path) -> None:
 )
 def test_the_name_of_an_option_is_made_readable(name: str, box: Path) -> None:
     (box / "theirs" / "method").mkdir(parents=True)
-    (box / "theirs" / "method" / f"{name}.yaml").write_text("_target_: stepladder.methods.baselines.Majority\n")
+    (box / "theirs" / "method" / f"{name}.yaml").write_text("_target_: stepladder.methods.Majority\n")
     quoted = name.replace("'", "\\'")
     ran(["run", "experiment=first_look", f"method='{quoted}'", "--config-dir", "theirs"])
     assert outside(box) == []

@@ -33,7 +33,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"dataset": {"_target_": "optuna.storages.journal.JournalFileBackend", "file_path": "made"}},
         {"decoding": {"_target_": "stepladder.studies.sweep.storage.FileLocks", "folder": "made"}},
         {"evaluation": {"classification": {"_target_": f"{STRANGE}.run"}}},
-        {"dataset": {"_target_": "stepladder.dataset.dataset.Dataset", "train": "${oc.env:OF_THE_MACHINE}.csv"}},
+        {"dataset": {"_target_": "stepladder.dataset.Dataset", "train": "${oc.env:OF_THE_MACHINE}.csv"}},
     ],
 )
 @pytest.mark.parametrize("verb", ["reproduce", "predict"])

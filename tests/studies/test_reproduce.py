@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from stepladder.cli import main
-from stepladder.model.toy import ToyCheckpoint
+from stepladder.models.toy import ToyCheckpoint
 
 Reproduce = Callable[..., tuple[int, dict[str, Any], str]]
 SETTINGS = [

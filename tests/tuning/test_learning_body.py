@@ -7,7 +7,7 @@ import pytest
 import torch
 from toys import rows, toy
 
-from stepladder.model.network import Network
+from stepladder.models.network import Network
 from stepladder.precision import has_bf16
 from stepladder.tuning import adapters
 from stepladder.tuning.batches import collate

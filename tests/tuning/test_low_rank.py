@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from toys import losses, toy
 
-from stepladder.model.language_model import LowRank
-from stepladder.model.low_rank import low_rank_linear
+from stepladder.models.language_model import LowRank
+from stepladder.models.low_rank import low_rank_linear
 from stepladder.tuning import adapters
 
 

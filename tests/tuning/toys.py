@@ -8,7 +8,7 @@ import peft
 import torch
 import yaml
 
-from stepladder.model.toy import ToyCheckpoint
+from stepladder.models.toy import ToyCheckpoint
 from stepladder.records import Message
 from stepladder.tuning.batches import collate
 from stepladder.tuning.training import Training

@@ -62,7 +62,7 @@ def _cut() -> None:
 
 
 def _model() -> None:
-    from stepladder.model.toy import ToyCheckpoint
+    from stepladder.models.toy import ToyCheckpoint
 
     loaded = ToyCheckpoint().load()
     loaded.module.save_pretrained("model")

@@ -1,1 +1,5 @@
-"""The only room that knows Hydra: composes configurations, binds them to constructors, gives them an identity."""
+"""Configs: composed with Hydra, bound to constructors, and reduced to the identity that keys are made from."""
+
+from stepladder.public import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(__name__, {"schema": ["Comparison", "Compute", "Sweep"]})

@@ -11,6 +11,8 @@ import types
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from stepladder.public import public_name
+
 
 def kinds(annotation: Any) -> tuple[str, ...]:
     """The dotted names of the classes that `Annotated[Any, NAME, ...]` asks for; none for every other annotation."""
@@ -19,8 +21,8 @@ def kinds(annotation: Any) -> tuple[str, ...]:
 
 
 def lineage(target: type) -> tuple[str, ...]:
-    """The dotted names of a class and of all that it is made from."""
-    return tuple(f"{base.__module__}.{base.__qualname__}" for base in target.__mro__)
+    """The public names of a class and of its base classes."""
+    return tuple(public_name(base) for base in target.__mro__)
 
 
 def fits(value: object, annotation: Any) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from stepladder.config.annotations import lineage
 from stepladder.config.build import Component
 from stepladder.config.remembered import remember
+from stepladder.public import public_name
 
 
 def digest(value: Any) -> str:
@@ -34,7 +35,7 @@ def identity(component: Component, full: bool = False) -> Any:
         if component.arguments:
             return {name: identity(argument, full) for name, argument in component.arguments.items()}
         return _plain(component.object)
-    named: dict[str, Any] = {"is": f"{component.target.__module__}.{component.target.__qualname__}"}
+    named: dict[str, Any] = {"is": public_name(component.target)}
     version = getattr(component.target, "version", None)
     if isinstance(version, int):
         named["version"] = version
@@ -82,10 +83,8 @@ def _plain(value: Any) -> Any:
     if type(value).__module__ == "dataclasses":
         return "made anew"
     if inspect.isroutine(value) or inspect.isclass(value):
-        return f"{value.__module__}.{value.__qualname__}"
+        return public_name(value)
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is not None:
-        return {"is": f"{type(value).__module__}.{type(value).__qualname__}"} | {
-            f: _plain(getattr(value, f)) for f in fields
-        }
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+        return {"is": public_name(type(value))} | {f: _plain(getattr(value, f)) for f in fields}
+    return public_name(type(value))

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from stepladder.config.annotations import is_kind, members
 from stepladder.errors import UserError
+from stepladder.public import public_name
 
 LOOKED_AT = 20
 """So many items of a list are looked into; of all others the type alone is checked."""
@@ -86,7 +87,7 @@ def _sound(value: Any, annotation: Any, name: str, protocol: type) -> Any:
     """The value. Raises UserError for one that is not what the annotation says."""
     problem = mismatch(value, annotation)
     if problem:
-        to_do = f"let it return {expected(annotation)} (protocol {protocol.__module__}.{protocol.__name__})"
+        to_do = f"let it return {expected(annotation)} (protocol {public_name(protocol)})"
         verb = "is" if name.startswith("an item") else "returned"
         where = name.removeprefix("an item of ")
         raise UserError(f"{name} {verb} {problem}", where, to_do)

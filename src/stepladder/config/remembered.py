@@ -64,7 +64,7 @@ def _note(name: str, arguments: Mapping[str, Any]) -> Path | None:
     if not stands_under(name, HEAVY):
         return None
     try:
-        what = json.dumps([2, name, version(name.split(".")[0]), arguments], sort_keys=True)
+        what = json.dumps([3, name, version(name.split(".")[0]), arguments], sort_keys=True)
     except (PackageNotFoundError, TypeError):
         return None
     if "_target_" in what or "${" in what:

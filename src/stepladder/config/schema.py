@@ -15,18 +15,18 @@ from stepladder.errors import ConfigError, Fault
 
 UNTARGETED = {
     "decoding": "stepladder.records.Decoding",
-    "compute": "stepladder.config.schema.Compute",
+    "compute": "stepladder.config.Compute",
     "gate": "stepladder.gate.Gate",
-    "comparison": "stepladder.config.schema.Comparison",
-    "sweep": "stepladder.config.schema.Sweep",
+    "comparison": "stepladder.config.Comparison",
+    "sweep": "stepladder.config.Sweep",
 }
 """Nodes that are bound to a class though they name no `_target_`."""
 
 # What is not to be imported to be asked for is named: any of these classes, or one made from them.
-Tracking = Annotated[Any, "stepladder.runs.tracking.Tracking"]
-Sampler = Annotated[Any, "optuna.samplers._base.BaseSampler", "stepladder.studies.sweep.grid.Grid"]
-Pruner = Annotated[Any, "optuna.pruners._base.BasePruner"]
-Prices = Annotated[Any, "stepladder.evaluation.costs.Prices"]
+Tracking = Annotated[Any, "stepladder.runs.Tracking"]
+Sampler = Annotated[Any, "optuna.samplers.BaseSampler", "stepladder.studies.Grid"]
+Pruner = Annotated[Any, "optuna.pruners.BasePruner"]
+Prices = Annotated[Any, "stepladder.evaluation.Prices"]
 
 
 def names_folder(name: str) -> bool:
@@ -73,7 +73,7 @@ class Comparison:
     curve: a varied number of training rows along which scores are drawn; variants that come to the same run are one.
     tune: for each method a space, in the grammar of `sweep`, that is searched on validation rows before it is compared.
     target: a score of the main metric that is good enough; null asks instead for one within `margin` of the best.
-    mid_p, correction: of the tests. prices: what things cost (`stepladder.evaluation.costs.Prices`). requests: how
+    mid_p, correction: of the tests. prices: what things cost (`stepladder.evaluation.Prices`). requests: how
     many questions you expect to ask in all, null where you can not say.
     """
 

@@ -113,20 +113,20 @@ def wanted_nodes() -> dict[str, Any]:
     """What the nodes of a configuration must be, as annotations."""
     names = {
         **UNTARGETED,
-        "dataset": "stepladder.dataset.dataset.Dataset",
-        "method": "stepladder.methods.method.Method",
-        "model": "stepladder.model.language_model.Checkpoint",
-        "prompt": "stepladder.context.prompt.Prompt",
-        "demonstrations": "stepladder.context.context.Context",
-        "retrieval": "stepladder.context.context.Context",
-        "training": "stepladder.tuning.training.Training",
-        "evaluation": "stepladder.evaluation.suite.Suite",
-        "tuning": "stepladder.tuning.tuning.Tuning",
+        "dataset": "stepladder.dataset.Dataset",
+        "method": "stepladder.methods.Method",
+        "model": "stepladder.models.Checkpoint",
+        "prompt": "stepladder.context.Prompt",
+        "demonstrations": "stepladder.context.Context",
+        "retrieval": "stepladder.context.Context",
+        "training": "stepladder.tuning.Training",
+        "evaluation": "stepladder.evaluation.Suite",
+        "tuning": "stepladder.tuning.Tuning",
         "embedder": "stepladder.records.Embedder",
     }
     found: dict[str, Any] = {key: resolve(name, key) for key, name in names.items()}
     found["evaluation"] = dict.__class_getitem__((str, found["evaluation"]))
-    fine_tune = resolve("stepladder.tuning.fine_tune.FineTune", "tuning")
+    fine_tune = resolve("stepladder.tuning.FineTune", "tuning")
     return {**found, "adapter": hints_of(fine_tune)["adapter"], "tracking": Tracking}
 
 

@@ -13,21 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.errors import Fault
+from stepladder.public import public_name
 
 TRUSTED = ("stepladder", "peft", "torch.optim", "optuna")
 """Where a target may stand without the user's word (`--trust PREFIX`)."""
 
-PARTS_OF_US = (
-    *("stepladder.dataset", "stepladder.model", "stepladder.context", "stepladder.tuning", "stepladder.methods"),
-    *("stepladder.evaluation", "stepladder.runs.tracking", "stepladder.studies.sweep.grid", "stepladder.config.schema"),
-    *("stepladder.records", "stepladder.gate"),
+PUBLIC = tuple(
+    f"stepladder.{name}"
+    for name in (
+        "config",
+        "context",
+        "dataset",
+        "evaluation",
+        "methods",
+        "models",
+        "runs",
+        "studies",
+        "tuning",
+        "records",
+        "gate",
+    )
 )
-"""Of ourselves: what an experiment and its circumstances are made of. Locks, stores and the command line are not."""
+"""Of ourselves: the packages whose public names experiments are made of. Stores, locks and the command line are not."""
 
 KINDS = {
-    "peft": ("peft.config.PeftConfigMixin", "peft.tuners.lora.config"),
-    "torch.optim": ("torch.optim.optimizer.Optimizer",),
-    "optuna": ("optuna.samplers._base.BaseSampler", "optuna.pruners._base.BasePruner"),
+    "peft": ("peft.PeftConfig", "peft.tuners.lora.config"),
+    "torch.optim": ("torch.optim.Optimizer",),
+    "optuna": ("optuna.samplers.BaseSampler", "optuna.pruners.BasePruner"),
 }
 """Of the others: the classes that a target must come from, or their module. Some of the rest write files when built."""
 
@@ -75,6 +87,8 @@ def resolve(name: object, key: str, trust: Sequence[str] = (), light: bool = Fal
         return Fault(key, f"{name} is not a class or function", "name a class")
     if not stands_under(module, trust) and not _is_a_part(found, module):
         return Fault(key, f"{name} is not a class that experiments are made of", "see 'stepladder show'")
+    if stands_under(module, ["stepladder"]) and name != public_name(found):
+        return Fault(key, f"{name} is not a public name", f"write {public_name(found)}")
     return found
 
 
@@ -93,10 +107,8 @@ def _is_public(part: str) -> bool:
 
 def _is_a_part(found: Any, module: str) -> bool:
     if stands_under(module, ["stepladder"]):
-        return stands_under(module, PARTS_OF_US)
-    named = {
-        n for base in getattr(found, "__mro__", ()) for n in (base.__module__, f"{base.__module__}.{base.__name__}")
-    }
+        return public_name(found).rpartition(".")[0] in PUBLIC
+    named = {n for base in getattr(found, "__mro__", ()) for n in (base.__module__, public_name(base))}
     return any(stands_under(module, [prefix]) and named & set(kinds) for prefix, kinds in KINDS.items())
 
 

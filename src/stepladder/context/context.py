@@ -41,7 +41,7 @@ class Context(Protocol):
 
 
 @dataclass(frozen=True)
-class Nothing:
+class NoContext:
     """Shows nothing beside the question."""
 
     version: ClassVar[int] = 1

@@ -19,7 +19,7 @@ from stepladder.evaluation.asking import Asked, Material
 from stepladder.evaluation.estimates import Measured
 from stepladder.evaluation.exhibits import Cell, Table
 from stepladder.evaluation.figures import as_measured, change, mean, resampled, row_values, told
-from stepladder.evaluation.json_metrics import Valid
+from stepladder.evaluation.json_metrics import ValidJson
 from stepladder.evaluation.metrics import Floats
 from stepladder.evaluation.style import Rule
 from stepladder.evaluation.suite import SuiteScores, TaskKind
@@ -103,7 +103,7 @@ class FreeForm:
 
 def validity(answered: Answered) -> Floats:
     """Whether each answer has the task's form: one of the labels, JSON that meets the schema, any text at all."""
-    task, schema = answered.probe.task, Valid()
+    task, schema = answered.probe.task, ValidJson()
 
     def valid(place: int, prediction: Prediction) -> bool:
         if prediction.failure:

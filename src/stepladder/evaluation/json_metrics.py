@@ -34,7 +34,7 @@ def parsed(text: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Valid(PerQuestion):
+class ValidJson(PerQuestion):
     """The share of answers that parse and meet the task's schema."""
 
     binary: ClassVar[bool] = True
@@ -50,7 +50,7 @@ class Valid(PerQuestion):
 
 
 @dataclass(frozen=True)
-class ExactMatch(PerQuestion):
+class JsonExactMatch(PerQuestion):
     """The share of answers that are the same JSON value as one that counts; the order of keys does not matter."""
 
     binary: ClassVar[bool] = True

@@ -1,1 +1,12 @@
 """What can be compared: everything that is fitted once and then answers questions."""
+
+from stepladder.public import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "adapted_model": ["AdaptedModel"],
+        "baselines": ["Linear", "Majority"],
+        "method": ["Method"],
+    },
+)

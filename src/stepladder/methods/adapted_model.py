@@ -20,8 +20,8 @@ from stepladder.errors import ModelError
 from stepladder.files import read_json, write_text
 from stepladder.methods.gate import TEMPLATE, check_template, passed, spoken
 from stepladder.methods.rendering import Encoder, PromptView, Rendered, refused, render
-from stepladder.model.language_model import Checkpoint, Completion, HasChatFormat, LanguageModel, Scores, Thoughts
-from stepladder.model.thoughts import MARKS
+from stepladder.models.language_model import Checkpoint, Completion, HasChatFormat, LanguageModel, Scores, Thoughts
+from stepladder.models.thoughts import MARKS
 from stepladder.records import Choice, Decoding, Example, Json, Prediction, Probe, Question, Shown, Task, TrainingData
 from stepladder.resources import Resources, Silent
 from stepladder.tuning.tuning import TrainingRow, Tuning

@@ -11,7 +11,7 @@ from stepladder.context.prompt import Prompt
 from stepladder.errors import ModelError
 from stepladder.gate import Finding, Gate
 from stepladder.methods.rendering import Rendered
-from stepladder.model.language_model import LanguageModel
+from stepladder.models.language_model import LanguageModel
 from stepladder.records import Message, Shown, Task
 
 TEMPLATE = "template.json"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stepladder.context.prompt import Prompt
 from stepladder.errors import ModelError
 from stepladder.files import kept
-from stepladder.model.language_model import ChatFormat, LanguageModel
+from stepladder.models.language_model import ChatFormat, LanguageModel
 from stepladder.records import Message, Question, Shown, Task
 
 

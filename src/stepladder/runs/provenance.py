@@ -126,7 +126,7 @@ def devices() -> dict[str, Any]:
         found["threads"] = torch.get_num_threads()
         found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
         found["cuda"] = torch.version.cuda
-        kernels: Any = sys.modules.get("stepladder.model.kernels")
+        kernels: Any = sys.modules.get("stepladder.models.kernels")
         found["kernels"] = None if kernels is None else kernels.kernels() is not None
         gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         found["gpus"] = [{"name": g.name, "memory": g.total_memory, "capability": f"{g.major}.{g.minor}"} for g in gpus]

@@ -19,7 +19,7 @@ from stepladder.config.identity import digest
 from stepladder.dataset.loaded import Loaded
 from stepladder.files import read_json, write_text
 from stepladder.masking import mask
-from stepladder.model.checkpoints import Weights, read_files
+from stepladder.models.checkpoints import Weights, read_files
 from stepladder.records import Example
 from stepladder.resources import Resources
 from stepladder.runs.content import example_content, passage_content, question_content

@@ -49,7 +49,7 @@ from stepladder.runs.refused import refused_rows
 from stepladder.runs.shapes import has
 from stepladder.runs.store import Form, changed, read_mapping
 
-CODE_VERSION = 4
+CODE_VERSION = 5
 """Raised when a stage does something else with the same parts."""
 
 

@@ -50,7 +50,7 @@ def compare(
     """
     if not isinstance(planned.comparison.prices, Prices | None):
         raise ConfigError(
-            Fault("comparison.prices", "these are no prices", "its _target_ is stepladder.evaluation.costs.Prices")
+            Fault("comparison.prices", "these are no prices", "its _target_ is stepladder.evaluation.Prices")
         )
     shared = around.store.shared()
     prepared = _with_the_same_rows(

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from stepladder.errors import ConfigError, DataError, Fault, ModelError
-from stepladder.model.language_model import LanguageModel
+from stepladder.models.language_model import LanguageModel
 from stepladder.resources import Devices, Resources
 from stepladder.tuning import adapters
 from stepladder.tuning.training import Training
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 Adapter = Annotated[
     Any,
-    "peft.config.PeftConfig",
-    "stepladder.tuning.adapters.Full",
-    "stepladder.tuning.adapters.BitFit",
-    "stepladder.tuning.adapters.QLora",
+    "peft.PeftConfig",
+    "stepladder.tuning.Full",
+    "stepladder.tuning.BitFit",
+    "stepladder.tuning.QLora",
 ]
 """Any of these, by name, since PEFT is not to be imported to be asked for; or a function that makes one."""
 

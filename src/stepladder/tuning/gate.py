@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stepladder.gate import Finding, Gate
-from stepladder.model.language_model import LanguageModel
+from stepladder.models.language_model import LanguageModel
 from stepladder.tuning.batches import Batch, Room, collate, split
 from stepladder.tuning.tuning import TrainingRow
 

@@ -25,7 +25,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 
 from stepladder.errors import ConfigError, Fault, ModelError
-from stepladder.model.language_model import LanguageModel
+from stepladder.models.language_model import LanguageModel
 from stepladder.precision import computed
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, Step, Steps

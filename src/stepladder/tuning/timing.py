@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch.optim import AdamW
 
-from stepladder.model.language_model import LanguageModel
+from stepladder.models.language_model import LanguageModel
 from stepladder.precision import computed
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, Step, Steps

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from stepladder.errors import ConfigError, Fault
 
-Callback = Annotated[Any, "pytorch_lightning.callbacks.callback.Callback"]
+Callback = Annotated[Any, "pytorch_lightning.Callback"]
 """By name, since Lightning is not to be imported to bind a configuration."""
 
 

