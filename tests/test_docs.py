@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from stepladder.config.settle import settled
-from stepladder.evaluation.costs import Prices, Spending, bill, break_even
-from stepladder.evaluation.statistics import detectable_difference
+from stepladder.evaluation.statistics.closed_form import detectable_difference
+from stepladder.studies.break_even import Prices, Spending, bill, break_even
 from stepladder.studies.sweep.plan import draft
 from stepladder.studies.variants import plan as plan_comparison
 

@@ -37,7 +37,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 for name in ("STEPLADDER_CACHE", "HOME", "TMPDIR"):
     os.environ[name] = str(Path(sys.argv[2]) / name)
-from stepladder import cli
+from stepladder.cli import entry
 from fuzzing import watched
 from fuzzing.case import Case
 sys.addaudithook(watched.GUARD)
@@ -50,11 +50,11 @@ def raises(asked):
 def half(asked):
     (asked.outputs / "fits" / "x-0123456789abcdef").mkdir(parents=True)
     return {}
-from stepladder import command_line
-listed = command_line.VERBS["list"]
-command_line.VERBS = {**command_line.VERBS, "outside": listed, "runs": listed, "raises": listed, "half": listed}
+from stepladder.cli import arguments
+listed = arguments.VERBS["list"]
+arguments.VERBS = {**arguments.VERBS, "outside": listed, "runs": listed, "raises": listed, "half": listed}
 for name, verb in (("outside", outside), ("runs", runs), ("raises", raises), ("half", half), ("list", None)):
-    cli.VERBS[name] = verb or cli.VERBS[name]
+    entry.VERBS[name] = verb or entry.VERBS[name]
     found = watched.tried(Case("planted", ((name,),)), Path(sys.argv[2]), None)
     print(json.dumps([name, found.faults]))
 """

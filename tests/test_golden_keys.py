@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 ROWS = "".join(
     json.dumps({"text": f"{name} pays {amount} euros", "answer": json.dumps({"name": name, "amount": amount})}) + "\n"

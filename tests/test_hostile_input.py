@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 BOMB = "a: &a [x,x]\n" + "".join(f"{b}: &{b} [{','.join(['*' + a] * 20)}]\n" for a, b in ("ab", "bc", "cd", "de"))
 HOLLOW = """_target_: stepladder.methods.AdaptedModel
@@ -58,10 +58,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("dataset.input='\0'", "UTF-8"),
         ("dataset.input=\udcff", "UTF-8"),
         ("dataset.source._target_=stepladder.__main__.main", "not the dotted name"),
-        ("dataset.source._target_=stepladder.files.shutil.os.system", "outside the trusted"),
+        ("dataset.source._target_=stepladder.io.files.shutil.os.system", "outside the trusted"),
         ("dataset.source._target_=optuna.integration.LightGBMTuner", "can not be imported"),
         ("+compute._target_=stepladder.tuning.Full", "whose _target_ is a Compute"),
-        ("tracking._target_=stepladder.records.Text", "does not fit here"),
+        ("tracking._target_=stepladder.types.Text", "does not fit here"),
         ("method.context=null", "does not fit"),
         ("model.layers=1000000", "from 1 to 64"),
         ("model.heads=0", "from 1 to 64"),
@@ -89,7 +89,7 @@ def test_nothing_is_built_that_is_no_part_of_an_experiment(
     refused(capsys, words, "not a class that experiments are made of")
 
 
-@pytest.mark.parametrize("sampler", ["null", "{a: 1}", "{_target_: stepladder.records.Text}"])
+@pytest.mark.parametrize("sampler", ["null", "{a: 1}", "{_target_: stepladder.types.Text}"])
 def test_a_sampler_is_a_sampler(capsys: pytest.CaptureFixture[str], sampler: str) -> None:
     words = ["sweep", *TOY[:2], "method=linear", "+method.words=choice(1,2)", f"++sweep.sampler={sampler}"]
     refused(capsys, words, "sampler")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ import torch
 from material import Material
 from measuring import Spec, in_turn, measured, middle, rate, written_a_second
 
-from stepladder.models import kernels
+from stepladder.engine.fast import kernels
 
 FIELDS = ("people", "date", "time", "first_name", "last_name")
 FORM: Spec = {

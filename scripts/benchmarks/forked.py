@@ -24,9 +24,9 @@ from pathlib import Path
 
 IMPORTED = (
     "llguidance", "optuna.importance", "peft", "sklearn.compose", "sklearn.ensemble", "sklearn.feature_extraction.text",
-    "sklearn.linear_model", "sqlalchemy", "statsmodels.stats.proportion", "stepladder.cli",
-    "stepladder.methods.adapted_model", "stepladder.methods.bag_of_words", "stepladder.models.causal",
-    "stepladder.models.network", "stepladder.models.toy", "stepladder.runs.rank", "stepladder.runs.run",
+    "sklearn.linear_model", "sqlalchemy", "statsmodels.stats.proportion", "stepladder.cli.entry",
+    "stepladder.methods.adapted_model", "stepladder.methods.bag_of_words", "stepladder.models.local",
+    "stepladder.engine.network", "stepladder.models.toy", "stepladder.runs.worker", "stepladder.runs.run",
     "stepladder.studies.comparison", "stepladder.studies.sweep.sweep", "stepladder.studies.sweep.work",
     "stepladder.tuning.fine_tune", "stepladder.tuning.lightning_module", "transformers.models.llama.modeling_llama",
     "wandb",
@@ -152,9 +152,9 @@ def _command(
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
 
     import stepladder
-    from stepladder.cli import main
-    from stepladder.masking import mask_tracebacks
-    from stepladder.terminal import guard_streams
+    from stepladder.cli.entry import main
+    from stepladder.cli.terminal import guard_streams
+    from stepladder.io.redaction import mask_tracebacks
 
     sys.argv = [str(Path(stepladder.__path__[0]) / "__main__.py"), *words]
     mask_tracebacks()

@@ -87,7 +87,7 @@ def worker(kind: str, count: int, seed: int, first: int, root: Path) -> None:
     """Run the cases from `first` on, and tell each on a line of its own."""
     from fuzzing import watched
 
-    from stepladder.models.kernels import kernels
+    from stepladder.engine.fast.kernels import kernels
 
     kernels()  # the compiler is begun before anybody watches
     tell, sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8"), sys.stderr

@@ -195,7 +195,7 @@ def main(names: Sequence[str]) -> None:
 def machine() -> str:
     import torch
 
-    from stepladder.precision import has_bf16
+    from stepladder.engine.precision import has_bf16
 
     if torch.cuda.is_available():
         return f"one {torch.cuda.get_device_name()} and {os.cpu_count()} cores, torch {torch.__version__}"

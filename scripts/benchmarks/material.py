@@ -22,10 +22,10 @@ class Material:
         import torch
         import yaml
 
-        from stepladder.models import kernels
+        from stepladder.engine.fast import kernels
+        from stepladder.engine.precision import has_bf16
         from stepladder.models.checkpoints import PackageCheckpoint
-        from stepladder.precision import has_bf16
-        from stepladder.records import Message
+        from stepladder.types import Message
 
         data = Path(os.environ.get("STEPLADDER_DATA", "?")) / "banking77"
         if not data.is_dir():

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "studies"
 from reports import comparison
 from selenium import webdriver
 
-from stepladder.studies.page.ladder import page
+from stepladder.reports.comparison import page
 
 READY = "const t = performance.getEntriesByType('navigation')[0]; return t.domComplete"
 SEARCH = """const began = performance.now(), kind = document.getElementById('rows-kind');

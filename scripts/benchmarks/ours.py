@@ -18,7 +18,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from stepladder.environment import begin_again
+from stepladder.cli.threads import begin_again
 
 Spec = dict[str, Any]
 
@@ -42,7 +42,7 @@ def training(spec: Spec) -> Spec:
     """Tokens a second of each step; the loss of each step."""
     import peft
 
-    from stepladder.files import read_lines
+    from stepladder.io.files import read_lines
     from stepladder.resources import Resources
     from stepladder.tuning.fine_tune import FineTune
     from stepladder.tuning.training import Training
@@ -67,7 +67,7 @@ def largest(spec: Spec) -> Spec:
     import peft
     import torch
 
-    from stepladder.files import read_lines
+    from stepladder.io.files import read_lines
     from stepladder.resources import Resources
     from stepladder.tuning.fine_tune import FineTune
     from stepladder.tuning.training import Training
@@ -170,7 +170,7 @@ def ceiling(spec: Spec) -> Spec:
 
 
 def plain_kernels() -> None:
-    from stepladder.models import kernels
+    from stepladder.engine.fast import kernels
 
     kernels.serve = lambda *tensors: False
 
@@ -182,27 +182,27 @@ def plain_low_rank() -> None:
 
 
 def plain_attention() -> None:
-    from stepladder.models import attention
+    from stepladder.engine.fast import attention
 
     attention.suits = lambda causal: False
 
 
 def plain_rows() -> None:
-    from stepladder.models import attention
+    from stepladder.engine.fast import attention
 
     attention.SHORT = 0
 
 
 def plain_body() -> None:
-    from stepladder.models.network import Network
+    from stepladder.engine.network import Network
 
     Network.body = Network.learning_body = lambda self: None  # type: ignore[method-assign]
 
 
 def plain_prefix() -> None:
-    from stepladder.models import generation, scoring
-    from stepladder.models.network import Network
-    from stepladder.models.slots import Prefix
+    from stepladder.engine.decoding import generation, scoring
+    from stepladder.engine.decoding.kv_slots import Prefix
+    from stepladder.engine.network import Network
 
     generation.shared = scoring.shared = lambda network, prompts: Prefix()  # type: ignore[attr-defined]
     hidden = Network.hidden
@@ -216,7 +216,7 @@ def plain_prefix() -> None:
 
 
 def plain_head() -> None:
-    from stepladder.models import network
+    from stepladder.engine import network
 
     network.frozen_head_losses = lambda hidden, weight, targets: network.head_losses(
         hidden, lambda rows: rows @ weight.T.to(rows.dtype), targets
@@ -224,45 +224,45 @@ def plain_head() -> None:
 
 
 def plain_slots() -> None:
-    from stepladder.models.slots import SlotReading
+    from stepladder.engine.decoding.kv_slots import SlotReading
 
     SlotReading.takes_more = False
 
 
 def plain_steps() -> None:
-    from stepladder.models import kernels
+    from stepladder.engine.fast import kernels
 
     kernels.steps_at_once = lambda dtype: 0
 
 
 def plain_tiles() -> None:
-    from stepladder.models import kernels
+    from stepladder.engine.fast import kernels
 
     kernels.tiled = lambda dtype: False
 
 
 def plain_packed() -> None:
-    from stepladder.models import packed
+    from stepladder.engine.fast import varlen
 
-    packed.serves = lambda *_: False
+    varlen.serves = lambda *_: False
 
 
 def plain_recordings() -> None:
-    from stepladder.models import recordings
-    from stepladder.models.slots import SlotReading
+    from stepladder.engine.decoding.kv_slots import SlotReading
+    from stepladder.engine.fast import cuda_graphs
 
-    recordings.SEEN = 10**9
+    cuda_graphs.SEEN = 10**9
     SlotReading._plays = False  # type: ignore[assignment,method-assign]
 
 
 def plain_drafts() -> None:
-    from stepladder.models import drafts
+    from stepladder.engine.decoding import speculation
 
-    drafts.WORTH = drafts.WORTH_IF_DEAR = 2.0  # no guess is worth it
+    speculation.WORTH = speculation.WORTH_IF_DEAR = 2.0  # no guess is worth it
 
 
 def plain_forced() -> None:
-    from stepladder.models.grammar import JsonWriter
+    from stepladder.engine.decoding.grammar import JsonWriter
 
     JsonWriter.forced = lambda self: []  # type: ignore[method-assign]
 

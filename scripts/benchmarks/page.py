@@ -21,88 +21,88 @@ Model: SmolLM2-135M-Instruct. Rows: Banking77. Peers: TRL 1.16.0, lm-eval 0.4.13
 TECHNIQUES = {
     "pages": (
         "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
-        "tests/test_environment.py",
+        "tests/cli/test_threads.py",
     ),
     "waits": (
         "threads wait for each other in a loop for a moment only",
-        "GNU OpenMP, several processes on the same cores; alone it gains nothing", "tests/test_environment.py",
+        "GNU OpenMP, several processes on the same cores; alone it gains nothing", "tests/cli/test_threads.py",
     ),
     "kernels": (
         "norms, rotation, gate and softmaxes compiled, each one pass through memory",
-        "a CPU, and a compiler on the machine, which works for a second once", "tests/models/test_kernels.py",
+        "a CPU, and a compiler on the machine, which works for a second once", "tests/engine/fast/test_kernels.py",
     ),
     "tiles": (
         "products by tiles, in an order of our own", "bf16 on a CPU with tiles (AMX); gains little from 1,000 rows on",
-        "tests/models/test_matrix.py",
+        "tests/engine/fast/test_matrix.py",
     ),
     "low_rank": (
         "LoRA as one function", "no copies in float32, no gradient for frozen weights; plain LoRA and rsLoRA only",
-        "tests/tuning/test_low_rank.py",
+        "tests/engine/fast/test_low_rank.py",
     ),
     "training/body": (
         "joined matrices, norms, rotation and gate with backward passes of their own",
         "LoRA on Llama and its kin; a second copy of the weights that are joined",
-        "tests/tuning/test_learning_body.py",
+        "tests/engine/fast/test_fused_training.py",
     ),
     "body": (
         "joined matrices, few operations", "Llama and its kin; a second copy of the weights in memory",
-        "tests/models/test_reading.py",
+        "tests/engine/decoding/test_session.py",
     ),
     "rows": (
         "attention inside short rows as one function", "rows of up to 512 tokens on a CPU; keeps weights for backward",
-        "tests/models/test_attention.py",
+        "tests/engine/fast/test_attention.py",
     ),
     "training/attention": (
         "attention by row, padding not read", "models that hand their attention out; short rows on a CPU gain most",
-        "tests/models/test_attention.py",
+        "tests/engine/fast/test_attention.py",
     ),
     "attention": (
         "keys and values looked at where they lie", "models that hand their attention out",
-        "tests/models/test_reading.py",
+        "tests/engine/decoding/test_session.py",
     ),
     "training/prefix": (
         "what all rows of a batch begin with is read once", "gains nothing where prompts begin differently",
-        "tests/models/test_attention.py",
+        "tests/engine/fast/test_attention.py",
     ),
     "prefix": (
         "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
-        "tests/models/test_reading.py",
+        "tests/engine/decoding/test_session.py",
     ),
     "head": (
         "gradient of the frozen head taken chunk by chunk", "bounds memory with long answers; short ones gain little",
-        "tests/models/test_cross_entropy.py",
+        "tests/engine/test_cross_entropy.py",
     ),
     "packed": (
         "rows end to end for one attention kernel that knows where each begins", "a GPU and bf16; no mask, no padding",
-        "tests/models/test_packed.py",
+        "tests/engine/fast/test_varlen.py",
     ),
     "training/recordings": (
         "a pass and its gradients recorded once for a shape, then played",
         "a GPU, bf16, Llama and its kin; from the third pass of a shape on, and to record takes some passes' time",
-        "tests/models/test_gpu.py",
+        "tests/engine/fast/test_gpu.py",
     ),
     "recordings": (
         "a step of all rows recorded once for a shape, then played",
         "a GPU, Llama and its kin; from the third step of a shape on, and to record takes some steps' time",
-        "tests/models/test_gpu.py",
+        "tests/engine/fast/test_gpu.py",
     ),
     "steps": (
         "a step of few tokens through all layers in one compiled call",
         "Llama and its kin on a CPU with vectors of 64 bytes, and a compiler on the machine",
-        "tests/models/test_steps.py",
+        "tests/engine/decoding/test_fused_step.py",
     ),
     "slots": (
         "a row that is done makes room for one that waits", "gains nothing where all answers are of one length",
-        "tests/models/test_reading.py",
+        "tests/engine/decoding/test_session.py",
     ),
     "forced": (
         "what the schema forces is guessed too", "keys, and labels that were begun; other text gains nothing",
-        "tests/models/test_drafts.py",
+        "tests/engine/decoding/test_speculation.py",
     ),
     "drafts": (
         "what was written before is guessed and read ahead",
         "answers that repeat each other; others pay for guesses that fail, and a GPU records one shape more",
-        "tests/models/test_drafts.py",
+        "tests/engine/decoding/test_speculation.py",
     ),
 }  # fmt: skip
 """Of a technique, by its name or a case's and its name: what it is, when it pays, what holds it to the plain way."""

@@ -100,7 +100,7 @@ class Killing:
             os._exit(code)
 
     def _command(self, case: str, outputs: Path, often: bool) -> int:
-        from stepladder.cli import main
+        from stepladder.cli.entry import main
         from stepladder.tuning import checkpoint
 
         log = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -24,11 +24,11 @@ import numpy as np
 from scipy.stats import norm
 
 from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.estimates import Side, difference, measured
-from stepladder.evaluation.ladder import Floor, Ladder
-from stepladder.evaluation.metrics import Accuracy, Mean
-from stepladder.evaluation.verdict import verdict
-from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task
+from stepladder.evaluation.metrics.choice import Accuracy, Mean
+from stepladder.evaluation.statistics.estimates import Side, difference, measured
+from stepladder.studies.ladder import Floor, Ladder
+from stepladder.studies.verdict import verdict
+from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task
 
 TASK = Task("Answer.", Choice(("yes", "no")))
 ROUNDS = 1000

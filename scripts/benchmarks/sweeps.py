@@ -22,7 +22,7 @@ from typing import Any
 
 import kills
 
-from stepladder.environment import begin_again
+from stepladder.cli.threads import begin_again
 
 TRIALS, WORKERS = 12, 2
 FIXED = ["dataset=faq_route", "method=finetune", "decoding.probabilities=best", "tracking=none"]
@@ -45,10 +45,10 @@ def trials(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 def one(words: Sequence[str], outputs: Path) -> None:
     """One trial in this process, from its command line to its score on the validation rows."""
+    from stepladder.config.experiment import Experiment
     from stepladder.config.settle import settled
-    from stepladder.runs.experiment import Experiment
     from stepladder.runs.run import Circumstances, run
-    from stepladder.runs.store import Store
+    from stepladder.store.store import Store
 
     composed, config = settled(words)
     run(Experiment.from_config(config, composed.choices).on("validation"), Circumstances(Store(outputs)))

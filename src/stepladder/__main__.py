@@ -9,6 +9,6 @@ here = os.getcwd()  # noqa: PTH109, pathlib is not imported yet, and could come 
 if not sys.flags.safe_path and sys.path[:1] in ([""], [here]) and here not in stepladder.__path__[0]:
     del sys.path[0]  # where Python puts the current directory for -m
 
-from stepladder.cli import main  # noqa: E402
+from stepladder.cli.entry import main  # noqa: E402
 
 sys.exit(main())

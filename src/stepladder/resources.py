@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.gate import Finding, Gate, refuse
-from stepladder.records import Prediction, Probe
+from stepladder.types import Prediction, Probe
 
 T = TypeVar("T")
 

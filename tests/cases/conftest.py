@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from pyarrow import parquet
 
-from stepladder.command_line import VERBS, WIDTH
+from stepladder.cli.arguments import VERBS, WIDTH
 
 Command = Callable[..., Any]
 OWN = ("dataset=file", "dataset.train=rows.csv", "dataset.input=text", "dataset.target=label", "tracking=none")

@@ -280,7 +280,7 @@ def test_a_corrected_label_refreshes_what_reused_predictions_expect(stepladder: 
 def test_a_crash_while_expected_answers_are_refreshed_breaks_nothing(
     stepladder: Command, fit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stepladder.runs import store
+    from stepladder.store import store
 
     Path("test.csv").write_text("text,label\nto buy,buy\nto sell,rent\n", encoding="utf-8")
     words = ("run", *OWN, "dataset.test=test.csv", "method=linear", "--json")

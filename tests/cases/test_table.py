@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 CSV = ("tracking=none", "dataset=file", "dataset.input=text", "dataset.target=label", "method=linear")
 HUB = ("tracking=none", "dataset=hub", "dataset.input=text", "dataset.target=label", "method=linear")

@@ -132,8 +132,8 @@ WRITTEN = ("<think>let me see</think>yes", "<think>\n\n</think>\n\nno", "yes", "
     ],
 )
 def test_thoughts_are_removed_from_written_answers_and_counted(stepladder, here, words, right, monkeypatch):
-    from stepladder.models.causal import CausalModel
     from stepladder.models.language_model import Completion
+    from stepladder.models.local import CausalModel
 
     write_rows(here, 6)
     model = ToyCheckpoint(hidden=16, layers=1, heads=2, window=512).load()

@@ -11,10 +11,10 @@ import torch
 
 from stepladder.config.annotations import fits
 from stepladder.config.build import Component, build
-from stepladder.config.identity import digest, identity
 from stepladder.config.targets import PUBLIC, resolve
 from stepladder.errors import ConfigError, Fault
 from stepladder.public import public_name
+from stepladder.store.identity import digest, identity
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def test_a_missing_argument_and_a_missing_value_are_told() -> None:
         "os.system",
         "builtins.eval",
         "subprocess.Popen",
-        "stepladder.cache.os.remove",
-        "stepladder.cli.sys.exit",
+        "stepladder.io.cache.os.remove",
+        "stepladder.cli.entry.sys.exit",
         "torch.load",
     ],
 )

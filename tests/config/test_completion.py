@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.cli import VERBS, main
+from stepladder.cli.entry import VERBS, main
 
 CALL = f'stepladder() {{ {sys.executable} -m stepladder "$@"; }}\n'
 

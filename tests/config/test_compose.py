@@ -103,7 +103,8 @@ def test_references_are_followed() -> None:
 
 def test_the_config_room_loads_nothing_heavy() -> None:
     script = (
-        "import sys, stepladder.config.compose, stepladder.config.settle, stepladder.config.identity, stepladder.cli\n"
+        "import sys, stepladder.config.compose, stepladder.config.settle, stepladder.store.identity\n"
+        "import stepladder.cli.entry\n"
         "from stepladder.config.compose import compose\n"
         "from stepladder.config.settle import settle, validate\n"
         "validate(settle(compose(['method=finetune_rag', 'dataset=toy'])), heavy=False)\n"

@@ -10,9 +10,9 @@ from typing import Literal
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 from stepladder.config.own_classes import mismatch
-from stepladder.records import Shown
+from stepladder.types import Shown
 
 ROWS = "".join(f"row {n} {label},{label}\n" for n in range(40) for label in ("buy", "sell"))
 WORDS = ["tracking=none", "dataset=file", "dataset.train=rows.csv", "dataset.input=text", "dataset.target=label"]

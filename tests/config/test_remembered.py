@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from stepladder.config.build import build
-from stepladder.config.identity import identity
 from stepladder.config.remembered import recalled, remember
+from stepladder.store.identity import identity
 
 TELL = """
 import json, sys
 from stepladder.config.build import build
-from stepladder.config.identity import identity
+from stepladder.store.identity import identity
 component = build({"adapter": json.loads(sys.argv[1])})["adapter"]
 told = {"short": identity(component), "full": identity(component, full=True), "imported": "peft" in sys.modules}
 made = component.object() if callable(component.object) else component.object

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 from strange import STRANGE
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 from stepladder.config.interpolation import of_environment
 from stepladder.errors import ConfigError
 
@@ -44,17 +44,17 @@ HURTING: list[dict[str, object]] = [
 # and what is no class, or leads elsewhere.
 LEADING: list[dict[str, object]] = [
     {"_target_": "os.system", "_args_": ["true"]},
-    {"_target_": "stepladder.cache.subprocess.run", "args": ["true"]},
+    {"_target_": "stepladder.io.cache.subprocess.run", "args": ["true"]},
     {"_target_": "torch.optim.os.system", "command": "true"},
-    {"_target_": "stepladder.cache.shutil.rmtree", "path": "."},
+    {"_target_": "stepladder.io.cache.shutil.rmtree", "path": "."},
     {"_target_": "stepladder.__main__.main"},
     {"_target_": "stepladder.errors.ConfigError.__init__"},
     {"_target_": "stepladder.methods.Linear.__class__"},
     {"_target_": "stepladder.methods.Majority", "_partial_": True},
     {"_target_": "stepladder.methods.Majority", "_convert_": "all", "_args_": ["true"]},
     {"_target_": ["stepladder", "methods"]},
-    {"_target_": "stepladder.cli.main", "arguments": ["clean"]},
-    {"_target_": "stepladder.files.discard", "path": "."},
+    {"_target_": "stepladder.cli.entry.main", "arguments": ["clean"]},
+    {"_target_": "stepladder.io.files.discard", "path": "."},
 ]
 PLACES = [
     *("method", "dataset", "tracking", "compute", "gate", "decoding", "adapter", "sweep.sampler"),

@@ -5,8 +5,8 @@ import pytest
 from stepladder.context.demonstrations import Demonstrations
 from stepladder.errors import ConfigError, DataError
 from stepladder.models.toy import ToyEmbedder
-from stepladder.records import Choice, Example, Message, Question, Shown, Task, Text, TrainingData
 from stepladder.resources import Resources
+from stepladder.types import Choice, Example, Message, Question, Shown, Task, Text, TrainingData
 
 TEXTS = {
     "card": ["my card is lost", "my card was stolen", "the card does not work", "a new card please", "card blocked"],

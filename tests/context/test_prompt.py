@@ -2,7 +2,7 @@ import pytest
 
 from stepladder.context.prompt import PlainPrompt, Prompt, Reformatted, StructuredPrompt
 from stepladder.errors import ConfigError
-from stepladder.records import Choice, Example, Format, Json, Message, Passage, Question, Shown, Task, Text
+from stepladder.types import Choice, Example, Format, Json, Message, Passage, Question, Shown, Task, Text
 
 CHOICE = Task("Name the topic.", Choice(("money", "travel"), {"money": "cards and cash"}))
 JSON = Task(

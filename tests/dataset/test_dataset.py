@@ -13,7 +13,7 @@ from stepladder.dataset.splits import Split
 from stepladder.dataset.task import TaskSpec
 from stepladder.dataset.toy import Toy
 from stepladder.errors import ConfigError, DataError
-from stepladder.records import Choice, Json
+from stepladder.types import Choice, Json
 
 ROWS = [{"text": f"text {n}", "label": ["ham", "spam"][n % 2]} for n in range(40)]
 COLUMNS = {"input": "text", "target": "label"}

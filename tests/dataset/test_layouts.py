@@ -8,7 +8,7 @@ import pytest
 
 from stepladder.dataset.dataset import Dataset
 from stepladder.errors import DataError
-from stepladder.records import Message
+from stepladder.types import Message
 
 
 def first(write, rows: list[dict], **keys):  # type: ignore[no-untyped-def,type-arg]

@@ -10,7 +10,7 @@ import pytest
 
 from stepladder.dataset.dataset import Dataset
 from stepladder.errors import DataError
-from stepladder.records import Choice, Json
+from stepladder.types import Choice, Json
 
 
 def test_banking77(data_folder: Path) -> None:

@@ -14,7 +14,7 @@ from stepladder.dataset.dataset import Dataset
 from stepladder.dataset.rows import Row
 from stepladder.dataset.splits import Split, divide, limited, without_overlap
 from stepladder.errors import ConfigError, DataError
-from stepladder.records import Example, Message, Question
+from stepladder.types import Example, Message, Question
 
 
 def row(text: str, label: str = "a", group: str | None = None, line: int = 1, **more) -> Row:  # type: ignore[no-untyped-def]

@@ -12,13 +12,13 @@ from scipy.stats import binom
 from sklearn.metrics import brier_score_loss, log_loss
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation import confidence as c
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
-from stepladder.evaluation.calibration import Calibration
-from stepladder.evaluation.calibration_error import calibration_error
 from stepladder.evaluation.suite import Suite
-from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task
+from stepladder.evaluation.suites import confidence as c
+from stepladder.evaluation.suites.calibration import Calibration
+from stepladder.evaluation.suites.calibration_error import calibration_error
+from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task
 
 TASK = Task("Say.", Choice(("yes", "no")))
 TRUE_SHARES, TOO_SURE = (0.6, 0.7, 0.8, 0.9), 2.5

@@ -1,7 +1,7 @@
 """What is taken for what, counted."""
 
-from stepladder.evaluation.confusion import NO_ANSWER, confusion
-from stepladder.records import Choice, Text
+from stepladder.evaluation.metrics.confusion import NO_ANSWER, confusion
+from stepladder.types import Choice, Text
 
 
 def test_few_labels_have_a_matrix_and_mistakes_are_listed_by_number(asked):

@@ -5,11 +5,11 @@ import pytest
 from scipy.stats import permutation_test, t
 
 from stepladder.errors import DataError
-from stepladder.evaluation.estimates import Side, at_least, difference, measure, paired_difference
-from stepladder.evaluation.metrics import Accuracy, MacroF1, Mean
-from stepladder.evaluation.statistics import detectable_difference, mcnemar, paired_share_interval, wilson
-from stepladder.evaluation.text_metrics import TokenF1
-from stepladder.records import Choice
+from stepladder.evaluation.metrics.choice import Accuracy, MacroF1, Mean
+from stepladder.evaluation.metrics.text import TokenF1
+from stepladder.evaluation.statistics.closed_form import detectable_difference, mcnemar, paired_share_interval, wilson
+from stepladder.evaluation.statistics.estimates import Side, at_least, difference, measure, paired_difference
+from stepladder.types import Choice
 
 GRADED = Mean(lambda prediction, example: float(prediction.text))
 

@@ -11,10 +11,10 @@ import pytest
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Asked, Material
-from stepladder.evaluation.format import FreeForm
-from stepladder.evaluation.style import Rule
 from stepladder.evaluation.suite import Suite, SuiteScores
-from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Question, Task, Text
+from stepladder.evaluation.suites.format import FreeForm
+from stepladder.evaluation.suites.style import Rule
+from stepladder.types import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Question, Task, Text
 
 JSON = Json({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
 MODES = {"choice": "choose", "text": "greedy", "json": "json"}

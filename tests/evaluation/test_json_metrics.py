@@ -5,8 +5,7 @@ import json
 import pytest
 
 from stepladder.errors import DataError
-from stepladder.evaluation.estimates import Side
-from stepladder.evaluation.json_metrics import (
+from stepladder.evaluation.metrics.json_fields import (
     FieldF1,
     FieldPrecision,
     FieldRecall,
@@ -15,7 +14,8 @@ from stepladder.evaluation.json_metrics import (
     fields,
     parsed,
 )
-from stepladder.records import Json
+from stepladder.evaluation.statistics.estimates import Side
+from stepladder.types import Json
 
 SCHEMA = {
     "type": "object",

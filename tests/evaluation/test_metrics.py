@@ -5,9 +5,9 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from stepladder.errors import ConfigError, DataError, UserError
-from stepladder.evaluation.estimates import Side
-from stepladder.evaluation.metrics import Accuracy, MacroF1, Mean, Metric, NotDefinedError
-from stepladder.records import Choice
+from stepladder.evaluation.metrics.choice import Accuracy, MacroF1, Mean, Metric, NotDefinedError
+from stepladder.evaluation.statistics.estimates import Side
+from stepladder.types import Choice
 
 LABELS = ("a", "b", "c", "never")
 

@@ -12,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
-from stepladder.evaluation.out_of_scope import OutOfScope, auroc, threshold_of
 from stepladder.evaluation.suite import Suite
-from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task
+from stepladder.evaluation.suites.out_of_scope import OutOfScope, auroc, threshold_of
+from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task
 
 TASK = Task("Say.", Choice(("yes", "no")))
 

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from stepladder.evaluation.perturbations import PERTURBATIONS, contractions, punctuation, typos
-from stepladder.records import Question
+from stepladder.evaluation.suites.perturbations import PERTURBATIONS, contractions, punctuation, typos
+from stepladder.types import Question
 
 TEXTS = [
     "Why is my card payment of 12.50 not working?",

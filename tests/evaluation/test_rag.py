@@ -12,11 +12,11 @@ import pytest
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Asked, Material
-from stepladder.evaluation.passages import distractors, gold_of, mixed
-from stepladder.evaluation.rag import Rag
-from stepladder.evaluation.ranking import ndcg, recall_at, reciprocal_rank
+from stepladder.evaluation.metrics.ranking import ndcg, recall_at, reciprocal_rank
 from stepladder.evaluation.suite import Suite, SuiteScores
-from stepladder.records import Choice, Decoding, Example, Passage, Prediction, Probe, Question, Task, Text
+from stepladder.evaluation.suites.passages import distractors, gold_of, mixed
+from stepladder.evaluation.suites.rag import Rag
+from stepladder.types import Choice, Decoding, Example, Passage, Prediction, Probe, Question, Task, Text
 
 TASK = Task("Answer.", Text())
 CORPUS = tuple(Passage(f"p{i}", f"The lamp of room {i} is colour{i}.") for i in range(12))

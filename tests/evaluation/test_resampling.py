@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from stepladder.evaluation.resampling import bias_corrected_interval, bootstrap_sums, by_cluster, permutation_p, widened
-from stepladder.evaluation.statistics import mcnemar
+from stepladder.evaluation.statistics.closed_form import mcnemar
+from stepladder.evaluation.statistics.resampling import (
+    bias_corrected_interval,
+    bootstrap_sums,
+    by_cluster,
+    permutation_p,
+    widened,
+)
 
 
 def mean(sums):

@@ -10,9 +10,9 @@ import pytest
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Asked, Material
-from stepladder.evaluation.retention import Retention
 from stepladder.evaluation.suite import Suite
-from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task, Text
+from stepladder.evaluation.suites.retention import Retention
+from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task, Text
 
 OTHER = Task("Answer.", Choice())
 

@@ -14,9 +14,9 @@ from stepladder.context.prompt import PlainPrompt, Reformatted, StructuredPrompt
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Asked, Material, chosen
-from stepladder.evaluation.robustness import Robustness
 from stepladder.evaluation.suite import Suite, SuiteScores
-from stepladder.records import Choice, Decoding, Example, Format, Json, Prediction, Probe, Question, Shown, Task, Text
+from stepladder.evaluation.suites.robustness import Robustness
+from stepladder.types import Choice, Decoding, Example, Format, Json, Prediction, Probe, Question, Shown, Task, Text
 
 CONF = Path(__file__).parents[2] / "conf" / "evaluation" / "robustness.yaml"
 SHIPPED = {k: v for k, v in yaml.safe_load(CONF.read_text(encoding="utf-8"))["robustness"].items() if k != "_target_"}

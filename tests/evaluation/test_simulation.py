@@ -29,7 +29,8 @@ def test_a_part_of_the_simulation(world: World) -> None:
 
 def test_the_simulation_catches_an_interval_that_is_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "stepladder.evaluation.estimates.wilson", lambda right, n, confidence: (right / n - 0.02, right / n + 0.02)
+        "stepladder.evaluation.statistics.estimates.wilson",
+        lambda right, n, confidence: (right / n - 0.02, right / n + 0.02),
     )
     assert simulate(World("right or wrong", 300), ROUNDS, seed=1).score_held < 0.9
 

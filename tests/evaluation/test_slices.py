@@ -12,12 +12,12 @@ from scipy.stats import fisher_exact
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Asked, Material
-from stepladder.evaluation.gaps import gaps
-from stepladder.evaluation.slices import Slices
-from stepladder.evaluation.statistics import holm
+from stepladder.evaluation.statistics.closed_form import holm
 from stepladder.evaluation.suite import Suite, SuiteScores
-from stepladder.evaluation.terms import swap_of
-from stepladder.records import Choice, Decoding, Example, Prediction, Probe, Question, Task, Text
+from stepladder.evaluation.suites.gaps import gaps
+from stepladder.evaluation.suites.slices import Slices
+from stepladder.evaluation.suites.terms import swap_of
+from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task, Text
 
 CHOICE = Task("Say.", Choice(("yes", "no")))
 Answer = Callable[[Question], str | None]

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 from statsmodels.stats.multitest import multipletests
 
-from stepladder.evaluation.statistics import (
+from stepladder.evaluation.statistics.closed_form import (
     benjamini_hochberg,
     clopper_pearson,
     detectable_difference,

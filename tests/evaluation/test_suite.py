@@ -10,9 +10,9 @@ import yaml
 from stepladder.errors import ConfigError
 from stepladder.evaluation.asking import Asked, Material
 from stepladder.evaluation.exhibits import Curves, Table
-from stepladder.evaluation.metrics import Accuracy, MacroF1, Metric
+from stepladder.evaluation.metrics.choice import Accuracy, MacroF1, Metric
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
-from stepladder.records import Choice, Json, Text
+from stepladder.types import Choice, Json, Text
 
 CONF = Path(__file__).parents[2] / "conf" / "evaluation"
 CHOICE = MetricSuite({"accuracy": Accuracy(), "macro_f1": MacroF1()}, kind="choice")

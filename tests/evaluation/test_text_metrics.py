@@ -5,8 +5,8 @@ from unicodedata import normalize
 import pytest
 from sacrebleu import sentence_chrf
 
-from stepladder.evaluation.estimates import Side
-from stepladder.evaluation.text_metrics import ChrF, ExactMatch, RougeL, TokenF1, normalised
+from stepladder.evaluation.metrics.text import ChrF, ExactMatch, RougeL, TokenF1, normalised
+from stepladder.evaluation.statistics.estimates import Side
 
 
 def test_normal_form_is_squads():

@@ -8,7 +8,8 @@ import pytest
 from stepladder.errors import ConfigError, DataError
 from stepladder.methods.baselines import Linear, Majority
 from stepladder.methods.method import Method
-from stepladder.records import (
+from stepladder.resources import Resources
+from stepladder.types import (
     Answer,
     Choice,
     Decoding,
@@ -22,7 +23,6 @@ from stepladder.records import (
     Text,
     TrainingData,
 )
-from stepladder.resources import Resources
 
 LABELS = ("card", "loan", "rent")
 PAIRS = [

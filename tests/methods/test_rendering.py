@@ -6,7 +6,7 @@ import pytest
 
 from stepladder.methods.rendering import Encoder
 from stepladder.models.toy import ToyCheckpoint
-from stepladder.records import Message
+from stepladder.types import Message
 
 
 class Counting:

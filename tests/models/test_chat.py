@@ -6,7 +6,7 @@ import pytest
 
 from stepladder.models.chat import Chat
 from stepladder.models.toy import toy_tokenizer
-from stepladder.records import Message
+from stepladder.types import Message
 
 TURNS = [Message("system", "be brief"), Message("user", "who?"), Message("assistant", "me"), Message("user", "why?")]
 

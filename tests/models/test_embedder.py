@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from stepladder.models.checkpoints import FolderCheckpoint, PackageCheckpoint
 from stepladder.models.embedder import SentenceEmbedder
-from stepladder.records import Embedder
+from stepladder.types import Embedder
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "the", "bill", "is", "paid", "a", "zebra", "runs", "far", "away"]
 TEXTS = ["the bill is paid", "a zebra", "a zebra runs far away the bill is paid a bill", "paid", "a zebra"]

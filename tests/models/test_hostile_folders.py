@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 from stepladder.dataset.formats import Dialect
 from stepladder.dataset.sources import Hub
 from stepladder.errors import DataError, ModelError
-from stepladder.files import HASHES, content_hash
+from stepladder.io.files import HASHES, content_hash
 from stepladder.models.checkpoints import FolderCheckpoint
 from stepladder.models.toy import ToyCheckpoint
-from stepladder.records import Message
+from stepladder.types import Message
 
 
 class _Mark:

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from stepladder.models.chat import Chat
 from stepladder.models.toy import toy_tokenizer
-from stepladder.records import Message
+from stepladder.types import Message
 
 MARKS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 CHATML = (

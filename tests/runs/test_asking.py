@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import pytest
 
 from stepladder.config.compose import compose
+from stepladder.config.experiment import Experiment
 from stepladder.config.settle import settle
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Asked, Material, unfit
 from stepladder.evaluation.suite import SuiteScores, TaskKind
-from stepladder.records import Decoding, Example, Format, Passage, Question, Reading
 from stepladder.runs.asking import inquiry
-from stepladder.runs.experiment import Experiment
 from stepladder.runs.stages import Prepared, prepare
+from stepladder.types import Decoding, Example, Format, Passage, Question, Reading
 
 
 def prepared(*overrides: str, rows: str = "test") -> Prepared:

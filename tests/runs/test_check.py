@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from stepladder.cli import main
-from stepladder.evaluation.statistics import detectable_difference
-from stepladder.records import Example, Question
+from stepladder.cli.entry import main
+from stepladder.evaluation.statistics.closed_form import detectable_difference
 from stepladder.runs.check import detectable
+from stepladder.types import Example, Question
 
 
 def examples(*groups):

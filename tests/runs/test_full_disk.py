@@ -19,8 +19,8 @@ from pathlib import Path
 import forked
 import pytest
 
-from stepladder.cli import main
-from stepladder.files import UNFINISHED, write_text
+from stepladder.cli.entry import main
+from stepladder.io.files import UNFINISHED, write_text
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 RUN = ["run", "experiment=first_look", "tracking=none"]
@@ -141,7 +141,7 @@ def test_a_full_stdout_is_told(words: list[str]) -> None:
 def test_a_text_is_whole_or_not_there(text: str, tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     write_text(file, "before")
-    code = "import resource, sys; from pathlib import Path; from stepladder.files import write_text\n"
+    code = "import resource, sys; from pathlib import Path; from stepladder.io.files import write_text\n"
     code += "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
     code += f"try:\n    write_text(Path({str(file)!r}), {text!r})\nexcept OSError as e:\n    print(e.filename)"
     environment = {**os.environ, "PYTHONPATH": SOURCE}

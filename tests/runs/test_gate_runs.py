@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stepladder import files
-from stepladder.cli import main
+from stepladder.cli.entry import main
+from stepladder.io import files
 from stepladder.models import toy as toy_model
-from stepladder.studies.page import ladder
+from stepladder.reports import comparison
 
 TEXTS = [
     f"Who can help me with {thing} in house {number}?" for number in range(15) for thing in ("the lock", "the rent")
@@ -158,7 +158,7 @@ def test_what_was_found_stands_among_the_facts_and_in_the_report(rows, capsys, t
     # A stored fit is asked what it was found to be, and nothing is loaded for it.
     code, again, _ = asked(capsys, "check", *rows, "method=finetune", "--outputs", str(tmp_path / "o"))
     assert (code, [each["name"] for each in again["gate"]]) == (0, names)
-    assert ladder.sections.gate({"rows": [{"name": "x"}]}) is None
+    assert comparison.sections.gate({"rows": [{"name": "x"}]}) is None
 
 
 def test_a_rehearsal_keeps_nothing_and_no_key_knows_the_gate(rows, capsys, tmp_path):

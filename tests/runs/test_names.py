@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 from stepladder.errors import UserError
-from stepladder.files import belongs, within
-from stepladder.runs.store import Store, readable
+from stepladder.io.files import belongs, within
+from stepladder.store.store import Store, readable
 
 NAMES = [
     "../../escaped",

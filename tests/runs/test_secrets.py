@@ -23,7 +23,7 @@ import barrier
 import forked
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 IN_ENVIRONMENT = {
     "HF_TOKEN": "hf_OfTheEnvironment0123456789",

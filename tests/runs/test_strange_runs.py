@@ -10,7 +10,7 @@ import pytest
 import yaml
 from strange import STRANGE
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 TOY = ["experiment=first_look", "method=linear"]
 pytestmark = pytest.mark.usefixtures("stranger")

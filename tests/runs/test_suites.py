@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 ALL = "[calibration,robustness,slices,out_of_scope,rag,retention,format]"
 ROOMS = ("kitchen", "cellar", "attic")

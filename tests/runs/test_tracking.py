@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 from stepladder.errors import ConfigError, UserError
 from stepladder.runs.tracking import NoTracking, Tracking, Wandb, open_tracker, replay, resolve_mode
 

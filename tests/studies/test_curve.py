@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 from stepladder.config.build import build
 from stepladder.config.compose import compose
 from stepladder.dataset.loaded import Loaded

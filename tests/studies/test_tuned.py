@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 WORDS = [
     "compare", "comparison=tuned_ladder", "experiment=first_look", "method=majority,linear,zero_shot,finetune",

@@ -122,7 +122,7 @@ class Done:
 
 def run_quietly(words: Sequence[str]) -> Done:
     """One command line, with what it prints; encodings as a process has them."""
-    from stepladder.cli import main
+    from stepladder.cli.entry import main
 
     out, err = io.BytesIO(), io.BytesIO()
     told, code, raised = (
@@ -182,9 +182,9 @@ class Result:
 
 def tried(case: Case, root: Path, originals: Path | None) -> Result:
     """Run a case in a new folder under `root`, which is removed again."""
-    from stepladder import masking
+    from stepladder.io import redaction
 
-    masking._met.clear()  # a case is a command of its own, and knows no other's secrets
+    redaction._met.clear()  # a case is a command of its own, and knows no other's secrets
     home = root / "case"
     work = home / "work"
     if home.exists():
@@ -283,7 +283,7 @@ def _whole(outputs: Path) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def _done(folder: Path) -> dict[str, Any] | None:
-    from stepladder.runs.store import done
+    from stepladder.store.store import done
 
     try:
         return done(folder)

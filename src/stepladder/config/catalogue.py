@@ -18,7 +18,7 @@ import yaml
 
 from stepladder.config.options import conf_folder, options
 from stepladder.errors import UserError, did_you_mean
-from stepladder.masking import DATA
+from stepladder.io.redaction import DATA
 
 _GROUP = re.compile(r"^(?:#|[ ]+) ?- ([\w/]+): ([^#\n]*?)(?:[ ]+# (.*))?$", re.MULTILINE)
 _SENTENCE = re.compile(r".+?(?<!\bal)[.?!](?=\s|$)")

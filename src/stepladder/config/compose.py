@@ -33,7 +33,7 @@ from stepladder.config.plain_words import in_plain_words
 from stepladder.config.precedence import planned, suites_line
 from stepladder.config.yaml_files import unreadable
 from stepladder.errors import ConfigError, Fault, did_you_mean
-from stepladder.masking import secrets_in
+from stepladder.io.redaction import secrets_in
 
 _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 """What comes of a file that is no YAML, not UTF-8, has a date that is none, or never ends."""

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stepladder.cache import cache_folder, note_down
-from stepladder.files import read_json
+from stepladder.io.cache import cache_folder, note_down
+from stepladder.io.files import read_json
 
 _MORE = re.compile(r"\$\{[^}\s]*:|searchpath|://")  # resolvers, other folders, and addresses, which may hold a secret
 

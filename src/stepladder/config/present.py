@@ -15,8 +15,8 @@ from stepladder.config.experiment_defaults import GROUP, HEADER
 from stepladder.config.layers import differing
 from stepladder.config.options import chosen_by_default, conf_folder, groups
 from stepladder.config.precedence import brought_by, node_of
-from stepladder.files import write_text
-from stepladder.masking import mask
+from stepladder.io.files import write_text
+from stepladder.io.redaction import mask
 
 WIDTH = 120
 MASKED = ("tracking", "sweep")

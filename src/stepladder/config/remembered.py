@@ -15,9 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stepladder.cache import cache_folder, note_down
 from stepladder.config.targets import is_light, stands_under
-from stepladder.files import read_json
+from stepladder.io.cache import cache_folder, note_down
+from stepladder.io.files import read_json
 
 HEAVY = ("peft", "torch", "optuna")
 

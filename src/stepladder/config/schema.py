@@ -14,7 +14,7 @@ from stepladder.config.interpolation import is_variable
 from stepladder.errors import ConfigError, Fault
 
 UNTARGETED = {
-    "decoding": "stepladder.records.Decoding",
+    "decoding": "stepladder.types.Decoding",
     "compute": "stepladder.config.Compute",
     "gate": "stepladder.gate.Gate",
     "comparison": "stepladder.config.Comparison",
@@ -26,7 +26,7 @@ UNTARGETED = {
 Tracking = Annotated[Any, "stepladder.runs.Tracking"]
 Sampler = Annotated[Any, "optuna.samplers.BaseSampler", "stepladder.studies.Grid"]
 Pruner = Annotated[Any, "optuna.pruners.BasePruner"]
-Prices = Annotated[Any, "stepladder.evaluation.Prices"]
+Prices = Annotated[Any, "stepladder.studies.Prices"]
 
 
 def names_folder(name: str) -> bool:
@@ -73,7 +73,7 @@ class Comparison:
     curve: a varied number of training rows along which scores are drawn; variants that come to the same run are one.
     tune: for each method a space, in the grammar of `sweep`, that is searched on validation rows before it is compared.
     target: a score of the main metric that is good enough; null asks instead for one within `margin` of the best.
-    mid_p, correction: of the tests. prices: what things cost (`stepladder.evaluation.Prices`). requests: how
+    mid_p, correction: of the tests. prices: what things cost (`stepladder.studies.Prices`). requests: how
     many questions you expect to ask in all, null where you can not say.
     """
 

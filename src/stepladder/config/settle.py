@@ -122,7 +122,7 @@ def wanted_nodes() -> dict[str, Any]:
         "training": "stepladder.tuning.Training",
         "evaluation": "stepladder.evaluation.Suite",
         "tuning": "stepladder.tuning.Tuning",
-        "embedder": "stepladder.records.Embedder",
+        "embedder": "stepladder.types.Embedder",
     }
     found: dict[str, Any] = {key: resolve(name, key) for key, name in names.items()}
     found["evaluation"] = dict.__class_getitem__((str, found["evaluation"]))

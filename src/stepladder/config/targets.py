@@ -30,7 +30,7 @@ PUBLIC = tuple(
         "runs",
         "studies",
         "tuning",
-        "records",
+        "types",
         "gate",
     )
 )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
-from stepladder.records import Question, Shown, TrainingData
 from stepladder.resources import Resources
+from stepladder.types import Question, Shown, TrainingData
 
 
 @runtime_checkable

@@ -20,8 +20,8 @@ from stepladder.context.context import folded, sought
 from stepladder.context.index import VectorIndex
 from stepladder.context.rows import read_examples, write_examples
 from stepladder.errors import ConfigError, DataError, Fault
-from stepladder.records import Embedder, Example, Question, Shown, TrainingData
 from stepladder.resources import Resources
+from stepladder.types import Embedder, Example, Question, Shown, TrainingData
 
 SELECTIONS = ("nearest", "fixed", "random")
 

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stepladder.files import kept
-from stepladder.records import Embedder
+from stepladder.io.files import kept
 from stepladder.resources import Resources
+from stepladder.types import Embedder
 from stepladder.words import lowered, search_terms
 
 Positions = Collection[int]

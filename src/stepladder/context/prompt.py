@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.records import Choice, Format, Json, Message, Question, Shown, Task
+from stepladder.types import Choice, Format, Json, Message, Question, Shown, Task
 
 OnOverflow = Literal["stop", "drop_context", "skip"]
 

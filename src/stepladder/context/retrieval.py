@@ -17,8 +17,8 @@ from stepladder.context.context import folded, sought
 from stepladder.context.index import LANGUAGES, FusedIndex, Index, VectorIndex, WordIndex
 from stepladder.context.rows import read_passages, write_passages
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
-from stepladder.records import Embedder, Example, Passage, Question, Shown, TrainingData
 from stepladder.resources import Resources
+from stepladder.types import Embedder, Example, Passage, Question, Shown, TrainingData
 
 RETRIEVERS = ("bm25", "dense", "hybrid")
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from stepladder.files import read_lines, write_lines
-from stepladder.records import Example, Message, Passage, Question
+from stepladder.io.files import read_lines, write_lines
+from stepladder.types import Example, Message, Passage, Question
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:

@@ -14,7 +14,7 @@ from stepladder.dataset.layouts import flattened, paragraph
 from stepladder.dataset.rows import Row, require
 from stepladder.dataset.values import text_in
 from stepladder.errors import DataError
-from stepladder.records import Example, Passage
+from stepladder.types import Example, Passage
 
 
 def of_training(rows: Iterable[Example]) -> tuple[Passage, ...]:

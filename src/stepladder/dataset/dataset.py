@@ -24,7 +24,7 @@ from stepladder.dataset.sources import Files, Source
 from stepladder.dataset.splits import SIDES, OnOverlap, Side, Split, divide, drawn, limited, surplus, without_overlap
 from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, fitting, in_schema_order, task_of
 from stepladder.errors import ConfigError, DataError, Fault
-from stepladder.records import Choice, Passage, Task
+from stepladder.types import Choice, Passage, Task
 
 __all__ = ["Dataset", "Loaded"]
 

@@ -19,7 +19,7 @@ from stepladder.dataset.formats import Record, Table
 from stepladder.dataset.labels import is_blank
 from stepladder.dataset.turns import Turn, turn_of
 from stepladder.dataset.values import list_of, text_in, text_of
-from stepladder.records import Message, Passage
+from stepladder.types import Message, Passage
 
 LayoutName = Literal["columns", "alpaca", "sharegpt", "messages", "prompt_completion", "squad"]
 TURNS: Mapping[str, tuple[str, str, str]] = {

@@ -14,7 +14,7 @@ from stepladder.dataset.labels import LookAlikes, look_alikes
 from stepladder.dataset.splits import SIDES
 from stepladder.dataset.tables import Table
 from stepladder.errors import DataError
-from stepladder.records import Choice, Example, Passage, Question, Task, TrainingData
+from stepladder.types import Choice, Example, Passage, Question, Task, TrainingData
 
 
 @dataclass(frozen=True)

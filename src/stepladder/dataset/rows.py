@@ -20,7 +20,7 @@ from stepladder.dataset.labels import is_blank, normalised
 from stepladder.dataset.layouts import Draft, Layout
 from stepladder.dataset.values import json_of, list_of, listed, text_in, text_of
 from stepladder.errors import DataError, did_you_mean
-from stepladder.records import Example, Question
+from stepladder.types import Example, Question
 
 Kind = Literal["choice", "text", "json"]
 

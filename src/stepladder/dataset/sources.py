@@ -14,11 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from stepladder.cache import fetch_package, file_hash
 from stepladder.dataset.formats import Dialect, Table, format_of, joined, read_table
 from stepladder.dataset.parquet import of_arrow, schema_of
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
-from stepladder.files import at_home, belongs, within
+from stepladder.io.cache import fetch_package, file_hash
+from stepladder.io.files import at_home, belongs, within
 
 
 @runtime_checkable

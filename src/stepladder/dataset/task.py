@@ -16,7 +16,7 @@ from stepladder.dataset.rows import Kind, Row
 from stepladder.dataset.schema import fault_of, in_order, inferred, validator
 from stepladder.dataset.values import compact
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
-from stepladder.records import Answer, Choice, Json, Task, Text
+from stepladder.types import Answer, Choice, Json, Task, Text
 
 INSTRUCTIONS: Mapping[Kind, str] = {
     "choice": "Name the category that the text belongs to.",

@@ -12,7 +12,7 @@ from typing import Any
 
 from stepladder.dataset.accounts import RowError
 from stepladder.dataset.values import text_of
-from stepladder.records import Message, Role
+from stepladder.types import Message, Role
 
 ROLES: dict[str, Role] = {
     "system": "system",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.errors import UserError
-from stepladder.files import write_bytes
+from stepladder.io.files import write_bytes
 
 Columns = Mapping[str, Sequence[Any]]
 """The values of each column, by its name."""

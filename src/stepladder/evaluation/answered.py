@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepladder.errors import DataError
-from stepladder.records import Example, Prediction, Probe
+from stepladder.types import Example, Prediction, Probe
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.records import Decoding, Example, Passage, Probe, Question, Reading
+from stepladder.types import Decoding, Example, Passage, Probe, Question, Reading
 
 
 @dataclass(frozen=True)

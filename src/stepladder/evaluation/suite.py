@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Asked, Material
-from stepladder.evaluation.estimates import Measured, Side, measured
 from stepladder.evaluation.exhibits import Exhibit
-from stepladder.evaluation.metrics import Metric, NotDefinedError, label_pair
-from stepladder.records import Choice
+from stepladder.evaluation.metrics.choice import Metric, NotDefinedError, label_pair
+from stepladder.evaluation.statistics.estimates import Measured, Side, measured
+from stepladder.types import Choice
 
 TaskKind = Literal["choice", "text", "json"]
 REASONS_SHOWN = 20

@@ -16,15 +16,16 @@ from typing import Any
 from stepladder.context.context import Context
 from stepladder.context.prompt import Prompt, Reformatted
 from stepladder.dataset.labels import named_by
+from stepladder.engine.values import Scores
 from stepladder.errors import ModelError
-from stepladder.files import read_json, write_text
+from stepladder.io.files import read_json, write_text
 from stepladder.methods.gate import TEMPLATE, check_template, passed, spoken
 from stepladder.methods.rendering import Encoder, PromptView, Rendered, refused, render
-from stepladder.models.language_model import Checkpoint, Completion, HasChatFormat, LanguageModel, Scores, Thoughts
+from stepladder.models.language_model import Checkpoint, Completion, HasChatFormat, LanguageModel, Thoughts
 from stepladder.models.thoughts import MARKS
-from stepladder.records import Choice, Decoding, Example, Json, Prediction, Probe, Question, Shown, Task, TrainingData
 from stepladder.resources import Resources, Silent
 from stepladder.tuning.tuning import TrainingRow, Tuning
+from stepladder.types import Choice, Decoding, Example, Json, Prediction, Probe, Question, Shown, Task, TrainingData
 
 BASE_MODEL = "base_model.json"
 """In a fit's artefact: the name of its base model, and the fingerprint of the content that it was made on."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from stepladder.errors import ConfigError, DataError, Fault
-from stepladder.records import Choice, Example, Prediction, Probe, Question, TrainingData
 from stepladder.resources import Resources
+from stepladder.types import Choice, Example, Prediction, Probe, Question, TrainingData
 
 if TYPE_CHECKING:
     from stepladder.methods.bag_of_words import Classifier, Nearest

@@ -12,7 +12,7 @@ from stepladder.errors import ModelError
 from stepladder.gate import Finding, Gate
 from stepladder.methods.rendering import Rendered
 from stepladder.models.language_model import LanguageModel
-from stepladder.records import Message, Shown, Task
+from stepladder.types import Message, Shown, Task
 
 TEMPLATE = "template.json"
 """Beside what was tuned: how its model writes `CONVERSATION`."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from stepladder.records import Prediction, Probe, TrainingData
 from stepladder.resources import Resources
+from stepladder.types import Prediction, Probe, TrainingData
 
 
 @runtime_checkable

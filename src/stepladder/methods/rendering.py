@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from stepladder.context.prompt import Prompt
 from stepladder.errors import ModelError
-from stepladder.files import kept
+from stepladder.io.files import kept
 from stepladder.models.language_model import ChatFormat, LanguageModel
-from stepladder.records import Message, Question, Shown, Task
+from stepladder.types import Message, Question, Shown, Task
 
 
 @dataclass(frozen=True)

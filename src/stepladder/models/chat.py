@@ -16,7 +16,7 @@ from stepladder.errors import ModelError
 from stepladder.models.language_model import Thoughts
 from stepladder.models.special_tokens import SpecialTokens
 from stepladder.models.thoughts import is_open, marks_in
-from stepladder.records import Message
+from stepladder.types import Message
 
 _TODAY = datetime(2024, 7, 26)  # templates that print today's date would give other prompts tomorrow
 _FAILS = "The chat template fails: "

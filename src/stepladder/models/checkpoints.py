@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from stepladder.cache import fetch_package, file_hash
 from stepladder.errors import ConfigError, Fault, ModelError
-from stepladder.files import at_home, belongs, within
+from stepladder.io.cache import fetch_package, file_hash
+from stepladder.io.files import at_home, belongs, within
 
 if TYPE_CHECKING:
     import torch
 
-    from stepladder.models.causal import CausalModel
     from stepladder.models.chat import Chat
+    from stepladder.models.local import CausalModel
 
 Dtype = Literal["bf16", "float32"]
 _READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # weights, configuration, tokenizer, chat template

@@ -19,8 +19,8 @@ from gguf import GGUFReader
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from stepladder.cache import cache_folder
-from stepladder.files import grant_by_umask
+from stepladder.io.cache import cache_folder
+from stepladder.io.files import grant_by_umask
 from stepladder.models.loading import quiet
 
 

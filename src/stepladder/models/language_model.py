@@ -9,31 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from stepladder.records import Message
+from stepladder.engine.values import Best, Scores, VirtualTokens
+from stepladder.types import Message
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Of each candidate answer: its log-probability (natural, end token included) and its number of tokens."""
-
-    log_probabilities: tuple[float, ...]
-    lengths: tuple[int, ...]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Best:
-    """The likeliest candidate: its place among the candidates, its log-probability (natural, end token included) and
-    its number of tokens."""
-
-    place: int
-    log_probability: float
-    length: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -83,30 +64,6 @@ class Thoughts:
                     break
                 text = text[:first] + text[last + len(end) :]
         return WithoutThoughts(text.strip(), removed, left_open or (self.opened and not removed))
-
-
-@dataclass(frozen=True)
-class VirtualTokens:
-    """Learnt tokens that stand before every prompt: `embeddings` (batch, length, width), or a transformers `cache` of
-    keys and values. One of the two."""
-
-    length: int
-    embeddings: Tensor | None = None
-    cache: Any = None
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """What an adapter adds to a linear layer: `scaling` x down' up', with `down` (rank, in) and `up` (out, rank).
-
-    While the layer is trained, x is given to it with a share `dropout` of it dropped. A layer that is a linear one,
-    `base_layer`, and no more than this beside it says so by a method `low_rank`.
-    """
-
-    down: Tensor
-    up: Tensor
-    scaling: float
-    dropout: float = 0.0
 
 
 @runtime_checkable

@@ -16,12 +16,12 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from stepladder.engine.admission import choose_path
+from stepladder.engine.precision import DTYPES, computed
 from stepladder.errors import ModelError
-from stepladder.files import read_json
-from stepladder.models.causal import CausalModel
+from stepladder.io.files import read_json
 from stepladder.models.chat import Chat
-from stepladder.models.reading import choose_path
-from stepladder.precision import DTYPES, computed
+from stepladder.models.local import CausalModel
 
 _MEDIA = re.compile(r"(image|video|audio|boi|eoi|boa|eoa)(_\w+)?_token")
 

@@ -18,8 +18,8 @@ from stepladder.errors import ConfigError, Fault
 if TYPE_CHECKING:
     import torch
 
-    from stepladder.models.causal import CausalModel
     from stepladder.models.chat import Chat
+    from stepladder.models.local import CausalModel
 
 _TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
@@ -74,9 +74,9 @@ class ToyCheckpoint:
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        from stepladder.models.causal import CausalModel
+        from stepladder.engine.precision import DTYPES, computed
         from stepladder.models.chat import Chat
-        from stepladder.precision import DTYPES, computed
+        from stepladder.models.local import CausalModel
 
         tokenizer = toy_tokenizer()
         config = LlamaConfig(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.build import build
+from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
 from stepladder.config.schema import UNTARGETED
 from stepladder.dataset.accounts import Accounts, Rejected, bad_rows_error
@@ -16,15 +17,14 @@ from stepladder.dataset.loaded import NewQuestions
 from stepladder.dataset.tables import Table
 from stepladder.dataset.writing import write_table
 from stepladder.errors import UserError, did_you_mean
-from stepladder.files import at_home
+from stepladder.io.files import at_home
 from stepladder.methods.method import Method
-from stepladder.records import Decoding, Prediction, Probe, Task
-from stepladder.runs.experiment import Experiment
-from stepladder.runs.recorded import fit_of, stored_experiment
 from stepladder.runs.refused import refused_questions
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import load, read_task, require_this_version
 from stepladder.runs.tracking import Untracked
+from stepladder.store.stored_run import fit_of, stored_experiment
+from stepladder.types import Decoding, Prediction, Probe, Task
 
 READING = ("on_bad_row", "delimiter", "encoding", "quote", "header")
 """The keys of a dataset that say how a file is read, and not what is asked."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.asking import Asked, Material
 from stepladder.evaluation.suite import Suite
-from stepladder.records import Probe
+from stepladder.types import Probe
 
 Own = Mapping[str, tuple[str, Asked]]
 """What one suite asks: by the suite's own name for it, the name that the probe has among all, and what is asked."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
+from stepladder.config.experiment import Experiment
 from stepladder.dataset.dataset import Loaded
-from stepladder.files import read_json, write_text
-from stepladder.masking import mask
-from stepladder.runs.experiment import Experiment
+from stepladder.io.files import read_json, write_text
+from stepladder.io.redaction import mask
 
 CARD = "README.md"
 

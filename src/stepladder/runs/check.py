@@ -11,16 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from stepladder.dataset.labels import LookAlikes, visible
-from stepladder.evaluation.statistics import detectable_difference
+from stepladder.evaluation.statistics.closed_form import detectable_difference
 from stepladder.gate import Finding
-from stepladder.records import Choice, Example
 from stepladder.resources import Silent
 from stepladder.runs.expected_time import ExpectedTime
-from stepladder.runs.launch import check as check_devices
+from stepladder.runs.fitting import check as check_devices
 from stepladder.runs.leaks import look
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import Prepared
-from stepladder.runs.store import Store
+from stepladder.store.store import Store
+from stepladder.types import Choice, Example
 
 ALL_LABELS, FEW_LABELS = 20, 5  # so many labels are listed in full; of more, so many from both ends
 LABEL_WIDTH = 60  # so many characters of a label are listed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
-from stepladder.records import Prediction
+from stepladder.types import Prediction
 
 
 def cost(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from typing import Any
 from stepladder.config.build import Component
 from stepladder.evaluation.answered import Answered
 from stepladder.methods.method import Method
-from stepladder.records import Decoding, Prediction, Question, TrainingData
 from stepladder.resources import Resources, Silent
-from stepladder.runs import launch
-from stepladder.runs.record import record
+from stepladder.runs import fitting
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import Prepared
 from stepladder.runs.tracking import NoTracking, Tracking, open_tracker
+from stepladder.store.writing import record
+from stepladder.types import Decoding, Prediction, Question, TrainingData
 
 ROWS = 2000
 """Of so many training rows at most a fit without training is timed."""
@@ -139,7 +139,7 @@ def _fit(
     if share > 1:
         found.basis.append(f"a fit on {len(some.train):,} of {len(data.train):,} training rows")
     if "expected_training_seconds" in facts:
-        devices = resources.devices.count if launch.over_several(apart, resources.devices) else 1
+        devices = resources.devices.count if fitting.over_several(apart, resources.devices) else 1
         found.seconds["training"] = facts["expected_training_seconds"] / devices
         found.basis.append("training steps with the real model; early stopping may end it sooner")
 

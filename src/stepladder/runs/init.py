@@ -16,7 +16,7 @@ from stepladder.dataset.dataset import Dataset, Loaded
 from stepladder.dataset.formats import Dialect, read_table
 from stepladder.dataset.guessing import Guess, guesses, header_of
 from stepladder.errors import DataError, UserError
-from stepladder.files import at_home, write_text
+from stepladder.io.files import at_home, write_text
 
 OWN_CONF = ("conf", "own_conf")
 """Where experiment files of one's own go without --config-dir: the second, where the first is somebody else's conf."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stepladder.runs.experiment import Experiment
+from stepladder.config.experiment import Experiment
 from stepladder.runs.stages import prepare
-from stepladder.runs.store import Kind, Store
+from stepladder.store.store import Kind, Store
 
 
 def stored_keys(

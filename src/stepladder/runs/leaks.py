@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from stepladder.context.context import folded
 from stepladder.dataset.rows import asked
 from stepladder.gate import Finding, Gate
-from stepladder.records import Example, Passage
 from stepladder.runs.stages import Prepared
+from stepladder.types import Example, Passage
 
 WORDS = 4
 """So many words a question and a passage must have in common, in a row, before more is compared."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.errors import StoreError
-from stepladder.files import json_lines, read_lines, write_lines
-from stepladder.masking import mask
-from stepladder.records import Prediction, Probe
-from stepladder.runs.shapes import PREDICTION, has
-from stepladder.runs.store import Entry, Store
+from stepladder.io.files import json_lines, read_lines, write_lines
+from stepladder.io.redaction import mask
+from stepladder.store.store import Entry, Store
+from stepladder.store.validation import PREDICTION, has
+from stepladder.types import Prediction, Probe
 
 PREDICTIONS = "predictions.jsonl"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stepladder.config.experiment import Experiment
 from stepladder.methods.rendering import PromptView
 from stepladder.resources import Silent
-from stepladder.runs.experiment import Experiment
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import prepare
 

@@ -12,7 +12,7 @@ from stepladder.dataset.accounts import OnBadRow, Place, Rejected, bad_rows_erro
 from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ModelError
 from stepladder.methods.method import Method
-from stepladder.records import Question, Task
+from stepladder.types import Question, Task
 
 REFUSED = "the model's chat template refuses it: "
 

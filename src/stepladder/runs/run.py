@@ -10,18 +10,18 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from stepladder.config.experiment import Experiment
 from stepladder.config.schema import Compute
 from stepladder.dataset.loaded import Loaded
 from stepladder.gate import Finding, Gate
 from stepladder.methods.method import Method
 from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
-from stepladder.runs import launch, stages
-from stepladder.runs.experiment import Experiment
+from stepladder.runs import fitting, stages
 from stepladder.runs.leaks import look
 from stepladder.runs.predictions import read_predictions, refresh_expected
 from stepladder.runs.stages import Prepared
-from stepladder.runs.store import Entry, Kind, Store
 from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
+from stepladder.store.store import Entry, Kind, Store
 
 
 @dataclass
@@ -195,11 +195,11 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     resources = around.resources(tracker)
     method: Method = prepared.method.object
     if around.store.find("fits", prepared.fit_form.key) is None:
-        launch.check(prepared, resources.devices)
+        fitting.check(prepared, resources.devices)
     fit = around.store.take(
-        "fits", prepared.fit_form, lambda folder: launch.fit(prepared, folder, resources, around.trust)
+        "fits", prepared.fit_form, lambda folder: fitting.fit(prepared, folder, resources, around.trust)
     )
-    ready = not fit.reused and not around.reopen_fit and not launch.over_several(prepared, resources.devices)
+    ready = not fit.reused and not around.reopen_fit and not fitting.over_several(prepared, resources.devices)
 
     def ask(name: str, folder: Path) -> dict[str, Any]:
         nonlocal ready

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from stepladder.cache import file_hash
 from stepladder.config.build import Component, build
-from stepladder.config.identity import digest, identity
+from stepladder.config.experiment import Experiment
 from stepladder.config.schema import UNTARGETED
 from stepladder.dataset.accounts import Place
 from stepladder.dataset.dataset import Dataset, Loaded
@@ -25,13 +24,17 @@ from stepladder.evaluation.answered import Answered
 from stepladder.evaluation.asking import Material
 from stepladder.evaluation.exhibits import Table
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
-from stepladder.files import discard, read_json, write_lines, write_text
+from stepladder.io.cache import file_hash
+from stepladder.io.files import discard, read_json, write_lines, write_text
 from stepladder.methods.method import Method
-from stepladder.records import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 from stepladder.resources import Resources
 from stepladder.runs.asking import Inquiry, inquiry
 from stepladder.runs.card import write_card
-from stepladder.runs.content import (
+from stepladder.runs.costs import cost
+from stepladder.runs.memory import peak
+from stepladder.runs.predictions import read_predictions, write_predictions
+from stepladder.runs.refused import refused_rows
+from stepladder.store.content_keys import (
     decoding_content,
     example_content,
     gold_content,
@@ -40,14 +43,11 @@ from stepladder.runs.content import (
     probe_content,
     task_content,
 )
-from stepladder.runs.costs import cost
-from stepladder.runs.experiment import Experiment
-from stepladder.runs.memory import peak
-from stepladder.runs.predictions import read_predictions, write_predictions
-from stepladder.runs.record import RowHashes, record
-from stepladder.runs.refused import refused_rows
-from stepladder.runs.shapes import has
-from stepladder.runs.store import Form, changed, read_mapping
+from stepladder.store.identity import digest, identity
+from stepladder.store.store import Form, changed, read_mapping
+from stepladder.store.validation import has
+from stepladder.store.writing import RowHashes, record
+from stepladder.types import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 
 CODE_VERSION = 5
 """Raised when a stage does something else with the same parts."""

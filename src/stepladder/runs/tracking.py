@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from stepladder.errors import ConfigError, Fault, UserError, did_you_mean
-from stepladder.masking import mask
+from stepladder.io.redaction import mask
 from stepladder.resources import Tracker
 from stepladder.runs.trackers import RunTracker, Several, Untracked, lightning_loggers, opened
 from stepladder.tuning.curves import shown

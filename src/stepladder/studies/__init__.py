@@ -5,6 +5,7 @@ from stepladder.public import lazy_exports
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "break_even": ["Prices"],
         "sweep.grid": ["Grid"],
     },
 )

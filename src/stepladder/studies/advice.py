@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation.calibration import Calibration
-from stepladder.evaluation.format import FreeForm
-from stepladder.evaluation.out_of_scope import OutOfScope
-from stepladder.evaluation.rag import Rag
-from stepladder.evaluation.robustness import Robustness
-from stepladder.evaluation.slices import Slices
 from stepladder.evaluation.suite import Suite
+from stepladder.evaluation.suites.calibration import Calibration
+from stepladder.evaluation.suites.format import FreeForm
+from stepladder.evaluation.suites.out_of_scope import OutOfScope
+from stepladder.evaluation.suites.rag import Rag
+from stepladder.evaluation.suites.robustness import Robustness
+from stepladder.evaluation.suites.slices import Slices
 from stepladder.runs.stages import Prepared
 
 SUITES: dict[str, Suite] = {

@@ -11,27 +11,34 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stepladder.config.identity import digest
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.evaluation.answered import Answered, unlike
-from stepladder.evaluation.checklist import checklist
-from stepladder.evaluation.costs import Prices, Spending, break_evens, tuned_and_prompted
-from stepladder.evaluation.estimates import Side, difference
-from stepladder.evaluation.ladder import Ladder, Rules, trails
-from stepladder.evaluation.metrics import Metric, NotDefinedError
-from stepladder.evaluation.report import markdown
+from stepladder.evaluation.metrics.choice import Metric, NotDefinedError
+from stepladder.evaluation.statistics.estimates import Side, difference
 from stepladder.evaluation.suite import MetricSuite
-from stepladder.evaluation.verdict import tuned_lines, verdict
-from stepladder.files import read_json, write_text
+from stepladder.io.files import read_json, write_text
 from stepladder.runs.predictions import read_predictions
 from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
 from stepladder.runs.stages import Prepared, prepare
+from stepladder.store.identity import digest
+from stepladder.studies.break_even import Prices, Spending, break_evens, tuned_and_prompted
 from stepladder.studies.curve import learning_curve, once
-from stepladder.studies.evidence import bills, confusions, evidence, facts, shown_rows, spending, title
+from stepladder.studies.evidence import (
+    DataFacts,
+    Evidence,
+    bills,
+    confusions,
+    data_facts,
+    evidence,
+    shown_rows,
+    spending,
+    title,
+)
 from stepladder.studies.floor import floor_of
+from stepladder.studies.ladder import Ladder, Rules, trails
 from stepladder.studies.pace import Pace
-from stepladder.studies.page.ladder import appendix, page
 from stepladder.studies.variants import Plan, Variant
+from stepladder.studies.verdict import tuned_lines, verdict
 
 VERSION = 3
 """Raised when the same scores are judged in another way."""
@@ -39,18 +46,37 @@ JUDGED = ("cells", "verdict", "rules", "tuned_differences", "bills", "break_even
 """What of a judgement is part of the object that is printed."""
 
 
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison.
+
+    folder: the study's directory. result: the object that `compare --json` prints, without its checklist. facts: what
+    the checklist needs. evidence: what the report shows beside the result.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+    facts: DataFacts
+    evidence: Evidence
+
+
 def compare(
     planned: Plan, around: Circumstances, tuning: Mapping[str, Any] | None = None, command: str | None = None
-) -> dict[str, Any]:
-    """Run every variant and judge them on the same questions. Returns the object that `compare --json` prints, and
-    leaves it in the study's folder as comparison.json, with report.html and report.md for people. `tuning` tells how
-    cells were tuned, `command` how the comparison was asked for.
+) -> Compared:
+    """Run every variant and judge them on the same questions.
 
-    Raises UserError before the first run where a variant can not run, or where questions differ.
+    Args:
+        planned: What varies.
+        around: Where it runs.
+        tuning: By cell, how it was tuned before.
+        command: The command line, for the report.
+
+    Raises:
+        UserError: A variant cannot run, or questions differ. Raised before the first run.
     """
     if not isinstance(planned.comparison.prices, Prices | None):
         raise ConfigError(
-            Fault("comparison.prices", "these are no prices", "its _target_ is stepladder.evaluation.Prices")
+            Fault("comparison.prices", "these are no prices", "its _target_ is stepladder.studies.Prices")
         )
     shared = around.store.shared()
     prepared = _with_the_same_rows(
@@ -93,12 +119,8 @@ def compare(
         metric = whole["verdict"]["metric"]
         curve = learning_curve(variants, runs, metric)
         whole |= {"learning_curve": curve.as_dict(), "curve": [each.as_dict() for each in curve.exhibits(metric)]}
-    whole["checklist"] = checklist(whole, facts(planned, variants, runs))
-    beside = evidence(planned, variants, runs, kept)
-    write_text(folder / "report.html", page(whole, beside))
-    write_text(folder / "report.md", markdown(whole, appendix(beside)))
-    write_text(folder / "comparison.json", json.dumps(whole, indent=1, ensure_ascii=False))
-    return whole
+    found = evidence(planned, variants, runs, kept)
+    return Compared(folder, whole, data_facts(planned, variants, runs), found)
 
 
 def _baseline(planned: Plan) -> str:

@@ -1,6 +1,6 @@
 """A comparison along a number of training rows: which of its variants are one, and the curve through what they scored.
 
-Knows prepared experiments and runs; the curve itself stands in `evaluation/learning_curve.py`.
+Knows prepared experiments and runs; the curve itself stands in `studies/learning_curve.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from stepladder.evaluation.learning_curve import LearningCurve, Point
 from stepladder.runs.run import Run
 from stepladder.runs.stages import Prepared
+from stepladder.studies.learning_curve import LearningCurve, Point
 from stepladder.studies.variants import Variant
 
 Ready = tuple[Variant, Prepared]

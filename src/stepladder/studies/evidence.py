@@ -6,24 +6,70 @@ Reads finished runs and their directories; draws nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.checklist import Facts
-from stepladder.evaluation.confusion import confusion
-from stepladder.evaluation.costs import Prices, Spending, bill
-from stepladder.evaluation.estimates import mean_over_runs
-from stepladder.evaluation.metrics import Metric
-from stepladder.files import read_json
-from stepladder.masking import mask
-from stepladder.records import Choice
+from stepladder.evaluation.metrics.choice import Metric
+from stepladder.evaluation.metrics.confusion import confusion
+from stepladder.evaluation.statistics.estimates import mean_over_runs
+from stepladder.io.files import read_json
+from stepladder.io.redaction import mask
 from stepladder.runs.run import Run
 from stepladder.studies.advice import advice
-from stepladder.studies.page.ladder import Evidence, Suite
-from stepladder.studies.page.rows import rows
+from stepladder.studies.break_even import Prices, Spending, bill
+from stepladder.studies.examples import rows
 from stepladder.studies.variants import Plan, Variant
+from stepladder.types import Choice
+
+
+@dataclass(frozen=True)
+class SuiteFindings:
+    """What a suite found of one run of `method`: `metrics` with intervals, `exhibits` as scores.json has them."""
+
+    method: str
+    run: str
+    name: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    exhibits: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a report has beside the object of a comparison.
+
+    rows: for the page's script, None for none. suites: those beside the main one, by run. confusions: by run.
+    texts: configurations, by a title. provenance: of the last run. origins: of every run in turn, when its fit was made
+    and by which commit.
+    """
+
+    rows: Mapping[str, Any] | None = None
+    suites: Sequence[SuiteFindings] = ()
+    confusions: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    origins: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the checklist needs to know of the data and the evaluation.
+
+    train, validation: numbers of rows. labels: of a choice task, None for others. rows: the row account. decoding: its
+    mode. requests: how many are expected, None where `comparison.requests` is not set. suites: the scores of further
+    suites by method. advice: by suite, the overrides that would add it; only suites that the comparison can run.
+    """
+
+    train: int
+    validation: int
+    labels: int | None
+    rows: Mapping[str, Any]
+    decoding: str
+    requests: float | None
+    suites: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    advice: Mapping[str, str] = field(default_factory=dict)
 
 
 def titles(variants: Sequence[Variant]) -> list[str]:
@@ -77,9 +123,9 @@ def confusions(variants: Sequence[Variant], answered: Sequence[Answered]) -> dic
     return {title: tables for title, tables in found.items() if tables}
 
 
-def suites(variants: Sequence[Variant], runs: Sequence[Run]) -> list[Suite]:
+def suites(variants: Sequence[Variant], runs: Sequence[Run]) -> list[SuiteFindings]:
     """What the suites beside the main one found, run by run; exhibits of the first run of every rung."""
-    found: list[Suite] = []
+    found: list[SuiteFindings] = []
     seen: set[str] = set()
     for variant, title, run in zip(variants, titles(variants), runs, strict=True):
         stored = {} if variant.name in seen else read_json(run.score.folder / "scores.json") or {}
@@ -89,11 +135,11 @@ def suites(variants: Sequence[Variant], runs: Sequence[Run]) -> list[Suite]:
             exhibits = stored.get("exhibits", {}).get(name, [])
             if name != main or exhibits:
                 metrics = {} if name == main else run.scores.get(name, {})
-                found.append(Suite(variant.name, title, name, metrics, exhibits))
+                found.append(SuiteFindings(variant.name, title, name, metrics, exhibits))
     return found
 
 
-def facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) -> Facts:
+def data_facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) -> DataFacts:
     """What the list of points asks of the data."""
     prepared = runs[0].prepared
     answer = prepared.data.task.answer
@@ -102,7 +148,7 @@ def facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) -> Fa
         for name in [*run.prepared.suites][1:]:
             if run.scores.get(name):
                 by_suite.setdefault(name, {}).setdefault(variant.name, []).append(run.scores[name])
-    return Facts(
+    return DataFacts(
         train=len(prepared.data.train),
         validation=len(prepared.data.validation),
         labels=len(answer.labels) if isinstance(answer, Choice) and answer.labels else None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.ladder import Floor
 from stepladder.methods.baselines import Majority
-from stepladder.records import TrainingData
 from stepladder.resources import Resources
 from stepladder.runs.run import Run
+from stepladder.studies.ladder import Floor
 from stepladder.studies.variants import Variant
+from stepladder.types import TrainingData
 
 NAME = "majority"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from stepladder.runs.expected_time import spoken
 from stepladder.runs.stages import Prepared
-from stepladder.runs.store import Store
+from stepladder.store.store import Store
 
 TRAINING_ROW = 3.0
 """A row learnt once takes about as long as so many questions: forward, and twice that backward."""

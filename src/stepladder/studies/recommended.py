@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.errors import StoreError, UserError, did_you_mean
-from stepladder.files import at_home, read_json
-from stepladder.runs.recorded import stored_experiment
-from stepladder.runs.shapes import has, only
+from stepladder.io.files import at_home, read_json
+from stepladder.store.stored_run import stored_experiment
+from stepladder.store.validation import has, only
 
 COMPARISON, SWEEP = "comparison.json", "sweep.json"
 

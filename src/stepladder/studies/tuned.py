@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
 from stepladder.config.settle import settled
 from stepladder.errors import ConfigError, Fault, did_you_mean
-from stepladder.runs.experiment import Experiment
 from stepladder.runs.run import Circumstances
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.plan import plan as plan_sweep

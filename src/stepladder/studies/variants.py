@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.compose import PARTS, Composed, references
+from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import lists, parse, prose
 from stepladder.config.schema import Comparison
 from stepladder.config.settle import settled, validate
 from stepladder.errors import ConfigError, Fault
-from stepladder.runs.experiment import Experiment
 
 MOST_RUNS = 2000
 

@@ -16,9 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from stepladder.engine.values import LowRank, VirtualTokens
 from stepladder.errors import ConfigError, Fault, ModelError, StoreError
-from stepladder.files import write_text
-from stepladder.models.language_model import LanguageModel, LowRank, VirtualTokens
+from stepladder.io.files import write_text
+from stepladder.models.language_model import LanguageModel
 from stepladder.tuning import low_rank_starts
 from stepladder.tuning.low_rank_starts import silent
 from stepladder.tuning.targets import check_targets, no_default_targets, try_unusual_layers
@@ -301,7 +302,7 @@ def _quicken(module: nn.Module) -> None:
 def _quick_kind() -> type:
     from peft.tuners import lora
 
-    from stepladder.models.low_rank import low_rank_linear
+    from stepladder.engine.fast.low_rank import low_rank_linear
 
     class QuickLinear(lora.Linear):  # type: ignore[misc]
         def forward(self, x: Tensor, *arguments: Any, **named: Any) -> Tensor:

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from stepladder.distributed.collectives import Ranks
+from stepladder.distributed.sharding import whole
 from stepladder.tuning import sealed
-from stepladder.tuning.ranks import Ranks
-from stepladder.tuning.sharding import whole
 
 
 class Best:
@@ -52,7 +52,7 @@ class Best:
             self.memory = weights
         else:
             made = sealed.seal(self.folder, f"best-{step:09}", weights).name if self.ranks.leads else ""
-            self.path = self.folder / self.ranks.told(made)
+            self.path = self.folder / self.ranks.broadcast(made)
         self.step, self.loss, self.worse = step, loss, 0
 
     def restore(self) -> None:

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from stepladder.distributed.collectives import Ranks
+from stepladder.distributed.sharding import cut_like, whole
 from stepladder.tuning import callbacks, sealed
 from stepladder.tuning.best import Best
 from stepladder.tuning.curves import Curves
 from stepladder.tuning.randomness import put_back, states
-from stepladder.tuning.ranks import Ranks
-from stepladder.tuning.sharding import cut_like, whole
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
 
@@ -76,7 +76,7 @@ class Checkpoints:
         began = time.perf_counter()
         passed = began - self._written
         due = passed >= TIMES_APART * self._took and (validated or passed >= SECONDS_APART)
-        if not self.ranks.most(due and self.ranks.leads):
+        if not self.ranks.max(due and self.ranks.leads):
             return
         state = optimizer.state_dict()["state"]
         if not all(isinstance(v, Tensor | float | int | None) for kept in state.values() for v in kept.values()):
@@ -96,7 +96,7 @@ class Checkpoints:
         told["callbacks"] = states.plain
         tensors, stem = {**self._tensors(state), **states.tensors}, f"step-{step:09}"
         made = sealed.seal(self.folder, stem, tensors, told).name if self.ranks.leads else ""
-        self._kept = [(self.folder / self.ranks.told(made), file), *self._kept][:KEPT]
+        self._kept = [(self.folder / self.ranks.broadcast(made), file), *self._kept][:KEPT]
         self._tidy()
         self._written = time.perf_counter()
         self._took = self._written - began
@@ -118,7 +118,7 @@ class Checkpoints:
         looks, and tells the others."""
         newest = self._found() if self.ranks.leads else None
         found: Standing | None = None
-        for name, told in self.ranks.told([(newest[0].name, asdict(newest[1]))] if newest else []):
+        for name, told in self.ranks.broadcast([(newest[0].name, asdict(newest[1]))] if newest else []):
             assert self.folder is not None
             found = Standing(**told)
             self._kept = [(self.folder / name, found.best_file)]

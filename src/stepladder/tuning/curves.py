@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stepladder.files import write_text
+from stepladder.io.files import write_text
 from stepladder.resources import Resources
 
 ASIDE = ("step", "seconds")

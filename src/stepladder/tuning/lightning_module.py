@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW, Optimizer
 
+from stepladder.distributed.collectives import Ranks
+from stepladder.distributed.sharding import shard
+from stepladder.engine.precision import computed
 from stepladder.errors import ConfigError, Fault, ModelError
 from stepladder.models.language_model import LanguageModel
-from stepladder.precision import computed
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, Step, Steps
 from stepladder.tuning.best import Best
@@ -37,8 +39,6 @@ from stepladder.tuning.gate import look
 from stepladder.tuning.memory import Fitting
 from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.randomness import draw_apart
-from stepladder.tuning.ranks import Ranks
-from stepladder.tuning.sharding import shard
 from stepladder.tuning.timing import training_seconds
 from stepladder.tuning.trainer import continue_after, interruptible, quiet, trainer
 from stepladder.tuning.training import Training
@@ -180,7 +180,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         """What who watches says, who stands beside rank 0."""
         told = self.resources.on_validation
         stop = told is not None and self.ranks.leads and bool(told(step, values))
-        return bool(self.ranks.most(stop))
+        return bool(self.ranks.max(stop))
 
     @property
     def _patience_is_over(self) -> bool:
@@ -220,7 +220,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
                 del part  # and what it was computed by, before the next is
             return loss.item()
 
-        self.step, self.loss = step.number, self.ranks.total(self.fitting(step.rows, learn))
+        self.step, self.loss = step.number, self.ranks.sum(self.fitting(step.rows, learn))
         self._check_finite()
         self.ranks.sum_gradients(self.best.trained.values())
         if self.training_config.max_grad_norm is not None:
@@ -250,7 +250,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.validation_began = time.perf_counter()
         self.ranks.check_alike(self.best.trained.values())
         own = self.fitting(rows, lambda parts: sum(self.answer_loss(*b).item() for b in parts))
-        self.validation_loss = self.ranks.total(own) / sum(len(row.answer_ids) for row in rows)
+        self.validation_loss = self.ranks.sum(own) / sum(len(row.answer_ids) for row in rows)
 
     def on_validation_epoch_end(self) -> None:
         """The objective is computed as predictions are, without the training's mixed precision."""
@@ -280,7 +280,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         if self.ranks.leads:
             with self.at_rest():
                 found = self.resources.objective(self.model)
-        return self.ranks.told(found)
+        return self.ranks.broadcast(found)
 
     def _check_reached(self, loss: Tensor) -> None:
         if not loss.requires_grad:
@@ -335,7 +335,7 @@ def train(
         return
     folder = resources.folder / "checkpoints" if resources.folder else None
     of = made_of(model.module, rows, validation, replace(training, learning_rate=peak), seed)
-    if ranks.told(of) != of:
+    if ranks.broadcast(of) != of:
         raise RuntimeError("the devices do not begin with the same rows, weights and settings")
     draw_apart(ranks.rank, seed)
     last = is_up_projection if training.lora_plus_ratio is not None else None

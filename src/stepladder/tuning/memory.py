@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import torch
 
+from stepladder.distributed.collectives import Ranks
 from stepladder.errors import ModelError, RankError
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, collate, split
-from stepladder.tuning.ranks import Ranks
 from stepladder.tuning.tuning import TrainingRow
 
 T = TypeVar("T")
@@ -67,11 +67,11 @@ class Fitting:
         if not self.ranks.sharded:
             return []
         batch = self._batch(rows[:1])
-        return [batch._replace(answer=torch.zeros_like(batch.answer))] * (self.ranks.most(parts) - parts)
+        return [batch._replace(answer=torch.zeros_like(batch.answer))] * (self.ranks.max(parts) - parts)
 
     def _agree(self) -> None:
         rows = self.room.rows
-        smallest = Room(self.ranks.least(self.room.tokens), rows and self.ranks.least(rows))
+        smallest = Room(self.ranks.min(self.room.tokens), rows and self.ranks.min(rows))
         if smallest != self.room:
             self._take(smallest)
 

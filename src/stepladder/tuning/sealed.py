@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stepladder.files import settle
+from stepladder.io.files import settle
 
 KIND = ".safetensors"
 

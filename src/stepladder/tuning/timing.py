@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch.optim import AdamW
 
+from stepladder.engine.precision import computed
 from stepladder.models.language_model import LanguageModel
-from stepladder.precision import computed
 from stepladder.resources import Resources
 from stepladder.tuning.batches import Batch, Room, Step, Steps
 from stepladder.tuning.memory import Fitting

@@ -18,7 +18,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from stepladder.precision import computed
+from stepladder.engine.precision import computed
 from stepladder.resources import Devices
 from stepladder.tuning.training import Training
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 
 LINEAR = ["experiment=first_look", "method=linear"]
 TUNED = ["experiment=first_look", "method=finetune", "training.validate_every=0.5"]

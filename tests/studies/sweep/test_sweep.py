@@ -10,7 +10,7 @@ import pytest
 import yaml
 from asking import LINEAR, SPACE, TUNED, asked, refused, trials
 
-from stepladder.cli import main
+from stepladder.cli.entry import main
 from stepladder.config.compose import compose
 
 HERE = "spaces"

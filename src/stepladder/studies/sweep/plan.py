@@ -15,15 +15,15 @@ from typing import Any
 
 from stepladder.config.build import build
 from stepladder.config.compose import PARTS, compose, references
-from stepladder.config.identity import digest
+from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
 from stepladder.config.schema import UNTARGETED, Sweep
 from stepladder.config.settle import settled, validate
 from stepladder.config.space import Parameter, Scalar, parameters, parsed
 from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError, Fault
-from stepladder.runs.experiment import Experiment
 from stepladder.runs.stages import Prepared, prepare
+from stepladder.store.identity import digest
 from stepladder.studies.sweep.objectives import Objective, objectives
 
 MOST_POINTS = 10_000

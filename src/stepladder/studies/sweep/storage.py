@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from stepladder.config.interpolation import of_environment
 from stepladder.errors import ConfigError, Fault, UserError
-from stepladder.masking import mask, meet
+from stepladder.io.redaction import mask, meet
 
 SECONDS_TO_ANSWER = 10
 

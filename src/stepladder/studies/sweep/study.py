@@ -20,10 +20,10 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from stepladder.config.build import build
-from stepladder.config.identity import digest
 from stepladder.config.schema import Pruner, Sampler
 from stepladder.config.space import Scalar
 from stepladder.errors import ConfigError, Fault
+from stepladder.store.identity import digest
 from stepladder.studies.sweep.drawing import draw
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.pruning import LOSSES, ends_by_loss, losses

@@ -13,20 +13,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stepladder.config.experiment import Experiment
 from stepladder.config.present import as_experiment, copy_options
 from stepladder.errors import ConfigError, Fault, StepladderError, UserError
-from stepladder.files import read_json, write_text
-from stepladder.runs.experiment import Experiment
+from stepladder.io.files import read_json, write_text
 from stepladder.runs.run import Circumstances, Run, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import open_tracker
 from stepladder.studies.sweep.plan import SweepPlan
-from stepladder.studies.sweep.report import page
 from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Study
 from stepladder.studies.sweep.trials import Trial, counts, front, why_it_stopped
@@ -36,6 +35,7 @@ from stepladder.studies.sweep.work import circumstances, public_reason, work
 __all__ = ["circumstances", "concluded", "search", "status", "told_lines"]
 
 SECONDS_BETWEEN_LOOKS = 0.2
+Page = Callable[[Mapping[str, Any], Sequence[Trial], SweepPlan, Sequence[Mapping[str, float]]], str]
 REPLACED = 10
 """So many killed workers are replaced; then something else is wrong."""
 
@@ -175,8 +175,15 @@ def _default(planned: SweepPlan, around: Circumstances) -> tuple[float, ...] | N
         return None
 
 
-def concluded(found: Found, test: Run | None, around: Circumstances) -> dict[str, Any]:
-    """Write best.yaml, the report and the study's own W&B run. Returns the object that `sweep --json` prints."""
+def concluded(found: Found, test: Run | None, around: Circumstances, page: Page) -> dict[str, Any]:
+    """Write best.yaml, the report and the study's own W&B run. Returns the object that `sweep --json` prints.
+
+    Args:
+        found: The ended study.
+        test: The winner's run on the test rows.
+        around: Where it ran.
+        page: Makes the text of report.html.
+    """
     planned = found.plan
     told = _told(found, test)
     for place, trial in enumerate(found.best):

@@ -21,13 +21,13 @@ from optuna import TrialPruned
 
 from stepladder.config.settle import validate
 from stepladder.errors import StepladderError, UserError
-from stepladder.files import read_lines
-from stepladder.masking import mask, mask_tracebacks, meet
+from stepladder.io.files import read_lines
+from stepladder.io.redaction import mask, mask_tracebacks, meet
 from stepladder.resources import Progress, Silent
 from stepladder.runs.run import Circumstances, Run, run_prepared
 from stepladder.runs.stages import prepare
-from stepladder.runs.store import Store
 from stepladder.runs.tracking import RunTracker, Tracking, open_tracker
+from stepladder.store.store import Store
 from stepladder.studies.sweep.plan import SweepPlan, plan
 from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Claim, Outcome, Study

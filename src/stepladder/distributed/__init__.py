@@ -1,0 +1,1 @@
+"""Several processes: starts them, tells each its place, and moves tensors between them. Knows no experiment."""

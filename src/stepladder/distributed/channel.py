@@ -1,0 +1,185 @@
+"""What the processes of a fit and the one that started them tell each other, by files of the fit's folder.
+
+Files serve on one machine as well as across those that share a store. Knows files; knows no process and no model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stepladder import errors
+from stepladder.errors import ConfigError, Fault, RankError, StepladderError
+from stepladder.io.files import discard, read_json, read_lines, write_text
+from stepladder.io.redaction import mask
+from stepladder.resources import Resources, Silent
+
+SECONDS_BETWEEN_LOOKS = 0.02
+
+
+class Channel:
+    """The folder `launch` in a fit's folder."""
+
+    def __init__(self, fit: Path) -> None:
+        self.fit, self.folder = fit, fit / "launch"
+        self._read, self._beaten = 0, -math.inf
+
+    def open(self, asked: Mapping[str, Any]) -> None:
+        """Begin anew, with what is asked of the processes."""
+        self.close()
+        write_text(self.folder / "asked.json", json.dumps(asked))
+
+    def close(self) -> None:
+        discard(self.folder)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        return read_json(self.folder / "asked.json") or {}
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """The facts of the fit, once it is made."""
+        return read_json(self.folder / "facts.json")
+
+    def made(self, facts: Mapping[str, Any]) -> None:
+        write_text(self.folder / "facts.json", json.dumps(facts))
+
+    @property
+    def over(self) -> bool:
+        """Whether whoever started the processes wants nothing more of them."""
+        return not (self.folder / "asked.json").exists() or (self.folder / "over").exists()
+
+    def end(self) -> None:
+        if self.folder.exists():
+            (self.folder / "over").touch()
+
+    def beat(self) -> None:
+        """Show other nodes that somebody waits for them."""
+        if time.monotonic() - self._beaten >= 1.0:
+            self._beaten = time.monotonic()
+            (self.folder / "alive").touch()
+
+    @property
+    def last_beat(self) -> int:
+        """As the store's clock has it."""
+        alive = self.folder / "alive"
+        return alive.stat().st_mtime_ns if alive.exists() else 0
+
+    def leave(self, node: int) -> None:
+        """Note that nothing of the fit runs on a node any more."""
+        if self.folder.exists():
+            (self.folder / f"left-{node}").touch()
+
+    def wait_for_left(self, nodes: Iterable[int], seconds: float) -> None:
+        """Until all of these have left: a folder that is written to can not be removed from every kind of disk."""
+        until = time.monotonic() + seconds
+        while any(not (self.folder / f"left-{node}").exists() for node in nodes) and time.monotonic() < until:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def log(self, rank: int) -> Path:
+        return self.folder / f"rank-{rank}.log"
+
+    def fail(self, rank: int, error: Exception) -> None:
+        """Note why a process ends."""
+        told: dict[str, Any] = {"rank": rank, "time": time.time(), "kind": type(error).__name__}
+        told["traceback"] = mask("".join(traceback.format_exception(error)))
+        names = ("what", "where", "to_do", "rows", "errno", "strerror", "filename")
+        told |= {name: getattr(error, name) for name in names if hasattr(error, name)}
+        if isinstance(error, ConfigError):
+            told["faults"] = [[fault.key, fault.what, fault.to_do] for fault in error.faults]
+        write_text(self._fault(rank), json.dumps(told, default=str))
+
+    def has_failed(self, rank: int) -> bool:
+        return self._fault(rank).exists()
+
+    def _fault(self, rank: int) -> Path:
+        return self.folder / f"fault-{rank}.json"
+
+    def fault(self) -> Exception | None:
+        """Why the processes ended: what one of them told on purpose, else that one was lost, else what failed first.
+
+        Where one ends, others often fail in waiting for it.
+        """
+        found = [told for file in self.folder.glob("fault-*.json") if (told := read_json(file)) is not None]
+        ranked = sorted(((_told(told), told) for told in found), key=lambda pair: _weight(*pair))
+        return ranked[0][0] if ranked else None
+
+    def answers(self) -> list[bool]:
+        file = self.folder / "answers.jsonl"
+        return [bool(line["stop"]) for line in read_lines(file)] if file.exists() else []
+
+    def hand_on(self, resources: Resources) -> None:
+        """Hand on what the first process has told since, and answer what it has asked."""
+        for line in self._lines():
+            if "note" in line:
+                resources.progress.note(line["note"])
+            elif "log" in line:
+                resources.tracker.log(line["log"], line["step"])
+            elif resources.on_validation is not None:
+                stop = resources.on_validation(line["step"], line["validation"])
+                _append(self.folder / "answers.jsonl", {"stop": bool(stop)})
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        file = self.folder / "told.jsonl"
+        if not file.exists():
+            return
+        with file.open("rb") as stream:
+            stream.seek(self._read)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return
+                self._read += len(line)
+                yield json.loads(line)
+
+
+class Teller(Silent):
+    """What the first process shows and asks: the tracker, the progress and `on_validation` of its fit."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel, self.asked = channel, 0
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self._tell({"log": dict(values), "step": step})
+
+    def note(self, text: str) -> None:
+        self._tell({"note": text})
+
+    def on_validation(self, step: int, values: Mapping[str, float]) -> bool:
+        self._tell({"validation": dict(values), "step": step})
+        self.asked += 1
+        while len(answers := self.channel.answers()) < self.asked:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return answers[self.asked - 1]
+
+    def _tell(self, told: Mapping[str, Any]) -> None:
+        _append(self.channel.folder / "told.jsonl", told)
+
+
+def _append(file: Path, told: Mapping[str, Any]) -> None:
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(told) + "\n")
+
+
+def _told(told: Mapping[str, Any]) -> Exception:
+    """The error that a process told of, as if it had been raised here."""
+    kind: Any = getattr(errors, str(told["kind"]), None)
+    if kind is ConfigError:
+        return ConfigError([Fault(*fault) for fault in told["faults"]])
+    if kind is RankError:
+        return RankError(told["what"], told["where"], told["to_do"], told["rows"])
+    if isinstance(kind, type) and issubclass(kind, StepladderError):
+        error: Exception = kind(told["what"], told["where"], told["to_do"])
+        return error
+    if "errno" in told and told["errno"] is not None:
+        return OSError(told["errno"], told["strerror"], told.get("filename"))
+    return RuntimeError(f"rank {told['rank']} failed:\n{told['traceback']}")
+
+
+def _weight(error: Exception, told: Mapping[str, Any]) -> tuple[int, float]:
+    lost = isinstance(error, RankError)
+    return (1 if lost else 0 if isinstance(error, StepladderError | OSError) else 2), told["time"]

@@ -1,0 +1,1 @@
+"""How a local causal model computes, on tensors and token ids."""

@@ -1,0 +1,1 @@
+"""Label scoring and generation on a KV cache."""

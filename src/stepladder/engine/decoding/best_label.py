@@ -1,0 +1,207 @@
+"""The likeliest candidate alone, by best-first search: exact, and most of the candidates' tokens are never read.
+
+Knows token ids and the network; knows no text. A candidate's log-probability only falls along its path in the trie of
+all candidates. So a candidate that is whole, and at least as likely as every beginning that is still open, is the
+likeliest of all. Of two that are equally likely the first one wins, as in a comparison of all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from stepladder.engine.decoding.kv_slots import Tokens
+from stepladder.engine.decoding.scoring import scored
+from stepladder.engine.decoding.session import BranchReading, begin, shared
+from stepladder.engine.fast.softmax import log_sum_exp
+from stepladder.engine.network import Network
+from stepladder.engine.values import Best, Scores
+
+AT_ONCE = 3  # so many open beginnings of a row are read on together
+PROBED = 8  # so many rows show whether searching pays
+UNSURE = 0.5  # where their search reads more than this share of all tokens, the other rows are scored whole
+
+
+@dataclass(eq=False)
+class Node:
+    """A beginning of candidates: its tokens; what may follow, by token; the candidates that it is the whole of."""
+
+    path: tuple[int, ...] = ()
+    children: dict[int, Node] = field(default_factory=dict)
+    whole: int | None = None
+
+    @classmethod
+    def of(cls, candidates: Sequence[Tokens]) -> Node:
+        root = cls()
+        for index, candidate in enumerate(candidates):
+            at = root
+            for token in candidate:
+                at = at.children.setdefault(token, cls((*at.path, token)))
+            at.whole = index if at.whole is None else at.whole
+        return root
+
+    @cached_property
+    def tokens(self) -> int:
+        """How many tokens are read when everything that may follow is scored: all but those that end a candidate."""
+        return sum(1 + after.tokens for after in self.children.values() if after.children)
+
+    def chain(self) -> list[Node]:
+        """This node and those after it as long as there is one way only."""
+        found = [self]
+        while len(found[-1].children) == 1:
+            (after,) = found[-1].children.values()
+            found.append(after)
+        return found
+
+
+@dataclass(eq=False)
+class _Row:
+    index: int
+    root: Node
+    open: dict[Node, float] = field(default_factory=dict)
+    best: tuple[float, int] = (float("-inf"), 0)
+    seconds: float = 0.0
+
+    def learn(self, node: Node, so_far: float, logits: Tensor, total: float) -> None:
+        """What may follow `node`, whose own log-probability is `so_far`, by the logits of next tokens, whose
+        exponentials add up to that of `total`."""
+        tokens = list(node.children)
+        for token, logit in zip(tokens, logits[tokens].tolist(), strict=True):
+            self._meet(node.children[token], so_far + logit - total)
+
+    def _meet(self, node: Node, log: float) -> None:
+        if node.whole is not None and (log, -node.whole) > (self.best[0], -self.best[1]):
+            self.best = log, node.whole
+        if node.children:
+            self.open[node] = log
+
+    def next(self) -> list[tuple[Node, float]]:
+        """The likeliest open nodes that may still lead to something better."""
+        promising = sorted(((n, log) for n, log in self.open.items() if log >= self.best[0]), key=lambda pair: -pair[1])
+        self.open = dict(promising)
+        return promising[:AT_ONCE]
+
+
+def choose(
+    network: Network,
+    prompts: Sequence[Tokens],
+    candidates: Sequence[Sequence[Tokens]],
+    batches: Sequence[Sequence[int]],
+    whole: Sequence[Sequence[int]],
+) -> Iterator[tuple[int, Best]]:
+    """The likeliest of `candidates[i]` after `prompts[i]`, batch by batch. Where the first rows show that the model is
+    unsure, so that searching does not pay, all candidates of the others are scored, in batches of `whole`."""
+    if not batches:
+        return
+    tries: dict[int, Node] = {}
+    begun = time.perf_counter()
+    prefix = shared(network, prompts)
+    spent = (time.perf_counter() - begun) / max(1, len(prompts))
+    first, *others = batches
+    done: set[int] = set()
+    for batch in filter(None, (first[:PROBED], first[PROBED:], *others)):
+        for index in batch:
+            if id(candidates[index]) not in tries:
+                tries[id(candidates[index])] = Node.of(candidates[index])
+        rows = [_Row(index, tries[id(candidates[index])], seconds=spent) for index in batch]
+        own = [prompts[index][len(prefix.tokens) :] for index in batch]
+        deepest = max(len(candidate) for index in batch for candidate in candidates[index])
+        with network.predicting():
+            read = _search(begin(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows)
+        for row in rows:
+            log, place = row.best
+            yield row.index, Best(place, log, len(candidates[row.index][place]), row.seconds)
+        done |= set(batch)
+        if read > UNSURE * sum(row.root.tokens for row in rows):
+            break
+    left = [rest for batch in whole if (rest := [index for index in batch if index not in done])]
+    for index, scores in scored(network, prefix, prompts, candidates, left):
+        yield index, best(scores, spent)
+
+
+def best(scores: Scores, spent: float = 0.0) -> Best:
+    """The likeliest of all candidates that are scored, the first of equal ones."""
+    log, place = max((log, -place) for place, log in enumerate(scores.log_probabilities))
+    return Best(-place, log, scores.lengths[-place], scores.seconds + spent)
+
+
+def _search(reading: BranchReading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
+    """How many tokens were read after the prompts."""
+    read, begun = 0, time.perf_counter()
+    for row, of_row in zip(rows, _summed(reading, reading.read(prompts)), strict=True):
+        row.learn(row.root, 0.0, *of_row)
+    searching = list(rows)
+    while True:
+        chosen = [row.next() for row in searching]
+        left = [at for at, nodes in enumerate(chosen) if nodes]
+        seconds = (time.perf_counter() - begun) / len(searching)
+        for row in searching:
+            row.seconds += seconds
+        if not left:
+            return read
+        begun = time.perf_counter()
+        reading.keep(left)
+        searching, chosen = [searching[at] for at in left], [chosen[at] for at in left]
+        read += _read_on(reading, searching, chosen)
+
+
+def _read_on(reading: BranchReading, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
+    """Read the chosen nodes, from the prompt's end, with what follows them of necessity. How many tokens that was."""
+    branches = []
+    for row, nodes in zip(rows, chosen, strict=True):
+        for node, log in nodes:
+            del row.open[node]
+            branches.append((row, node, log, node.chain()))
+    tokens, depth, among, starts = _laid_out(rows, branches)
+    device = reading.device
+    hidden = reading.extend(tokens.to(device), depth.to(device), among.to(device))
+    reading.forget([tokens.shape[1]] * len(tokens))
+    place = {id(row): at for at, row in enumerate(rows)}
+    wanted = [
+        (place[id(row)], start + len(node.path) - 1 + step)
+        for (row, node, _, chain), start in zip(branches, starts, strict=True)
+        for step, after in enumerate(chain)
+        if after.children
+    ]
+    at_rows, at_columns = (torch.tensor(part, device=device) for part in zip(*wanted, strict=True))
+    found = _summed(reading, hidden[at_rows, at_columns])
+    for row, _, log, chain in branches:
+        for after in chain:
+            if after.children:
+                row.learn(after, log, *next(found))
+                if len(after.children) == 1:
+                    (only,) = after.children.values()
+                    log = row.open.pop(only, log)
+    return tokens.numel()
+
+
+def _summed(reading: BranchReading, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
+    """Of each of the hidden states (n, width) its logits (vocabulary,), and the log of their exponentials' sum."""
+    logits = reading.logits(hidden)
+    return zip(logits, log_sum_exp(logits).tolist(), strict=True)
+
+
+def _laid_out(
+    rows: Sequence[_Row], branches: Sequence[tuple[_Row, Node, float, list[Node]]]
+) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    """Each row's branches side by side: tokens and depth (rows, n), who sees whom (rows, n, n), each branch's start."""
+    width = {id(row): 0 for row in rows}
+    starts = []
+    paths = [chain[-1].path if chain[-1].children else chain[-2].path for _, _, _, chain in branches]
+    for (row, _, _, _), path in zip(branches, paths, strict=True):
+        starts.append(width[id(row)])
+        width[id(row)] += len(path)
+    n = max(width.values())
+    tokens, depth = torch.zeros(2, len(rows), n, dtype=torch.long)
+    among = torch.eye(n, dtype=torch.bool).repeat(len(rows), 1, 1)
+    place = {id(row): at for at, row in enumerate(rows)}
+    for (row, _, _, _), path, start in zip(branches, paths, starts, strict=True):
+        own, end = place[id(row)], start + len(path)
+        tokens[own, start:end], depth[own, start:end] = torch.tensor(path), torch.arange(len(path))
+        among[own, start:end, start:end] = torch.ones(len(path), len(path), dtype=torch.bool).tril()
+    return tokens, depth, among, starts

@@ -1,0 +1,147 @@
+"""Few tokens through a `Body` in one compiled call, which reads weights once and attends in the slots.
+
+Knows weights, slots and places; knows no text. A step of some rows by one token each is hundreds of small operations,
+which wait for memory in turn and for each other; here all threads go through all layers together (`csrc/steps.cpp`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import POINTER, c_float, c_int64, c_void_p, pointer
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from stepladder.engine.fast import kernels
+from stepladder.engine.fast.decoder import Body, Linear
+from stepladder.engine.fast.kernels import TILE
+
+
+class Slots(Protocol):
+    """Keys and values of a layer: in slots (places, key heads, size), and, where there is one, of a prefix that all see
+    (1, key heads, columns, size)."""
+
+    prefix: tuple[Tensor, Tensor] | None
+    keys: Tensor
+    values: Tensor
+
+
+class _Linear(ctypes.Structure):
+    _fields_ = [
+        ("weights", c_void_p * 3), ("outs", c_int64 * 3), ("bias", c_void_p), ("down", c_void_p), ("up", c_void_p),
+        ("ins", c_int64), ("ranks", c_int64),
+    ]  # fmt: skip
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        ("before", c_void_p), ("between", c_void_p), ("of_query", c_void_p), ("of_key", c_void_p),
+        ("reading", _Linear), ("out", _Linear), ("gate_up", _Linear), ("down", _Linear),
+        ("keys", c_void_p), ("values", c_void_p), ("keys_ahead", c_void_p), ("values_ahead", c_void_p),
+    ]  # fmt: skip
+
+
+class _Pass(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int64) for name in (
+            "tokens", "layers", "width", "inner", "heads", "key_heads", "size", "ahead", "fresh", "tiled"
+        )),
+        ("eps", c_float), ("scaling", c_float), ("layer", POINTER(_Layer)), ("norm", c_void_p), ("x", c_void_p),
+        ("cosines", c_void_p), ("sines", c_void_p), ("place", c_void_p), ("first", c_void_p), ("whole", c_void_p),
+        ("among", c_void_p),
+    ]  # fmt: skip
+
+
+class Steps:
+    """Steps of `body` in the slots of its layers. The body's weights must not be put elsewhere meanwhile."""
+
+    def __init__(self, body: Body, slots: Sequence[Slots]) -> None:
+        self.body, self.slots = body, slots
+        self._held: list[Tensor] = []  # what is made for the steps alone
+        self._tiled = _in_tiles(body)
+        self._layers = (_Layer * len(slots))(*map(self._layer, body.layers, slots))
+        first, prefix = body.layers[0], slots[0].prefix
+        self._form: dict[str, Any] = {
+            "layers": len(slots), "width": first.out.matrix.outs, "inner": first.gate_up.matrix.outs // 2,
+            "heads": first.heads, "key_heads": first.key_heads, "size": first.size, "eps": first.before.eps,
+            "ahead": 0 if prefix is None else prefix[0].shape[2], "scaling": first.scaling, "layer": self._layers,
+            "norm": body.norm.weight.data_ptr(), "tiled": self._tiled,
+        }  # fmt: skip
+
+    def __call__(
+        self, ids: Tensor, positions: Tensor, place: Tensor, first: Tensor, whole: Tensor, among: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states (tokens, width) of `ids` (tokens,) at `positions` (tokens,).
+
+        Among the slots each goes to its `place` (tokens,), and its row's begin at `first` (tokens,). It sees the prefix
+        and so many as `whole` (tokens,) says of its row's; behind these, where given, what `among` (tokens, n) says.
+        """
+        x: Tensor = self.body.embeddings(ids).contiguous()
+        cosines, sines = self.body.turns(x, positions)
+        seen = torch.empty(len(ids), 0, dtype=torch.uint8) if among is None else among.to(torch.uint8)
+        names = ("x", "cosines", "sines", "place", "first", "whole", "among")
+        tensors = [part.contiguous() for part in (x, cosines, sines, place, first, whole, seen)]
+        given = {name: tensor.data_ptr() for name, tensor in zip(names, tensors, strict=True)}
+        kernels.step(x.dtype, pointer(_Pass(tokens=len(ids), fresh=seen.shape[1], **given, **self._form)))
+        return x
+
+    def _layer(self, layer: Any, slots: Slots) -> _Layer:
+        of_query, of_key = ([norm.weight.data_ptr() for norm in layer.of_heads] or [None, None])[:2]
+        keys_ahead = values_ahead = None
+        if slots.prefix is not None:
+            more = -slots.prefix[0].shape[2] % TILE
+            keys, values = (pad(part[0], (0, 0, 0, more)) for part in slots.prefix)
+            if self._tiled:
+                ahead = [kernels.packed(part.flatten(0, 1)) for part in (keys, values.transpose(1, 2))]
+            else:
+                ahead = [part.transpose(1, 2).flatten(0, 1) for part in (keys, values)]
+            keys_ahead, values_ahead = map(self._lasting, ahead)
+        return _Layer(
+            layer.before.weight.data_ptr(), layer.between.weight.data_ptr(), of_query, of_key,
+            *map(self._linear, layer.linears), slots.keys.data_ptr(), slots.values.data_ptr(), keys_ahead, values_ahead,
+        )  # fmt: skip
+
+    def _linear(self, linear: Linear) -> _Linear:
+        matrix, blocks = linear.matrix, linear.blocks
+        made = _Linear(ins=matrix.ins, bias=None if matrix.bias is None else matrix.bias.data_ptr())
+        parts = [(weight, len(weight)) for weight in matrix.weights]
+        if self._tiled and matrix.packed is not None:
+            parts = [(matrix.packed, matrix.outs)]
+        for at, (weight, outs) in enumerate(parts):
+            made.weights[at], made.outs[at] = weight.data_ptr(), outs
+        if blocks is not None and linear.fitted is not None:
+            more = -len(blocks.down) % TILE
+            made.ranks = len(blocks.down) + more
+            low = linear.fitted if self._tiled else (pad(blocks.down, (0, 0, 0, more)), pad(blocks.up, (0, more)))
+            made.down, made.up = map(self._lasting, low)
+        return made
+
+    def _lasting(self, tensor: Tensor) -> int:
+        self._held.append(tensor.contiguous())
+        return self._held[-1].data_ptr()
+
+
+def at_once(body: Body) -> int:
+    """How many tokens of `body` a step takes: none but on a CPU with vectors of 64 bytes, for widths that fill them."""
+    linears = [linear for layer in body.layers for linear in layer.linears]
+    weights = [weight for linear in linears for weight in linear.matrix.weights]
+    norms = [norm for layer in body.layers for norm in (layer.before, layer.between, *layer.of_heads)] + [body.norm]
+    biases = [linear.matrix.bias for linear in linears if linear.matrix.bias is not None]
+    tensors = [*weights, *biases, *(norm.weight for norm in norms), *body.embeddings.parameters()]
+    dtype, device = weights[0].dtype, weights[0].device
+    suits = (
+        device.type == "cpu"
+        and all(tensor.dtype == dtype and tensor.is_contiguous() for tensor in tensors)
+        and all(weight.shape[1] % TILE == 0 for weight in weights)
+        and all(layer.size % TILE == 0 for layer in body.layers)
+        and len({norm.eps for norm in norms}) == 1
+    )
+    most = kernels.steps_at_once(dtype) if suits else 0
+    return kernels.BY_TILES if most and _in_tiles(body) else most
+
+
+def _in_tiles(body: Body) -> bool:
+    return all(linear.matrix.in_tiles for layer in body.layers for linear in layer.linears)

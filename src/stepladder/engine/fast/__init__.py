@@ -1,0 +1,1 @@
+"""The fast path: fused decoder, attention kernels, prepacked weights, variable-length batches, CUDA graphs."""

@@ -1,0 +1,163 @@
+"""A frozen matrix as the device wants it for products. Knows tensors alone.
+
+On a processor with tiles products in bfloat16 are our own: those of oneDNN leave one of two threads without work where
+outputs are few and rows some hundreds, and arrange few rows anew for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from stepladder.engine.fast import kernels
+
+KEPT = 2**30  # bytes of weights whose packed forms are kept
+WIDEST = 4096  # inputs of a product by tiles at most: oneDNN divides more of them, and is faster
+
+
+class Blocks(NamedTuple):
+    """A low-rank product that is added to a matrix's own: down (ranks, in), and up (out, ranks)."""
+
+    down: Tensor
+    up: Tensor
+
+    @property
+    def turned(self) -> Blocks:
+        """For the way back."""
+        return Blocks(self.up.T, self.down.T)
+
+    @property
+    def are_packed(self) -> bool:
+        return self.down.dim() > 2
+
+
+class Packs:
+    """What is found out once for all models that are tuned from one base: frozen weights as products want them, whether
+    the attention of this package `suits` them (None: not tried yet), the `path` on which they are run (None: not chosen
+    yet), whether a row `continues` there by the model's own cache, the `length_bound` above which a row's results may
+    depend on its length (None: they do not), whether logits need the model's `own_head`, and
+    by their form which bodies were `tried`."""
+
+    def __init__(self) -> None:
+        self.suits: bool | None = None
+        self.path: Literal["slots", "cache", "plain"] | None = None
+        self.continues = False
+        self.length_bound: int | None = None
+        self.own_head = False
+        self.tried: dict[object, bool] = {}
+        self._kept: dict[tuple[object, ...], tuple[Sequence[Tensor], Tensor]] = {}
+
+    def packed(self, weights: Sequence[Tensor], transposed: bool) -> Tensor:
+        """`weights` (out, in), one below the other. Those that are learnt may change unseen, and are packed anew."""
+        if any(weight.requires_grad for weight in weights):
+            return _packed(weights, transposed)
+        key = transposed, *((w.data_ptr(), w._version, w.dtype, w.shape) for w in weights)
+        if key not in self._kept:
+            if sum(w.nbytes for memory, _ in self._kept.values() for w in memory) >= KEPT:
+                self._kept.clear()
+            # A parameter may be put elsewhere: its memory itself is held, so that no other comes to lie there.
+            self._kept[key] = [w.detach() for w in weights], _packed(weights, transposed)
+        return self._kept[key][1]
+
+
+class Matrix:
+    """weights (out, in), one below the other, and bias (out) of linear layers, none of which is learnt.
+
+    Where it is to be `packed`, and the device is a CPU, it is kept as tiles want it, or else as oneDNN does: products
+    of few rows take up to half the time. Of each way that it is used (`times`, and for learning `back`) there is then a
+    copy, in `packs`. On a GPU, where memory is dear, weights stay where they are.
+    """
+
+    def __init__(
+        self, weights: Sequence[Tensor], bias: Tensor | None, packs: Packs | None = None, both: bool = False
+    ) -> None:
+        self.bias = bias
+        self.dtype, self.outs, self.ins = weights[0].dtype, sum(map(len, weights)), weights[0].shape[1]
+        self.packed = self.transposed = None
+        if packs is not None and weights[0].device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            self.packed = packs.packed(weights, transposed=False)
+            self.transposed = packs.packed(weights, transposed=True) if both else None
+        joined = len(weights) > 1 and weights[0].device.type == "cpu" and self.packed is None
+        self.weights = [torch.cat(list(weights)).detach()] if joined else [weight.detach() for weight in weights]
+
+    @property
+    def in_tiles(self) -> bool:
+        """Whether its products, but for those of the way back, are made by tiles."""
+        return _for_tiles(self.packed)
+
+    def times(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """x (n, in) to (n, out), in the dtype of x; added to `onto` where given, perhaps in its place."""
+        if self.packed is not None:
+            return _product(x.to(self.dtype), self.packed, self.outs, self.bias, onto).to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if len(self.weights) == 1:
+            out = linear(x, self.weights[0].to(x.dtype), bias)
+        else:
+            out = x.new_empty(len(x), self.outs)
+            for weight, part in zip(self.weights, self._parts(out), strict=True):
+                torch.mm(x, weight.to(x.dtype).T, out=part)
+            out = out if bias is None else out.add_(bias)
+        return out if onto is None else out.add_(onto)
+
+    def back(self, x: Tensor) -> Tensor:
+        """x (n, out) to (n, in), without the bias."""
+        if self.transposed is not None:
+            return _product(x.to(self.dtype), self.transposed, self.ins, None, None).to(x.dtype)
+        (weight, *others), (part, *parts) = self.weights, self._parts(x)
+        found = part @ weight.to(x.dtype)
+        for weight, part in zip(others, parts, strict=True):
+            found.addmm_(part, weight.to(x.dtype))
+        return found
+
+    def fitted(self, blocks: Blocks, back: bool = False) -> Blocks:
+        """The blocks as `times_with` takes them, or `back_with`."""
+        packed = self.transposed if back else self.packed
+        alike = _for_tiles(packed) and blocks.down.dtype == self.dtype
+        return Blocks(*map(kernels.packed, blocks)) if alike else blocks
+
+    def times_with(self, x: Tensor, blocks: Blocks, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`times`, and what `fitted` blocks add; and the product (n, ranks or more) of x by the first of them."""
+        if blocks.are_packed and self.packed is not None:
+            return kernels.tiled_product(x, self.packed, self.outs, self.bias, onto, blocks)
+        low = x @ blocks.down.T
+        return self.times(x, onto).addmm_(low, blocks.up.T), low
+
+    def back_with(self, x: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
+        """`back`, and what `fitted` blocks add; and the product (n, ranks or more) of x by the first of them."""
+        if blocks.are_packed and self.transposed is not None:
+            return kernels.tiled_product(x, self.transposed, self.ins, None, None, blocks)
+        low = x @ blocks.down.T
+        return self.back(x).addmm_(low, blocks.up.T), low
+
+    def _parts(self, whole: Tensor) -> Sequence[Tensor]:
+        """Of (n, out) the columns of each of the weights."""
+        return torch.split(whole, [len(weight) for weight in self.weights], dim=1)
+
+
+def _packed(weights: Sequence[Tensor], transposed: bool) -> Tensor:
+    whole = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
+    whole = whole.detach().T if transposed else whole.detach()
+    ins = whole.shape[1]
+    if kernels.tiled(whole.dtype) and ins % kernels.TILE == 0 and ins <= WIDEST:
+        return kernels.packed(whole)
+    found: Tensor = torch.ops.mkldnn._reorder_linear_weight(whole.contiguous(), 16)
+    return found
+
+
+def _for_tiles(packed: Tensor | None) -> bool:
+    return packed is not None and not packed.is_mkldnn
+
+
+def _product(x: Tensor, weight: Tensor, outs: int, bias: Tensor | None, onto: Tensor | None) -> Tensor:
+    if _for_tiles(weight):
+        return kernels.tiled_product(x, weight, outs, bias, onto)[0]
+    product: Any = torch.ops.mkldnn._linear_pointwise
+    if onto is None:
+        out: Tensor = product(x, weight, bias, "none", [], "")
+    else:
+        out = product.binary(x, onto, weight, bias, "add")
+    return out

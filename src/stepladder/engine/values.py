@@ -1,0 +1,66 @@
+"""What an engine takes and returns: scores, generated tokens, virtual tokens, low-rank additions.
+
+Importing this module loads no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of each candidate answer: its log-probability (natural, end token included) and its number of tokens."""
+
+    log_probabilities: tuple[float, ...]
+    lengths: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Best:
+    """The likeliest candidate: its place among the candidates, its log-probability (natural, end token included) and
+    its number of tokens."""
+
+    place: int
+    log_probability: float
+    length: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Generated token ids, end token included. `finished`: generation ended by itself (end token, or a complete JSON
+    value), not at its length limit. `seconds`: this row's share of the time."""
+
+    ids: tuple[int, ...]
+    seconds: float
+    finished: bool
+
+
+@dataclass(frozen=True)
+class VirtualTokens:
+    """Learnt tokens that stand before every prompt: `embeddings` (batch, length, width), or a transformers `cache` of
+    keys and values. One of the two."""
+
+    length: int
+    embeddings: Tensor | None = None
+    cache: Any = None
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """What an adapter adds to a linear layer: `scaling` x down' up', with `down` (rank, in) and `up` (out, rank).
+
+    While the layer is trained, x is given to it with a share `dropout` of it dropped. A layer that is a linear one,
+    `base_layer`, and no more than this beside it says so by a method `low_rank`.
+    """
+
+    down: Tensor
+    up: Tensor
+    scaling: float
+    dropout: float = 0.0

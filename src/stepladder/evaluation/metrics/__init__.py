@@ -1,0 +1,1 @@
+"""Metrics of labels, texts, JSON and rankings."""

@@ -1,0 +1,43 @@
+"""Which label is taken for which. Knows answers and labels; knows no page."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.exhibits import Cell, Table
+from stepladder.evaluation.metrics.choice import label_pair
+from stepladder.types import Choice
+
+FEW = 12  # labels that a whole matrix has room for
+LISTED = 20
+NO_ANSWER = "(no answer)"
+
+
+def confusion(answered: Answered) -> list[Table]:
+    """The matrix where labels are few, and the most frequent mistakes. Nothing for a task without labels of its own."""
+    if not isinstance(answered.probe.task.answer, Choice) or not answered.probe.task.answer.labels:
+        return []
+    pairs = Counter(
+        (expected, NO_ANSWER if predicted is None else predicted)
+        for expected, predicted in map(label_pair, answered.predictions, answered.examples)
+    )
+    labels = answered.probe.task.answer.labels
+    tables = []
+    if len(labels) <= FEW:
+        columns = [*labels, *([NO_ANSWER] if any(said == NO_ANSWER for _, said in pairs) else [])]
+        rows: list[list[Cell]] = [[label, *(pairs[label, said] for said in columns)] for label in labels]
+        tables.append(Table("Confusion", ["expected", *(f"said {label}" for label in columns)], rows))
+    wrong = [(count, expected, said) for (expected, said), count in pairs.items() if expected != said]
+    expected_in_all = Counter[str]()
+    for (expected, _), count in pairs.items():
+        expected_in_all[expected] += count
+    worst = sorted(wrong, key=lambda found: (-found[0], found[1], found[2]))[:LISTED]
+    listed: list[list[Cell]] = [[expected, said, count, expected_in_all[expected]] for count, expected, said in worst]
+    note = f"{sum(count for count, _, _ in wrong)} mistakes in all" + (
+        f", the {LISTED} most frequent pairs shown." if len(wrong) > LISTED else "."
+    )
+    return [
+        *tables,
+        Table("Most frequent mistakes", ["expected", "said", "times", "rows with that label"], listed, note),
+    ]

@@ -1,0 +1,157 @@
+"""The suite `calibration`: is the method as sure as it is right, before and after a temperature?
+
+Knows probabilities of labels; the temperature and the threshold are fitted on validation rows alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from stepladder.errors import ConfigError, Fault
+from stepladder.evaluation.answered import Answered, clusters_of
+from stepladder.evaluation.asking import Asked, Material, demand_probabilities
+from stepladder.evaluation.exhibits import Cell, Curves, Exhibit, Table
+from stepladder.evaluation.statistics.estimates import Measured
+from stepladder.evaluation.suite import SuiteScores, TaskKind
+from stepladder.evaluation.suites import confidence as c
+from stepladder.evaluation.suites.calibration_error import calibration_error
+from stepladder.evaluation.suites.confidence import Sure
+from stepladder.evaluation.suites.figures import mean, resampled, told
+
+ENOUGH = 300
+UNBOUNDED = (0.0, float("inf"))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """ECE over `bins` of equal mass, Brier score, negative log-likelihood, area under the risk-coverage curve, and the
+    share of questions that can be answered with `accuracy` of them right; each before and after a temperature.
+
+    `errors`: how many of the surest wrong answers are shown.
+    """
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[TaskKind | None] = "choice"
+
+    bins: int = 10
+    accuracy: float = 0.95
+    errors: int = 20
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.bins < 2:
+            faults.append(Fault("bins", f"{self.bins} bins show no curve", "give at least 2"))
+        if not 0 < self.accuracy <= 1:
+            faults.append(Fault("accuracy", f"{self.accuracy} is no share", "give more than 0 and at most 1"))
+        if self.errors < 0:
+            faults.append(Fault("errors", f"{self.errors} errors can not be shown", "give at least 0"))
+        if faults:
+            raise ConfigError(faults)
+
+    def probes(self, material: Material) -> tuple[Asked, ...]:
+        demand_probabilities(material, alone=False)
+        known = (material.ask("validation", material.validation),) if material.validation else ()
+        return (material.plain, *known)
+
+    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
+        main, held = Sure.of(answered["main"]), answered.get("validation")
+        if not main.known.logs.size:
+            return SuiteScores({}, details={"left_out": {"everything": "no question was answered with probabilities"}})
+        validation = None if held is None else Sure.of(held)
+        details: dict[str, Any] = {"left_out": {}, "warnings": [], "without_probabilities": main.failed}
+        if len(main.known.right) < ENOUGH:
+            details["warnings"].append(f"fewer than {ENOUGH} rows: the calibration error is mostly noise")
+        temperature = self._temperature(validation, details)
+        before = self._figures(main, 1.0, seed)
+        after = {} if temperature is None else self._figures(main, temperature, seed)
+        metrics = {**before, **{f"{name}_after": figure for name, figure in after.items()}}
+        details["ece_by_chance"] = c.ece_by_chance(main.usable(1.0), self.bins, seed)
+        metrics |= self._selected(main, validation, seed, details)
+        exhibits = (_table(before, after, details), *self._curves(main, temperature), self._errors(answered["main"]))
+        return SuiteScores(metrics, tuple(_lines(main)), details, exhibits)
+
+    def _temperature(self, validation: Sure | None, details: dict[str, Any]) -> float | None:
+        """Fitted on validation rows; None, with the reason told, where there are none."""
+        if validation is None or not validation.known.logs.size:
+            details["left_out"]["temperature"] = "there are no validation rows beside the questions asked"
+            return None
+        temperature = c.fitted_temperature(validation.known)
+        details["temperature"] = temperature
+        details["temperature_rows"] = len(validation.known.right)
+        if not c.COLDEST * 1.02 < temperature < c.HOTTEST / 1.02:
+            details["warnings"].append("the temperature lies at the edge of what is tried, 0.05 to 20")
+        return temperature
+
+    def _figures(self, main: Sure, temperature: float, seed: int) -> dict[str, Measured]:
+        usable, right = main.usable(temperature), main.known.right
+        everywhere, all_right = main.everywhere(temperature)
+        brier, nll = main.known.brier(temperature), main.known.nll(temperature)
+        n, some, whole = len(right), main.clusters_usable, main.clusters
+        return {
+            "ece": calibration_error(usable, right, self.bins, some, seed),
+            "brier": resampled(lambda i: float(brier[i].mean()), n, some, seed, (0.0, 2.0)),
+            "nll": resampled(lambda i: float(nll[i].mean()), n, some, seed, UNBOUNDED),
+            "aurc": resampled(lambda i: c.aurc(everywhere[i], all_right[i]), len(all_right), whole, seed),
+            "coverage": resampled(
+                lambda i: c.reach(everywhere[i], all_right[i], self.accuracy)[0], len(all_right), whole, seed
+            ),
+        }
+
+    def _selected(self, main: Sure, validation: Sure | None, seed: int, details: dict[str, Any]) -> dict[str, Measured]:
+        """What answering only above a threshold gives, the threshold taken from the validation rows."""
+        if validation is None or not validation.known.logs.size:
+            return {}
+        confidence, right = main.everywhere(1.0)
+        _, threshold = c.reach(*validation.everywhere(1.0), self.accuracy)
+        kept = confidence >= threshold
+        details["threshold"] = threshold if np.isfinite(threshold) else None
+        found = {"selected_coverage": mean(kept.astype(np.float64), main.clusters, seed)}
+        if kept.any():
+            clusters = clusters_of([e for e, k in zip(main.answered.examples, kept, strict=True) if k])
+            found["selected_accuracy"] = mean(right[kept], clusters, seed)
+        return found
+
+    def _curves(self, main: Sure, temperature: float | None) -> tuple[Exhibit, ...]:
+        at = {"before": 1.0} | ({} if temperature is None else {"after": temperature})
+        right = main.known.right
+        reliable = {
+            name: [(sure, share) for sure, share, _ in c.bins_of(main.usable(t), right, self.bins)]
+            for name, t in at.items()
+        }
+        risks = c.risks(*main.everywhere(1.0))
+        places = np.unique(np.linspace(0, len(risks) - 1, 100).astype(int))
+        answered = [(float((k + 1) / len(risks)), float(1 - risks[k])) for k in places]
+        return (
+            Curves("How sure and how often right", "confidence", "share right", reliable, diagonal=True),
+            Curves("Answering only the surest questions", "share answered", "share right", {"surest": answered}),
+        )
+
+    def _errors(self, answered: Answered) -> Table:
+        wrong = [
+            (max(p.probabilities.values()), e, p)
+            for p, e in zip(answered.predictions, answered.examples, strict=True)
+            if p.probabilities and not p.failure and p.text not in e.answers
+        ]
+        wrong.sort(key=lambda found: (-found[0], found[1].question.id))
+        shown = wrong[: self.errors]
+        rows: list[list[Cell]] = [[e.question.id, e.question.text, e.answers[0], p.text, sure] for sure, e, p in shown]
+        columns = ("id", "question", "answer", "predicted", "confidence")
+        return Table("Confident errors", columns, rows, f"{len(wrong)} wrong answers, the surest first")
+
+
+def _lines(main: Sure) -> Iterator[dict[str, Any]]:
+    confidence, _ = main.everywhere(1.0)
+    for id_, value, there in zip(main.answered.ids, confidence, main.mask, strict=True):
+        yield {"id": id_, "metric": "confidence", "value": float(value) if there else None}
+
+
+def _table(before: Mapping[str, Measured], after: Mapping[str, Measured], details: Mapping[str, Any]) -> Table:
+    rows = [[name, told(figure), told(after[name]) if name in after else None] for name, figure in before.items()]
+    notes = [f"ECE by chance alone: {details['ece_by_chance']:.3f}.", *(f"Warning: {w}." for w in details["warnings"])]
+    if "temperature" in details:
+        notes.append(f"Temperature {details['temperature']:.3f}, from {details['temperature_rows']} validation rows.")
+    return Table("Calibration", ("figure", "before", "after the temperature"), rows, " ".join(notes))

@@ -1,0 +1,154 @@
+"""Figures with intervals from one value a row: means, paired changes, and whatever else can be computed from rows.
+
+Knows numbers and groups; knows no probe and no suite. The metric that a kind of task is judged by, row by row, stands
+here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.metrics.choice import Accuracy, Floats, Metric, numbers_of, question_values
+from stepladder.evaluation.metrics.json_fields import FieldF1, NotJsonError, parsed
+from stepladder.evaluation.metrics.text import TokenF1
+from stepladder.evaluation.statistics.closed_form import detectable_of, mcnemar, paired_share_interval, wilson
+from stepladder.evaluation.statistics.estimates import Difference, Measured
+from stepladder.evaluation.statistics.resampling import (
+    Clusters,
+    bias_corrected_interval,
+    bootstrap_picks,
+    bootstrap_sums,
+    permutation_p,
+    units_of,
+    widened,
+)
+from stepladder.types import Prediction, Task
+
+PICKED_DRAWS = 1000
+
+
+def metric_for(task: Task) -> Metric:
+    """What one answer is judged by, by the task's kind: right or wrong, F1 of words, F1 of fields."""
+    metrics: dict[str, Metric] = {"choice": Accuracy(), "text": TokenF1(), "json": FieldF1()}
+    return metrics[task.kind]
+
+
+def row_values(answered: Answered, metric: Metric | None = None) -> Floats:
+    """Each answer's own value, shape (n,)."""
+    metric = metric_for(answered.probe.task) if metric is None else metric
+    if not answered.ids:
+        return np.empty(0)
+    numbers = numbers_of(metric, answered.predictions, answered.examples, answered.probe.task)
+    found = question_values(metric, numbers)
+    assert found is not None, "a suite's metric has a value for every question"
+    return found
+
+
+def mean(values: Floats, clusters: Clusters | None, seed: int) -> Measured:
+    """The mean of values from 0 to 1: with Wilson's interval for a share of independent rows, else a bootstrap's."""
+    n = len(values)
+    value = float(values.mean())
+    units = units_of(n, clusters)
+    if clusters is None and _is_share(values):
+        low, high = wilson(float(values.sum()), n)
+    else:
+        sums = bootstrap_sums(np.stack([values, np.ones(n)], axis=1), clusters, seed)
+        draws = np.clip(widened(sums[:, 0] / sums[:, 1], units), 0, 1)
+        if draws.max() - draws.min() < 1e-12:  # resampling equal rows says nothing of rows not seen
+            low, high = wilson(value * units, units)
+        else:
+            low, high = bias_corrected_interval(draws, value)
+    return Measured(value, max(0.0, min(low, value)), min(1.0, max(high, value)), n)
+
+
+def change(ours: Floats, theirs: Floats, clusters: Clusters | None, seed: int) -> Difference:
+    """Ours minus theirs over the same rows, values from 0 to 1: interval, p-value, wins and losses.
+
+    McNemar's exact test for right and wrong of independent rows, else a permutation of the two sides.
+    """
+    n, gaps = len(ours), ours - theirs
+    value = float(gaps.mean())
+    wins, losses = int(np.sum(gaps > 1e-12)), int(np.sum(gaps < -1e-12))
+    units = units_of(n, clusters)
+    if clusters is None and _is_share(ours) and _is_share(theirs):
+        (low, high), p = paired_share_interval(wins, losses, n), mcnemar(wins, losses)
+        at_least, _ = paired_share_interval(wins, losses, n, confidence=0.9)
+    elif wins == losses == 0:
+        (low, high), p = paired_share_interval(0, 0, units), 1.0
+        at_least, _ = paired_share_interval(0, 0, units, confidence=0.9)
+    else:
+        ones = np.ones(n)
+        sums = bootstrap_sums(np.stack([gaps, ones], axis=1), clusters, seed)
+        draws = widened(sums[:, 0] / sums[:, 1], units)
+        if draws.max() - draws.min() < 1e-12:  # resampling units that are all alike says nothing of rows not seen
+            alike = max(value, 0.0) * units, max(-value, 0.0) * units
+            low, high = paired_share_interval(*alike, units)
+            at_least, _ = paired_share_interval(*alike, units, confidence=0.9)
+        else:
+            low, at_least, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.975]))
+        sides = np.stack([ours, ones], axis=1), np.stack([theirs, ones], axis=1)
+        p = permutation_p(*sides, lambda summed: summed[..., 0] / summed[..., 1], clusters, seed)
+    detectable = min(1.0, detectable_of((high - low) / 2))
+    return Difference(value, min(low, value), max(high, value), min(at_least, value), p, n, wins, losses, detectable)
+
+
+def resampled(
+    statistic: Callable[[NDArray[np.intp]], float],
+    n: int,
+    clusters: Clusters | None,
+    seed: int,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Measured:
+    """`statistic(rows)` of all rows, with the interval that drawing rows again gives; `rows` are places, repeated.
+    Draws that give NaN do not count."""
+    value = statistic(np.arange(n))
+    picks = bootstrap_picks(n, clusters, seed, PICKED_DRAWS)
+    draws = np.array([drawn for rows in picks if not np.isnan(drawn := statistic(rows))])
+    if len(draws) < PICKED_DRAWS / 2:
+        return Measured(value, *bounds, n)
+    units = units_of(n, clusters)
+    floor, width = bounds[0], bounds[1] - bounds[0]
+    draws = np.clip(widened(draws, units), *bounds)
+    low, high = bias_corrected_interval(draws, value)
+    if draws.max() - draws.min() < 1e-12 and np.isfinite(width):  # equal rows drawn again say nothing of rows not seen
+        low, high = (floor + width * edge for edge in wilson((value - floor) / width * units, units))
+    low, high = max(bounds[0], float(low)), min(bounds[1], float(high))
+    return Measured(value, min(low, value), max(high, value), n)
+
+
+def reflected(draws: Floats, value: float) -> tuple[float, float]:
+    """The 95 % interval of `value` from its draws, their quantiles reflected at it (Davison and Hinkley 1997)."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return 2 * value - float(high), 2 * value - float(low)
+
+
+def as_measured(found: Difference) -> Measured:
+    """A change as a figure among others."""
+    return Measured(found.value, found.low, found.high, found.n)
+
+
+def same_answer(one: Prediction, other: Prediction) -> bool:
+    """Whether two answers say the same: both failed, or the same text, or the same JSON value."""
+    if (one.failure is None) != (other.failure is None):
+        return False
+    if one.text.strip() == other.text.strip():
+        return True
+    if one.failure is not None or not all(text.strip().startswith(("{", "[")) for text in (one.text, other.text)):
+        return False
+    try:
+        return bool(parsed(one.text) == parsed(other.text))
+    except NotJsonError:
+        return False
+
+
+def told(measured: Measured | Difference, form: str = "{:.3f}") -> str:
+    """`0.812 [0.790, 0.834]`, for the cells of tables."""
+    return f"{form} [{form}, {form}]".format(*(x + 0.0 for x in (measured.value, measured.low, measured.high)))
+
+
+def _is_share(values: Floats) -> bool:
+    return bool(np.all((values == 0) | (values == 1)))

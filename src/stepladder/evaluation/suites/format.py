@@ -1,0 +1,140 @@
+"""The suite `format`: are answers valid when nothing holds the model to the form, how long are they, do they keep the
+house's rules?
+
+Knows written answers; knows no grammar and no model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from stepladder.errors import ConfigError, Fault
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.asking import Asked, Material
+from stepladder.evaluation.exhibits import Cell, Table
+from stepladder.evaluation.metrics.choice import Floats
+from stepladder.evaluation.metrics.json_fields import ValidJson
+from stepladder.evaluation.statistics.estimates import Measured
+from stepladder.evaluation.suite import SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import as_measured, change, mean, resampled, row_values, told
+from stepladder.evaluation.suites.style import Rule
+from stepladder.types import Decoding, Json, Prediction, Probe
+
+SHOWN, LONGEST = 20, 200
+LABEL_ROOM = 32
+UNBOUNDED = (0.0, float("inf"))
+
+
+@dataclass(frozen=True)
+class FreeForm:
+    """Every question answered by free writing.
+
+    max_new_tokens: of each answer; null is as many as the decoding has, and for labels at most 32.
+    rules: by name, what an answer must and must not be (`Rule`: must, must_not, min_words, max_words).
+    """
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[TaskKind | None] = None
+
+    max_new_tokens: int | None = None
+    rules: Mapping[str, Mapping[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            faults.append(Fault("max_new_tokens", f"{self.max_new_tokens} tokens write nothing", "give at least 1"))
+        for name, words in (self.rules or {}).items():
+            try:
+                Rule(**words)
+            except ConfigError as error:
+                faults += [Fault(f"rules.{name}.{f.key}".rstrip("."), f.what, f.to_do) for f in error.faults]
+            except TypeError:
+                keys = "must, must_not, min_words, max_words"
+                faults.append(Fault(f"rules.{name}", f"{dict(words)} is no rule", f"a rule has the keys {keys}"))
+        if faults:
+            raise ConfigError(faults)
+
+    def probes(self, material: Material) -> tuple[Asked, ...]:
+        return (material.plain, material.ask("free", material.examples, decoding=self._decoding(material.main)))
+
+    def _decoding(self, main: Probe) -> Decoding:
+        """As the plain answers are written where they are written freely, else greedily."""
+        free = main.decoding.mode in ("greedy", "sampled")
+        own = main.decoding.max_new_tokens
+        room = self.max_new_tokens or (min(own, LABEL_ROOM) if main.task.kind == "choice" and not free else own)
+        return replace(main.decoding, mode=main.decoding.mode if free else "greedy", max_new_tokens=room)
+
+    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
+        main, free = answered["main"], answered["free"]
+        valid, clusters = validity(free), free.clusters()
+        words = np.array([len(p.text.split()) for p in free.predictions], dtype=np.float64)
+        room = free.probe.decoding.max_new_tokens
+        full = np.array([float(p.new_tokens >= room) for p in free.predictions])
+        bound, loose = row_values(main), row_values(free)
+        n = len(words)
+        metrics: dict[str, Measured] = {
+            "valid": mean(valid, clusters, seed),
+            "score": mean(loose, clusters, seed),
+            "cost_of_freedom": as_measured(change(bound, loose, clusters, seed)),
+            "words": resampled(lambda i: float(words[i].mean()), n, clusters, seed, UNBOUNDED),
+            "words_p95": resampled(lambda i: float(np.quantile(words[i], 0.95)), n, clusters, seed, UNBOUNDED),
+            "cut_off": mean(full, clusters, seed),
+        }
+        kept = {name: self._kept(name, free) for name in self.rules or {}}
+        metrics |= {f"rule_{name}": mean(values, clusters, seed) for name, values in kept.items()}
+        if kept:
+            metrics["all_rules"] = mean(np.min(list(kept.values()), axis=0), clusters, seed)
+        exhibits = (_table(metrics), _invalid(free, valid), *([_broken(free, kept)] if kept else []))
+        lines = (*_lines("valid", free, valid), *_lines("words", free, words))
+        lines += tuple(line for name, values in kept.items() for line in _lines(f"rule_{name}", free, values))
+        reasons = Counter(p.failure for p in free.predictions if p.failure)
+        details = {"max_new_tokens": room, "failures": dict(reasons.most_common(SHOWN)), "left_out": {}}
+        return SuiteScores(metrics, lines, details, exhibits)
+
+    def _kept(self, name: str, free: Answered) -> Floats:
+        rule = Rule(**(self.rules or {})[name])
+        return np.array([float(rule.keeps(p.text)) for p in free.predictions])
+
+
+def validity(answered: Answered) -> Floats:
+    """Whether each answer has the task's form: one of the labels, JSON that meets the schema, any text at all."""
+    task, schema = answered.probe.task, ValidJson()
+
+    def valid(place: int, prediction: Prediction) -> bool:
+        if prediction.failure:
+            return False
+        if isinstance(task.answer, Json):
+            return bool(schema.value(prediction, answered.examples[place], task))
+        return bool(prediction.text.strip())
+
+    return np.array([float(valid(i, p)) for i, p in enumerate(answered.predictions)])
+
+
+def _table(metrics: Mapping[str, Measured]) -> Table:
+    rows: list[list[Cell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
+    note = "cost_of_freedom: the score of the plain answers less that of the freely written ones."
+    return Table("Free writing", ("figure", "value", "questions"), rows, note)
+
+
+def _invalid(free: Answered, valid: Floats) -> Table:
+    found = Counter(p.text[:LONGEST] for p, there in zip(free.predictions, valid, strict=True) if not there)
+    rows: list[list[Cell]] = [[text, count] for text, count in found.most_common(SHOWN)]
+    return Table("Answers without the form", ("written", "times"), rows, f"{found.total()} in all, the commonest first")
+
+
+def _broken(free: Answered, kept: Mapping[str, Floats]) -> Table:
+    rows: list[list[Cell]] = []
+    for name, values in kept.items():
+        broken = [i for i, value in enumerate(values) if not value]
+        rows += [[name, len(broken), free.ids[i], free.predictions[i].text[:LONGEST]] for i in broken[: SHOWN // 4]]
+    return Table("House rules broken", ("rule", "times", "id", "written"), rows, "some answers for each rule")
+
+
+def _lines(metric: str, free: Answered, values: Floats) -> Iterator[Mapping[str, Any]]:
+    for id_, value in zip(free.ids, values, strict=True):
+        yield {"id": id_, "metric": metric, "value": float(value)}

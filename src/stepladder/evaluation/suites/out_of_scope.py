@@ -1,0 +1,152 @@
+"""The suite `out_of_scope`: does the method's confidence tell questions of no label from those that have one?
+
+Knows confidences; the threshold is taken from validation rows alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from stepladder.errors import ConfigError, Fault
+from stepladder.evaluation.answered import Answered, clusters_of
+from stepladder.evaluation.asking import Asked, Material, demand_probabilities, unfit
+from stepladder.evaluation.exhibits import Cell, Curves, Table
+from stepladder.evaluation.metrics.choice import Floats
+from stepladder.evaluation.statistics.estimates import Measured
+from stepladder.evaluation.suite import SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import mean, resampled, row_values, told
+from stepladder.types import Example
+
+
+@dataclass(frozen=True)
+class OutOfScope:
+    """A question counts as out of scope where the confidence of its answer lies below a threshold.
+
+    keep: the share of the validation rows, which are all in scope, that the threshold lets pass.
+    errors: how many of the surest answers to questions out of scope are shown.
+    """
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[TaskKind | None] = "choice"
+
+    keep: float = 0.95
+    errors: int = 20
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not 0 < self.keep <= 1:
+            faults.append(Fault("keep", f"{self.keep} is no share", "give more than 0 and at most 1"))
+        if self.errors < 0:
+            faults.append(Fault("errors", f"{self.errors} answers can not be shown", "give at least 0"))
+        if faults:
+            raise ConfigError(faults)
+
+    def probes(self, material: Material) -> tuple[Asked, ...]:
+        demand_probabilities(material, alone=True)
+        if material.rows == "validation":
+            return (material.plain,)
+        if not material.out_of_scope:
+            raise unfit("the dataset has no rows that belong to no label", "give dataset.out_of_scope=FILE")
+        if any(q.choices for q in material.main.questions):
+            raise unfit("every question brings its own choices, so no label is common to all", "leave the suite out")
+        strange = tuple(Example(question, ()) for question in material.out_of_scope)
+        held = (material.ask("validation", material.validation),) if material.validation else ()
+        return (material.plain, material.ask("out_of_scope", strange), *held)
+
+    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
+        main, strange, held = answered["main"], answered.get("out_of_scope"), answered.get("validation")
+        accuracy = mean(row_values(main), main.clusters(), seed)
+        if strange is None:
+            left_out = {"out_of_scope": "validation rows are asked alone"}
+            return SuiteScores({"in_scope_accuracy": accuracy}, details={"left_out": left_out})
+        inside, outside = confidences(main), confidences(strange)
+        both, known = np.concatenate([inside, outside]), np.repeat([1.0, 0.0], [len(inside), len(outside)])
+        area = resampled(
+            lambda i: auroc(both[i], known[i]), len(both), clusters_of([*main.examples, *strange.examples]), seed
+        )
+        metrics = {"auroc": area, "in_scope_accuracy": accuracy}
+        details: dict[str, Any] = {"questions": len(outside), "left_out": {}, "threshold": None}
+        if held is None:
+            details["left_out"]["threshold"] = "there are no validation rows to take it from"
+        else:
+            threshold = threshold_of(confidences(held), self.keep)
+            details |= {"threshold": threshold, "threshold_rows": len(held.ids)}
+            metrics |= _at(threshold, main, strange, seed)
+        exhibits = (_table(metrics, details), _curve(inside, outside), self._accepted(strange, outside))
+        return SuiteScores(metrics, tuple(_lines(strange, outside)), details, exhibits)
+
+    def _accepted(self, strange: Answered, confidence: Floats) -> Table:
+        order = sorted(range(len(confidence)), key=lambda i: (-confidence[i], strange.ids[i]))
+        rows: list[list[Cell]] = [
+            [
+                strange.ids[i],
+                strange.examples[i].question.text,
+                strange.predictions[i].text,
+                float(confidence[i]),
+            ]
+            for i in order[: self.errors]
+        ]
+        return Table("Surest answers to questions out of scope", ("id", "question", "predicted", "confidence"), rows)
+
+
+def confidences(answered: Answered) -> Floats:
+    """The probability of each answer, 0 for a failure, shape (n,)."""
+    return np.array(
+        [max(p.probabilities.values()) if p.probabilities and not p.failure else 0.0 for p in answered.predictions]
+    )
+
+
+def auroc(score: Floats, positive: Floats) -> float:
+    """The chance that a positive scores above a negative, ties counting half; NaN where one of them is missing."""
+    from scipy.stats import rankdata
+
+    n = int(positive.sum())
+    if n in (0, len(positive)):
+        return float("nan")
+    ranks = rankdata(score)[positive > 0].sum()
+    return float((ranks - n * (n + 1) / 2) / (n * (len(positive) - n)))
+
+
+def threshold_of(confidence: Floats, keep: float) -> float:
+    """The greatest threshold that at least `keep` of these confidences reach."""
+    ordered = np.sort(confidence)[::-1]
+    return float(ordered[int(np.ceil(keep * len(ordered) - 1e-9)) - 1])
+
+
+def _at(threshold: float, main: Answered, strange: Answered, seed: int) -> dict[str, Measured]:
+    inside, outside = confidences(main), confidences(strange)
+    kept, right = inside >= threshold, row_values(main)
+    found = {
+        "recall": mean((outside < threshold).astype(np.float64), strange.clusters(), seed),
+        "in_scope_kept": mean(kept.astype(np.float64), main.clusters(), seed),
+        "in_scope_accuracy_with_rejection": mean(right * kept, main.clusters(), seed),
+    }
+    if kept.any():
+        clusters = clusters_of([e for e, there in zip(main.examples, kept, strict=True) if there])
+        found["accuracy_of_kept"] = mean(right[kept], clusters, seed)
+    return found
+
+
+def _curve(inside: Floats, outside: Floats) -> Curves:
+    """Of every threshold: the share of questions in scope that are turned away, and of those out of scope."""
+    edges = np.unique(np.quantile(np.concatenate([inside, outside]), np.linspace(0, 1, 101)))
+    points = [(float(np.mean(inside < edge)), float(np.mean(outside < edge))) for edge in edges]
+    x, y = "share of questions in scope turned away", "share out of scope turned away"
+    return Curves("Turning questions away", x, y, {"threshold": [*points, (1.0, 1.0)]}, diagonal=True)
+
+
+def _table(metrics: Mapping[str, Measured], details: Mapping[str, Any]) -> Table:
+    rows: list[list[Cell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
+    note = ""
+    if details["threshold"] is not None:
+        note = f"Threshold {details['threshold']:.4g}, from {details['threshold_rows']} validation rows."
+    return Table("Questions of no label", ("figure", "value", "questions"), rows, note)
+
+
+def _lines(strange: Answered, confidence: Floats) -> Iterator[Mapping[str, Any]]:
+    for id_, value in zip(strange.ids, confidence, strict=True):
+        yield {"id": id_, "metric": "out_of_scope_confidence", "value": float(value)}

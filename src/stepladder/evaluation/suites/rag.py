@@ -1,0 +1,197 @@
+"""The suite `rag`: is it the retriever or the reader that answers go wrong by?
+
+Knows passages, gold and answers; knows no retriever. What was retrieved stands in the plain answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from stepladder.errors import ConfigError, Fault
+from stepladder.evaluation.answered import Answered, clusters_of
+from stepladder.evaluation.asking import Asked, Material, chosen, unfit
+from stepladder.evaluation.exhibits import Cell, Exhibit, Table
+from stepladder.evaluation.metrics.choice import Floats
+from stepladder.evaluation.metrics.ranking import ndcg, recall_at, reciprocal_rank
+from stepladder.evaluation.metrics.text import normalised
+from stepladder.evaluation.statistics.closed_form import holm
+from stepladder.evaluation.statistics.estimates import Measured
+from stepladder.evaluation.suite import SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, told
+from stepladder.evaluation.suites.passages import Distractors, distractors, gold_of, mixed
+from stepladder.types import Example, Reading
+
+CONDITIONS = ("none", "retrieved", "gold", "gold_among_distractors")
+COMPARED = (("gold", "none"), ("retrieved", "none"), ("gold", "retrieved"), ("gold", "gold_among_distractors"))
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Rag:
+    """The questions whose gold passages are known, asked with no passage, with what is retrieved, with gold, with gold
+    among distractors (`passages` in all), and with distractors alone, where nothing shown answers them.
+
+    distractors: near (sharing most words with the question) or random. cutoffs: the k of recall@k and nDCG@k.
+    right: from which value on an answer counts as right. abstentions: answers that say that there is none.
+    rows: at most so many questions, chosen by their ids; null asks all. seed: of orders and draws.
+    """
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[TaskKind | None] = None
+
+    passages: int = 5
+    distractors: Distractors = "near"
+    cutoffs: Sequence[int] = (1, 3, 5)
+    right: float = 0.5
+    abstentions: Sequence[str] = ("unanswerable", "not in the text", "i do not know", "i don't know")
+    rows: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.passages < 2:
+            faults.append(Fault("passages", f"{self.passages} leave no room for a distractor", "give at least 2"))
+        if self.distractors not in ("near", "random"):
+            faults.append(Fault("distractors", f"'{self.distractors}' is unknown", "say near or random"))
+        if any(k < 1 for k in self.cutoffs):
+            faults.append(Fault("cutoffs", f"{list(self.cutoffs)} has a k below 1", "give whole numbers from 1"))
+        if not 0 < self.right <= 1:
+            faults.append(Fault("right", f"{self.right} is no value of an answer", "give more than 0 and at most 1"))
+        if self.rows is not None and self.rows < 1:
+            faults.append(Fault("rows", f"{self.rows} questions can not be asked", "give at least 1, or null"))
+        if faults:
+            raise ConfigError(faults)
+
+    def probes(self, material: Material) -> tuple[Asked, ...]:
+        examples = self._known(material.examples)
+        gold = gold_of(examples, material.corpus)
+        examples = [e for e in examples if gold[e.question.id]]
+        if not examples:
+            raise unfit("no question's gold passages are known", "give dataset.gold=COLUMN, or a layout that has them")
+        if not material.prompted:
+            return (material.plain,)
+        count, kind = self.passages, self.distractors
+        others = distractors(examples, material.corpus, count, kind, self.seed)
+        shown = {
+            "none": dict.fromkeys(gold, ()),
+            "gold": gold,
+            "gold_among_distractors": mixed(gold, others, count, self.seed),
+            "distractors": others,
+        }
+        asked = [
+            material.ask(name, examples, Reading(passages={e.question.id: beside[e.question.id] for e in examples}))
+            for name, beside in shown.items()
+        ]
+        if material.retrieves:
+            asked.append(material.ask("retrieved", examples))
+        return (material.plain, *asked)
+
+    def _known(self, examples: Sequence[Example]) -> list[Example]:
+        return chosen([e for e in examples if e.gold], self.rows, self.seed)
+
+    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
+        if "gold" not in answered:
+            return SuiteScores({}, details={"left_out": {"everything": "the method reads no prompt, so no passages"}})
+        conditions = {name: answered[name] for name in CONDITIONS if name in answered}
+        examples = answered["gold"].examples
+        clusters = clusters_of(examples)
+        values = {name: row_values(each) for name, each in conditions.items()}
+        metrics = {name: mean(each, clusters, seed) for name, each in values.items()}
+        exhibits: list[Exhibit] = [_conditions(metrics, values, clusters, seed)]
+        details: dict[str, Any] = {"metric": type(metric_for(answered["gold"].probe.task)).__name__, "left_out": {}}
+        lines = [line for name, each in values.items() for line in _lines(name, examples, each)]
+        if "retrieved" in answered:
+            found = answered["retrieved"]
+            ranked = self._ranked(found)
+            metrics |= {name: mean(each, clusters, seed) for name, each in ranked.items()}
+            blame = _blame(found, values["retrieved"] >= self.right)
+            metrics |= {f"{who}_errors": mean(each, clusters, seed) for who, each in blame.items()}
+            details["errors"] = {who: int(each.sum()) for who, each in blame.items()}
+            exhibits += [_errors(blame, values, self.right), _wrong(found, blame)]
+            lines += [
+                line for name, each in {**ranked, **_named(blame)}.items() for line in _lines(name, examples, each)
+            ]
+        else:
+            details["left_out"]["retrieved"] = "the method retrieves nothing"
+        metrics |= self._abstained(answered, clusters, seed, details)
+        return SuiteScores(metrics, tuple(lines), details, tuple(exhibits))
+
+    def _ranked(self, retrieved: Answered) -> dict[str, Floats]:
+        """Figures of the rankings, a value a question."""
+        pairs = [
+            (list(dict.fromkeys(p.shown)), e.gold)
+            for p, e in zip(retrieved.predictions, retrieved.examples, strict=True)
+        ]
+        longest = max(len(ranking) for ranking, _ in pairs)
+        cutoffs = [k for k in self.cutoffs if k <= max(1, longest)]  # beyond what is shown nothing is known
+        found = {f"recall@{k}": np.array([recall_at(r, gold, k) for r, gold in pairs]) for k in cutoffs}
+        found["mrr"] = np.array([reciprocal_rank(ranking, gold) for ranking, gold in pairs])
+        return found | {f"ndcg@{k}": np.array([ndcg(r, gold, k) for r, gold in pairs]) for k in cutoffs}
+
+    def _abstained(
+        self, answered: Mapping[str, Answered], clusters: Any, seed: int, details: Any
+    ) -> dict[str, Measured]:
+        """How often it says that there is no answer: where nothing shown holds one, and where something does."""
+        if answered["gold"].probe.task.kind != "text" or not self.abstentions:
+            details["left_out"]["abstentions"] = "they are looked for in text answers"
+            return {}
+        without, with_gold = (self._says_none(answered[name]) for name in ("distractors", "gold"))
+        return {
+            "abstained_without_gold": mean(without, clusters, seed),
+            "abstained_with_gold": mean(with_gold, clusters, seed),
+        }
+
+    def _says_none(self, answered: Answered) -> Floats:
+        phrases = [f" {normalised(phrase)} " for phrase in self.abstentions]
+        texts = [f" {normalised(p.text)} " for p in answered.predictions]
+        return np.array([float(any(phrase in text for phrase in phrases)) for text in texts])
+
+
+def _blame(retrieved: Answered, right: Any) -> dict[str, Floats]:
+    """Every wrong answer, put down to the retriever where no gold was shown, else to the reader."""
+    shown = [bool({*p.shown} & {*e.gold}) for p, e in zip(retrieved.predictions, retrieved.examples, strict=True)]
+    found = np.array(shown)
+    return {"retriever": (~right & ~found).astype(np.float64), "reader": (~right & found).astype(np.float64)}
+
+
+def _named(blame: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {f"{who}_error": each for who, each in blame.items()}
+
+
+def _conditions(metrics: Mapping[str, Measured], values: Mapping[str, Floats], clusters: Any, seed: int) -> Table:
+    pairs = [(one, other) for one, other in COMPARED if one in values and other in values]
+    moved = {pair: change(values[pair[0]], values[pair[1]], clusters, seed) for pair in pairs}
+    adjusted = dict(zip(pairs, holm([found.p for found in moved.values()]), strict=True))
+    rows: list[list[Cell]] = [[name, told(figure), None] for name, figure in metrics.items()]
+    rows += [[f"{o} - {t}", told(moved[o, t], "{:+.3f}"), adjusted[o, t]] for o, t in pairs]
+    return Table("Answers by what is shown", ("shown", "score", "p (Holm)"), rows, "the same questions in every line")
+
+
+def _errors(blame: Mapping[str, Floats], values: Mapping[str, Floats], right: float) -> Table:
+    wrong = int(sum(each.sum() for each in blame.values()))
+    mended = {who: int((each.astype(bool) & (values["gold"] >= right)).sum()) for who, each in blame.items()}
+    rows: list[list[Cell]] = [
+        [who, int(each.sum()), each.sum() / wrong if wrong else None, mended[who]] for who, each in blame.items()
+    ]
+    rows.append(["all", wrong, 1.0 if wrong else None, sum(mended.values())])
+    columns = ("put down to", "wrong answers", "share", "of these right with gold alone")
+    return Table("Retriever or reader", columns, rows, "retriever: no passage that holds the answer was shown")
+
+
+def _wrong(retrieved: Answered, blame: Mapping[str, Floats]) -> Table:
+    rows: list[list[Cell]] = [
+        [e.question.id, who, e.question.text, e.answers[0], retrieved.predictions[i].text]
+        for who, each in blame.items()
+        for i, e in [(i, e) for i, e in enumerate(retrieved.examples) if each[i]][: SHOWN // 2]
+    ]
+    columns = ("id", "put down to", "question", "answer", "predicted")
+    return Table("Wrong answers", columns, rows, "some of each kind")
+
+
+def _lines(metric: str, examples: Sequence[Example], values: Floats) -> Iterator[Mapping[str, Any]]:
+    for example, value in zip(examples, values, strict=True):
+        yield {"id": example.question.id, "metric": metric, "value": float(value)}

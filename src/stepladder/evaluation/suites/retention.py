@@ -1,0 +1,139 @@
+"""The suite `retention`: did tuning make the model worse elsewhere?
+
+Knows questions of another dataset, asked of the tuned model and of its base; knows no weights and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepladder.errors import ConfigError, Fault
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.asking import Asked, Material, chosen
+from stepladder.evaluation.exhibits import Cell, Table
+from stepladder.evaluation.suite import SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import as_measured, change, mean, metric_for, row_values, told
+from stepladder.types import Decoding, Example, Probe, Reading, Task
+
+SHOWN = 50
+MODES: Mapping[str, tuple[Literal["choose", "greedy", "json"], int]] = {
+    "choice": ("choose", 16), "text": ("greedy", 64), "json": ("json", 256),
+}  # fmt: skip
+
+
+class Rows(Protocol):
+    """Another dataset, once it was read."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def validation(self) -> tuple[Example, ...]: ...
+
+    @property
+    def test(self) -> tuple[Example, ...]: ...
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """Another dataset, not yet read."""
+
+    def read(self) -> Rows: ...
+
+
+@dataclass(frozen=True)
+class Retention:
+    """The held-out questions of another `dataset`, with no passage beside them, of the tuned model and of its base.
+
+    rows: at most so many of them, chosen by their ids; null asks all.
+    """
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[TaskKind | None] = None
+
+    dataset: Elsewhere
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows is not None and self.rows < 1:
+            raise ConfigError(Fault("rows", f"{self.rows} questions can not be asked", "give at least 1, or null"))
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Its rows enter the score's key by what they are, not by where they came from."""
+        return {"rows": self.rows}
+
+    def probes(self, material: Material) -> tuple[Asked, ...]:
+        if not material.tunes:
+            return (material.plain,)
+        found = self.dataset.read()
+        held = found.test if material.rows == "test" else found.validation
+        examples = tuple(chosen(held, self.rows, 0))
+        if not examples:
+            return (material.plain,)
+        mode, room = MODES[found.task.kind]
+        bare = Reading(passages={example.question.id: () for example in examples})
+        questions = tuple(example.question for example in examples)
+        both = (
+            Probe(name, found.task, questions, Decoding(mode, room), bare, tuned)
+            for name, tuned in (("before", False), ("after", True))
+        )
+        return (material.plain, *(Asked(probe, examples) for probe in both))
+
+    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
+        before, after = answered.get("before"), answered.get("after")
+        if before is None or after is None:
+            return SuiteScores(
+                {}, details={"left_out": {"everything": "nothing was tuned, or no held-out row is there"}}
+            )
+        old, new, clusters = row_values(before), row_values(after), before.clusters()
+        moved = change(new, old, clusters, seed)
+        fixed, broken = new > old + 1e-12, new < old - 1e-12
+        metrics = {
+            "before": mean(old, clusters, seed),
+            "after": mean(new, clusters, seed),
+            "change": as_measured(moved),
+            "fixed": mean(fixed.astype(np.float64), clusters, seed),
+            "broken": mean(broken.astype(np.float64), clusters, seed),
+        }
+        rows: list[list[Cell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
+        note = f"p = {moved.p:.3g}, two-sided; {moved.wins} questions fixed, {moved.losses} broken"
+        exhibits = (
+            Table("A general probe before and after tuning", ("figure", "value", "questions"), rows, note),
+            _moved("Broken by tuning", before, after, broken),
+            _moved("Fixed by tuning", before, after, fixed),
+        )
+        metric = type(metric_for(before.probe.task)).__name__
+        details: dict[str, Any] = {
+            "p": moved.p,
+            "fixed": moved.wins,
+            "broken": moved.losses,
+            "metric": metric,
+            "left_out": {},
+        }
+        lines = (*_lines("before", before, old), *_lines("after", after, new))
+        return SuiteScores(metrics, lines, details, exhibits)
+
+
+def _moved(title: str, before: Answered, after: Answered, which: NDArray[np.bool_]) -> Table:
+    places = np.flatnonzero(which)
+    rows: list[list[Cell]] = [
+        [
+            before.ids[i],
+            before.examples[i].question.text,
+            before.examples[i].answers[0],
+            before.predictions[i].text,
+            after.predictions[i].text,
+        ]
+        for i in places[:SHOWN]
+    ]
+    return Table(title, ("id", "question", "answer", "before", "after"), rows, f"{len(places)} in all")
+
+
+def _lines(metric: str, answered: Answered, values: Any) -> Iterator[Mapping[str, Any]]:
+    for id_, value in zip(answered.ids, values, strict=True):
+        yield {"id": id_, "metric": metric, "value": float(value)}

@@ -1,0 +1,234 @@
+"""The suite `robustness`: do other letters or another prompt format, which change no meaning, change the answers?
+
+Knows perturbations of questions and formats of prompts; knows no prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.evaluation.answered import Answered, clusters_of
+from stepladder.evaluation.asking import Asked, Material, chosen
+from stepladder.evaluation.exhibits import Cell, Exhibit, Table
+from stepladder.evaluation.metrics.choice import Floats
+from stepladder.evaluation.statistics.closed_form import holm, wilson
+from stepladder.evaluation.statistics.estimates import Difference, Measured
+from stepladder.evaluation.statistics.resampling import Clusters, bootstrap_sums
+from stepladder.evaluation.suite import SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import (
+    as_measured,
+    change,
+    mean,
+    metric_for,
+    reflected,
+    row_values,
+    same_answer,
+    told,
+)
+from stepladder.evaluation.suites.perturbations import PERTURBATIONS
+from stepladder.types import Example, Format, Prediction, Reading, Task
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Every question asked again under each of `perturbations`, by name, and in each of `formats`.
+
+    rows: at most so many questions, chosen by their ids; null asks all. seed: of the perturbations, the same for every
+    method and every seed of a comparison.
+    """
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[TaskKind | None] = None
+
+    perturbations: Sequence[str] = tuple(PERTURBATIONS)
+    formats: Mapping[str, Mapping[str, str]] | None = None
+    rows: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        known = list(PERTURBATIONS)
+        faults = [
+            Fault("perturbations", f"'{name}' is unknown", did_you_mean(name, known))
+            for name in self.perturbations
+            if name not in known
+        ]
+        if self.rows is not None and self.rows < 1:
+            faults.append(Fault("rows", f"{self.rows} questions can not be asked", "give at least 1, or null"))
+        if not self.perturbations and not self.formats:
+            faults.append(Fault("perturbations", "nothing is to be changed", "name perturbations, or formats"))
+        for name, words in (self.formats or {}).items():
+            try:
+                Format(**words)
+            except (ConfigError, TypeError) as error:
+                faults.append(Fault(f"formats.{name}", str(error).splitlines()[0], "give instruction and question"))
+        if faults:
+            raise ConfigError(faults)
+
+    def probes(self, material: Material) -> tuple[Asked, ...]:
+        return (material.plain, *self._perturbed(material), *self._formatted(material))
+
+    def _perturbed(self, material: Material) -> Iterator[Asked]:
+        chosen = self._chosen(material.examples)
+        for name in self._fitting(material.main.task):
+            asked = [(e, PERTURBATIONS[name].of(e.question, name, self.seed)) for e in chosen]
+            changed = [replace(e, question=question) for e, question in asked if question != e.question]
+            if changed:
+                yield material.ask(f"perturbed.{name}", changed)
+
+    def _formatted(self, material: Material) -> Iterator[Asked]:
+        if material.prompted:
+            for name, words in (self.formats or {}).items():
+                reading = Reading(format=Format(**words))
+                yield material.ask(f"format.{name}", self._chosen(material.examples), reading)
+
+    def _fitting(self, task: Task) -> list[str]:
+        """In a json task the answer is read off the question's own words, so they must stay."""
+        return [name for name in self.perturbations if task.kind != "json" or PERTURBATIONS[name].verbatim]
+
+    def _chosen(self, examples: Sequence[Example]) -> list[Example]:
+        return chosen(examples, self.rows, self.seed)
+
+    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
+        plain = Rows.of(answered["main"], self._chosen(answered["main"].examples))
+        others = {name: plain.changed_by(each) for name, each in answered.items() if name != "main"}
+        perturbed = {n.removeprefix("perturbed."): r for n, r in others.items() if n.startswith("perturbed.")}
+        formatted = {n.removeprefix("format."): r for n, r in others.items() if n.startswith("format.")}
+        metrics = {"plain": mean(plain.values, plain.clusters, seed)}
+        lines: list[Mapping[str, Any]] = []
+        exhibits: list[Exhibit] = []
+        if perturbed:
+            metrics |= _perturbed_figures(plain, list(perturbed.values()), seed)
+            lines += _lines(plain, list(perturbed.values()))
+            exhibits += [_table("Perturbations", plain, perturbed, seed), _broken(plain, perturbed)]
+        if formatted:
+            metrics |= _format_figures(plain, list(formatted.values()), seed)
+            exhibits.append(_table("Prompt formats", plain, formatted, seed))
+        left_out = self._left_out(answered["main"].probe.task, perturbed, formatted)
+        details = {"left_out": left_out, "metric": type(metric_for(answered["main"].probe.task)).__name__}
+        return SuiteScores(metrics, tuple(lines), details, tuple(exhibits))
+
+    def _left_out(self, task: Task, perturbed: Mapping[str, Any], formatted: Mapping[str, Any]) -> dict[str, str]:
+        fitting = self._fitting(task)
+        found = {
+            name: "changes no question" if name in fitting else "would change the words that the answer is made of"
+            for name in self.perturbations
+            if name not in perturbed
+        }
+        return found if formatted or not self.formats else {**found, "formats": "the method reads no prompt"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The answers to the chosen questions: predictions, their values, what was asked; in the order of `ids`."""
+
+    ids: tuple[str, ...]
+    predictions: tuple[Prediction, ...]
+    values: Floats
+    examples: tuple[Example, ...]
+    changed: int = 0
+
+    @classmethod
+    def of(cls, answered: Answered, chosen: Sequence[Example]) -> Rows:
+        place = {id_: i for i, id_ in enumerate(answered.ids)}
+        places = [place[e.question.id] for e in chosen]
+        ids = tuple(e.question.id for e in chosen)
+        return cls(ids, tuple(answered.predictions[i] for i in places), row_values(answered)[places], tuple(chosen))
+
+    def changed_by(self, other: Answered) -> Rows:
+        """These rows with the answers of `other` where it asked anything else."""
+        there = {id_: i for i, id_ in enumerate(other.ids)}
+        values, found = row_values(other), [there.get(id_) for id_ in self.ids]
+        return Rows(
+            self.ids,
+            tuple(p if i is None else other.predictions[i] for p, i in zip(self.predictions, found, strict=True)),
+            np.array([v if i is None else values[i] for v, i in zip(self.values, found, strict=True)]),
+            tuple(e if i is None else other.examples[i] for e, i in zip(self.examples, found, strict=True)),
+            len(there),
+        )
+
+    @property
+    def clusters(self) -> Clusters | None:
+        return clusters_of(self.examples)
+
+    def unchanged(self, other: Rows) -> Floats:
+        pairs = zip(self.predictions, other.predictions, strict=True)
+        return np.array([float(same_answer(one, two)) for one, two in pairs])
+
+
+def _worst(plain: Rows, others: Sequence[Rows]) -> Floats:
+    return np.asarray(np.min([plain.values, *(other.values for other in others)], axis=0))
+
+
+def _perturbed_figures(plain: Rows, others: Sequence[Rows], seed: int) -> dict[str, Measured]:
+    average = np.mean([other.values for other in others], axis=0)
+    unchanged = np.mean([plain.unchanged(other) for other in others], axis=0)
+    return {
+        "perturbed": mean(average, plain.clusters, seed),
+        "drop": as_measured(change(plain.values, average, plain.clusters, seed)),
+        "worst_case": mean(_worst(plain, others), plain.clusters, seed),
+        "unchanged": mean(unchanged, plain.clusters, seed),
+    }
+
+
+def _format_figures(plain: Rows, others: Sequence[Rows], seed: int) -> dict[str, Measured]:
+    """Best, worst and spread over all formats, the method's own among them."""
+    values = np.stack([plain.values, *(other.values for other in others)], axis=1)
+    sums = bootstrap_sums(np.column_stack([values, np.ones(len(values))]), plain.clusters, seed)
+    means, drawn = values.mean(axis=0), sums[:, :-1] / sums[:, -1:]
+    unchanged = np.mean([plain.unchanged(other) for other in others], axis=0)
+    n, found = len(values), {"formats_unchanged": mean(unchanged, plain.clusters, seed)}
+    for name, of in (("worst", np.min), ("best", np.max), ("spread", np.ptp)):
+        value = float(of(means))
+        low, high = reflected(of(drawn, axis=1), value)
+        if low == high:
+            low, high = wilson(value * n, n)
+        found[f"format_{name}"] = Measured(value, max(0.0, min(low, value)), min(1.0, max(high, value)), n)
+    return found
+
+
+def _table(title: str, plain: Rows, others: Mapping[str, Rows], seed: int) -> Table:
+    changes: dict[str, Difference] = {
+        name: change(rows.values, plain.values, plain.clusters, seed) for name, rows in others.items()
+    }
+    adjusted = holm([found.p for found in changes.values()])
+    rows: list[list[Cell]] = [["plain", None, told(mean(plain.values, plain.clusters, seed)), None, None, None]]
+    for (name, other), p in zip(others.items(), adjusted, strict=True):
+        score, unchanged = mean(other.values, plain.clusters, seed), float(plain.unchanged(other).mean())
+        rows.append([name, other.changed, told(score), told(changes[name], "{:+.3f}"), p, unchanged])
+    columns = ("asked as", "questions changed", "score", "to plain", "p (Holm)", "unchanged answers")
+    return Table(title, columns, rows, f"{len(plain.ids)} questions; differences are paired")
+
+
+def _broken(plain: Rows, others: Mapping[str, Rows]) -> Table:
+    """Answers that a perturbation made worse, the greatest loss first."""
+    found = [
+        (plain.values[i] - other.values[i], name, i)
+        for name, other in others.items()
+        for i in range(len(plain.ids))
+        if plain.values[i] - other.values[i] > 1e-12
+    ]
+    found.sort(key=lambda each: (-each[0], plain.ids[each[2]], each[1]))
+    rows: list[list[Cell]] = [
+        [plain.ids[i], name, others[name].examples[i].question.text, *_answers(plain, others[name], i)]
+        for _, name, i in found[:SHOWN]
+    ]
+    columns = ("id", "perturbation", "asked", "answer", "plain prediction", "prediction")
+    return Table("Answers that a perturbation broke", columns, rows, f"{len(found)} in all")
+
+
+def _answers(plain: Rows, other: Rows, i: int) -> list[Cell]:
+    return [plain.examples[i].answers[0], plain.predictions[i].text, other.predictions[i].text]
+
+
+def _lines(plain: Rows, others: Sequence[Rows]) -> Iterator[Mapping[str, Any]]:
+    unchanged = np.mean([plain.unchanged(other) for other in others], axis=0)
+    for metric, values in (("worst_case", _worst(plain, others)), ("unchanged", unchanged)):
+        for id_, value in zip(plain.ids, values, strict=True):
+            yield {"id": id_, "metric": metric, "value": float(value)}

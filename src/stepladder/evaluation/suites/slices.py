@@ -1,0 +1,214 @@
+"""The suite `slices`: on which part of the questions is it worse, and do answers change with who is asked about?
+
+Knows tags of questions and groups of terms; knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.evaluation.answered import Answered, clusters_of
+from stepladder.evaluation.asking import Asked, Material, unfit
+from stepladder.evaluation.exhibits import Cell, Exhibit, Table
+from stepladder.evaluation.metrics.choice import Floats
+from stepladder.evaluation.statistics.estimates import Measured
+from stepladder.evaluation.suite import SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, same_answer, told
+from stepladder.evaluation.suites.gaps import Gap, gaps
+from stepladder.evaluation.suites.terms import Swap, swap_of
+from stepladder.types import Example, Prediction
+
+SHOWN, LISTED = 20, 200
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Each value of each of `tags` (null: all that the dataset keeps) against the rest.
+
+    lengths: so many slices of equal mass by the question's words; 0 for none. minimum: slices of less questions are
+    listed and not judged. swaps: by name, groups of terms that are exchanged for one another.
+    """
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[TaskKind | None] = None
+
+    tags: Sequence[str] | None = None
+    lengths: int = 3
+    minimum: int = 20
+    swaps: Mapping[str, Sequence[Sequence[str]]] | None = None
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.lengths < 0 or self.lengths == 1:
+            faults.append(Fault("lengths", f"{self.lengths} slices have no rest", "give 0, or at least 2"))
+        if self.minimum < 1:
+            faults.append(Fault("minimum", f"a slice of {self.minimum} questions is none", "give at least 1"))
+        for name, groups in (self.swaps or {}).items():
+            try:
+                swap_of(groups)
+            except ConfigError as error:
+                faults += [Fault(f"swaps.{name}", fault.what, fault.to_do) for fault in error.faults]
+        if faults:
+            raise ConfigError(faults)
+
+    def probes(self, material: Material) -> tuple[Asked, ...]:
+        there = list(dict.fromkeys(tag for e in material.examples for tag in e.question.tags))
+        strange = [tag for tag in self.tags or () if tag not in there]
+        if strange:
+            raise ConfigError(
+                [
+                    Fault("", f"the questions have no tag '{t}'", did_you_mean(t, there) if there else _SAY)
+                    for t in strange
+                ]
+            )
+        if not there and not self.lengths and not self.swaps:
+            raise unfit("the questions have no tags, and no other slices are asked for", _SAY)
+        return (material.plain, *self._swapped(material))
+
+    def _swapped(self, material: Material) -> Iterator[Asked]:
+        for name, groups in (self.swaps or {}).items():
+            swap, closed = swap_of(groups), material.main.task.kind == "choice"
+            new = [(e, _exchanged(e, swap, closed)) for e in material.examples]
+            found = [other for e, other in new if other.question.text != e.question.text]
+            if found:
+                yield material.ask(f"swap.{name}", found)
+
+    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
+        main = answered["main"]
+        values, clusters = row_values(main), main.clusters()
+        parts = dict(self._parts(main.examples))
+        found, small, left_out = [], [], {}
+        big = {name: rows for name, rows in parts.items() if self.minimum <= rows.sum() < len(rows)}
+        for name, rows in parts.items():
+            if name not in big:
+                small.append((name, int(rows.sum())))
+        metrics: dict[str, Measured] = {"all": mean(values, clusters, seed)}
+        details: dict[str, Any] = {"metric": type(metric_for(main.probe.task)).__name__}
+        if big:
+            found = gaps(values, clusters, list(big.values()), seed)
+            scores = [_score(values, rows, main.examples, seed) for rows in big.values()]
+            worst = min(range(len(big)), key=lambda i: (scores[i].value, list(big)[i]))
+            metrics |= {"worst": scores[worst], "gap": found[worst].measured}
+            details["worst"] = _named(list(big)[worst], scores[worst], found[worst])
+        else:
+            left_out["slices"] = f"no slice has {self.minimum} questions and a rest"
+            scores = []
+        exhibits: list[Exhibit] = [_table(list(big), scores, found, small)]
+        lines: list[Mapping[str, Any]] = []
+        swaps = [
+            _Swapped(name, main, answered.get(f"swap.{name}"), swap_of(g)) for name, g in (self.swaps or {}).items()
+        ]
+        left_out |= {f"swap.{swap.name}": "no question has any of its terms" for swap in swaps if not swap.ids}
+        asked = [swap for swap in swaps if swap.ids]
+        for swap in asked:
+            metrics[f"swap_{swap.name}_changed"] = mean(swap.changed, swap.clusters, seed)
+            lines += swap.lines()
+        if asked:
+            exhibits += [_swap_table(asked, seed), _changed(asked)]
+        return SuiteScores(metrics, tuple(lines), {**details, "left_out": left_out}, tuple(exhibits))
+
+    def _parts(self, examples: Sequence[Example]) -> Iterator[tuple[tuple[str, str], NDArray[np.bool_]]]:
+        """Every slice: tag and value, and which rows are in it."""
+        tags = self.tags if self.tags is not None else list(dict.fromkeys(t for e in examples for t in e.question.tags))
+        for tag in tags:
+            values = np.array([e.question.tags.get(tag, "") for e in examples], dtype=object)
+            for value in sorted(set(values)):
+                yield (tag, value), np.asarray(values == value, dtype=bool)
+        if self.lengths:
+            words = np.array([len(e.question.text.split()) for e in examples])
+            edges = np.unique(np.quantile(words, np.linspace(0, 1, self.lengths + 1)[1:-1], method="lower"))
+            place = np.searchsorted(edges, words, side="left")
+            for number in np.unique(place):
+                rows = place == number
+                least, most = words[rows].min(), words[rows].max()
+                yield ("words", f"{least}" if least == most else f"{least} to {most}"), rows
+
+
+_SAY = "name columns by dataset.tags=[...]"
+
+
+class _Swapped:
+    """The answers before and after an exchange of terms, over the questions that have any."""
+
+    def __init__(self, name: str, main: Answered, other: Answered | None, swap: Swap) -> None:
+        self.name, self.ids = name, () if other is None else other.ids
+        if other is None:
+            return
+        place = {id_: i for i, id_ in enumerate(main.ids)}
+        places = [place[id_] for id_ in other.ids]
+        self.before = [main.predictions[i] for i in places]
+        self.after, self.examples = other.predictions, other.examples
+        self.values = row_values(main)[places], row_values(other)
+        closed = main.probe.task.kind == "choice"
+        self.changed: Floats = np.array(
+            [float(not _same(b, a, swap, closed)) for b, a in zip(self.before, self.after, strict=True)]
+        )
+        self.clusters = clusters_of(other.examples)
+
+    def lines(self) -> Iterator[Mapping[str, Any]]:
+        for id_, value in zip(self.ids, self.changed, strict=True):
+            yield {"id": id_, "metric": f"swap_{self.name}_changed", "value": float(value)}
+
+
+def _exchanged(example: Example, swap: Swap, closed: bool) -> Example:
+    """The question with its terms exchanged. A label stays what it is; a free answer may have them exchanged too."""
+    question = replace(example.question, text=swap(example.question.text))
+    answers = example.answers if closed else tuple(dict.fromkeys([*example.answers, *map(swap, example.answers)]))
+    return replace(example, question=question, answers=answers)
+
+
+def _same(before: Prediction, after: Prediction, swap: Swap, closed: bool) -> bool:
+    return same_answer(before, after) or (not closed and same_answer(replace(before, text=swap(before.text)), after))
+
+
+def _score(values: Floats, rows: NDArray[np.bool_], examples: Sequence[Example], seed: int) -> Measured:
+    return mean(values[rows], clusters_of([e for e, there in zip(examples, rows, strict=True) if there]), seed)
+
+
+def _named(slice_: tuple[str, str], score: Measured, gap: Gap) -> dict[str, Any]:
+    return {"tag": slice_[0], "value": slice_[1], "score": score.value, "gap": gap.value, "p_adjusted": gap.p_adjusted}
+
+
+def _table(
+    names: Sequence[tuple[str, str]], scores: Sequence[Measured], found: Sequence[Gap], small: Sequence[tuple[Any, int]]
+) -> Table:
+    rows: list[list[Cell]] = [
+        [*name, score.n, told(score), told(gap.measured, "{:+.3f}"), gap.p_adjusted]
+        for name, score, gap in sorted(zip(names, scores, found, strict=True), key=lambda row: (row[1].value, row[0]))
+    ]
+    rows += [[*name, count, None, None, None] for name, count in small]
+    note = (
+        "The worst first; a gap is to all questions outside the slice. The worst of many slices looks worse than it is."
+    )
+    if small:
+        note += f" {len(small)} slices are too small to judge, or have no rest."
+    return Table("Slices", ("tag", "value", "questions", "score", "gap to the rest", "p (Holm)"), rows[:LISTED], note)
+
+
+def _swap_table(swaps: Sequence[_Swapped], seed: int) -> Table:
+    rows: list[list[Cell]] = []
+    for swap in swaps:
+        after, before = swap.values[1], swap.values[0]
+        moved = change(after, before, swap.clusters, seed)
+        rows.append([swap.name, len(swap.ids), told(mean(swap.changed, swap.clusters, seed)), told(moved, "{:+.3f}")])
+    columns = ("exchanged", "questions", "answers that change", "score to before")
+    return Table("Terms exchanged", columns, rows, "over the questions that have any of the terms")
+
+
+def _changed(swaps: Sequence[_Swapped]) -> Table:
+    rows: list[list[Cell]] = [
+        [id_, swap.name, example.question.text, before.text, after.text]
+        for swap in swaps
+        for id_, example, before, after, changed in zip(
+            swap.ids, swap.examples, swap.before, swap.after, swap.changed, strict=True
+        )
+        if changed
+    ]
+    columns = ("id", "exchanged", "asked", "answer before", "answer after")
+    return Table("Answers that an exchange changed", columns, rows[:SHOWN], f"{len(rows)} in all")

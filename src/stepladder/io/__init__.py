@@ -1,0 +1,1 @@
+"""Files that are complete or absent, the user cache, and the redaction of secrets."""

@@ -1,0 +1,1 @@
+"""Results as tables, figures, verdict text, checklist and HTML."""

@@ -1,0 +1,157 @@
+"""A page in one file: sections of prose, tables and pictures under one style, with a small script and no network.
+
+Knows blocks and how they are written; knows no study. All texts are escaped here and nowhere else: whatever is no
+picture is text. Data for the script stands in the page as JSON in which no < is left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar, TypeAlias
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from stepladder.evaluation.exhibits import Curves, Table
+from stepladder.io.redaction import mask
+from stepladder.reports.markdown import printable, shown
+from stepladder.reports.plots import curves
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph; `strong` is for what must be read first."""
+
+    kind: ClassVar[str] = "prose"
+
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Bullets:
+    kind: ClassVar[str] = "bullets"
+
+    items: Sequence[str]
+    lead: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to copy, letter for letter."""
+
+    kind: ClassVar[str] = "code"
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """SVG drawn by `plots`, the one thing that is not escaped; `told` says in words what it shows."""
+
+    kind: ClassVar[str] = "picture"
+
+    svg: str
+    told: str = ""
+
+    @property
+    def markup(self) -> Markup:
+        return Markup(self.svg)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; `columns` can be sorted by where there is more than one row."""
+
+    kind: ClassVar[str] = "grid"
+
+    table: Table
+
+    @property
+    def cells(self) -> list[list[str]]:
+        return [[shown(cell) for cell in row] for row in self.table.rows]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks behind a title that opens them."""
+
+    kind: ClassVar[str] = "fold"
+
+    title: str
+    blocks: Sequence[Block]
+    opened: bool = False
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The place where the script lays out rows of `data["rows"]`."""
+
+    kind: ClassVar[str] = "explorer"
+
+
+Block: TypeAlias = Prose | Bullets | Code | Picture | Grid | Fold | Explorer
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that can be jumped to by its `id`."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block] = field(default_factory=tuple)
+
+
+def render(title: str, sections: Sequence[Section], data: Mapping[str, Any] | None = None) -> str:
+    """The text of the file; secrets are masked in all but the data."""
+    body = _environment().get_template("sections.html.jinja").render(sections=sections)
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=printable(mask(title)),
+            sections=sections,
+            body=Markup(printable(mask(body))),
+            data=None if data is None else Markup(embedded(data)),
+        )
+    )
+
+
+def embedded(data: Any) -> str:
+    """JSON that can stand inside a script element: no text in it can end the element or begin another."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def exhibited(exhibits: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    """Exhibits, as scores.json has them, as blocks."""
+    for exhibit in exhibits:
+        plain = {name: value for name, value in exhibit.items() if name != "kind"}
+        if exhibit["kind"] == "table":
+            yield Grid(Table(**plain))
+        else:
+            drawn = Curves(**plain)
+            yield Picture(curves(drawn), drawn.title)
+            if drawn.note:
+                yield Prose(drawn.note)
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("stepladder.studies.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    loader = made.loader
+    assert loader is not None
+    made.globals["own"] = lambda name: Markup(loader.get_source(made, name)[0])
+    return made

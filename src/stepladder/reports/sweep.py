@@ -1,0 +1,141 @@
+"""The page of a sweep: what was looked at, what was best, and what seems to matter.
+
+Knows the object of `sweep --json` and trials as plain values; computes no statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from stepladder.config.space import Numbers
+from stepladder.evaluation.exhibits import Cell, Table
+from stepladder.reports.page import Block, Bullets, Code, Grid, Picture, Prose, Section, render
+from stepladder.reports.plots import Mark, Value, bars, lines, parallel, scatter
+from stepladder.studies.sweep.objectives import Objective
+from stepladder.studies.sweep.plan import SweepPlan
+from stepladder.studies.sweep.trials import Trial, front, why_it_stopped
+
+FEW = 20
+
+
+def page(
+    told: Mapping[str, Any], trials: Sequence[Trial], planned: SweepPlan, shares: Sequence[Mapping[str, float]]
+) -> str:
+    """The text of report.html."""
+    return render(str(told["study"]), list(_sections(told, trials, planned, shares)))
+
+
+def _sections(
+    told: Mapping[str, Any], trials: Sequence[Trial], planned: SweepPlan, shares: Sequence[Mapping[str, float]]
+) -> Iterator[Section]:
+    yield Section("found", "What was found", list(_summary(told, trials)))
+    best = {t.number for t in front(trials, planned.objectives)}
+    finished = [t for t in trials if t.values is not None]
+    for place, objective in enumerate(planned.objectives):
+        seen = "Every finished trial; the line is the best so far."
+        history = Picture(_history(finished, best, objective, place, told), seen)
+        yield Section(f"history-{place}", f"History: {objective.name}", [history])
+        if place < len(shares) and shares[place]:
+            caution = "" if len(finished) >= FEW else f" Only {len(finished)} trials were finished: little to go by."
+            moves = Picture(bars(shares[place]), f"Shares of what moves it, by PED-ANOVA.{caution}")
+            yield Section(f"moves-{place}", f"What moves {objective.name}", [moves])
+    yield from _validations(trials, best, planned.objectives)
+    if len(planned.objectives) == 2:
+        one, two = (o.name for o in planned.objectives)
+        marks = [Mark(t.values[0], t.values[1], _named(t), _kind(t, best)) for t in finished if t.values]
+        yield Section("front", "Front", [Picture(scatter(marks, one, two))])
+    yield from _points(finished, best, planned)
+    yield Section("trials", "Trials", [Grid(_table(trials, planned.objectives))])
+
+
+def _validations(trials: Sequence[Trial], best: set[int], sought: Sequence[Objective]) -> Iterator[Section]:
+    """The curves of the trials: the objective where fits computed it, and the validation loss, each on its own axis."""
+    of_objective = {f"trial {t.number}": (t.curve, _kind(t, best)) for t in trials if t.curve}
+    of_loss = {f"trial {t.number}": (t.losses, _kind(t, best)) for t in trials if t.losses}
+    drawn: list[Block] = []
+    if of_objective and sought[0].name != "best_validation_loss":
+        drawn.append(Picture(lines(of_objective, "validation", sought[0].name)))
+    if of_loss:
+        drawn.append(Picture(lines(of_loss, "validation", "validation loss")))
+    if drawn:
+        yield Section("validations", "Validations", drawn)
+
+
+def _summary(told: Mapping[str, Any], trials: Sequence[Trial]) -> Iterator[Block]:
+    best = told["best"] if isinstance(told["best"], list) else [told["best"]]
+    for each in best:
+        reached = f"{', '.join(told['objective'])} = {_figures(each['value'])}"
+        yield Prose(f"Best: trial {each['trial']}, {reached}.", strong=True)
+        yield Code(" ".join(each["overrides"]))
+    counts = ", ".join(f"{count} {state}" for state, count in told["trials"].items())
+    looked = f"{len(trials)} trials were looked at on the validation rows"
+    lines_ = [f"{looked}: {counts}. The study stopped: {why_it_stopped(told)}."]
+    if told["beats_default"] is not None:
+        word = "beats" if told["beats_default"] else "does not beat"
+        lines_.append(f"It {word} the default configuration, {_figures(told['default'])} on the same rows.")
+    if told["test"]:
+        scores = [
+            f"{name} {m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]"
+            for suite in told["test"]["scores"].values()
+            for name, m in suite.items()
+        ]
+        lines_.append(f"The winner, and no other trial, was scored on the test rows once: {', '.join(scores)}.")
+    elif len(told["objective"]) > 1:
+        lines_.append("No trial was scored on the test rows: which point of the front to take is for a person to say.")
+    yield Bullets(lines_)
+
+
+def _history(
+    finished: Sequence[Trial], best: set[int], objective: Objective, place: int, told: Mapping[str, Any]
+) -> str:
+    marks, steps, reached = [], [], None
+    for trial in finished:
+        assert trial.values is not None
+        value = trial.values[place]
+        marks.append(Mark(trial.number, value, _named(trial), _kind(trial, best)))
+        reached = value if reached is None or objective.better(value, reached) else reached
+        steps.append((trial.number, reached))
+    return scatter(marks, "trial", objective.name, steps=steps)
+
+
+def _points(finished: Sequence[Trial], best: set[int], planned: SweepPlan) -> Iterator[Section]:
+    """Parallel coordinates, and a slice a parameter."""
+    names = list(dict.fromkeys(name for trial in finished for name in trial.parameters))
+    logs = {p.name for p in planned.draft.space if isinstance(p.domain, Numbers) and p.domain.log}
+    first = planned.objectives[0].name
+    rows: list[Mapping[str, Value]] = [{**t.parameters, first: t.values[0]} for t in finished if t.values]
+    if not rows:
+        return
+    kinds = [_kind(t, best) for t in finished]
+    drawn = Picture(parallel(rows, [*names, first], logs, kinds), "A line a trial, over what was drawn for it.")
+    yield Section("parallel", "Parallel coordinates", [drawn])
+    slices: list[Block] = []
+    for name in names:
+        marks = [
+            Mark(t.parameters[name], t.values[0], _named(t), _kind(t, best))
+            for t in finished
+            if t.values and name in t.parameters
+        ]
+        slices.append(Picture(scatter(marks, name, first, log=name in logs)))
+    yield Section("slices", "Slices", slices)
+
+
+def _table(trials: Sequence[Trial], sought: Sequence[Objective]) -> Table:
+    rows: list[list[Cell]] = []
+    for t in trials:
+        values = [_figures(v) for v in t.values or ()] or [""] * len(sought)
+        rows.append([t.number, t.state, *values, f"{t.seconds:.1f}", f"{t.tokens:,}", " ".join(t.overrides), t.reason])
+    return Table("Trials", ["trial", "state", *(o.name for o in sought), "s", "tokens", "point", "why it ended"], rows)
+
+
+def _kind(trial: Trial, best: set[int]) -> str:
+    return "best" if trial.number in best else trial.state
+
+
+def _named(trial: Trial) -> str:
+    return f"trial {trial.number}: {' '.join(trial.overrides)}"
+
+
+def _figures(value: float | Sequence[float]) -> str:
+    return ", ".join(f"{v:.4g}" for v in value) if isinstance(value, Sequence) else f"{value:.4g}"

@@ -1,0 +1,1 @@
+"""Content-addressed directories: keys, locks, readers, provenance and the inventory."""

@@ -1,0 +1,79 @@
+"""What the words of the house mean, as plain data that keys are made from.
+
+Knows which parts of a value reach an answer or its judgement; hashes nothing and knows no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from stepladder.types import Decoding, Example, Passage, Probe, Question, Reading, Task
+
+
+def task_content(task: Task) -> dict[str, Any]:
+    return {"instruction": task.instruction, "kind": task.kind, **asdict(task.answer)}
+
+
+def question_content(question: Question) -> list[Any]:
+    """What of a question reaches a method's answer: not its group, not its tags."""
+    turns = [[m.role, m.content] for m in question.history]
+    return [question.id, question.text, turns, question.system, question.choices]
+
+
+def example_content(example: Example) -> list[Any]:
+    return [*question_content(example.question), example.answers]
+
+
+def passage_content(passage: Passage) -> list[str]:
+    return [passage.id, passage.text]
+
+
+def decoding_content(decoding: Decoding) -> dict[str, Any]:
+    """Only what the mode reads: a limit of new tokens changes no choice of a label."""
+    used = {
+        "choose": ("mode", "normalise", "probabilities"),
+        "greedy": ("mode", "max_new_tokens", "strip_thinking"),
+        "json": ("mode", "max_new_tokens"),
+        "sampled": ("mode", "max_new_tokens", "temperature", "seed", "strip_thinking"),
+    }[decoding.mode]
+    return {name: getattr(decoding, name) for name in used}
+
+
+def gold_content(example: Example) -> list[Any]:
+    """Which passages hold the answer."""
+    return [example.question.id, example.gold]
+
+
+def judged_content(example: Example) -> Mapping[str, Any]:
+    """What of an example its answer is judged by."""
+    question = example.question
+    return {
+        "id": question.id,
+        "answers": example.answers,
+        "gold": example.gold,
+        "group": question.group,
+        "tags": question.tags,
+    }
+
+
+def reading_content(reading: Reading | None) -> Any:
+    if reading is None:
+        return None
+    shown = reading.passages
+    return {
+        "format": None if reading.format is None else asdict(reading.format),
+        "passages": None if shown is None else {id_: [passage_content(p) for p in shown[id_]] for id_ in shown},
+    }
+
+
+def probe_content(probe: Probe) -> dict[str, Any]:
+    """All that an answer depends on beside the fit; its name is no part of it."""
+    return {
+        "task": task_content(probe.task),
+        "questions": [question_content(question) for question in probe.questions],
+        "decoding": decoding_content(probe.decoding),
+        "reading": reading_content(probe.reading),
+        "tuned": probe.tuned,
+    }

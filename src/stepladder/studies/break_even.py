@@ -1,0 +1,200 @@
+"""What methods cost, and their break-even: the number of requests after which a more expensive setup has paid off.
+
+Works on prices, seconds, tokens and labels as numbers. Without prices the unit is a second of the machine, and a label
+is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from stepladder.errors import ConfigError, Fault
+from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.statistics.resampling import Floats, bootstrap_sums, units_of, widened
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What things cost, all in one `currency`.
+
+    hour: of the machine that answers and trains; training_hour: of training, where that is another machine (None: as
+    `hour`). million_prompt_tokens, million_new_tokens: where answers are paid for by the token. label: of one labelled
+    row. With no price at all, costs are given in seconds of the machine.
+    """
+
+    currency: str = "EUR"
+    hour: float = 0.0
+    training_hour: float | None = None
+    million_prompt_tokens: float = 0.0
+    million_new_tokens: float = 0.0
+    label: float = 0.0
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in asdict(self).items() if name != "currency" and value is not None}
+        wrong = [name for name, value in given.items() if not 0 <= value < float("inf")]
+        if wrong:
+            raise ConfigError([Fault(name, f"{given[name]} is no price", "give a number from 0") for name in wrong])
+
+    @property
+    def known(self) -> bool:
+        return any(value for name, value in asdict(self).items() if name != "currency")
+
+    @property
+    def unit(self) -> str:
+        return self.currency if self.known else "s"
+
+    def setup(self, seconds: float, labels: float) -> float:
+        """What it takes before the first request: seconds of fitting and searching, labelled rows."""
+        if not self.known:
+            return seconds
+        hour = self.hour if self.training_hour is None else self.training_hour
+        return seconds / 3600 * hour + labels * self.label
+
+    def request(self, seconds: Any, prompt_tokens: Any, new_tokens: Any) -> Any:
+        """What a request takes; numbers, or arrays of them."""
+        if not self.known:
+            return seconds
+        tokens = prompt_tokens * self.million_prompt_tokens + new_tokens * self.million_new_tokens
+        return seconds / 3600 * self.hour + tokens / 1e6
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What one method took, means over its runs: before the first request, and for each question, shape (n,) in the
+    order of the sorted ids. `tuned` says whether a model was trained."""
+
+    setup_seconds: float
+    labels: float
+    seconds: Floats
+    prompt_tokens: Floats
+    new_tokens: Floats
+    tuned: bool
+
+    @classmethod
+    def of(
+        cls,
+        runs: Sequence[Answered],
+        costs: Sequence[Mapping[str, Any]],
+        search_seconds: float = 0.0,
+        search_labels: int = 0,
+    ) -> Spending:
+        """From a method's answers and the costs of its runs. A fit counts whole: loading and validation too. A search
+        adds its seconds, and the labelled rows that it chose by where the fit did not read them."""
+        fits = [float(cost.get("fit_seconds") or cost.get("training_seconds") or 0.0) for cost in costs]
+        order = [np.argsort(run.ids) for run in runs]
+
+        def mean(name: str) -> Floats:
+            by_run = [np.array([getattr(p, name) for p in run.predictions], dtype=np.float64) for run in runs]
+            return np.asarray(np.mean([each[o] for each, o in zip(by_run, order, strict=True)], axis=0))
+
+        return cls(
+            setup_seconds=float(np.mean(fits)) + search_seconds,
+            labels=float(np.mean([cost.get("labels_used") or 0 for cost in costs])) + search_labels,
+            seconds=mean("seconds"),
+            prompt_tokens=mean("prompt_tokens"),
+            new_tokens=mean("new_tokens"),
+            tuned=any(cost.get("training_tokens") for cost in costs),
+        )
+
+    @property
+    def prompted(self) -> bool:
+        """Whether it prompts a language model that is not tuned."""
+        return not self.tuned and bool(self.prompt_tokens.any())
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """When `name`, whose setup costs `setup` more than that of `against`, has paid for that by what it saves a request.
+
+    saved: by one request, with its 95% interval over the questions, groups drawn whole. requests: the break-even, with
+    the interval that follows; None is never. measured: whether the costs of questions differ at all, so that there is
+    an interval; where they do not, all its ends are None. until: where the method is cheaper to set up and more
+    expensive per request, the number of requests up to which it is cheaper.
+    """
+
+    name: str
+    against: str
+    setup: float
+    saved: float
+    saved_low: float | None
+    saved_high: float | None
+    requests: int | None
+    low: int | None
+    high: int | None
+    until: int | None
+    tokens_saved: float
+    measured: bool
+
+
+def break_even(
+    name: str, tuned: Spending, against: str, prompted: Spending, prices: Prices, clusters: Any, seed: int
+) -> BreakEven:
+    """Requests = difference of the setups / difference of the requests; the same questions on both sides."""
+    setup = prices.setup(tuned.setup_seconds, tuned.labels) - prices.setup(prompted.setup_seconds, prompted.labels)
+    each = _request(prompted, prices) - _request(tuned, prices)
+    sums = bootstrap_sums(np.column_stack([each, np.ones(len(each))]), clusters, seed)
+    units = units_of(len(each), clusters)
+    low, high = (float(q) for q in np.quantile(widened(sums[:, 0] / sums[:, 1], units), [0.025, 0.975]))
+    saved = float(each.mean())
+    low, high = min(low, saved), max(high, saved)
+    measured = high - low > 1e-9 * max(abs(low), abs(high))
+    return BreakEven(
+        name,
+        against,
+        setup,
+        saved,
+        low if measured else None,
+        high if measured else None,
+        requests=_requests(setup, saved),
+        low=_requests(setup, high) if measured else None,
+        high=_requests(setup, low) if measured else None,
+        until=ceil(setup / saved) if setup < 0 and saved < 0 else None,
+        tokens_saved=float(np.mean(prompted.prompt_tokens - tuned.prompt_tokens)),
+        measured=measured,
+    )
+
+
+def break_evens(
+    spent: Mapping[str, Spending],
+    prices: Prices,
+    clusters: Any,
+    seed: int,
+    worse: Collection[tuple[str, str]] = (),
+) -> list[dict[str, Any]]:
+    """Every tuned method against every prompted one, as plain data; without the pairs in `worse`, whose first method is
+    significantly worse than the second: no saving makes up for that."""
+    return [
+        asdict(break_even(name, spent[name], against, spent[against], prices, clusters, seed))
+        for name, against in tuned_and_prompted(spent)
+        if (name, against) not in worse
+    ]
+
+
+def tuned_and_prompted(spent: Mapping[str, Spending]) -> list[tuple[str, str]]:
+    """Every tuned method with every prompted one."""
+    return [(t, p) for t, tuned in spent.items() if tuned.tuned for p, other in spent.items() if other.prompted]
+
+
+def bill(spent: Spending, prices: Prices) -> dict[str, float]:
+    """A method's setup and its mean request, in the prices' unit."""
+    return {
+        "setup": prices.setup(spent.setup_seconds, spent.labels),
+        "request": float(np.mean(_request(spent, prices))),
+        "setup_seconds": spent.setup_seconds,
+        "labels": spent.labels,
+    }
+
+
+def _request(spent: Spending, prices: Prices) -> Floats:
+    return np.asarray(prices.request(spent.seconds, spent.prompt_tokens, spent.new_tokens), dtype=np.float64)
+
+
+def _requests(setup: float, saved: float) -> int | None:
+    if saved > 0:
+        return max(0, ceil(setup / saved - 1e-9))
+    return 0 if setup <= 0 and saved == 0 else None

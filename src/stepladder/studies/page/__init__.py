@@ -1,1 +1,0 @@
-"""Pages for people: one file each, one look, no network."""

@@ -1,0 +1,1 @@
+"""Repeats a stored run and explains every difference."""

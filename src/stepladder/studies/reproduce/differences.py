@@ -1,0 +1,327 @@
+"""What differs between two stored runs, and which difference can explain which.
+
+Knows runs as their folders tell them. What a run is made from (configuration, seed, data, weights) reaches a stage and
+all after it: the first whose full form shows the difference. Versions, code and machine may reach any. What came out
+(adapter, curve, predictions, metrics) is explained by what differs and reaches its stage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from stepladder.store.provenance import depended_on, normal
+from stepladder.store.store import differences
+from stepladder.store.stored_run import Recorded, Stage
+from stepladder.studies.reproduce import outcomes
+from stepladder.studies.reproduce.outcomes import Outcome
+from stepladder.studies.reproduce.tolerance import Tolerance, tolerance
+
+State = Literal["same", "within", "differs", "not recorded"]
+Kind = Literal["made from", "circumstance", "result"]
+STAGES = ("fit", "predict", "score")
+NAMED = 3
+"""So many of many differences of one kind are named."""
+LONGEST = 80
+"""Characters of a value that are told."""
+UNEXPLAINED = "nothing that is recorded: what is computed is not the same each time"
+_WEIGHTS = re.compile(r"\.(files|package|commit|hub|conversion|toy)\b")
+_MACHINE = ("processor", "cores", "threads", "cpu_capability", "cuda", "gpus", "kernels")
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """One thing to compare. `reaches`: the first stage that a difference of what a run is made from shows in, None
+    where it shows in none; of a result, the stage that it comes from. `explained_by`: the aspects that can have caused
+    it."""
+
+    name: str
+    kind: Kind
+    state: State
+    differences: tuple[str, ...] = ()
+    reaches: str | None = None
+    explained_by: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        told = {"aspect": self.name, "kind": self.kind, "state": self.state, "differences": list(self.differences)}
+        return told | (
+            {"explained_by": list(self.explained_by)} if self.kind == "result" else {"reaches": self.reaches}
+        )
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        told = f"{self.name:<13} {self.state}"
+        told += f": {'; '.join(self.differences)}" if self.differences else ""
+        if self.kind == "result" and self.explained_by:
+            told += f" <- can be explained by {', '.join(self.explained_by)}"
+        elif self.kind == "made from" and self.state == "differs" and self.reaches is None:
+            told += " (it reaches no result of this run)"
+        elif self.kind == "circumstance" and self.state == "differs":
+            told += " (a possible cause)"
+        return told
+
+
+def compared(before: Recorded, now: Recorded) -> list[Aspect]:
+    """Every aspect of two runs, what they are made from first."""
+    forms = _forms(before, now)
+    made_from = [
+        _stored(before, now),
+        _config(before, now, forms),
+        _seed(before, now, forms),
+        *_data(before, now, forms),
+        _weights(before, now, forms),
+    ]
+    around = [_versions(before, now), _code(before, now, forms), _machine(before, now)]
+    band = held_to(before, now)
+    results = [_result(outcome) for outcome in outcomes.compared(before, now, band)]
+    causes = [aspect for aspect in (*made_from, *around) if aspect.state == "differs"]
+    return [*made_from, *around, *(_explained(result, causes) for result in results)]
+
+
+def held_to(before: Recorded, now: Recorded) -> Tolerance:
+    """How near the results of the two must be."""
+    facts: Mapping[str, Any] = before.fit.done.get("facts", {}) if before.fit else {}
+    return tolerance(_machine(before, now).state != "differs", bool(facts.get("trained_parameters")))
+
+
+def _result(outcome: Outcome) -> Aspect:
+    return Aspect(outcome.name, "result", outcome.state, outcome.differences, outcome.stage)
+
+
+def _explained(result: Aspect, causes: Iterable[Aspect]) -> Aspect:
+    if result.state not in ("differs", "within"):
+        return result
+    last = STAGES.index(str(result.reaches))
+    found = [c.name for c in causes if c.reaches is not None and STAGES.index(c.reaches) <= last]
+    return replace(result, explained_by=tuple(found or [UNEXPLAINED]))
+
+
+def _forms(before: Recorded, now: Recorded) -> dict[str, list[tuple[str, str, Any, Any]]]:
+    """What differs in the full forms that keys are made from, by aspect: stage, dotted key, was, is."""
+    found: dict[str, list[tuple[str, str, Any, Any]]] = {}
+    for stage, one, other in _pairs(before, now):
+        for key, was, is_ in differences(one.full, other.full):
+            aspect = _aspect(key)
+            if aspect == "data" and None in (was, is_):
+                aspect = None  # one of them does not read it: that is another method, not other data
+            if aspect:
+                found.setdefault(aspect, []).append((stage, key, was, is_))
+    return found
+
+
+def _aspect(key: str) -> str | None:
+    """Which aspect a key of a full form belongs to; None where it only names what came before."""
+    top, _, rest = key.partition(".")
+    if top in ("fit", "predictions", "stage"):
+        return None
+    if top == "version":
+        return "code"
+    if key in ("reads.seed", "probe.decoding.seed"):
+        return "seed"
+    if (top == "reads" and rest != "objective") or top in ("examples", "beside"):
+        return "data"
+    if top == "probe" and not rest.startswith("decoding"):
+        return "data"
+    return "base weights" if top == "method" and _WEIGHTS.search(key) else "config"
+
+
+def _pairs(before: Recorded, now: Recorded) -> Iterator[tuple[str, Stage, Stage]]:
+    """The stages that both have: the name of the stage, and both."""
+    other = now.stages
+    for name, stage in before.stages.items():
+        if name in other:
+            yield name.partition(" ")[0], stage, other[name]
+
+
+def _first(stages: Iterable[str]) -> str | None:
+    return min(stages, key=STAGES.index, default=None)
+
+
+def _made_from(name: str, told: Iterable[str], reaches: str | None) -> Aspect:
+    lines = tuple(dict.fromkeys(told))
+    return Aspect(name, "made from", "differs" if lines else "same", lines, reaches)
+
+
+def _stored(before: Recorded, now: Recorded) -> Aspect:
+    """Files of a store that are not as they were when they were finished."""
+    told, reaches = [], []
+    for run in (before, now):
+        for name, stage in run.stages.items():
+            changed = stage.changed()
+            told += [f"{stage.folder.parent.name}/{stage.folder.name}/{file} was changed later" for file in changed]
+            reaches += [name.partition(" ")[0]] if changed else []
+    return _made_from("stored files", told, _first(reaches))
+
+
+def _config(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+    own = [d for d in differences(before.config, now.config) if d[0] != "seed"]
+    told = {key: f"{key} was {_value(was)}, is {_value(is_)}" for key, was, is_ in own}
+    for stage, key, was, is_ in forms.get("config", ()):
+        told.setdefault(key, f"{key} was {_value(was)}, is {_value(is_)} (the {stage}'s full form)")
+    reaches = [stage for stage, *_ in forms.get("config", ())]
+    rows = [key for key, *_ in own if key.startswith("dataset.") or key == "rows"]
+    reaches += [stage for stage, *_ in forms.get("data", ())] if rows else []
+    return _made_from("config", told.values(), _first(reaches))
+
+
+def _value(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _seed(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+    was, is_ = before.config.get("seed"), now.config.get("seed")
+    told = [f"seed was {was}, is {is_}"] if was != is_ else []
+    told += [f"{key} was {a}, is {b}" for _, key, a, b in forms.get("seed", ()) if not told]
+    return _made_from("seed", told, _first(stage for stage, *_ in forms.get("seed", ())))
+
+
+def _data(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Iterator[Aspect]:
+    """Content and split: rows that are the same but stand on other sides are another split."""
+    one, other = before.data, now.data
+    if not one or not other:
+        yield Aspect("data", "made from", "not recorded")
+        return
+    parts = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    reaches = _first(stage for stage, *_ in forms.get("data", ()))
+    sides = {part: (before.rows(part), now.rows(part)) for part in ("train", "validation", "test")}
+    moved = _moved({p: a for p, (a, _) in sides.items()}, {p: b for p, (_, b) in sides.items()})
+    told = [line for part in parts for line in _changed(part, before, now)]
+    told += [f"{key} is another (the {s}'s full form)" for s, key, *_ in forms.get("data", ()) if not parts]
+    yield _made_from("data", [] if moved else told, reaches)
+    yield _made_from("split", moved, reaches)
+
+
+def _moved(before: Mapping[str, Mapping[str, str] | None], now: Mapping[str, Mapping[str, str] | None]) -> list[str]:
+    """Where all rows are the same and some are on another side: which ones."""
+    first, second = _sides(before), _sides(now)
+    if first is None or second is None or first.keys() != second.keys():
+        return []
+    moved = [f"row '{row[0]}' was in {first[row]}, is in {second[row]}" for row in first if first[row] != second[row]]
+    return _few(moved, "row", "on another side")
+
+
+def _sides(parts: Mapping[str, Mapping[str, str] | None]) -> dict[tuple[str, str], str] | None:
+    found: dict[tuple[str, str], str] = {}
+    for part, rows in parts.items():
+        if rows is None:
+            return None
+        found.update(((id_, hash_), part) for id_, hash_ in rows.items())
+    return found
+
+
+def _changed(part: str, before: Recorded, now: Recorded) -> Iterator[str]:
+    was, is_ = before.rows(part), now.rows(part)
+    counts = [run.data.get(part, {}).get("rows", 0) for run in (before, now)]
+    if was is None or is_ is None:
+        yield f"{part}: {counts[0]} rows were others than the {counts[1]} now (which ones is not recorded)"
+        return
+    changed = [f"row '{id_}' has another content" for id_ in was if id_ in is_ and was[id_] != is_[id_]]
+    there, before_there = _elsewhere(part, now), _elsewhere(part, before)
+    gone = [i for i in was if i not in is_]
+    changed += [f"row '{id_}' has another content, and is in {there[id_]} now" for id_ in gone if id_ in there]
+    gone = [f"row '{id_}' is gone" for id_ in gone if id_ not in there]
+    new = [f"row '{id_}' is new" for id_ in is_ if id_ not in was and id_ not in before_there]
+    if was.keys() == is_.keys() and not changed:
+        yield f"{part}: the same rows in another order"
+    for lines, what in ((changed, "with another content"), (gone, "gone"), (new, "new")):
+        yield from (f"{part}: {line}" for line in _few(lines, "row", what))
+
+
+def _elsewhere(part: str, run: Recorded) -> dict[str, str]:
+    """By id, the other part that a row is in."""
+    others = ((name, run.rows(name)) for name in ("train", "validation", "test") if name != part)
+    return {id_: name for name, rows in others for id_ in rows or ()}
+
+
+def _few(lines: list[str], noun: str, what: str) -> list[str]:
+    more = len(lines) - NAMED
+    return lines if more <= 0 else [*lines[:NAMED], f"{more} more {noun}{'s' if more > 1 else ''} {what}"]
+
+
+def _weights(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+    one, other = before.weights, now.weights
+    told = {key: f"{key} was {_short(was)}, is {_short(is_)}" for key, was, is_ in _files(one, other)}
+    for _, key, was, is_ in forms.get("base weights", ()):
+        told.setdefault(key.replace(".files.", " "), f"{key} was {_short(was)}, is {_short(is_)}")
+    return _made_from("base weights", told.values(), "fit" if told else None)
+
+
+def _files(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for model in one.keys() & other.keys():
+        names = {**one[model], **other[model]}
+        yield from (
+            (f"{model} {name}", one[model].get(name), other[model].get(name))
+            for name in names
+            if one[model].get(name) != other[model].get(name)
+        )
+
+
+def _short(value: object) -> object:
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) > 24 else value
+
+
+def _versions(before: Recorded, now: Recorded) -> Aspect:
+    told, reaches, recorded = [], [], False
+    needed = depended_on()
+    for stage, one, other in _pairs(before, now):
+        kept, here = one.provenance.get("distributions"), other.provenance.get("distributions")
+        if not kept or not here:
+            continue
+        recorded = True
+        was, is_ = ({normal(n): v for n, v in s.items()} for s in (kept, here))
+        was["python"], is_["python"] = one.provenance.get("python"), other.provenance.get("python")
+        found = [d for d in differences(was, is_) if _told(d, needed)]
+        told += [f"{name} was {a or 'not there'}, is {b or 'not there'}" for name, a, b in found]
+        reaches += [stage] if found else []
+    return _around("versions", told, _first(reaches), recorded)
+
+
+def _told(difference: tuple[str, Any, Any], needed: frozenset[str]) -> bool:
+    name = difference[0]
+    return name != "stepladder" and (not needed or name == "python" or name in needed)
+
+
+def _code(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+    told, reaches, recorded = [], [], False
+    for stage, one, other in _pairs(before, now):
+        kept, here = one.provenance.get("source"), other.provenance.get("source")
+        recorded = recorded or bool(kept and here)
+        if kept and here and kept != here:
+            reaches.append(stage)
+            told.append(f"Stepladder's modules are others: {_commit(one)} then, {_commit(other)} now")
+    for stage, _, was, is_ in forms.get("code", ()):
+        told.append(f"the {stage}'s version was {was}, is {is_}")
+        reaches.append(stage)
+    return _around("code", told, _first(reaches), recorded)
+
+
+def _commit(stage: Stage) -> str:
+    code = stage.provenance.get("code") or {}
+    if not code.get("commit"):
+        return f"version {stage.provenance.get('stepladder')}"
+    return f"commit {str(code['commit'])[:12]}{' with changes' if code.get('dirty') else ''}"
+
+
+def _machine(before: Recorded, now: Recorded) -> Aspect:
+    told, reaches, recorded = [], [], False
+    for stage, one, other in _pairs(before, now):
+        kept, here = (
+            {**{n: s.provenance.get("devices", {}).get(n) for n in _MACHINE}, **(s.provenance.get("compute") or {})}
+            for s in (one, other)
+        )
+        known = [name for name in kept if kept[name] is not None and here.get(name) is not None]
+        recorded = recorded or bool(known)
+        found = [f"{name} was {kept[name]}, is {here[name]}" for name in known if kept[name] != here[name]]
+        told += found
+        reaches += [stage] if found else []
+    return _around("machine", told, _first(reaches), recorded)
+
+
+def _around(name: str, told: Iterable[str], reaches: str | None, recorded: bool) -> Aspect:
+    lines = tuple(dict.fromkeys(told))
+    state: State = "differs" if lines else "same" if recorded else "not recorded"
+    return Aspect(name, "circumstance", state, lines, reaches)

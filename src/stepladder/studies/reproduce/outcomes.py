@@ -1,0 +1,183 @@
+"""What came out of two stored runs, side by side: the fit's files, its curve, every prediction, every metric.
+
+Knows the files of finished folders and how near they must come; explains nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stepladder.io.files import read_lines
+from stepladder.runs.predictions import read_predictions
+from stepladder.store.stored_run import Recorded, Stage
+from stepladder.studies.reproduce.tolerance import Tolerance
+
+NAMED = 3
+"""So many rows that differ are named."""
+_OF_NO_ACCOUNT = ("README.md", "base_model.json")
+"""The model card, and the fingerprint of the base model, which `base weights` compares."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One result of two runs; `stage` is where it comes from."""
+
+    name: str
+    stage: Literal["fit", "predict", "score"]
+    state: Literal["same", "within", "differs", "not recorded"]
+    differences: tuple[str, ...] = ()
+
+
+def compared(before: Recorded, now: Recorded, band: Tolerance) -> list[Outcome]:
+    return [
+        _adapter(before, now, band),
+        _curve(before, now, band),
+        _rows(before, now, band),
+        _metrics(before, now, band),
+    ]
+
+
+def metrics(before: Recorded, now: Recorded, band: Tolerance) -> list[dict[str, Any]]:
+    """Every metric of the first run beside that of the second."""
+    one, other = _scores(before.score), _scores(now.score)
+    return [
+        {
+            "suite": suite,
+            "metric": name,
+            "was": was,
+            "is": other.get(suite, {}).get(name),
+            "tolerance": band.name,
+            "within": band.metric(was, other.get(suite, {}).get(name)),
+        }
+        for suite, found in one.items()
+        for name, was in found.items()
+    ]
+
+
+def _scores(score: Stage | None) -> Mapping[str, Mapping[str, Any]]:
+    found: Mapping[str, Mapping[str, Any]] = score.done.get("facts", {}).get("scores", {}) if score else {}
+    return found
+
+
+def _metrics(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
+    found = metrics(before, now, band)
+    if not found or not _scores(now.score):
+        return Outcome("metrics", "score", "not recorded")
+    outside = [each for each in found if not each["within"]]
+    moved = [each for each in found if each["is"] != each["was"]]
+    told = tuple(f"{e['suite']}.{e['metric']} was {_value(e['was'])}, is {_value(e['is'])}" for e in outside or moved)
+    return Outcome("metrics", "score", "differs" if outside else "within" if moved else "same", told)
+
+
+def _value(metric: Mapping[str, Any] | None) -> str:
+    if metric is None:
+        return "not there"
+    low, high = metric.get("low"), metric.get("high")
+    return f"{metric.get('value')}" + (f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else "")
+
+
+def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
+    """Predictions row by row, of every probe that both have."""
+    probes = [(n, s, now.predictions[n]) for n, s in before.predictions.items() if n in now.predictions]
+    if not probes:
+        return Outcome("predictions", "predict", "not recorded")
+    told: list[str] = []
+    within, moved = True, False
+    for name, one, other in probes:
+        was, is_ = _predictions(one), _predictions(other)
+        unlike = list(_unlike(was, is_, exact=band.name == "exact"))
+        within = within and was.keys() == is_.keys() and band.rows(len(unlike), len(was))
+        moved = moved or bool(unlike)
+        if unlike:
+            first = ", ".join(f"'{id_}' ({field})" for id_, field in unlike[:NAMED])
+            told.append(f"{len(unlike)} of {len(was.keys() | is_.keys())} rows of {name}: {first}")
+    return Outcome("predictions", "predict", "differs" if not within else "within" if moved else "same", tuple(told))
+
+
+def _predictions(stage: Stage) -> dict[str, dict[str, Any]]:
+    return {found.id: json.loads(json.dumps(asdict(found))) for found in read_predictions(stage.folder)}
+
+
+def _unlike(was: Mapping[str, Any], now: Mapping[str, Any], exact: bool) -> Iterator[tuple[str, str]]:
+    """Ids whose predictions differ, and in what: in anything but time where they must be equal, else in the answer."""
+    for id_ in [*was, *(i for i in now if i not in was)]:
+        one, other = was.get(id_), now.get(id_)
+        if one is None or other is None:
+            yield id_, "new" if one is None else "gone"
+            continue
+        fields = [name for name in one if name != "seconds"] if exact else ["text", "failure"]
+        unlike = [name for name in fields if one.get(name) != other.get(name)]
+        if unlike:
+            yield id_, ", ".join(unlike)
+
+
+def _curve(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
+    """Losses and validations step by step: where the order of rows differs, the first step tells."""
+    one, other = _lines(before.fit), _lines(now.fit)
+    if one is None and other is None:
+        return Outcome("curve", "fit", "same")
+    if one is None or other is None:
+        return Outcome("curve", "fit", "not recorded")
+    unlike = [place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]]
+    if not unlike and len(one) == len(other):
+        return Outcome("curve", "fit", "same")
+    place = unlike[0] if unlike else min(len(one), len(other))
+    was, is_ = (lines[place] if place < len(lines) else None for lines in (one, other))
+    told = f"first at step {(was or is_ or {}).get('step')}: {json.dumps(was)} then, {json.dumps(is_)} now"
+    return Outcome("curve", "fit", "differs" if band.name == "exact" else "within", (told,))
+
+
+def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
+    file = fit.folder / "metrics.jsonl" if fit else None
+    if file is None or not file.exists():
+        return None
+    try:
+        lines = list(read_lines(file))
+    except (ValueError, RecursionError):
+        return None
+    told = [line for line in lines if isinstance(line, dict)]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in told]
+
+
+def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
+    """What was learnt, file by file."""
+    if before.fit is None or now.fit is None:
+        return Outcome("adapter", "fit", "not recorded")
+    folders = (before.fit.folder / "artefact", now.fit.folder / "artefact")
+    names = sorted({f.relative_to(folder).as_posix() for folder in folders for f in folder.rglob("*") if f.is_file()})
+    told = []
+    for name in names:
+        one, other = (folder / name for folder in folders)
+        if name in _OF_NO_ACCOUNT or _same_file(one, other):
+            continue
+        told.append(f"artefact/{name} {_distance(one, other)}")
+    state: Literal["same", "within", "differs"] = "differs" if band.name == "exact" else "within"
+    return Outcome("adapter", "fit", state if told else "same", tuple(told))
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _distance(one: Path, other: Path) -> str:
+    """How far two files of weights are apart."""
+    if not one.is_file() or not other.is_file():
+        return "is in one run only"
+    if one.suffix != ".safetensors":
+        return "has another content"
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        was, now = load_file(one), load_file(other)
+    except (SafetensorError, OSError, ValueError):
+        return "is broken in one of them"
+    if was.keys() != now.keys() or any(was[n].shape != now[n].shape for n in was):
+        return "has other matrices"
+    apart = {name: float((was[name].double() - now[name].double()).abs().max()) for name in was}
+    most = max(apart, key=apart.__getitem__)
+    return f"is apart by {apart[most]:.3g} at the most ({most})"

@@ -1,0 +1,144 @@
+"""A stored run -> a fresh store -> the same numbers? Within what, and if not, what can explain it?
+
+Knows stored runs and how to run one again; what differs is told by `differences`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager, nullcontext
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from stepladder.config.build import Component, build
+from stepladder.config.schema import UNTARGETED, Compute
+from stepladder.errors import StoreError, VerificationError
+from stepladder.io.files import read_json, write_text
+from stepladder.resources import Progress, Silent
+from stepladder.runs.run import Circumstances, keys, run_prepared, tell_of_rows
+from stepladder.runs.stages import Prepared, prepare, require_this_version
+from stepladder.store.store import Store
+from stepladder.store.stored_run import Recorded, recorded, root_of
+from stepladder.store.writing import weights
+from stepladder.studies.reproduce import outcomes
+from stepladder.studies.reproduce.differences import Aspect, compared, held_to
+
+RECORD = "reproduction.json"
+"""In the fresh store: which run is made again in it, and, once that is done, what differs."""
+
+
+def reproduce(
+    folder: Path, outputs: Path | None = None, trust: Sequence[str] = (), progress: Progress | None = None
+) -> dict[str, Any]:
+    """Make a stored run again in a fresh store, and compare. Returns the object that `reproduce --json` prints.
+
+    Files that the run names by a relative path are looked for where it was started, if that folder is still there.
+    Without `outputs` the fresh store is a folder of `reproductions` in the run's own. Raises UserError where the folder
+    is none of a run, where the run can not be made here, or where the store is not fresh.
+    """
+    progress = progress or Silent()
+    before = recorded(folder)
+    require_this_version(before.named.folder)
+    store = Store(_free(before) if outputs is None else outputs, progress.note)
+    begun = {"folder": str(before.named.folder)}
+    with _where_it_was_started(before, progress):
+        prepared = _prepared(before, trust)
+        _fresh(store, prepared, begun)
+        write_text(store.root / RECORD, json.dumps(begun))
+        tell_of_rows(prepared, Circumstances(store, progress=progress))
+        # Answers come from the stored fit: where it is not what was trained, they differ from the first run's.
+        around = Circumstances(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
+        made = run_prepared(prepared, around)
+    now = recorded(made.score.folder)
+    told = {**begun, "reproduction": str(store.root), "folders": made.as_dict()["folders"], **_told(before, now)}
+    write_text(store.root / RECORD, json.dumps(told, indent=1, ensure_ascii=False))
+    return told
+
+
+def diff(first: Path, second: Path) -> dict[str, Any]:
+    """What differs between two stored runs, as the object that `diff --json` prints."""
+    before, now = recorded(first), recorded(second)
+    for run in (before, now):
+        require_this_version(run.named.folder)
+    return {"folders": [str(before.named.folder), str(now.named.folder)], **_told(before, now)}
+
+
+def verify(told: Mapping[str, Any]) -> None:
+    """Raises VerificationError, naming what differs and what can explain it, unless all is as it was."""
+    if not told["same"]:
+        found = [
+            line for line, aspect in zip(told["lines"], told["aspects"], strict=True) if aspect["state"] == "differs"
+        ]
+        raise VerificationError("\n  ".join(["The run was not reproduced", *found]), told)
+
+
+def _told(before: Recorded, now: Recorded) -> dict[str, Any]:
+    aspects, band = compared(before, now), held_to(before, now)
+    return {
+        "same": all(holds(aspect) for aspect in aspects),
+        "tolerance": {"name": band.name, "told": band.told},
+        "aspects": [aspect.as_dict() for aspect in aspects],
+        "metrics": outcomes.metrics(before, now, band),
+        "lines": [aspect.line for aspect in aspects],
+    }
+
+
+def holds(aspect: Aspect) -> bool:
+    """Another machine is no fault of a reproduction: it only widens what is asked of the results."""
+    return aspect.state != "differs" or aspect.name == "machine"
+
+
+def _prepared(before: Recorded, trust: Sequence[str]) -> Prepared:
+    """The experiment with its parts built; what is remembered of its models' files is put to the test."""
+    read: dict[str, Any] = {}
+    built = prepare(before.experiment, trust, read)
+    method: Component = built.method
+    weights(method, afresh=True)
+    return prepare(before.experiment, trust, read)
+
+
+@contextmanager
+def _where_it_was_started(before: Recorded, progress: Progress) -> Iterator[None]:
+    folder = Path(str(before.named.provenance.get("folder", "")))
+    there = folder.is_absolute() and folder.is_dir() and folder != Path.cwd()
+    if there:
+        progress.note(f"note: relative paths start at {folder}, where the run was started")
+    with chdir(folder) if there else nullcontext():
+        yield
+
+
+def _compute(before: Recorded) -> Compute:
+    """What the run was told to work on; a GPU where there is one."""
+    known = {field.name for field in fields(Compute)}
+    told = {name: value for name, value in before.compute.items() if name in known}
+    accelerator = "cpu" if told.get("accelerator") == "cpu" else "auto"
+    node = {"_target_": UNTARGETED["compute"], **told, "accelerator": accelerator}
+    compute: Compute = build({"compute": node}, {"compute": Compute})["compute"].object
+    return compute
+
+
+def _fresh(store: Store, prepared: Prepared, begun: Mapping[str, Any]) -> None:
+    """Raises StoreError where the store has anything of the run, unless this reproduction was cut short in it."""
+    left = read_json(store.root / RECORD)
+    if left == begun:
+        return
+    if left is not None or any(store.find(kind, key) for kind, key in keys(prepared)):
+        raise StoreError(
+            "This store is not fresh: it has the run already, or another reproduction",
+            str(store.root),
+            "name an empty folder with --outputs DIR",
+        )
+
+
+def _free(before: Recorded) -> Path:
+    """A new folder beside the run's own; one in which this reproduction was cut short goes on."""
+    place = root_of(before.named.folder) / "reproductions"
+    begun = {"folder": str(before.named.folder)}
+    number = 1
+    while True:
+        folder = place / f"{before.named.folder.name}-{number}"
+        if not folder.exists() or read_json(folder / RECORD) == begun:
+            return folder
+        number += 1

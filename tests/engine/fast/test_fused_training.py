@@ -1,0 +1,92 @@
+"""Training through the body of few operations is training through the model's own forward."""
+
+from __future__ import annotations
+
+import peft
+import pytest
+import torch
+from toys import rows, toy
+
+from stepladder.engine.network import Network
+from stepladder.engine.precision import has_bf16
+from stepladder.tuning import adapters
+from stepladder.tuning.batches import collate
+
+
+def lora(**more):
+    return peft.LoraConfig(**({"r": 4, "target_modules": "all-linear", "init_lora_weights": False} | more))
+
+
+def learnt(model, autocast=False):
+    """The losses, and the gradient of everything that is learnt."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        losses = model.answer_losses(*collate(rows(model)))
+    learns = [p for p in model.module.parameters() if p.requires_grad]
+    return losses.detach(), torch.autograd.grad(losses.sum(), learns)
+
+
+SOME = {
+    "all": {},
+    "some": {"target_modules": ["v_proj", "up_proj", "down_proj"]},
+    "ranks": {"use_rslora": True, "rank_pattern": {"k_proj": 2}},
+    "embeddings": {"modules_to_save": ["embed_tokens"]},
+}
+
+
+@pytest.mark.parametrize("more", SOME.values(), ids=SOME)
+@pytest.mark.parametrize("bias", [False, True], ids=["", "bias"])
+def test_losses_and_gradients_are_equal(monkeypatch, more, bias):
+    torch.manual_seed(0)
+    model = adapters.attach(toy(bias=bias), lora(**more))
+    assert model.network.learning_body() is not None
+    ours, found = learnt(model)
+    monkeypatch.setattr(Network, "learning_body", lambda self: None)
+    plain, wanted = learnt(model)
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+    for mine, own in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, own, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.skipif(not has_bf16("cpu"), reason="a processor without bf16 products computes in float32")
+@pytest.mark.parametrize(("dtype", "autocast"), [("bf16", False), ("bf16", True), ("float32", True)])
+def test_in_bf16_they_are_near(monkeypatch, dtype, autocast):
+    torch.manual_seed(0)
+    model = adapters.attach(toy(dtype), lora())
+    assert model.network.learning_body() is not None
+    ours, found = learnt(model, autocast)
+    monkeypatch.setattr(Network, "learning_body", lambda self: None)
+    plain, wanted = learnt(model, autocast)
+    torch.testing.assert_close(ours, plain, atol=0.05, rtol=0.02)
+    for mine, own in zip(found, wanted, strict=True):
+        assert mine.dtype == own.dtype
+        assert (mine - own).norm() < 0.05 * own.norm()
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [lora(lora_dropout=0.1), lora(use_dora=True), adapters.Full(), adapters.BitFit(), peft.IA3Config()],
+    ids=["dropout", "dora", "full", "bitfit", "ia3"],
+)
+def test_what_learns_more_than_low_rank_additions_has_none(adapter):
+    if isinstance(adapter, peft.IA3Config):
+        adapter.target_modules, adapter.feedforward_modules = ["k_proj", "down_proj"], ["down_proj"]
+    model = adapters.attach(toy(bias=True), adapter)
+    assert model.network.learning_body() is None
+    assert all(torch.isfinite(gradient).all() for gradient in learnt(model)[1])
+
+
+def test_a_learnt_norm_has_none():
+    model = adapters.attach(toy(), lora())
+    model.network.causal.base_model.norm.weight.requires_grad_()
+    assert model.network.learning_body() is None
+
+
+def test_it_is_made_anew_when_what_is_learnt_changes_and_only_then():
+    model = adapters.attach(toy(), lora())
+    body = model.network.learning_body()
+    learns = [p for p in model.module.parameters() if p.requires_grad]
+    with torch.no_grad():
+        learns[0].add_(0.1)
+    assert model.network.learning_body() is body
+    learns[0].requires_grad_(False)
+    assert model.network.learning_body() is not body
