@@ -101,7 +101,7 @@ def techniques(material: Material) -> Spec:
     }  # fmt: skip
     form = {**write, "new": 160, "schema": FORM}
     few = {**train, "rows": rows[:64]}
-    anywhere = () if material.on_gpu else ("pages", "kernels", *(("tiles",) if kernels.tiled(torch.bfloat16) else ()))
+    anywhere = () if material.on_gpu else ("kernels", *(("tiles",) if kernels.tiled(torch.bfloat16) else ()))
     own = ("packed", "recordings") if material.on_gpu else (*anywhere, "rows")
     steps = ("recordings",) if material.on_gpu else ("steps",)
     cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {

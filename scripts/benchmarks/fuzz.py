@@ -162,12 +162,7 @@ def _started(kind: str, count: int, seed: int, first: int, root: Path) -> tuple[
     for place in places.values():
         place.mkdir(parents=True, exist_ok=True)
     around = {**os.environ, **{name: str(place) for name, place in places.items()}, "PYTHONDONTWRITEBYTECODE": "1"}
-    around |= {
-        "HF_HUB_OFFLINE": "1",
-        "WANDB_MODE": "disabled",
-        "OMP_NUM_THREADS": "1",
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
-    }
+    around |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     words = ["worker", kind, str(count), str(seed), str(first), str(root)]
     with (root / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -18,7 +18,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from stepladder.cli.threads import begin_again
+from stepladder.cli.threads import wait_briefly
 
 Spec = dict[str, Any]
 
@@ -267,7 +267,7 @@ def plain_forced() -> None:
     JsonWriter.forced = lambda self: []  # type: ignore[method-assign]
 
 
-SAID = {"pages": ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0"), "waits": ("GOMP_SPINCOUNT", "300000")}
+SAID = {"waits": ("GOMP_SPINCOUNT", "300000")}
 """What is plain because the environment says so before the process begins."""
 WITHOUT: dict[str, Callable[[], None]] = {
     "kernels": plain_kernels,
@@ -294,7 +294,7 @@ if __name__ == "__main__":
     without = set(given.get("without", ()))
     for name in without & SAID.keys():
         os.environ.update([SAID[name]])
-    begin_again()  # as the command does
+    wait_briefly()  # as the command does
     for name in without - SAID.keys():
         WITHOUT[name]()
     print(json.dumps(TASKS[sys.argv[1]](given)))

@@ -19,10 +19,6 @@ Model: SmolLM2-135M-Instruct. Rows: Banking77. Peers: TRL 1.16.0, lm-eval 0.4.13
 """
 
 TECHNIQUES = {
-    "pages": (
-        "memory in huge pages", "glibc on Linux; a command that computes begins itself again for it",
-        "tests/cli/test_threads.py",
-    ),
     "waits": (
         "threads wait for each other in a loop for a moment only",
         "GNU OpenMP, several processes on the same cores; alone it gains nothing", "tests/cli/test_threads.py",

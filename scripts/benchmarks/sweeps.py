@@ -22,7 +22,7 @@ from typing import Any
 
 import kills
 
-from stepladder.cli.threads import begin_again
+from stepladder.cli.threads import wait_briefly
 
 TRIALS, WORKERS = 12, 2
 FIXED = ["dataset=faq_route", "method=finetune", "decoding.probabilities=best", "tracking=none"]
@@ -166,7 +166,7 @@ def main(names: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
-        begin_again()  # as the command does
+        wait_briefly()  # as the command does
         one(sys.argv[3:], Path(sys.argv[2]))
     else:
         main(sys.argv[1:])

@@ -9,24 +9,36 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from stepladder.cli import discovery, stored
 from stepladder.cli.arguments import VERBS as DESCRIBED
 from stepladder.cli.arguments import Asked, help_text, taken_apart, version_text
+from stepladder.cli.setup import notify
 from stepladder.cli.terminal import guard_streams
-from stepladder.cli.threads import begin_again
+from stepladder.cli.threads import wait_briefly
+from stepladder.cli.verbs import (
+    check,
+    clean,
+    compare,
+    completion,
+    diff,
+    init,
+    list_runs,
+    options,
+    predict,
+    reproduce,
+    run,
+    show,
+    sweep,
+)
 from stepladder.distributed.topology import over, place
 from stepladder.errors import ConfigError, StepladderError, UserError, VerificationError
-from stepladder.io.redaction import mask, mask_arguments, mask_tracebacks, meet
+from stepladder.io.redaction import mask, mask_tracebacks, meet
 
 if TYPE_CHECKING:
-    from stepladder.config.compose import Composed
-    from stepladder.runs.run import Circumstances
+    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return 0
         asked = taken_apart(words)
-        if arguments is None and asked.verb in COMPUTING:
-            begin_again()
+        if asked.verb in COMPUTING:
+            wait_briefly()
         here = place()
         if not here.leads:
             from stepladder.distributed.launch import follow
 
             return follow(here, asked.verb in COMPUTING)
-        _notice(asked.notices)
+        notify(asked.notices)
         told = _called(asked)
         if asked.as_json:
             print(json.dumps(told, ensure_ascii=False))
@@ -113,229 +125,20 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-def _composed(asked: Asked) -> tuple[Composed, dict[str, Any]]:
-    from stepladder.config.settle import settled
-
-    composed, config = settled(asked.overrides, asked.config_dir, asked.trust)
-    _notice([*composed.notices, *composed.dropped])
-    return composed, config
-
-
-def _notice(notices: Sequence[str]) -> None:
-    for notice in notices:
-        print(f"note: {mask(notice)}", file=sys.stderr)
-
-
-def _around(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> Circumstances:
-    from stepladder.cli.terminal import Terminal
-    from stepladder.config.settle import validate
-    from stepladder.runs.run import Circumstances
-    from stepladder.runs.stages import older_results
-    from stepladder.store.store import Store
-
-    terminal = Terminal()
-    older = older_results(asked.outputs)
-    _notice([older] if older else [])
-    built = validate(config, asked.trust, heavy)
-    return Circumstances(
-        store=Store(asked.outputs, terminal.note),
-        compute=built["compute"].object,
-        gate=built["gate"].object,
-        tracking=built["tracking"].object,
-        progress=terminal,
-        trust=asked.trust,
-    )
-
-
-def show(asked: Asked) -> dict[str, Any]:
-    from stepladder.config.compose import expanded
-    from stepladder.config.present import as_experiment, presentable
-    from stepladder.config.settle import validate
-    from stepladder.runs.suggestions import dependent_values
-
-    composed, config = _composed(asked)
-    validate(config, asked.trust, heavy=asked.keys)
-    told: dict[str, Any] = {"config": expanded(presentable(config)), "choices": dict(composed.choices)}
-    if asked.prompt is not None:
-        from stepladder.config.experiment import Experiment
-        from stepladder.runs.prompts import first_prompts
-
-        experiment = Experiment.from_config(config, composed.choices)
-        shown = first_prompts(experiment, _around(asked, config), asked.prompt)
-        asked.say("\n".join(shown.lines()))
-        return {**told, **shown.as_dict()}
-    if not asked.as_json:
-        print(as_experiment(asked.overrides, asked.config_dir, comments=dependent_values(composed, config)), end="")
-    if asked.keys:
-        from stepladder.runs.keys import stored_keys
-
-        told["keys"] = stored_keys(config, composed.choices, asked.outputs, asked.trust)
-        for name, key in told["keys"].items():
-            asked.say(f"# {name} {key['key']} {'in the store' if key['stored'] else 'not in the store'}")
-    return told
-
-
-def check(asked: Asked) -> dict[str, Any]:
-    from stepladder.cli.threads import seconds_of_process
-    from stepladder.config.experiment import Experiment
-    from stepladder.gate import refuse
-    from stepladder.runs.check import expectations, in_store, rehearsed
-    from stepladder.runs.expected_time import expected_time
-    from stepladder.runs.stages import prepare
-    from stepladder.studies.variants import cells
-
-    composed, config = _composed(asked)
-    around = _around(asked, config)
-    experiment = Experiment.from_config(config, composed.choices)
-    prepared = prepare(experiment, asked.trust, around.read)
-    stored = in_store(prepared, around.store)
-    started = seconds_of_process()
-    findings, facts = rehearsed(prepared, around)
-    refused = [found for found in findings if found.stops]
-    time = None
-    if not refused and around.compute.slurm is None:
-        # A rehearsal loads the model and renders the prompts, as the run does, and then times its steps.
-        started += max(0.0, seconds_of_process() - started - facts.get("timing_seconds", 0.0))
-        time = expected_time(prepared, prepare(experiment, asked.trust, around.read), around, facts, stored, started)
-    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings, time)
-    for line in told["lines"]:
-        asked.say(line)
-    refuse(findings)
-    return told
-
-
-def run(asked: Asked) -> dict[str, Any]:
-    from stepladder.config.experiment import Experiment
-    from stepladder.runs.run import run as run_experiment
-
-    composed, config = _composed(asked)
-    around = replace(_around(asked, config), fresh=asked.fresh)
-    made = run_experiment(Experiment.from_config(config, composed.choices), around)
-    told = made.as_dict()
-    for suite, metrics in told["scores"].items():
-        for name, found in metrics.items():
-            asked.say(f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}")
-    warnings = [found["told"] for found in told["gate"] if found["odd"]]
-    passed, checks = len(told["gate"]) - len(warnings), len(told["gate"])
-    of_all = f"{passed} of {checks}" if warnings else f"all {checks}"
-    asked.say("\n  warning: ".join([f"preflight: {of_all} checks passed", *warnings]))
-    for suite, left_out in made.left_out.items():
-        for what, why in left_out.items():
-            asked.say(f"{suite}: {what} left out ({why})")
-    asked.say(f"scores in {told['folders']['score']}")
-    return told
-
-
-def compare(asked: Asked) -> dict[str, Any]:
-    from stepladder.reports.comparison import write
-    from stepladder.studies.comparison import compare as compare_planned
-    from stepladder.studies.variants import plan
-
-    planned = plan(asked.overrides, asked.config_dir, asked.trust)
-    _notice(planned.notices)
-    around = _around(asked, planned.config, heavy=False)
-    tuning = None
-    if planned.comparison.tune:
-        from stepladder.studies.tuned import tuned
-
-        planned, tuning = tuned(planned, asked.overrides, asked.config_dir, around)
-    told = write(compare_planned(planned, around, tuning, _command(asked)))
-    _print_table(asked, told)
-    asked.say(f"report: {told['report']}")
-    return told
-
-
-def _command(asked: Asked) -> str:
-    """The command line, to be said again; secrets masked."""
-    own = ["--config-dir", str(asked.config_dir)] if asked.config_dir else []
-    trusted = [word for prefix in asked.trust for word in ("--trust", prefix)]
-    limit = [] if asked.limit is None else ["--limit", str(asked.limit)]
-    words = ["stepladder", asked.verb, *asked.words, *limit, *own, *trusted, "--outputs", str(asked.outputs)]
-    return shlex.join(mask_arguments(words))
-
-
-def _print_table(asked: Asked, told: Mapping[str, Any]) -> None:
-    from rich.console import Console
-
-    from stepladder.reports.summary import NARROW, summary
-
-    console = Console(stderr=asked.as_json)
-    if not console.is_terminal:
-        console = Console(stderr=asked.as_json, width=NARROW)
-    console.print(summary(told, console.width))
-
-
-def predict(asked: Asked) -> dict[str, Any]:
-    from stepladder.cli.terminal import Terminal
-    from stepladder.dataset.writing import check_destination
-    from stepladder.runs.answer import answer
-    from stepladder.runs.run import Circumstances
-    from stepladder.store.store import Store
-    from stepladder.studies.recommended import recommended, study_of
-
-    asked, settings = asked.without_settings()
-    folder, file = asked.paths()
-    if asked.to is not None:
-        check_destination(asked.to, file)
-    told: dict[str, Any] = {}
-    study = study_of(str(folder), asked.outputs)
-    if study is not None:
-        chosen = recommended(study)
-        folder, told = chosen.folder, {"recommended": chosen.method}
-        _notice([f"answered by the recommended method: {chosen.method}" + (f" ({chosen.note})" if chosen.note else "")])
-    terminal = Terminal()
-    around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
-    answered = answer(folder, file, around, model=settings["model"], reading=settings["dataset"])
-    rows = [asdict(prediction) for prediction in answered.predictions]
-    if asked.to is not None:
-        answered.write(asked.to)
-        asked.say(f"{len(answered.by_record)} rows with {len(rows)} answers in {asked.to}")
-    elif not asked.as_json:
-        for row in rows:
-            print(json.dumps(row, ensure_ascii=False))
-    to = str(asked.to) if asked.to else None
-    accounts = answered.accounts.as_dict()
-    return {"folder": str(folder), "file": str(file), "to": to, **told, "predictions": rows, "rows": accounts}
-
-
-def sweep(asked: Asked) -> dict[str, Any]:
-    from stepladder.cli.terminal import Terminal
-    from stepladder.reports.sweep import page
-    from stepladder.runs.run import run as run_experiment
-    from stepladder.studies.sweep import sweep as studies
-    from stepladder.studies.sweep.plan import plan
-
-    read: dict[str, Any] = {}
-    planned = plan(asked.overrides, asked.config_dir, asked.trust, read)
-    _notice(planned.dropped)
-    around = studies.circumstances(planned, asked.outputs, read, Terminal())
-    if asked.status:
-        told = studies.status(planned, around)
-        asked.say(json.dumps(told, indent=1, ensure_ascii=False))
-        return told
-    found = studies.search(planned, asked.overrides, around)
-    winner = found.winner
-    test = None if winner is None else run_experiment(winner.on("test"), around)
-    told = studies.concluded(found, test, around, page)
-    for line in studies.told_lines(told):
-        asked.say(line)
-    return told
-
-
 VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
-    "init": discovery.init,
-    "options": discovery.options,
-    "show": show,
-    "check": check,
-    "run": run,
-    "compare": compare,
-    "sweep": sweep,
-    "predict": predict,
-    "reproduce": stored.reproduce,
-    "diff": stored.diff,
-    "list": stored.list_runs,
-    "clean": stored.clean,
-    "completion": discovery.completion,
+    "init": init.init,
+    "options": options.options,
+    "show": show.show,
+    "check": check.check,
+    "run": run.run,
+    "compare": compare.compare,
+    "sweep": sweep.sweep,
+    "predict": predict.predict,
+    "reproduce": reproduce.reproduce,
+    "diff": diff.diff,
+    "list": list_runs.list_runs,
+    "clean": clean.clean,
+    "completion": completion.completion,
 }
 COMPUTING = frozenset({"check", "run", "compare", "sweep", "predict", "reproduce"})
 

@@ -144,7 +144,7 @@ def exhibited(exhibits: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
 @cache
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader("stepladder.studies.page"),
+        loader=PackageLoader("stepladder.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,53 @@
+"""`check`: validates, reads the data and reports what a run would do, without training."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from stepladder.cli.arguments import Asked
+from stepladder.cli.setup import composed, run_context
+
+_IMPORTED = time.monotonic()
+
+
+def check(asked: Asked) -> dict[str, Any]:
+    from stepladder.config.experiment import Experiment
+    from stepladder.gate import refuse
+    from stepladder.runs.check import expectations, in_store, rehearsed
+    from stepladder.runs.expected_time import expected_time
+    from stepladder.runs.stages import prepare
+    from stepladder.studies.variants import cells
+
+    composition, config = composed(asked)
+    around = run_context(asked, config)
+    experiment = Experiment.from_config(config, composition.choices)
+    prepared = prepare(experiment, asked.trust, around.read)
+    stored = in_store(prepared, around.store)
+    started = _seconds_of_process()
+    findings, facts = rehearsed(prepared, around)
+    refused = [found for found in findings if found.stops]
+    time = None
+    if not refused and around.compute.slurm is None:
+        # A rehearsal loads the model and renders the prompts, as the run does, and then times its steps.
+        started += max(0.0, _seconds_of_process() - started - facts.get("timing_seconds", 0.0))
+        time = expected_time(prepared, prepare(experiment, asked.trust, around.read), around, facts, stored, started)
+    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings, time)
+    for line in told["lines"]:
+        asked.say(line)
+    refuse(findings)
+    return told
+
+
+def _seconds_of_process() -> float:
+    """Seconds since this process began, imports included; where the kernel does not say, since this module was loaded.
+
+    Source: proc(5), field `starttime` of /proc/self/stat, in clock ticks since the machine began.
+    """
+    try:
+        began = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError, IndexError):
+        return time.monotonic() - _IMPORTED
