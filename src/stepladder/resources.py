@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.gate import Finding, Gate, refuse
-from stepladder.types import Prediction, Probe
+from stepladder.types import CheckResult, Prediction, PreflightLimits, Probe
 
 T = TypeVar("T")
 
@@ -81,19 +80,39 @@ class Devices:
 
 
 @dataclass
-class Resources:
-    """What a method is handed when it works.
+class StageReport:
+    """What a stage accumulates, stored beside its result.
 
-    folder: where this stage may write while it works (metrics.jsonl, checkpoints/); None writes nothing.
-    shared: where content-keyed things that outlive a run are kept (indexes); None keeps nothing.
-    rank: which of the processes this is that train one model together; 0 alone writes results.
-    micro_batch: rows that are in the machine at once; None chooses.
-    gate: what stops a fit before its first step. rehearsal: a fit ends there in any case. findings: what was found.
-    models: base models already loaded, by the hash of their fingerprint.
-    facts: figures about the work that belong beside its result (trained_parameters, best_step, ...).
-    on_validation: told each validation's step and values; a true answer stops the fit.
-    judge: the main suite's figures on the validation rows, its main metric first, of whatever answers their probe.
-    objective: the same of the model in training, once a method has put its own way of asking behind it.
+    figures: measured while it works (trained_parameters, steps, best_step, ...). checks: results of preflight checks.
+    """
+
+    figures: dict[str, float] = field(default_factory=dict)
+    checks: list[CheckResult] = field(default_factory=list)
+
+    def record(self, figures: Mapping[str, float]) -> None:
+        """Add figures, or replace those of the same names."""
+        self.figures.update(figures)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage needs to do its work. A method gets it with every call.
+
+    Args:
+        folder: Where this stage may write while it works (metrics.jsonl, checkpoints/); None writes nothing.
+        shared: Where content-keyed things that outlive a run are stored (indexes); None stores nothing.
+        devices: What the stage computes on.
+        rank: The rank of this process among those that train one model together. Rank 0 writes the results.
+        micro_batch: Rows that are computed at once; None chooses.
+        limits: What stops a fit before its first step.
+        rehearsal: The fit ends before its first step in any case.
+        models: Base models loaded already, by the hash of their fingerprint.
+        tracker: Shows curves.
+        progress: Shows a person how far the stage is.
+        on_validation: Gets the step and values of each validation; a true answer stops the fit.
+        judge: The main suite's figures on the validation rows, its main metric first, of a function that answers them.
+        objective: The same of the model in training, set by a method.
+        report: What the stage accumulates.
     """
 
     folder: Path | None = None
@@ -101,27 +120,41 @@ class Resources:
     devices: Devices = field(default_factory=Devices)
     rank: int = 0
     micro_batch: int | None = None
-    gate: Gate = field(default_factory=Gate)
+    limits: PreflightLimits = field(default_factory=PreflightLimits)
     rehearsal: bool = False
-    findings: list[Finding] = field(default_factory=list)
     models: dict[str, Any] = field(default_factory=dict)
     tracker: Tracker = field(default_factory=Silent)
     progress: Progress = field(default_factory=Silent)
-    facts: dict[str, Any] = field(default_factory=dict)
     on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
     judge: Callable[[Callable[[Probe], Iterable[Prediction]]], Mapping[str, float]] | None = None
     objective: Callable[[Any], Mapping[str, float]] | None = None
+    report: StageReport = field(default_factory=StageReport)
 
     @property
     def leads(self) -> bool:
         return self.rank == 0
 
-    def pass_gate(self, findings: Iterable[Finding]) -> None:
-        """Keep what was found. Raises ConfigError with all that stops the fit, unless this is a rehearsal."""
-        found = list(findings)
-        self.findings += found
+    def preflight(self, results: Sequence[CheckResult]) -> None:
+        """Record results of preflight checks and show their warnings.
+
+        Raises:
+            ConfigError: Checks stop the fit. All of them are named. Not raised in a rehearsal.
+        """
+        self.report.checks.extend(results)
         if not self.rehearsal:
-            refuse(found)
-            for each in found:
-                if each.odd:
-                    self.progress.note(f"preflight: {each.told}")
+            raise_on_stops(results)
+            for each in results:
+                if each.warns:
+                    self.progress.note(f"preflight: {each.message}")
+
+
+def raise_on_stops(results: Iterable[CheckResult]) -> None:
+    """Raises ConfigError with every check that stops the run."""
+    faults = []
+    for each in results:
+        if each.stops:
+            off = "false" if isinstance(each.value, bool) else "null"
+            fix = f"{each.fix}, or set preflight.{each.name}={off} to run anyway"
+            faults.append(Fault(f"preflight.{each.name}", each.message, fix))
+    if faults:
+        raise ConfigError(faults)

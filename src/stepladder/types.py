@@ -7,7 +7,7 @@ Knows no file, no model and no configuration. Nothing here can reach a test answ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault
@@ -207,3 +207,67 @@ class Embedder(Protocol):
     def fingerprint(self) -> Mapping[str, Any]:
         """What the vectors depend on: the content of the weights, never a path."""
         ...
+
+
+@dataclass(frozen=True)
+class PreflightLimits:
+    """From where on a preflight check stops a run; None or False: the check is reported and stops nothing.
+
+    Args:
+        supervised: More than this share of the training rows' tokens is supervised.
+        ended: At least this share of the answers is supervised up to an end token.
+        lost: At most this share of the training rows is rejected, too long for the context window, or has less context.
+        template: Training and prediction use the same prompt tokens.
+        apart: No token of one row influences another row's loss.
+        touched: Gradients reach what is trained.
+        shown: At most this share of the test rows is among the demonstrations or in the retrieval index.
+        overlap: At most this share of the test rows is among the training rows.
+    """
+
+    supervised: float | None = 0.0
+    ended: float | None = 1.0
+    lost: float | None = 0.5
+    template: bool = True
+    apart: bool = True
+    touched: bool = True
+    shown: float | None = 0.0
+    overlap: float | None = None
+
+    def __post_init__(self) -> None:
+        shares = {field.name: getattr(self, field.name) for field in fields(self)}
+        faults = [
+            Fault(name, f"{share} is not a share", "give a number from 0 to 1, or null")
+            for name, share in shares.items()
+            if not isinstance(share, bool) and share is not None and not 0 <= share <= 1
+        ]
+        if faults:
+            raise ConfigError(faults)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The result of one preflight check.
+
+    Args:
+        name: The key of `preflight` that limits it.
+        value: A share, or whether it holds.
+        message: The result in words.
+        warns: Whether it is worth a warning.
+        stops: Whether it stops the run.
+        fix: What the user can do about it.
+    """
+
+    name: str
+    value: float | bool
+    message: str
+    warns: bool = False
+    stops: bool = False
+    fix: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as stored and as printed with --json."""
+        return {"name": self.name, "value": self.value, "told": self.message, "odd": self.warns, "stops": self.stops}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> CheckResult:
+        return cls(stored["name"], stored["value"], stored["told"], stored["odd"], stored["stops"])

@@ -95,7 +95,7 @@ def test_every_adapter_and_dataset_comes_back(option: str, tmp_path: Path) -> No
         ["~adapter", "method=linear", "+method.c=3"],
         ["dataset.labels={b: first, a: second, 3: third, true: fourth}", "dataset.tags=[]"],
         ["dataset.labels=['1','2','1e3',x]", "dataset.split.test=0.25", "dataset.split={validation: 0.2}"],
-        ["compute=slurm", "compute.slurm=null", "gate=tell", "gate.overlap=0.5"],
+        ["compute=slurm", "compute.slurm=null", "preflight=warn", "preflight.overlap=0.5"],
         ["compute=slurm", "+compute.slurm.slurm_partition=gpu", "compute.slurm.timeout_min=5"],
         ["dataset.task.instruction=${dataset.input}", "dataset.target=${dataset.input}"],
         ["prompt=structured", "prompt.output_format='one word'", "method=zero_shot"],

@@ -57,7 +57,7 @@ LEADING: list[dict[str, object]] = [
     {"_target_": "stepladder.io.files.discard", "path": "."},
 ]
 PLACES = [
-    *("method", "dataset", "tracking", "compute", "gate", "decoding", "adapter", "sweep.sampler"),
+    *("method", "dataset", "tracking", "compute", "preflight", "decoding", "adapter", "sweep.sampler"),
     *("comparison.prices", "evaluation.own", "evaluation.classification.metrics.accuracy"),
     *("method.tuning.adapter", "dataset.labels.buy"),
 ]

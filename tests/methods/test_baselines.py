@@ -173,9 +173,9 @@ def test_it_comes_back_as_it_was_saved_and_without_a_pickle(
 def test_costs_are_told() -> None:
     resources = Resources()
     Linear(words=1, characters=2).fit(TrainingData(Task("", Choice(LABELS)), rows(PAIRS)), resources)
-    assert resources.facts["trained_parameters"] % 3 == 0
-    assert resources.facts["trained_parameters"] > 100
-    assert resources.facts["training_seconds"] > 0
+    assert resources.report.figures["trained_parameters"] % 3 == 0
+    assert resources.report.figures["trained_parameters"] > 100
+    assert resources.report.figures["training_seconds"] > 0
 
 
 def test_validation_rows_and_seed_change_nothing() -> None:

@@ -88,7 +88,7 @@ def trained(model, folder, micro_batch=None, told=None, adapter=DROPPING):
     return (
         [p.detach().clone() for p in tuned.module.parameters() if p.requires_grad],
         curves,
-        resources.facts,
+        resources.report.figures,
         told.notes,
     )
 

@@ -28,7 +28,7 @@ def test_every_shipped_adapter_trains_and_comes_back(name, dtype, tmp_path):
     tuned = tuning.tune(model, rows(model), rows(model), resources)
 
     assert isinstance(tuning, Tuning)
-    assert resources.facts["best_validation_loss"] < 0.995 * untuned.mean().item()
+    assert resources.report.figures["best_validation_loss"] < 0.995 * untuned.mean().item()
     assert all(torch.equal(value, before[key]) for key, value in model.module.state_dict().items())
     assert torch.equal(losses(model), untuned)
 
@@ -59,7 +59,7 @@ def test_trained_parameters_of_lora():
     resources = Resources()
     config = peft.LoraConfig(r=4, target_modules=["q_proj"])
     FineTune(config, Training(epochs=1, precision="float32")).tune(toy(), rows(toy()), (), resources)
-    assert resources.facts["trained_parameters"] == 2 * (64 * 4 + 4 * 64)
+    assert resources.report.figures["trained_parameters"] == 2 * (64 * 4 + 4 * 64)
 
 
 def test_saved_adapter_opens_in_plain_peft(tmp_path):
@@ -130,7 +130,7 @@ def test_qlora_trains_on_a_base_in_four_bits(tmp_path):
     resources = Resources()
     tuned = tuning.tune(model, rows(model), rows(model), resources)
     assert tuned.module.get_base_model().model.layers[0].mlp.up_proj.base_layer.weight.dtype == torch.uint8
-    assert resources.facts["best_validation_loss"] < 0.95 * untuned.mean().item()
+    assert resources.report.figures["best_validation_loss"] < 0.95 * untuned.mean().item()
     assert torch.equal(losses(model), untuned)
     tuning.save(tmp_path, tuned)
     assert torch.equal(losses(tuning.load(tmp_path, model, Resources())), losses(tuned))

@@ -105,12 +105,14 @@ def test_a_resumed_fit_calls_them_as_if_it_had_not_been_cut(cuts, tmp_path, monk
 
 def test_early_stopping_ends_the_fit(tmp_path):
     resources = tuned(tmp_path, callbacks.EarlyStopping("validation_loss", patience=1, min_delta=100.0), epochs=6)
-    assert resources.facts["steps"] == 6  # the first validation is the best one; one without a better one is allowed
+    assert (
+        resources.report.figures["steps"] == 6
+    )  # the first validation is the best one; one without a better one is allowed
 
 
 def test_a_callback_may_stop_the_fit_between_validations_and_the_end_is_validated(tmp_path):
     resources = tuned(tmp_path, StopsAt(4), epochs=6)
-    assert resources.facts["steps"] == 4
+    assert resources.report.figures["steps"] == 4
     assert [line["step"] for line in lines(tmp_path) if "validation_loss" in line] == [3, 4]
 
 

@@ -62,7 +62,7 @@ def trained(folder, cut_at=None, seen=None, adapter=DROPPING, stop_at=None, told
     resources = Resources(folder=folder, on_validation=watch, tracker=told, progress=told)
     tuning = FineTune(adapter, replace(QUICK, **training))
     tuned = tuning.tune(model, rows(model), rows(model, 6), resources, 3)
-    facts = {name: fact for name, fact in resources.facts.items() if "seconds" not in name}
+    facts = {name: fact for name, fact in resources.report.figures.items() if "seconds" not in name}
     base = model.module.state_dict()
     return {n: p.clone() for n, p in tuned.module.state_dict().items() if n not in base or adapter != DROPPING}, facts
 

@@ -26,7 +26,7 @@ def test_the_best_validation_loss_is_the_tuned_models_own(dtype):
     resources = Resources()
     tuned = FineTune(Full(), QUICK).tune(model, rows(model), rows(model), resources)
     assert losses(tuned).mean().item() == pytest.approx(
-        resources.facts["best_validation_loss"], rel=1e-5 if dtype == "float32" else 0.02
+        resources.report.figures["best_validation_loss"], rel=1e-5 if dtype == "float32" else 0.02
     )
 
 
@@ -67,15 +67,17 @@ def test_metrics_lines_and_facts(tmp_path):
     assert steps[0].keys() >= {"step", "loss", "tokens", "seconds", "learning_rate"}
     assert steps[-1]["loss"] < steps[0]["loss"] - 0.3
     tokens = sum(row.length for row in rows(model))
-    assert sum(line["tokens"] for line in steps) == resources.facts["training_tokens"] == 6 * tokens
-    assert resources.facts["training_seconds"] == pytest.approx(sum(line["seconds"] for line in steps), rel=1e-3)
+    assert sum(line["tokens"] for line in steps) == resources.report.figures["training_tokens"] == 6 * tokens
+    assert resources.report.figures["training_seconds"] == pytest.approx(
+        sum(line["seconds"] for line in steps), rel=1e-3
+    )
     best = min(validations, key=lambda line: line["validation_loss"])
-    assert (resources.facts["best_step"], resources.facts["best_validation_loss"]) == (
+    assert (resources.report.figures["best_step"], resources.report.figures["best_validation_loss"]) == (
         best["step"],
         best["validation_loss"],
     )
-    assert resources.facts["steps"] == 18
-    assert list((tmp_path / "checkpoints").glob(f"best-{resources.facts['best_step']:09}-*.safetensors"))
+    assert resources.report.figures["steps"] == 18
+    assert list((tmp_path / "checkpoints").glob(f"best-{resources.report.figures['best_step']:09}-*.safetensors"))
 
 
 def test_training_stops_when_validation_gets_worse_and_the_best_weights_are_kept(tmp_path):
@@ -86,12 +88,12 @@ def test_training_stops_when_validation_gets_worse_and_the_best_weights_are_kept
         epochs=20, batch_size=8, precision="float32", learning_rate=3e-2, patience=2, schedule="constant", warmup=0
     )
     tuned = FineTune(LORA, training).tune(model, rows(model), wrong, resources)
-    best = resources.facts["best_step"]
-    assert resources.facts["steps"] == best + 2 * 3 < 60
+    best = resources.report.figures["best_step"]
+    assert resources.report.figures["steps"] == best + 2 * 3 < 60
     batch = collate(wrong)
     with torch.no_grad():
         found = tuned.answer_losses(*batch).mean().item()
-    assert found == pytest.approx(resources.facts["best_validation_loss"], rel=1e-4)
+    assert found == pytest.approx(resources.report.figures["best_validation_loss"], rel=1e-4)
 
 
 def test_an_interrupt_that_was_swallowed_comes_before_the_next_step():
@@ -105,7 +107,7 @@ def test_an_interrupt_that_was_swallowed_comes_before_the_next_step():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         FineTune(LORA, QUICK).tune(model, rows(model), rows(model), resources)
-    assert resources.facts["steps"] == 3
+    assert resources.report.figures["steps"] == 3
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -114,7 +116,7 @@ def test_sigterm_ends_a_training_as_ctrl_c_does():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         FineTune(LORA, QUICK).tune(toy(), rows(toy()), rows(toy()), resources)
-    assert resources.facts["steps"] < 18
+    assert resources.report.figures["steps"] < 18
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -128,7 +130,7 @@ def test_whoever_watches_validations_can_stop_the_training():
     resources = Resources(on_validation=watch)
     FineTune(LORA, QUICK).tune(model, rows(model), rows(model), resources)
     assert [step for step, _ in seen] == [3, 6]
-    assert resources.facts["steps"] == 6
+    assert resources.report.figures["steps"] == 6
 
 
 def test_without_validation_rows_the_last_weights_are_kept_and_it_is_told():
@@ -138,7 +140,7 @@ def test_without_validation_rows_the_last_weights_are_kept_and_it_is_told():
     resources = Resources(progress=progress)
     FineTune(LORA, QUICK).tune(toy(), rows(toy()), (), resources)
     assert notes[0] == "no validation rows: the last weights are kept"
-    assert "best_step" not in resources.facts
+    assert "best_step" not in resources.report.figures
 
 
 def test_loss_counts_the_answer_and_its_end_token_alone():
@@ -156,7 +158,7 @@ def test_a_user_can_bring_an_optimiser():
     tuning = FineTune(LORA, Training(epochs=4, precision="float32", learning_rate=0.5, optimizer=torch.optim.SGD))
     resources = Resources()
     tuning.tune(toy(), rows(toy()), rows(toy()), resources)
-    assert resources.facts["best_validation_loss"] < losses(toy()).mean().item()
+    assert resources.report.figures["best_validation_loss"] < losses(toy()).mean().item()
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_its_step():
@@ -230,7 +232,7 @@ def test_a_rehearsal_times_steps_and_changes_no_weight():
     for adapter in (LORA, Full()):
         resources = Resources(rehearsal=True)
         FineTune(adapter, QUICK).tune(model, rows(model), rows(model), resources)
-        assert resources.facts["expected_training_seconds"] > 0
+        assert resources.report.figures["expected_training_seconds"] > 0
     after = model.module.state_dict()
     assert all(value.equal(after[name]) for name, value in before.items())
 

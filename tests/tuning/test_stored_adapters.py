@@ -125,7 +125,7 @@ def test_a_start_in_the_base_weights_begins_as_the_base_and_is_trained(start, dt
     model = toy(dtype=dtype)
     resources = Resources()
     tuned = FineTune(lora(init_lora_weights=start), BRIEF).tune(model, rows(model), rows(model), resources)
-    begun = resources.facts
+    begun = resources.report.figures
     assert begun["best_validation_loss"] < losses(model).mean().item()
     assert losses(tuned).mean().item() == pytest.approx(
         begun["best_validation_loss"], rel=1e-5 if dtype == "float32" else 0.02

@@ -59,7 +59,7 @@ def test_neftune_changes_training_and_nothing_else(adapter):
         model, resources = toy(), Resources()
         training = Training(epochs=2, precision="float32", learning_rate=1e-2, neftune_noise_alpha=alpha)
         tuned = FineTune(adapter, training).tune(model, rows(model), rows(model), resources, seed=1)
-        return losses(tuned), resources.facts["best_validation_loss"]
+        return losses(tuned), resources.report.figures["best_validation_loss"]
 
     without, almost_none, some = trained(None), trained(1e-7), trained(5.0)
     torch.testing.assert_close(almost_none[0], without[0], rtol=1e-3, atol=1e-3)
@@ -97,7 +97,7 @@ def test_lora_plus_with_the_usual_optimiser_learns():
     training = Training(epochs=6, precision="float32", learning_rate=2e-3, lora_plus_ratio=16.0, weight_decay=0.01)
     model = toy()
     FineTune(LORA, training).tune(model, rows(model), rows(model), resources)
-    assert resources.facts["best_validation_loss"] < 0.9 * losses(model).mean().item()
+    assert resources.report.figures["best_validation_loss"] < 0.9 * losses(model).mean().item()
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_rounding_that_undoes_the_training_is_reported_with_its_share(adapter):
     tuned = FineTune(adapter, training).tune(model, rows(model), (), resources)
     base = model.module.state_dict()
     kept = sum(int((value != base[name]).sum()) for name, value in tuned.module.state_dict().items())
-    assert resources.facts["weights_kept"] == kept < 0.1 * resources.facts["weights_changed"]
+    assert resources.report.figures["weights_kept"] == kept < 0.1 * resources.report.figures["weights_changed"]
     (told,) = [note for note in notes.notes if note.startswith("warning: rounding")]
-    assert f"{kept:,} of {resources.facts['weights_changed']:,} changed weights" in told
+    assert f"{kept:,} of {resources.report.figures['weights_changed']:,} changed weights" in told
 
 
 def test_full_tuning_keeps_every_change_in_float32_where_asked(tmp_path):
@@ -149,4 +149,4 @@ def test_lora_on_a_bf16_model_is_kept_in_float32():
     model, resources = toy(dtype="bf16"), Resources()
     tuned = FineTune(LORA, QUICK).tune(model, rows(model), (), resources)
     assert {value.dtype for value in low_rank(tuned, "lora_").values()} == {torch.float32}
-    assert "weights_kept" not in resources.facts
+    assert "weights_kept" not in resources.report.figures

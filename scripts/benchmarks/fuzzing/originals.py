@@ -90,7 +90,7 @@ def conf() -> dict[str, str]:
 
     groups = (
         *("config", "experiment", "dataset/toy", "dataset/file", "model/toy", "prompt", "method", "decoding/auto"),
-        *("evaluation/class", "evaluation/slices", "compute/auto", "gate/default", "comparison/ladder"),
+        *("evaluation/class", "evaluation/slices", "compute/auto", "preflight/default", "comparison/ladder"),
         *("sweep/default", "sweep/sampler/tpe", "training/smoke", "tuning", "demonstrations/fixed", "retrieval/bm25"),
     )
     files = {path.relative_to(conf_folder()).as_posix(): path for path in conf_folder().rglob("*.yaml")}

@@ -58,7 +58,7 @@ SETTINGS = (
     "evaluation=[rag]", "decoding=greedy", "decoding=sampled", "decoding.normalise=prior", "decoding.normalise=length",
     "decoding.probabilities=best", "decoding.max_new_tokens=1", "prompt=structured", "prompt.on_overflow=skip",
     "prompt.on_overflow=drop_context",
-    "seed=3", "gate=tell", "gate.lost=0", "gate.overlap=0", "compute.micro_batch=1",
+    "seed=3", "preflight=warn", "preflight.lost=0", "preflight.overlap=0", "compute.micro_batch=1",
 )  # fmt: skip
 ANY_LAYOUT = (
     "dataset.on",
@@ -70,7 +70,7 @@ ANY_LAYOUT = (
     "decoding",
     "prompt",
     "seed",
-    "gate",
+    "preflight",
 )
 """Settings that are not about columns."""
 METHODS = ("majority", "majority", "linear", "linear", "zero_shot", "few_shot", "rag", "structured")

@@ -36,7 +36,7 @@ def run_context(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> 
     return Circumstances(
         store=Store(asked.outputs, terminal.note),
         compute=built["compute"].object,
-        gate=built["gate"].object,
+        limits=built["preflight"].object,
         tracking=built["tracking"].object,
         progress=terminal,
         trust=asked.trust,

@@ -14,7 +14,7 @@ import yaml
 
 from stepladder.errors import Fault
 
-NODES = ("dataset", "method", "decoding", "evaluation", "compute", "gate", "tracking", "comparison", "sweep")
+NODES = ("dataset", "method", "decoding", "evaluation", "compute", "preflight", "tracking", "comparison", "sweep")
 """Nodes of keys that every configuration has."""
 LARGEST = 2**63 - 1
 """The largest whole number that all who compute with it can hold."""

@@ -16,7 +16,7 @@ from stepladder.errors import ConfigError, Fault
 UNTARGETED = {
     "decoding": "stepladder.types.Decoding",
     "compute": "stepladder.config.Compute",
-    "gate": "stepladder.gate.Gate",
+    "preflight": "stepladder.types.PreflightLimits",
     "comparison": "stepladder.config.Comparison",
     "sweep": "stepladder.config.Sweep",
 }

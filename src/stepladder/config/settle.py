@@ -24,7 +24,7 @@ BY_KIND: Mapping[str, Mapping[str, Any]] = {
 """What `auto` stands for in the decoding's node."""
 
 NOT_BUILT = ("experiment", "seed")
-ALWAYS_BUILT = ("decoding", "compute", "gate", "tracking", "comparison")
+ALWAYS_BUILT = ("decoding", "compute", "preflight", "tracking", "comparison")
 """Nodes of our own classes, which import nothing heavy unless somebody puts it into them."""
 
 

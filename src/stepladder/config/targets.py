@@ -31,7 +31,6 @@ PUBLIC = tuple(
         "studies",
         "tuning",
         "types",
-        "gate",
     )
 )
 """Of ourselves: the packages whose public names experiments are made of. Stores, locks and the command line are not."""

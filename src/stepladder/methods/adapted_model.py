@@ -19,11 +19,12 @@ from stepladder.dataset.labels import named_by
 from stepladder.engine.values import Scores
 from stepladder.errors import ModelError
 from stepladder.io.files import read_json, write_text
-from stepladder.methods.gate import TEMPLATE, check_template, passed, spoken
+from stepladder.methods.preflight import check_rendered
 from stepladder.methods.rendering import Encoder, PromptView, Rendered, refused, render
+from stepladder.methods.template import TEMPLATE, check_template, conversation_tokens
 from stepladder.models.language_model import Checkpoint, Completion, HasChatFormat, LanguageModel, Thoughts
 from stepladder.models.thoughts import MARKS
-from stepladder.resources import Resources, Silent
+from stepladder.resources import Resources, Silent, StageReport
 from stepladder.tuning.tuning import TrainingRow, Tuning
 from stepladder.types import Choice, Decoding, Example, Json, Prediction, Probe, Question, Shown, Task, TrainingData
 
@@ -69,12 +70,12 @@ class AdaptedModel:
         rows = self._rows(base, data, resources)
         judge = resources.judge
         if judge is not None:
-            quiet = replace(resources, progress=Silent(), facts={})
+            quiet = replace(resources, progress=Silent(), report=StageReport())
             resources = replace(
                 resources, objective=lambda model: judge(lambda probe: self._answered(model, probe, quiet))
             )
         self._fitted = self.tuning.tune(base, rows[0], rows[1], resources, seed)
-        check_template(self._fitted, spoken(base), "the tuned model")
+        check_template(self._fitted, conversation_tokens(base), "the tuned model")
 
     def _rows(
         self, base: LanguageModel, data: TrainingData, resources: Resources
@@ -90,12 +91,12 @@ class AdaptedModel:
                 self._encoder(base, resources), self.prompt, data.task, questions, shown, [len(a) for a in answers]
             )
             if training:
-                resources.pass_gate(passed(base, self.prompt, data.task, rendered, shown, resources.gate))
+                resources.preflight(check_rendered(base, self.prompt, data.task, rendered, shown, resources.limits))
             rows = [TrainingRow(r.id, r.ids, a) for r, a in zip(rendered, answers, strict=True) if not r.failure]
             if len(rows) < len(examples):
                 left_out = len(examples) - len(rows)
                 resources.progress.note(f"{left_out} rows do not fit the model's window and are left out of training")
-                resources.facts["rows_too_long"] = resources.facts.get("rows_too_long", 0) + left_out
+                resources.report.record({"rows_too_long": resources.report.figures.get("rows_too_long", 0) + left_out})
             made.append(rows)
         return made[0], made[1]
 
@@ -141,7 +142,7 @@ class AdaptedModel:
     def _render(self, model: LanguageModel, prompt: Prompt, probe: Probe, resources: Resources) -> list[Rendered]:
         shown = self.context.show(probe.questions, training=False)
         if "corpus" in self.context.reads:
-            resources.facts["questions_without_passage"] = sum(not each.passages for each in shown)
+            resources.report.record({"questions_without_passage": sum(not each.passages for each in shown)})
         passages = probe.reading.passages if probe.reading else None
         if passages is not None:
             shown = [replace(s, passages=passages[q.id]) for q, s in zip(probe.questions, shown, strict=True)]
@@ -164,7 +165,7 @@ class AdaptedModel:
         self.context.save(folder)
         if self._fitted is not None:
             self.tuning.save(folder, self._fitted)
-            write_text(folder / TEMPLATE, json.dumps(spoken(self._fitted)))
+            write_text(folder / TEMPLATE, json.dumps(conversation_tokens(self._fitted)))
 
     def load(self, folder: Path, resources: Resources) -> None:
         self._check_base(folder / BASE_MODEL)
@@ -244,7 +245,7 @@ def _choose(
             seconds=scores.seconds,
         )
     if model.noise:
-        resources.facts["labels_within_noise"] = unsure
+        resources.report.record({"labels_within_noise": unsure})
     if unsure:
         resources.progress.note(
             f"{unsure} of {len(rendered)} labels are ahead of the next by less than {model.noise} nats, which is "
@@ -328,7 +329,7 @@ def _write(
             failure=failure,
         )
     if thoughts.marks:
-        resources.facts |= counts
+        resources.report.record(counts)
         removed, open_ = counts.values()
         if open_:
             to_do = "raise decoding.max_new_tokens"

@@ -44,7 +44,7 @@ class Majority:
         began = time.perf_counter()
         counts = Counter(_answers(data.train))
         self._counts = dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-        resources.facts |= {"trained_parameters": 0, "training_seconds": time.perf_counter() - began}
+        resources.report.record({"trained_parameters": 0, "training_seconds": time.perf_counter() - began})
 
     def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
         for question in probe.questions:
@@ -116,8 +116,8 @@ class Linear:
             self._model = Classifier.fitted(weights, texts, answers, self.c)
         else:
             self._model = Nearest.fitted(weights, texts, answers)
-        resources.facts["trained_parameters"] = self._model.parameters
-        resources.facts["training_seconds"] = time.perf_counter() - began
+        resources.report.record({"trained_parameters": self._model.parameters})
+        resources.report.record({"training_seconds": time.perf_counter() - began})
 
     def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
         for start in range(0, len(probe.questions), BATCH):

@@ -12,15 +12,14 @@ from typing import Any
 
 from stepladder.dataset.labels import LookAlikes, visible
 from stepladder.evaluation.statistics.closed_form import detectable_difference
-from stepladder.gate import Finding
-from stepladder.resources import Silent
+from stepladder.resources import Silent, StageReport
 from stepladder.runs.expected_time import ExpectedTime
 from stepladder.runs.fitting import check as check_devices
-from stepladder.runs.leaks import look
+from stepladder.runs.preflight import check_data
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import Prepared
 from stepladder.store.store import Store
-from stepladder.types import Choice, Example
+from stepladder.types import CheckResult, Choice, Example
 
 ALL_LABELS, FEW_LABELS = 20, 5  # so many labels are listed in full; of more, so many from both ends
 LABEL_WIDTH = 60  # so many characters of a label are listed
@@ -31,11 +30,11 @@ def expectations(
     prepared: Prepared,
     store: Store,
     comparisons: int = 1,
-    findings: Sequence[Finding] = (),
+    checks: Sequence[CheckResult] = (),
     time: ExpectedTime | None = None,
 ) -> dict[str, Any]:
     """Rows, labels, what has to be computed and how often, what difference so many rows can show in a family of
-    `comparisons`, and the gate's findings, as plain data; `lines` tell the same to a person."""
+    `comparisons`, and the results of preflight checks, as plain data; `lines` are the same for a person."""
     rows = prepared.data.accounts.as_dict()
     task = prepared.data.task
     labels = len(task.answer.labels) if isinstance(task.answer, Choice) else None
@@ -55,7 +54,7 @@ def expectations(
         f"planned: {steps or 'no'} optimiser steps, {asked} questions",
         *_power_lines(power, comparisons),
         "in the store: " + (", ".join(name for name, there in stored.items() if there) or "nothing of this yet"),
-        *(f"preflight: {found.told}" for found in findings),
+        *(f"preflight: {each.message}" for each in checks),
         *(time.lines if time else []),
     ]
     return {
@@ -68,7 +67,7 @@ def expectations(
         "questions": asked,
         "detectable": power,
         "stored": stored,
-        "gate": [found.as_dict() for found in findings],
+        "gate": [each.as_dict() for each in checks],
         "expected_time": time.as_dict() if time else None,
         "lines": lines,
     }
@@ -107,20 +106,24 @@ def label_lines(counts: Mapping[str, Mapping[str, int]], alike: Sequence[LookAli
     ]
 
 
-def rehearsed(prepared: Prepared, around: Circumstances) -> tuple[list[Finding], dict[str, Any]]:
-    """What the gate finds, as a run would find it, and the facts of the rehearsal; nothing is trained and nothing kept.
-    A fit that is stored passed."""
-    found = look(prepared, around.gate)
+def rehearsed(prepared: Prepared, around: Circumstances) -> tuple[list[CheckResult], Mapping[str, float]]:
+    """The preflight checks of a run, and the figures of a rehearsal; nothing is trained and nothing is stored.
+
+    A stored fit has passed; its stored results are returned.
+    """
+    found = check_data(prepared, around.limits)
     method = prepared.method.object
     stored = around.store.find("fits", prepared.fit_form.key)
     if stored is not None:
-        return found + [Finding(**told) for told in stored.facts.get("gate", ())], {}
+        return found + [CheckResult.from_dict(each) for each in stored.facts.get("gate", ())], {}
     resources = around.resources(Silent(), keeps=False)
     check_devices(prepared, resources.devices)
     if getattr(method, "rehearses", False):
-        resources = replace(resources, devices=resources.devices.alone, rehearsal=True, findings=found)
+        resources = replace(
+            resources, devices=resources.devices.alone, rehearsal=True, report=StageReport(checks=found)
+        )
         method.fit(prepared.data.training, resources, prepared.experiment.seed)
-    return found, resources.facts
+    return found, resources.report.figures
 
 
 def _steps(prepared: Prepared) -> int:
@@ -171,7 +174,7 @@ def _power_lines(power: dict[str, Any], comparisons: int) -> list[str]:
     return lines
 
 
-def _by_disagreement(gaps: Mapping[str, float | None]) -> str:
+def _by_disagreement(gaps: Mapping[str, float]) -> str:
     """The differences, each with the share of the questions on which two methods disagree."""
     found = [f"{gap:.3f} at {float(share):.0%}" for share, gap in gaps.items() if gap is not None]
     if not found:

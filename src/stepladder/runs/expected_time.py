@@ -17,7 +17,7 @@ from typing import Any
 from stepladder.config.build import Component
 from stepladder.evaluation.answered import Answered
 from stepladder.methods.method import Method
-from stepladder.resources import Resources, Silent
+from stepladder.resources import Resources, Silent, StageReport
 from stepladder.runs import fitting
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import Prepared
@@ -131,7 +131,7 @@ def _fit(
     part: Any = getattr(method, "context", None) if getattr(method, "tunes", False) else method
     began = time.perf_counter()
     if part is not None:
-        part.fit(some, replace(resources, facts={}, findings=[]), apart.experiment.seed)
+        part.fit(some, replace(resources, report=StageReport()), apart.experiment.seed)
     seconds = (time.perf_counter() - began) * share
     if stored:
         return
@@ -162,7 +162,7 @@ def _predict(
     for number, count in enumerate(QUESTIONS):
         some = _spread(questions, count)
         started = time.perf_counter()
-        answers = list(method.predict(replace(probe, questions=some), replace(resources, facts={})))
+        answers = list(method.predict(replace(probe, questions=some), replace(resources, report=StageReport())))
         seconds = time.perf_counter() - started
         if number == 0 and getattr(method, "tunes", False):
             probe = replace(probe, decoding=_as_short_as_taught(probe.decoding, apart, around))

@@ -30,7 +30,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources, trust: Sequence[
         "key": prepared.fit_form.key,
         "trust": list(trust),
         "shared": str(resources.shared) if resources.shared else None,
-        "gate": asdict(resources.gate),
+        "limits": asdict(resources.limits),
         "asks": resources.on_validation is not None,
     }
     while True:

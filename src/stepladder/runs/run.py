@@ -13,15 +13,15 @@ from typing import Any
 from stepladder.config.experiment import Experiment
 from stepladder.config.schema import Compute
 from stepladder.dataset.loaded import Loaded
-from stepladder.gate import Finding, Gate
 from stepladder.methods.method import Method
 from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
 from stepladder.runs import fitting, stages
-from stepladder.runs.leaks import look
 from stepladder.runs.predictions import read_predictions, refresh_expected
+from stepladder.runs.preflight import check_data
 from stepladder.runs.stages import Prepared
 from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
 from stepladder.store.store import Entry, Kind, Store
+from stepladder.types import CheckResult, PreflightLimits
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Circumstances:
 
     store: Store
     compute: Compute = field(default_factory=Compute)
-    gate: Gate = field(default_factory=Gate)
+    limits: PreflightLimits = field(default_factory=PreflightLimits)
     tracking: Tracking = field(default_factory=NoTracking)
     progress: Progress = field(default_factory=Silent)
     trust: Sequence[str] = ()
@@ -51,7 +51,7 @@ class Circumstances:
             shared=self.store.shared() if keeps else None,
             devices=Devices(**{each.name: getattr(self.compute, each.name) for each in fields(Devices)}),
             micro_batch=self.compute.micro_batch,
-            gate=self.gate,
+            limits=self.limits,
             models=self.models,
             tracker=tracker,
             progress=self.progress,
@@ -63,15 +63,15 @@ class Circumstances:
 class Run:
     """A finished run: its three kinds of folders and what they say.
 
-    findings: what preflight finds in the data now. That may be more than when the folders were made, since the rows
-    that are left out are no part of a key.
+    checks: results of preflight checks of the data as it is now. They may differ from the stored ones, since
+    rows that are left out are no part of a key.
     """
 
     prepared: Prepared
     fit: Entry
     predictions: Mapping[str, Entry]
     score: Entry
-    findings: tuple[Finding, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
 
     @property
     def reused(self) -> dict[str, bool]:
@@ -92,7 +92,7 @@ class Run:
     @property
     def gate(self) -> list[dict[str, Any]]:
         """What was found before the first step."""
-        return [*(found.as_dict() for found in self.findings), *self.fit.facts.get("gate", ())]
+        return [*(each.as_dict() for each in self.checks), *self.fit.facts.get("gate", ())]
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -140,9 +140,9 @@ def run_prepared(prepared: Prepared, around: Circumstances, tracker: RunTracker 
     """Run what is prepared; shown by `tracker` where one is open, else by one of its own where it was never shown."""
     if around.fresh:
         around = replace(around, store=around.store.anew(keys(prepared)), fresh=False)
-    findings = tuple(look(prepared, around.gate))
-    around.resources(Silent()).pass_gate(findings)
-    made = replace(_taken(prepared, around, tracker), findings=findings)
+    checks = tuple(check_data(prepared, around.limits))
+    around.resources(Silent()).preflight(checks)
+    made = replace(_taken(prepared, around, tracker), checks=checks)
     if without := made.predictions["main"].facts.get("questions_without_passage"):
         asked = len(prepared.main.questions)
         around.progress.note(f"note: {without} of {asked} questions retrieve no passage ({prepared.experiment.label})")

@@ -27,7 +27,7 @@ from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
 from stepladder.io.cache import file_hash
 from stepladder.io.files import discard, read_json, write_lines, write_text
 from stepladder.methods.method import Method
-from stepladder.resources import Resources
+from stepladder.resources import Resources, StageReport
 from stepladder.runs.asking import Inquiry, inquiry
 from stepladder.runs.card import write_card
 from stepladder.runs.costs import cost
@@ -278,7 +278,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     """Fit the method and save it under `folder`/artefact. Returns the facts of the fit. Of several processes that fit
     it together the first saves."""
     method: Method = prepared.method.object
-    resources = replace(resources, folder=folder, facts={}, findings=[], judge=partial(_judged, prepared))
+    resources = replace(resources, folder=folder, report=StageReport(), judge=partial(_judged, prepared))
     started = time.perf_counter()
     with peak() as memory:
         method.fit(prepared.data.training, resources, prepared.experiment.seed)
@@ -287,11 +287,11 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
         artefact.mkdir()
         method.save(artefact)
         if getattr(method, "tunes", False):
-            write_card(artefact, prepared.experiment, prepared.data, resources.facts)
+            write_card(artefact, prepared.experiment, prepared.data, resources.report.figures)
         discard(folder / "checkpoints")
     most = {f"training_{name}": value for name, value in memory.items()}
-    gate = {"gate": [found.as_dict() for found in resources.findings]} if resources.findings else {}
-    return {**resources.facts, **most, "seconds": round(time.perf_counter() - started, 3), **gate}
+    gate = {"gate": [found.as_dict() for found in resources.report.checks]} if resources.report.checks else {}
+    return {**resources.report.figures, **most, "seconds": round(time.perf_counter() - started, 3), **gate}
 
 
 def _judged(prepared: Prepared, ask: Callable[[Probe], Iterable[Prediction]]) -> dict[str, float]:
@@ -307,12 +307,12 @@ def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -
     """Ask a fitted method the probe `name` and write predictions.jsonl. Returns what the answers cost."""
     probe = prepared.probes[name]
     method: Method = prepared.method.object
-    resources = replace(resources, folder=folder, facts={})
+    resources = replace(resources, folder=folder, report=StageReport())
     with peak() as memory:
         predictions = list(method.predict(probe, resources))
     _record(prepared, folder, resources, weights=True)
     write_predictions(folder, probe, predictions, prepared.expected[name])
-    return {**resources.facts, **cost(predictions), **memory}
+    return {**resources.report.figures, **cost(predictions), **memory}
 
 
 def load(method: Method, fit: Path, resources: Resources) -> None:

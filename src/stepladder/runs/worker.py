@@ -15,11 +15,11 @@ from threading import Thread
 from stepladder.config.experiment import Experiment
 from stepladder.distributed.channel import Channel, Teller
 from stepladder.errors import DataError
-from stepladder.gate import Gate
 from stepladder.io.redaction import mask_tracebacks
 from stepladder.resources import Devices, Resources, Silent
 from stepladder.runs import stages
 from stepladder.store.store import read_mapping
+from stepladder.types import PreflightLimits
 
 
 def work(folder: Path) -> None:
@@ -52,7 +52,7 @@ def _work(folder: Path, channel: Channel, rank: int) -> None:
         devices=devices,
         rank=rank,
         micro_batch=asked["micro_batch"],
-        gate=Gate(**asked["gate"]),
+        limits=PreflightLimits(**asked["limits"]),
         tracker=Silent() if rank else teller,
         progress=Silent() if rank else teller,
         on_validation=teller.on_validation if asked["asks"] and not rank else None,

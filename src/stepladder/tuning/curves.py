@@ -36,14 +36,14 @@ class Curves:
             before: The lines of an earlier attempt that this one resumes. Lines that it wrote later are dropped. A
                 tracker is shown them all, so that its curve begins at step 1.
         """
-        self.tracker, self.facts = resources.tracker, resources.facts
+        self.tracker, self.report = resources.tracker, resources.report
         self.path: Path | None = resources.folder / "metrics.jsonl" if resources.folder and resources.leads else None
         self._lines = [before]
         if self.path:
             write_text(self.path, before)
         for line in map(json.loads, before.splitlines()):
             self.tracker.log(*shown(line))
-        self.facts |= {"steps": 0, "training_tokens": 0, "training_seconds": 0.0}
+        self.report.record({"steps": 0, "training_tokens": 0, "training_seconds": 0.0})
 
     @property
     def text(self) -> str:
@@ -60,9 +60,14 @@ class Curves:
                 yield line["step"], {**values, "training_tokens": tokens}
 
     def step(self, step: int, loss: float, tokens: int, seconds: float, learning_rate: float) -> None:
-        self.facts["steps"] = step
-        self.facts["training_tokens"] += tokens
-        self.facts["training_seconds"] += seconds
+        so_far = self.report.figures
+        self.report.record(
+            {
+                "steps": step,
+                "training_tokens": so_far["training_tokens"] + tokens,
+                "training_seconds": so_far["training_seconds"] + seconds,
+            }
+        )
         values = {"loss": loss, "tokens": tokens, "seconds": round(seconds, 6), "learning_rate": learning_rate}
         self._line(step, values)
 

@@ -72,7 +72,7 @@ class FineTune:
     ) -> LanguageModel:
         """The model that has learnt `rows`, with the weights that were best on `validation` (without any: the last).
 
-        `resources.facts` gets trained_parameters, learning_rate, steps, training_tokens, training_seconds, and with
+        `resources.report` gets trained_parameters, learning_rate, steps, training_tokens, training_seconds, and with
         validation rows best_step and best_validation_loss. Raises ModelError when the adapter does not fit the model,
         a row does not fit its window, or the loss is not a number.
         """
@@ -96,7 +96,7 @@ class FineTune:
             tuned = adapters.attach(model, self._adapter)
             _check_lengths(tuned.window, [*rows, *validation])
             peak = self.training.learning_rate or adapters.learning_rate(self._adapter)
-            resources.facts |= {"trained_parameters": weights.trained(tuned.module), "learning_rate": peak}
+            resources.report.record({"trained_parameters": weights.trained(tuned.module), "learning_rate": peak})
             # Biases of norms meet their frozen weights inside one kernel, which wants one dtype.
             frozen_too = self.training.precision == "float32" or isinstance(self._adapter, adapters.BitFit)
             if self.training.lora_plus_ratio is not None:
@@ -130,7 +130,7 @@ KEPT_CHANGES = 0.5
 
 
 def _report_rounding(rounding: Rounding, resources: Resources) -> None:
-    resources.facts |= {"weights_changed": rounding.changed, "weights_kept": rounding.kept}
+    resources.report.record({"weights_changed": rounding.changed, "weights_kept": rounding.kept})
     share = rounding.kept / rounding.changed
     if share < KEPT_CHANGES:
         resources.progress.note(

@@ -35,8 +35,8 @@ from stepladder.tuning.best import Best
 from stepladder.tuning.callbacks import CurveLogger, check, of_training
 from stepladder.tuning.checkpoint import Checkpoints, Standing, made_of
 from stepladder.tuning.curves import Curves
-from stepladder.tuning.gate import look
 from stepladder.tuning.memory import Fitting
+from stepladder.tuning.preflight import check_training
 from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.randomness import draw_apart
 from stepladder.tuning.timing import training_seconds
@@ -167,7 +167,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
     def go_on(self, standing: Standing) -> bool:
         """Take up what an earlier attempt had found; what it reported is told again. True where it was to end there."""
         self.step = standing.step
-        self.resources.facts |= standing.facts
+        self.resources.report.record(standing.facts)
         self.fitting.go_on()
         self.best.step, self.best.loss, self.best.worse = standing.best_step, standing.best_loss, standing.worse
         stop = False
@@ -243,7 +243,9 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
     def _offer_checkpoint(self, validated: bool) -> None:
         if self.step < self.total:
             optimizer: Any = self.optimizers()
-            self.checkpoints.offer(self.step, optimizer.optimizer, self.resources.facts, self.curves, validated)
+            self.checkpoints.offer(
+                self.step, optimizer.optimizer, self.resources.report.figures, self.curves, validated
+            )
 
     def validation_step(self, batch: Step, _: int) -> None:
         rows = batch.rows
@@ -260,7 +262,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.curves.validation(self.step, self.found, time.perf_counter() - self.validation_began)
         self.best.offer(self.step, -next(iter(found.values())) if found else self.validation_loss)
         if self.best.step == self.step:
-            self.resources.facts |= {"best_step": self.step} | {f"best_{n}": v for n, v in self.found.items()}
+            self.resources.report.record({"best_step": self.step} | {f"best_{n}": v for n, v in self.found.items()})
         for name, value in self.found.items():
             self.log(name, value, batch_size=1, logger=False)
 
@@ -268,7 +270,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         """After all callbacks have seen the validation: one of them may have stopped the training."""
         self._offer_checkpoint(validated=True)
         last = self.step == self.total or self._patience_is_over or bool(self.trainer.should_stop)
-        tokens = self.resources.facts["training_tokens"]
+        tokens = self.resources.report.figures["training_tokens"]
         stop = self._is_to_stop(self.step, {**self.found, "training_tokens": tokens, "last": last})
         self.trainer.should_stop = last or stop
 
@@ -327,11 +329,11 @@ def train(
     ranks = Ranks.of(resources.devices)
     device = ranks.device or next(model.module.parameters()).device
     room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
-    resources.pass_gate(look(model, rows, room, resources.gate, computed(training.precision, device)))
+    resources.preflight(check_training(model, rows, room, resources.limits, computed(training.precision, device)))
     if resources.rehearsal:
         began = time.perf_counter()
         seconds = training_seconds(model, rows, validation, training, resources, room)
-        resources.facts |= {"expected_training_seconds": seconds, "timing_seconds": time.perf_counter() - began}
+        resources.report.record({"expected_training_seconds": seconds, "timing_seconds": time.perf_counter() - began})
         return
     folder = resources.folder / "checkpoints" if resources.folder else None
     of = made_of(model.module, rows, validation, replace(training, learning_rate=peak), seed)

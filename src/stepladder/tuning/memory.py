@@ -76,10 +76,11 @@ class Fitting:
             self._take(smallest)
 
     def go_on(self) -> None:
-        """With the room that an earlier attempt was left with, which its facts tell."""
-        facts = self.resources.facts
-        if "rows_at_once" in facts or "tokens_at_once" in facts:
-            self.room = Room(facts.get("tokens_at_once", self.room.tokens), facts.get("rows_at_once"))
+        """Start with the micro-batch of an earlier attempt, as its figures say."""
+        figures = self.resources.report.figures
+        if "rows_at_once" in figures or "tokens_at_once" in figures:
+            rows = figures.get("rows_at_once")
+            self.room = Room(int(figures.get("tokens_at_once", self.room.tokens)), None if rows is None else int(rows))
 
     def _halve(self, parts: Sequence[Sequence[TrainingRow]], error: BaseException) -> None:
         if self.ranks.sharded:  # all are in the middle of one pass, which none of them can begin again
@@ -98,7 +99,7 @@ class Fitting:
     def _take(self, room: Room) -> None:
         self.room = room
         what = {"tokens_at_once": room.tokens} if room.rows is None else {"rows_at_once": room.rows}
-        self.resources.facts |= what
+        self.resources.report.record(what)
         ((name, number),) = what.items()
         self.resources.progress.note(
             f"out of memory: from here on at most {number:,} {name.partition('_')[0]} at once; batch size and loss stay"

@@ -40,7 +40,7 @@ class TrainingProgress(Callback):  # type: ignore[misc]
             self.task = self.bar.add_task("training", total=self.total, completed=self.first, told="first step")
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-        facts, step = self.resources.facts, module.step
+        facts, step = self.resources.report.figures, module.step
         speed = facts["training_tokens"] / max(facts["training_seconds"], 1e-9)
         validation = "" if module.validation_loss is None else f" (validation {module.validation_loss:.2f})"
         told = f"loss {module.loss:.2f}{validation} · {speed:,.0f} tokens/s"

@@ -15,7 +15,7 @@ _IMPORTED = time.monotonic()
 
 def check(asked: Asked) -> dict[str, Any]:
     from stepladder.config.experiment import Experiment
-    from stepladder.gate import refuse
+    from stepladder.resources import raise_on_stops
     from stepladder.runs.check import expectations, in_store, rehearsed
     from stepladder.runs.expected_time import expected_time
     from stepladder.runs.stages import prepare
@@ -37,7 +37,7 @@ def check(asked: Asked) -> dict[str, Any]:
     told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings, time)
     for line in told["lines"]:
         asked.say(line)
-    refuse(findings)
+    raise_on_stops(findings)
     return told
 
 

@@ -32,7 +32,7 @@ MOST_POINTS = 10_000
 REPORTS = {"validation_loss": "stored apart from the objective's values"}
 """What a study's intermediate values mean. Studies without it have negated losses among the values of a metric."""
 
-CIRCUMSTANCES = ("compute", "gate", "tracking", "comparison", "sweep", "hydra")
+CIRCUMSTANCES = ("compute", "preflight", "tracking", "comparison", "sweep", "hydra")
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Any], progr
     built = validate(planned.config, planned.draft.trust)
     return Circumstances(
         store=Store(outputs, progress.note), compute=built["compute"].object, tracking=built["tracking"].object,
-        gate=built["gate"].object, progress=progress, trust=planned.draft.trust, study=planned.study, read=read,
+        limits=built["preflight"].object, progress=progress, trust=planned.draft.trust, study=planned.study, read=read,
     )  # fmt: skip
 
 

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stepladder.gate import Finding, Gate
 from stepladder.models.language_model import LanguageModel
 from stepladder.tuning.batches import Batch, Room, collate, split
 from stepladder.tuning.tuning import TrainingRow
+from stepladder.types import CheckResult, PreflightLimits
 
 SAME = 1e-3
 """Losses of a row in two batches of one shape are the same up to so much of them."""
 
 
-def look(
-    model: LanguageModel, rows: Sequence[TrainingRow], room: Room, gate: Gate, precision: torch.dtype
-) -> list[Finding]:
+def check_training(
+    model: LanguageModel, rows: Sequence[TrainingRow], room: Room, limits: PreflightLimits, precision: torch.dtype
+) -> list[CheckResult]:
     """All findings. `model` is left as it is; `precision` is what products are computed in while training."""
-    found = _labels(model, rows, room, gate)
+    found = _labels(model, rows, room, limits)
     if not found[0].value:
         return found  # there is no loss to look into
     distinct = {(*row.prompt_ids, *row.answer_ids): row for row in rows if row.answer_ids}
@@ -33,14 +33,16 @@ def look(
     model.module.eval()  # no dropout: nothing is drawn
     try:
         with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-            return [*found, _apart(model, batch, gate), _touched(model, batch, gate)]
+            return [*found, _apart(model, batch, limits), _touched(model, batch, limits)]
     finally:
         model.module.train(training)
         for parameter in model.module.parameters():
             parameter.grad = None
 
 
-def _labels(model: LanguageModel, rows: Sequence[TrainingRow], room: Room, gate: Gate) -> list[Finding]:
+def _labels(
+    model: LanguageModel, rows: Sequence[TrainingRow], room: Room, limits: PreflightLimits
+) -> list[CheckResult]:
     """What of the batches is learnt."""
     tokens = learnt = ended = 0
     ends = torch.tensor(sorted(model.ends))
@@ -51,10 +53,10 @@ def _labels(model: LanguageModel, rows: Sequence[TrainingRow], room: Room, gate:
         learnt += int(batch.answer.sum())
         ended += int((batch.answer[last] & torch.isin(batch.ids[last], ends)).sum())
     share, whole = learnt / tokens, ended / len(rows)
-    few = gate.supervised is not None and share <= gate.supervised
-    open_ = gate.ended is not None and whole < gate.ended
+    few = limits.supervised is not None and share <= limits.supervised
+    open_ = limits.ended is not None and whole < limits.ended
     return [
-        Finding(
+        CheckResult(
             "supervised",
             share,
             f"{share:.1%} of {tokens:,} tokens in {len(rows):,} training rows are supervised",
@@ -62,7 +64,7 @@ def _labels(model: LanguageModel, rows: Sequence[TrainingRow], room: Room, gate:
             few,
             "make sure that the training rows have answers (dataset.target)",
         ),
-        Finding(
+        CheckResult(
             "ended",
             whole,
             f"{whole:.1%} of the answers are supervised up to an end token",
@@ -73,7 +75,7 @@ def _labels(model: LanguageModel, rows: Sequence[TrainingRow], room: Room, gate:
     ]
 
 
-def _apart(model: LanguageModel, batch: Batch, gate: Gate) -> Finding:
+def _apart(model: LanguageModel, batch: Batch, limits: PreflightLimits) -> CheckResult:
     """Whether a row's losses stay as they are when another row's tokens change and nothing else does."""
     with torch.no_grad():
         before = _by_row(model, batch)
@@ -85,13 +87,15 @@ def _apart(model: LanguageModel, batch: Batch, gate: Gate) -> Finding:
                 for row, (one, two) in enumerate(zip(before, after, strict=True))
                 if row != changed
             )
-    told = (
+    message = (
         "no token of one row influences another row's loss"
         if apart
         else "tokens of one row influence another row's loss"
     )
-    stops = gate.apart and not apart
-    return Finding("apart", apart, told, not apart, stops, "the model mixes the rows of a batch: use another one")
+    stops = limits.apart and not apart
+    return CheckResult(
+        "apart", apart, message, not apart, stops, "the model mixes the rows of a batch: use another one"
+    )
 
 
 def _by_row(model: LanguageModel, batch: Batch) -> tuple[Tensor, ...]:
@@ -108,7 +112,7 @@ def _drowned(batch: Batch, row: int) -> Batch:
     return Batch(ids, batch.mask, batch.answer)
 
 
-def _touched(model: LanguageModel, batch: Batch, gate: Gate) -> Finding:
+def _touched(model: LanguageModel, batch: Batch, limits: PreflightLimits) -> CheckResult:
     """Whether anything that is trained has a gradient."""
     with torch.enable_grad():
         loss = model.answer_losses(*batch).sum()
@@ -116,8 +120,8 @@ def _touched(model: LanguageModel, batch: Batch, gate: Gate) -> Finding:
             loss.backward()  # type: ignore[no-untyped-call]
     trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
     reached = sum(parameter.grad is not None and bool(parameter.grad.any()) for parameter in trained)
-    told = f"{reached} of {len(trained)} trained tensors have a nonzero gradient at the first step"
+    message = f"{reached} of {len(trained)} trained tensors have a nonzero gradient at the first step"
     if 0 < reached < len(trained):
-        told += " (LoRA's A matrices start at zero gradient by design)"
-    stops = gate.touched and not reached
-    return Finding("touched", reached > 0, told, not reached, stops, "choose another adapter or other targets")
+        message += " (LoRA's A matrices start at zero gradient by design)"
+    stops = limits.touched and not reached
+    return CheckResult("touched", reached > 0, message, not reached, stops, "choose another adapter or other targets")

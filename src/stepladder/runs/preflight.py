@@ -10,46 +10,45 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from stepladder.context.context import folded
 from stepladder.dataset.rows import asked
-from stepladder.gate import Finding, Gate
 from stepladder.runs.stages import Prepared
-from stepladder.types import Example, Passage
+from stepladder.types import CheckResult, Example, Passage, PreflightLimits
 
 WORDS = 4
 """So many words a question and a passage must have in common, in a row, before more is compared."""
 
 
-def look(prepared: Prepared, gate: Gate) -> list[Finding]:
+def check_data(prepared: Prepared, limits: PreflightLimits) -> list[CheckResult]:
     """All findings. Validation rows are asked to choose by them, and are not held against anything."""
-    found = [_lost(prepared, gate)]
+    found = [_lost(prepared, limits)]
     if prepared.experiment.rows == "test":
-        found += [_overlap(prepared, gate), _shown(prepared, gate)]
+        found += [_overlap(prepared, limits), _shown(prepared, limits)]
     return found
 
 
-def _lost(prepared: Prepared, gate: Gate) -> Finding:
+def _lost(prepared: Prepared, limits: PreflightLimits) -> CheckResult:
     accounts = prepared.data.accounts
     read = sum(accounts.read.values())
     why = Counter(r.reason.partition(":")[0] if r.overlaps else r.reason for r in accounts.rejections)
     share = accounts.rejected / read if read else 0.0
-    told = f"{accounts.rejected:,} of {read:,} rows read are rejected"
+    message = f"{accounts.rejected:,} of {read:,} rows read are rejected"
     if why:
-        told += f" ({'; '.join(f'{count:,}: {reason}' for reason, count in why.most_common(3))})"
-    odd = any(not r.overlaps for r in accounts.rejections)
-    stops = gate.lost is not None and share > gate.lost
-    to_do = "fix the files (dataset.on_bad_row=stop names the first bad row; dataset.on_overlap=keep keeps overlaps)"
-    return Finding("lost", share, told, odd, stops, to_do)
+        message += f" ({'; '.join(f'{count:,}: {reason}' for reason, count in why.most_common(3))})"
+    warns = any(not r.overlaps for r in accounts.rejections)
+    stops = limits.lost is not None and share > limits.lost
+    fix = "fix the files (dataset.on_bad_row=stop names the first bad row; dataset.on_overlap=keep keeps overlaps)"
+    return CheckResult("lost", share, message, warns, stops, fix)
 
 
-def _overlap(prepared: Prepared, gate: Gate) -> Finding:
+def _overlap(prepared: Prepared, limits: PreflightLimits) -> CheckResult:
     reads = prepared.method.object.reads
     seen = _among_training(prepared) if "train" in reads else []
     share = len(seen) / len(prepared.examples)
-    told = f"{len(seen):,} of {len(prepared.examples):,} test rows are among the training rows{_named(seen)}"
-    stops = gate.overlap is not None and share > gate.overlap
-    return Finding("overlap", share, told, bool(seen), stops, "set dataset.on_overlap=drop")
+    message = f"{len(seen):,} of {len(prepared.examples):,} test rows are among the training rows{_named(seen)}"
+    stops = limits.overlap is not None and share > limits.overlap
+    return CheckResult("overlap", share, message, bool(seen), stops, "set dataset.on_overlap=drop")
 
 
-def _shown(prepared: Prepared, gate: Gate) -> Finding:
+def _shown(prepared: Prepared, limits: PreflightLimits) -> CheckResult:
     """Rows among the demonstrations, or in the retrieval index with their answer."""
     reads: frozenset[str] = getattr(getattr(prepared.method.object, "context", None), "reads", frozenset())
     trained = {example.question.id for example in prepared.data.train}
@@ -59,12 +58,14 @@ def _shown(prepared: Prepared, gate: Gate) -> Finding:
     ids |= set(_told_by(beside, prepared.examples))
     seen = [example for example in prepared.examples if example.question.id in ids]
     share = len(seen) / len(prepared.examples)
-    told = (
+    message = (
         f"{len(seen):,} of {len(prepared.examples):,} test rows are among the demonstrations or in the retrieval index"
         f"{_named(seen)}"
     )
-    stops = gate.shown is not None and share > gate.shown
-    return Finding("shown", share, told, bool(seen), stops, "take them out of the training rows and of the corpus")
+    stops = limits.shown is not None and share > limits.shown
+    return CheckResult(
+        "shown", share, message, bool(seen), stops, "take them out of the training rows and of the corpus"
+    )
 
 
 def _among_training(prepared: Prepared) -> list[Example]:

@@ -54,7 +54,7 @@ def test_a_test_row_among_what_is_shown(verb, more, rows, capsys, tmp_path):
     code, _, error = asked(capsys, verb, *rows, *more, *outputs)
     assert code == 2
     assert "1 of 10 test rows are among the demonstrations or in the retrieval index (the first: " in error
-    assert "gate.shown" in error
+    assert "preflight.shown" in error
     assert not list((tmp_path / "o").glob("fits/*"))
 
 
@@ -64,8 +64,8 @@ def test_one_that_is_learnt_from_is_told_and_can_stop(rows, capsys, tmp_path):
     assert code == 0
     assert told(found, "overlap")[0].startswith("1 of 10 test rows are among the training rows")
     assert "preflight: 1 of 10 test rows" in error
-    code, _, error = asked(capsys, "run", *rows, "method=majority", "gate.overlap=0.05", *outputs)
-    assert (code, "gate.overlap" in error) == (2, True)
+    code, _, error = asked(capsys, "run", *rows, "method=majority", "preflight.overlap=0.05", *outputs)
+    assert (code, "preflight.overlap" in error) == (2, True)
 
 
 def test_a_passage_that_tells_a_test_row_and_its_answer(rows, capsys, tmp_path):
@@ -80,12 +80,12 @@ def test_a_passage_that_tells_a_test_row_and_its_answer(rows, capsys, tmp_path):
 
 
 def test_rows_that_are_cut_or_left_out(rows, capsys, tmp_path):
-    words = [*rows, "method=finetune_rag", "gate.shown=null", "retrieval.k=1", "--outputs", str(tmp_path / "o")]
+    words = [*rows, "method=finetune_rag", "preflight.shown=null", "retrieval.k=1", "--outputs", str(tmp_path / "o")]
     short = [*words, "model.window=110", "prompt.on_overflow=drop_context"]
     code, _, error = asked(capsys, "check", *short)
-    assert (code, "gate.lost" in error) == (2, True)
+    assert (code, "preflight.lost" in error) == (2, True)
     assert "0 of 18 training rows are longer than the context window and left out; 18 have fewer" in error
-    code, found, _ = asked(capsys, "check", *short, "gate.lost=null")
+    code, found, _ = asked(capsys, "check", *short, "preflight.lost=null")
     assert (code, [each["odd"] for each in found["gate"] if each["name"] == "lost"]) == (0, [False, True])
 
 
@@ -98,8 +98,8 @@ def test_rows_that_are_rejected(capsys, tmp_path):
     words += ["dataset.target=label", "dataset.on_bad_row=skip", "--outputs", str(tmp_path / "o")]
     code, found, _ = asked(capsys, "check", *words, "method=majority")
     assert (code, told(found, "lost")[0].startswith("10 of 30 rows read are rejected (10: ")) == (0, True)
-    code, _, error = asked(capsys, "check", *words, "method=majority", "gate.lost=0.3")
-    assert (code, "gate.lost" in error) == (2, True)
+    code, _, error = asked(capsys, "check", *words, "method=majority", "preflight.lost=0.3")
+    assert (code, "preflight.lost" in error) == (2, True)
 
 
 def test_rows_that_are_rejected_after_the_run_was_stored(capsys, tmp_path):
@@ -113,8 +113,8 @@ def test_rows_that_are_rejected_after_the_run_was_stored(capsys, tmp_path):
     assert (code, found["reused"]["score"]) == (0, True)
     assert told(found, "lost")[0].startswith("1 of 31 rows read are rejected (1: ")
     assert "preflight: 1 of 31 rows" in error
-    code, _, error = asked(capsys, *words, "gate.lost=0.01")
-    assert (code, "gate.lost" in error) == (2, True)
+    code, _, error = asked(capsys, *words, "preflight.lost=0.01")
+    assert (code, "preflight.lost" in error) == (2, True)
 
 
 def test_another_template_at_prediction(rows, capsys, tmp_path, monkeypatch):
@@ -140,8 +140,8 @@ def test_prompts_that_were_kept_in_other_tokens(rows, capsys, tmp_path):
         told = json.loads(hashes.read_text())
         hashes.write_text(json.dumps({**told, file.name: files.content_hash(file)}))  # made so, not broken
     code, _, error = asked(capsys, "run", *words, "training.epochs=2")
-    assert (code, "gate.template" in error) == (2, True)
-    assert asked(capsys, "run", *words, "training.epochs=2", "gate=tell")[0] == 0
+    assert (code, "preflight.template" in error) == (2, True)
+    assert asked(capsys, "run", *words, "training.epochs=2", "preflight=warn")[0] == 0
 
 
 def test_what_was_found_stands_among_the_facts_and_in_the_report(rows, capsys, tmp_path):
@@ -167,6 +167,6 @@ def test_a_rehearsal_keeps_nothing_and_no_key_knows_the_gate(rows, capsys, tmp_p
     assert (code, len(found["gate"]), (tmp_path / "o").exists()) == (0, 9, False)
     keys = [
         asked(capsys, "show", *rows, "method=finetune", "--keys", *more, *outputs)[1]["keys"]
-        for more in ([], ["gate=tell"])
+        for more in ([], ["preflight=warn"])
     ]
     assert keys[0] == keys[1]
