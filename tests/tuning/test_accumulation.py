@@ -48,7 +48,7 @@ def test_gradients_are_the_same_whatever_the_micro_batch(adapter):
 
 
 class Small:
-    """A model on a machine with room for so many rows, or for so many tokens with padding."""
+    """A model on a machine with budget for so many rows, or for so many tokens with padding."""
 
     def __init__(self, model, error=MemoryError, most_rows=99, most_tokens=9999):
         self.model, self.limits = model, (error, most_rows, most_tokens)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stepladder.errors import ConfigError
-from stepladder.tuning.batches import Room, Steps, collate, epoch_order, split
+from stepladder.tuning.batches import Steps, TokenBudget, collate, epoch_order, split
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
 
@@ -39,11 +39,11 @@ def test_a_batch_holds_rows_of_like_length_and_batches_do_not_come_sorted():
 
 def test_micro_batches_keep_to_their_room():
     rows = [row(i, length) for i, length in enumerate([3, 30, 9, 9, 100, 1])]
-    parts = list(split(rows, Room(tokens=40)))
+    parts = list(split(rows, TokenBudget(tokens=40)))
     assert sorted(r.id for part in parts for r in part) == sorted(r.id for r in rows)
     assert all(len(part) == 1 or len(part) * max(r.length for r in part) <= 40 for part in parts)
-    assert [len(part) for part in split(rows, Room(tokens=40, rows=4))] == [4, 2]
-    assert list(split([], Room(tokens=40))) == []
+    assert [len(part) for part in split(rows, TokenBudget(tokens=40, rows=4))] == [4, 2]
+    assert list(split([], TokenBudget(tokens=40))) == []
 
 
 def test_collate_marks_answers_and_real_tokens():
@@ -56,14 +56,14 @@ def test_collate_marks_answers_and_real_tokens():
 
 def test_a_room_is_halved_until_every_row_is_alone():
     rows = [row(i, length) for i, length in enumerate([4, 4, 4, 3, 10])]
-    room, cut = Room(tokens=100), []
-    while room is not None:
-        parts = list(split(rows, room))
+    budget, cut = TokenBudget(tokens=100), []
+    while budget is not None:
+        parts = list(split(rows, budget))
         cut.append([[r.length for r in part] for part in parts])
-        room = room.halved(parts)
+        budget = budget.halved(parts)
     assert cut == [[[11, 5, 5, 5, 4]], [[11, 5], [5, 5, 4]], [[11], [5, 5], [5, 4]], [[11], [5], [5], [5], [4]]]
-    assert Room(tokens=100, rows=16).halved([rows]) == Room(tokens=100, rows=2)
-    assert Room(tokens=100, rows=1).halved([[r] for r in rows]) is None
+    assert TokenBudget(tokens=100, rows=16).halved([rows]) == TokenBudget(tokens=100, rows=2)
+    assert TokenBudget(tokens=100, rows=1).halved([[r] for r in rows]) is None
 
 
 def test_steps_count_real_tokens():
@@ -73,7 +73,7 @@ def test_steps_count_real_tokens():
     assert sum(step.tokens for step in steps) == 2 * sum(r.length for r in rows)
     assert sum(step.answer_tokens for step in steps) == 2 * 20
     for step in steps:
-        batches = [collate(part) for part in split(step.rows, Room(tokens=16))]
+        batches = [collate(part) for part in split(step.rows, TokenBudget(tokens=16))]
         assert step.answer_tokens == sum(int(batch.answer.sum()) for batch in batches)
         assert all(
             torch.equal(batch.mask.sum(1) > 0, torch.ones(len(batch.ids), dtype=torch.bool)) for batch in batches

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from pytorch_lightning import Callback, callbacks
-from test_checkpoint import Cut, Told, assert_same, trained
+from test_checkpoint import Cut, Shown, assert_same, trained
 from toys import LORA, QUICK, lines, rows, toy
 
 from stepladder.errors import ConfigError
@@ -65,9 +65,9 @@ def _nothing_seen():
     SEEN.clear()
 
 
-def tuned(folder, *own, validated=True, told=None, **training):
+def tuned(folder, *own, validated=True, shown=None, **training):
     model = toy()
-    resources = Resources(folder=folder, tracker=told or Silent())
+    resources = Resources(folder=folder, tracker=shown or Silent())
     held_out = rows(model, 6) if validated else ()
     settings = {"epochs": 3, "batch_size": 8, "precision": "float32", "learning_rate": 1e-2, "patience": None}
     FineTune(LORA, Training(**{**settings, **training}, callbacks=own)).tune(model, rows(model), held_out, resources)
@@ -125,7 +125,7 @@ def test_what_a_callback_logs_is_stored_and_tracked(tmp_path):
             self.points += [(step, name) for name in values]
 
     told = Names()
-    tuned(tmp_path, callbacks.LearningRateMonitor(), told=told, validated=False)
+    tuned(tmp_path, callbacks.LearningRateMonitor(), shown=told, validated=False)
     assert {step for step, name in told.points if name == "lr-AdamW"} == set(range(1, 10))
     logged = {line["step"]: line["lr-AdamW"] for line in lines(tmp_path) if "lr-AdamW" in line}
     used = {line["step"]: line["learning_rate"] for line in lines(tmp_path) if "loss" in line}
@@ -160,8 +160,8 @@ def test_a_monitored_loss_needs_validation_rows(tmp_path):
 
 def test_a_state_that_cannot_be_stored_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "TIMES_APART", 0)
-    told = Told()
-    trained(tmp_path, told=told, callbacks=[Unstorable()])
+    told = Shown()
+    trained(tmp_path, shown=told, callbacks=[Unstorable()])
     assert [note for note in told.notes if "Unstorable" in note]
     assert not list((tmp_path / "checkpoints").glob("step-*"))
 
@@ -172,7 +172,7 @@ def test_an_optimiser_must_be_one():
 
 
 def test_the_tracker_of_a_resumed_fit_gets_the_whole_curve(tmp_path, monkeypatch):
-    class Points(Told):
+    class Points(Shown):
         def __init__(self, cut_at=None):
             super().__init__(cut_at)
             self.points = []
@@ -184,10 +184,10 @@ def test_the_tracker_of_a_resumed_fit_gets_the_whole_curve(tmp_path, monkeypatch
     monkeypatch.setattr(checkpoint, "TIMES_APART", 0)
     monkeypatch.setattr(checkpoint, "SECONDS_APART", 0)
     whole, resumed = Points(), Points()
-    trained(tmp_path / "whole", told=whole)
+    trained(tmp_path / "whole", shown=whole)
     with pytest.raises(Cut):
         trained(tmp_path / "cut", 5)
-    trained(tmp_path / "cut", told=resumed)
+    trained(tmp_path / "cut", shown=resumed)
     assert resumed.points == whole.points
     assert resumed.points[0][0] == 1
     assert QUICK.steps(24) == max(step for step, *_ in resumed.points)

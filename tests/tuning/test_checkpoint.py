@@ -15,7 +15,7 @@ import torch
 from toys import QUICK, lines, rows, toy
 
 from stepladder.resources import Resources, Silent
-from stepladder.tuning import checkpoint, sealed
+from stepladder.tuning import checkpoint, checksummed
 from stepladder.tuning.adapters import Full
 from stepladder.tuning.best import Best
 from stepladder.tuning.fine_tune import FineTune
@@ -26,8 +26,8 @@ DROPPING = peft.LoraConfig(r=4, lora_dropout=0.2, target_modules="all-linear")
 class Cut(Exception): ...  # noqa: N818
 
 
-class Told(Silent):
-    """Cuts the training when step `cut_at` is logged, before anything of it is kept; hears what people are told."""
+class Shown(Silent):
+    """Cuts the training when step `cut_at` is logged, before anything of it is kept; hears what people are shown."""
 
     def __init__(self, cut_at: int | None = None) -> None:
         self.cut_at, self.notes = cut_at, []
@@ -50,16 +50,16 @@ class Noisy(torch.optim.AdamW):
         return super().step(closure)
 
 
-def trained(folder, cut_at=None, seen=None, adapter=DROPPING, stop_at=None, told=None, **training):
+def trained(folder, cut_at=None, seen=None, adapter=DROPPING, stop_at=None, shown=None, **training):
     """The trained weights and the facts of a training in `folder`, which is cut short in step `cut_at`."""
-    model, told = toy(), told or Told(cut_at)
+    model, shown = toy(), shown or Shown(cut_at)
 
     def watch(step, values):
         if seen is not None:
             seen.append((step, values))
         return step == stop_at
 
-    resources = Resources(folder=folder, on_validation=watch, tracker=told, progress=told)
+    resources = Resources(folder=folder, on_validation=watch, tracker=shown, progress=shown)
     tuning = FineTune(adapter, replace(QUICK, **training))
     tuned = tuning.tune(model, rows(model), rows(model, 6), resources, 3)
     facts = {name: fact for name, fact in resources.report.figures.items() if "seconds" not in name}
@@ -112,7 +112,7 @@ def test_it_ends_as_if_it_had_not_been_cut(adapter, cuts, settings, tmp_path):
         assert [int(path.name[5:14]) for path in checkpoints(tmp_path / "cut")][-1:] == [cut - 1][: cut - 1]
     found = trained(tmp_path / "cut", seen=again, **more)
     assert_same(found, wanted, tmp_path / "cut", tmp_path / "whole")
-    assert again == reports  # what was reported before the cut is told again
+    assert again == reports  # what was reported before the cut is shown again
     assert [step for step, _ in reports] == [3, 6, 9, 12, 15, 18]
 
 
@@ -147,13 +147,13 @@ def test_a_broken_one_is_noticed_and_the_last_whole_one_taken(stem, broken, tmp_
         )  # the best weights of step 6 belong to the newer checkpoint, those of 3 to the other
     assert [path.name[:14] for path in checkpoints(tmp_path / "cut", "best")] == ["best-000000003", "best-000000006"]
     broken(checkpoints(tmp_path / "cut", stem)[-1])
-    told = Told(6)
+    shown = Shown(6)
     with pytest.raises(Cut):
-        trained(tmp_path / "cut", told=told)  # cut in the step after the one that it goes on from
+        trained(tmp_path / "cut", shown=shown)  # cut in the step after the one that it goes on from
     assert [path.name[:14] for path in checkpoints(tmp_path / "cut")] == ["step-000000005"]
     why = {"step": "its content is not what was written", "best": "the best weights that belong to it"}[stem]
-    assert len(told.notes) == (0 if (stem, broken) == ("step", Path.unlink) else 1)
-    assert all(note.startswith(f"the checkpoint step-000000006 is not used: {why}") for note in told.notes)
+    assert len(shown.notes) == (0 if (stem, broken) == ("step", Path.unlink) else 1)
+    assert all(note.startswith(f"the checkpoint step-000000006 is not used: {why}") for note in shown.notes)
     assert_same(trained(tmp_path / "cut"), wanted, tmp_path / "cut", tmp_path / "whole")
 
 
@@ -164,9 +164,9 @@ def test_with_none_whole_it_begins_anew(tmp_path):
         trained(tmp_path / "cut", 7)
     for path in checkpoints(tmp_path / "cut"):
         flipped(path)
-    told = Told()
-    assert_same(trained(tmp_path / "cut", told=told), wanted, tmp_path / "cut", tmp_path / "whole")
-    assert len(told.notes) == 2
+    shown = Shown()
+    assert_same(trained(tmp_path / "cut", shown=shown), wanted, tmp_path / "cut", tmp_path / "whole")
+    assert len(shown.notes) == 2
 
 
 @pytest.mark.usefixtures("often")
@@ -174,28 +174,28 @@ def test_another_trainings_checkpoint_is_left_alone(tmp_path):
     wanted = trained(tmp_path / "whole", weight_decay=0.1)
     with pytest.raises(Cut):
         trained(tmp_path / "cut", 7)
-    told = Told()
-    assert_same(trained(tmp_path / "cut", told=told, weight_decay=0.1), wanted, tmp_path / "cut", tmp_path / "whole")
-    assert {note.partition(": ")[2] for note in told.notes} == {"it belongs to another training"}
+    shown = Shown()
+    assert_same(trained(tmp_path / "cut", shown=shown, weight_decay=0.1), wanted, tmp_path / "cut", tmp_path / "whole")
+    assert {note.partition(": ")[2] for note in shown.notes} == {"it belongs to another training"}
 
 
 def test_a_hash_names_the_training():
     model, training = toy(), replace(QUICK, optimizer=Noisy)
-    one = checkpoint.made_of(model.module, rows(model), rows(model, 6), training, 0)
-    assert one == checkpoint.made_of(toy().module, rows(model), rows(model, 6), replace(training), 0)
+    one = checkpoint.training_hash(model.module, rows(model), rows(model, 6), training, 0)
+    assert one == checkpoint.training_hash(toy().module, rows(model), rows(model, 6), replace(training), 0)
     others = {
-        checkpoint.made_of(toy(seed=1).module, rows(model), rows(model, 6), training, 0),
-        checkpoint.made_of(model.module, rows(model, 23), rows(model, 6), training, 0),
-        checkpoint.made_of(model.module, rows(model), rows(model, 7), training, 0),
-        checkpoint.made_of(model.module, rows(model), rows(model, 6), QUICK, 0),
-        checkpoint.made_of(model.module, rows(model), rows(model, 6), training, 1),
+        checkpoint.training_hash(toy(seed=1).module, rows(model), rows(model, 6), training, 0),
+        checkpoint.training_hash(model.module, rows(model, 23), rows(model, 6), training, 0),
+        checkpoint.training_hash(model.module, rows(model), rows(model, 7), training, 0),
+        checkpoint.training_hash(model.module, rows(model), rows(model, 6), QUICK, 0),
+        checkpoint.training_hash(model.module, rows(model), rows(model, 6), training, 1),
     }
     assert len(others | {one}) == 6
 
 
 @pytest.mark.usefixtures("often")
 def test_where_it_was_to_stop_it_stops_again(tmp_path):
-    for name, more in (("told", {"stop_at": 6}), ("patient", {"patience": 1, "learning_rate": 1e-15})):
+    for name, more in (("shown", {"stop_at": 6}), ("patient", {"patience": 1, "learning_rate": 1e-15})):
         wanted = trained(tmp_path / name / "whole", **more)
         assert wanted[1]["steps"] < 18
         # As if it had been killed after its last checkpoint and before its end: nothing of the end was written.
@@ -228,45 +228,48 @@ def test_best_weights_that_break_before_the_end_are_not_used(tmp_path):
     best = Best(toy().module.requires_grad_(), tmp_path)
     best.offer(3, 1.0)
     flipped(best.path)
-    with pytest.raises(OSError, match="best weights are broken"):
+    with pytest.raises(OSError, match="the best weights is damaged"):
         best.restore()
 
 
 def test_a_sealed_file_tells_what_it_holds(tmp_path):
-    path = sealed.seal(tmp_path, "a", {"x": torch.arange(6).reshape(2, 3).t()}, {"of": ["this", None, 0.1]})
-    assert sealed.is_whole(path)
-    assert sealed.told(path) == {"of": ["this", None, 0.1]}
-    assert torch.equal(sealed.tensors(path)["x"], torch.arange(6).reshape(2, 3).t())
+    path = checksummed.write(tmp_path, "a", {"x": torch.arange(6).reshape(2, 3).t()}, {"of": ["this", None, 0.1]})
+    assert checksummed.is_intact(path)
+    assert checksummed.metadata(path) == {"of": ["this", None, 0.1]}
+    assert torch.equal(checksummed.tensors(path)["x"], torch.arange(6).reshape(2, 3).t())
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
-def without_rate(told):
-    return {**told["standing"]["facts"], "learning_rate": {}}
+def without_rate(shown):
+    return {**shown["state"]["figures"], "learning_rate": {}}
 
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(
-    ("told", "fault"),
+    ("shown", "fault"),
     [
-        (lambda told: 3, "another training"),
-        (lambda told: {**told, "standing": {}}, "does not tell"),
-        (lambda told: {**told, "standing": {**told["standing"], "facts": {}}}, "does not tell"),
-        (lambda told: {**told, "standing": {**told["standing"], "curves": "x"}}, "does not tell"),
-        (lambda told: {**told, "standing": {**told["standing"], "facts": without_rate(told)}}, "does not tell"),
-        (lambda told: {**told, "numbers": {"999": {}}}, "does not tell"),
-        (lambda told: {**told, "numbers": {}}, "does not tell"),
+        (lambda shown: 3, "another training"),
+        (lambda shown: {**shown, "state": {}}, "not that of a checkpoint"),
+        (lambda shown: {**shown, "state": {**shown["state"], "figures": {}}}, "not that of a checkpoint"),
+        (lambda shown: {**shown, "state": {**shown["state"], "curves": "x"}}, "not that of a checkpoint"),
+        (
+            lambda shown: {**shown, "state": {**shown["state"], "figures": without_rate(shown)}},
+            "not that of a checkpoint",
+        ),
+        (lambda shown: {**shown, "numbers": {"999": {}}}, "not that of a checkpoint"),
+        (lambda shown: {**shown, "numbers": {}}, "not that of a checkpoint"),
     ],
 )
-def test_a_sealed_file_of_somebody_else_is_no_checkpoint(tmp_path, told, fault):
+def test_a_sealed_file_of_somebody_else_is_no_checkpoint(tmp_path, shown, fault):
     wanted = trained(tmp_path / "whole")
     with pytest.raises(Cut):
         trained(tmp_path / "cut", 7)
     *_, last = checkpoints(tmp_path / "cut")
-    forged = told(sealed.told(last)), sealed.tensors(last)
+    forged = shown(checksummed.metadata(last)), checksummed.tensors(last)
     last.unlink()
-    sealed.seal(last.parent, last.name[:14], forged[1], forged[0])
-    heard = Told()
-    assert_same(trained(tmp_path / "cut", told=heard), wanted, tmp_path / "cut", tmp_path / "whole")
+    checksummed.write(last.parent, last.name[:14], forged[1], forged[0])
+    heard = Shown()
+    assert_same(trained(tmp_path / "cut", shown=heard), wanted, tmp_path / "cut", tmp_path / "whole")
     assert fault in " ".join(heard.notes)
 
 
@@ -277,17 +280,17 @@ def test_other_tensors_are_no_checkpoint(tmp_path, what):
     with pytest.raises(Cut):
         trained(tmp_path / "cut", 7)
     *_, last = checkpoints(tmp_path / "cut")
-    kept, tensors = sealed.told(last), sealed.tensors(last)
+    kept, tensors = checksummed.metadata(last), checksummed.tensors(last)
     last.unlink()
     first = next(name for name in tensors if name.startswith(what))
     if what == "optimizer.":
         tensors[f"{first}_x"] = tensors.pop(first)
     else:
         tensors[first] = torch.zeros(3, 3)
-    sealed.seal(last.parent, last.name[:14], tensors, kept)
-    heard = Told()
-    assert_same(trained(tmp_path / "cut", told=heard), wanted, tmp_path / "cut", tmp_path / "whole")
-    assert "does not tell" in " ".join(heard.notes)
+    checksummed.write(last.parent, last.name[:14], tensors, kept)
+    heard = Shown()
+    assert_same(trained(tmp_path / "cut", shown=heard), wanted, tmp_path / "cut", tmp_path / "whole")
+    assert "not that of a checkpoint" in " ".join(heard.notes)
 
 
 def test_an_optimiser_whose_state_can_not_be_kept_is_told(tmp_path):
@@ -296,8 +299,8 @@ def test_an_optimiser_whose_state_can_not_be_kept_is_told(tmp_path):
             self.state[self.param_groups[0]["params"][0]]["odd"] = ["a list"]
             return super().step(closure)
 
-    told = Told(7)
+    shown = Shown(7)
     with pytest.raises(Cut):
-        trained(tmp_path, told=told, optimizer=Odd)
-    assert told.notes == ["the state of this optimiser can not be kept: a fit that is cut short begins anew"]
+        trained(tmp_path, shown=shown, optimizer=Odd)
+    assert shown.notes == ["the state of this optimiser cannot be stored: an interrupted fit starts again"]
     assert checkpoints(tmp_path) == []

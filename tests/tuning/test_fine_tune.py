@@ -97,13 +97,13 @@ def test_training_stops_when_validation_gets_worse_and_the_best_weights_are_kept
 
 
 def test_an_interrupt_that_was_swallowed_comes_before_the_next_step():
-    model, resources = toy(), Resources()
+    model = toy()
 
     def swallow(step, values):
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
-    resources.on_validation = swallow
+    resources = Resources(on_validation=swallow)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         FineTune(LORA, QUICK).tune(model, rows(model), rows(model), resources)

@@ -43,9 +43,9 @@ def _made(*words: str) -> None:
 
 def _cut() -> None:
     """The fit is interrupted when it has sealed five files: two checkpoints with their best weights lie there."""
-    from stepladder.tuning import checkpoint, sealed
+    from stepladder.tuning import checkpoint, checksummed
 
-    seal, count = sealed.seal, 0
+    seal, count = checksummed.write, 0
 
     def cut(*arguments: Any) -> Path:
         nonlocal count
@@ -55,7 +55,7 @@ def _cut() -> None:
         return seal(*arguments)
 
     often = mock.patch.multiple(checkpoint, TIMES_APART=0, SECONDS_APART=0.0)
-    with often, mock.patch.object(sealed, "seal", cut):
+    with often, mock.patch.object(checksummed, "write", cut):
         done = run_quietly(("run", *ASKED["finetune"], "training.epochs=4", "training.validate_every=0.5"))
     if done.code != 130:
         raise RuntimeError(f"the fit was not cut short: {done.code} {done.err}{done.raised}")

@@ -134,11 +134,11 @@ def in_stored_form(base: LanguageModel, tuned: LanguageModel, adapter: object) -
 
 def save(folder: Path, model: LanguageModel) -> None:
     """Write what was trained, with its tokenizer: in PEFT's form what PEFT made, else the whole model."""
-    from stepladder.tuning.sealed import on_disk
+    from stepladder.tuning.checksummed import disk_errors
 
     module: Any = model.module
     tokenizer = getattr(model, "tokenizer", None)
-    with on_disk(folder), silent():
+    with disk_errors(folder), silent():
         if hasattr(module, "peft_config"):
             module.save_pretrained(str(folder), save_embedding_layers=False)
             _in_order(folder / "adapter_config.json")

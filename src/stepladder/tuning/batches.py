@@ -1,6 +1,7 @@
-"""In what order rows are learnt, and how they lie in memory. Knows token ids; knows no model.
+"""The order of training rows, and batches as tensors.
 
-The order is a function of the seed and the step alone, so that training can go on anywhere without a loader's state.
+The order is a function of the seed and the step alone, so that training can resume at any step without a
+loader's state.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
 
 LENGTH_GROUP = 8
-"""So many batches' rows are drawn together and sorted by length, that a batch holds rows of about one length."""
+"""The rows of so many batches are drawn together and sorted by length, so that a batch has rows of similar length."""
 
 
 class Batch(NamedTuple):
-    """Rows that are in the machine at once, padded on the right: three tensors (rows, length)."""
+    """A micro-batch, padded on the right: three tensors (rows, length)."""
 
     ids: Tensor
     mask: Tensor
@@ -29,9 +30,9 @@ class Batch(NamedTuple):
 
 
 class Step:
-    """One effective batch: what one step of the optimiser learns from. `number` counts from one.
+    """The effective batch of one optimiser step. `number` counts from one.
 
-    A plain class, which Lightning hands on as it is: how rows lie in memory is decided when they are learnt.
+    A plain class, which Lightning passes on unchanged; tensors are made in the training step.
     """
 
     def __init__(self, number: int, rows: Sequence[TrainingRow]) -> None:
@@ -41,8 +42,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Room:
-    """How much is in the machine at once: so many `rows`, or where None as many as make `tokens` with padding."""
+class TokenBudget:
+    """The size of a micro-batch: so many `rows`, or if None as many as have `tokens` tokens with padding."""
 
     tokens: int
     rows: int | None = None
@@ -50,14 +51,14 @@ class Room:
     def holds(self, rows: int, longest: int) -> bool:
         return rows <= self.rows if self.rows else rows * longest <= self.tokens
 
-    def halved(self, parts: Sequence[Sequence[TrainingRow]]) -> Room | None:
-        """Half of what the largest of `parts`, micro-batches of this room, takes; None where each is a row alone."""
+    def halved(self, parts: Sequence[Sequence[TrainingRow]]) -> TokenBudget | None:
+        """Half the size of the largest micro-batch in `parts`; None where each has one row."""
         several = [part for part in parts if len(part) > 1]
         if not several:
             return None
         if self.rows is not None:
-            return Room(self.tokens, max(len(part) for part in several) // 2)
-        return Room(max(len(part) * part[0].length for part in several) // 2)
+            return TokenBudget(self.tokens, max(len(part) for part in several) // 2)
+        return TokenBudget(max(len(part) * part[0].length for part in several) // 2)
 
 
 def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -71,11 +72,11 @@ def epoch_order(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) 
     return [batches[i] for i in draw.permutation(len(batches))]
 
 
-def split(rows: Sequence[TrainingRow], room: Room) -> Iterator[list[TrainingRow]]:
-    """Micro-batches of rows of like length, longest first, each within `room` (a row that alone exceeds it, alone)."""
+def split(rows: Sequence[TrainingRow], budget: TokenBudget) -> Iterator[list[TrainingRow]]:
+    """Micro-batches of rows of similar length, longest first, within `budget`; a row that exceeds it is alone."""
     kept: list[TrainingRow] = []
     for row in sorted(rows, key=lambda row: -row.length):
-        if kept and not room.holds(len(kept) + 1, kept[0].length):
+        if kept and not budget.holds(len(kept) + 1, kept[0].length):
             yield kept
             kept = []
         kept.append(row)
@@ -84,7 +85,7 @@ def split(rows: Sequence[TrainingRow], room: Room) -> Iterator[list[TrainingRow]
 
 
 def collate(rows: Sequence[TrainingRow]) -> Batch:
-    """The rows side by side; `answer` is true at the answers' tokens, end tokens included."""
+    """Rows as padded tensors (rows, length); `answer` is true at the answers' tokens, end tokens included."""
     shape = len(rows), max(row.length for row in rows)
     ids = torch.zeros(shape, dtype=torch.long)
     mask = torch.zeros(shape, dtype=torch.bool)
@@ -98,7 +99,7 @@ def collate(rows: Sequence[TrainingRow]) -> Batch:
 
 @dataclass(frozen=True)
 class Steps:
-    """All steps of a training, in order, from the one that follows `after`."""
+    """The steps of a training, in order, from the one that follows step `after`."""
 
     rows: Sequence[TrainingRow]
     training: Training

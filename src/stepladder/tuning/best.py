@@ -1,4 +1,4 @@
-"""The best weights so far by what a validation found. Knows parameters and losses; knows no data and no loop."""
+"""The best weights so far, by validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stepladder.distributed.collectives import Ranks
 from stepladder.distributed.sharding import whole
-from stepladder.tuning import sealed
+from stepladder.tuning import checksummed
 
 
 class Best:
@@ -51,20 +51,20 @@ class Best:
         if self.folder is None:
             self.memory = weights
         else:
-            made = sealed.seal(self.folder, f"best-{step:09}", weights).name if self.ranks.leads else ""
+            made = checksummed.write(self.folder, f"best-{step:09}", weights).name if self.ranks.leads else ""
             self.path = self.folder / self.ranks.broadcast(made)
         self.step, self.loss, self.worse = step, loss, 0
 
     def restore(self) -> None:
-        """Put the best weights back; when nothing was offered, the last ones stay.
+        """Restore the best weights; without a validation the last ones stay.
 
-        Raises OSError where the file is not any more what was written.
+        Raises OSError where the file is damaged.
         """
         if self.step == 0:
             return
-        if self.path is not None and not sealed.is_whole(self.path):
-            raise OSError(errno.EIO, "The best weights are broken on the disk", str(self.path))
-        weights = sealed.tensors(self.path) if self.path else self.memory
+        if self.path is not None and not checksummed.is_intact(self.path):
+            raise OSError(errno.EIO, "The file of the best weights is damaged", str(self.path))
+        weights = checksummed.tensors(self.path) if self.path else self.memory
         with torch.no_grad():
             for name, parameter in self.trained.items():
                 parameter.copy_(weights[name])

@@ -154,7 +154,7 @@ def _check_lengths(window: int, rows: Sequence[TrainingRow]) -> None:
     long = [row for row in rows if row.length > window]
     if long:
         raise ModelError(
-            f"{len(long)} of {len(rows)} rows are longer than the {window} tokens that the model has room for; "
+            f"{len(long)} of {len(rows)} rows are longer than the {window} tokens that the model has budget for; "
             f"row {long[0].id} has {long[0].length}",
             "prompt.on_overflow",
             "shorten the prompts (fewer passages or demonstrations), or set prompt.on_overflow=skip",

@@ -1,11 +1,11 @@
-"""The one training loop, run by Lightning. Knows batches, losses and steps; knows no text and no adapter.
+"""The training loop: a LightningModule that trains on answers.
 
-A Lightning batch is one whole step: an effective batch in as many micro-batches as the machine needs. Lightning's
+A Lightning batch is one optimiser step: an effective batch, computed in as many micro-batches as memory needs. Its
 validation batch is all validation rows. Callbacks see `loss` after every step and `validation_loss` after every
 validation.
 
-The loss is the mean over the answers' tokens of the whole effective batch, so that how it is cut changes nothing; nor
-how it is dealt out over devices (`Ranks`): each adds what its rows give.
+The loss is the mean over the answer tokens of the whole effective batch. So neither the micro-batches nor the number of
+devices changes it: each device adds the loss of its rows.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from stepladder.engine.precision import computed
 from stepladder.errors import ConfigError, Fault, ModelError
 from stepladder.models.language_model import LanguageModel
 from stepladder.resources import Resources
-from stepladder.tuning.batches import Batch, Room, Step, Steps
+from stepladder.tuning.batches import Batch, Step, Steps, TokenBudget
 from stepladder.tuning.best import Best
 from stepladder.tuning.callbacks import CurveLogger, check, of_training
-from stepladder.tuning.checkpoint import Checkpoints, Standing, made_of
+from stepladder.tuning.checkpoint import Checkpoints, TrainingState, training_hash
 from stepladder.tuning.curves import Curves
-from stepladder.tuning.memory import Fitting
+from stepladder.tuning.micro_batcher import MicroBatcher
 from stepladder.tuning.preflight import check_training
 from stepladder.tuning.progress import TrainingProgress
 from stepladder.tuning.randomness import draw_apart
@@ -52,7 +52,7 @@ TOKENS_ELSEWHERE = 16384
 
 
 def answer_loss(model: LanguageModel, batch: Batch, noise: float | None = None) -> Tensor:
-    """The sum over the answers' tokens of their cross-entropy (natural), in float32; `noise` is NEFTune's alpha."""
+    """The sum of the cross-entropy (nats, float32) over the answers' tokens; `noise` is NEFTune's alpha."""
     rows = (batch.ids, batch.mask, batch.answer)  # a model of the user's own may have no `noise`
     return (model.answer_losses(*rows) if noise is None else model.answer_losses(*rows, noise)).sum()
 
@@ -63,7 +63,7 @@ def is_up_projection(name: str) -> bool:
 
 
 class AnswerLoss(nn.Module):
-    """`answer_loss` as a module, by whose forward weights that lie in pieces are whole while it computes."""
+    """`answer_loss` as a module: FSDP gathers sharded weights in a module's forward."""
 
     def __init__(self, model: LanguageModel, noise: float | None = None) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class AnswerLoss(nn.Module):
 
 
 class EpochSteps:
-    """Lightning's training data: the steps of the current epoch, from the one after those that were made."""
+    """Lightning's training data: the steps of the current epoch that are left."""
 
     def __init__(self, steps: Steps) -> None:
         self.steps, self.made = steps, steps.after
@@ -109,7 +109,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         peak: float,
         steps: Steps,
         validation: Sequence[TrainingRow],
-        fitting: Fitting,
+        micro_batcher: MicroBatcher,
         checkpoints: Checkpoints,
         curves: Curves,
         resources: Resources,
@@ -119,13 +119,13 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.automatic_optimization = False
         self.model, self.network = model, model.module
         self.answer_loss = AnswerLoss(model, training.neftune_noise_alpha)
-        self.ranks: Ranks = fitting.ranks
+        self.ranks: Ranks = micro_batcher.ranks
         self.whole_again: Callable[[], None] | None = None
         self.training_config, self.peak, self.total = training, peak, steps.total
         self.data = EpochSteps(steps)
         self.validation, self.validated = validation, training.validated(len(steps.rows))
         self.checkpoints, self.best, self.curves = checkpoints, checkpoints.best, curves
-        self.fitting, self.resources, self.at_rest = fitting, resources, at_rest
+        self.micro_batcher, self.resources, self.at_rest = micro_batcher, resources, at_rest
         self.step, self.loss, self.interrupted = 0, math.nan, False
         self.validation_loss: float | None = None
 
@@ -164,22 +164,26 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         """Rows are token ids; their tensors are made where they are computed with."""
         return batch
 
-    def go_on(self, standing: Standing) -> bool:
-        """Take up what an earlier attempt had found; what it reported is told again. True where it was to end there."""
-        self.step = standing.step
-        self.resources.report.record(standing.facts)
-        self.fitting.go_on()
-        self.best.step, self.best.loss, self.best.worse = standing.best_step, standing.best_loss, standing.worse
+    def resume(self, state: TrainingState) -> bool:
+        """Continue from a stored state; `on_validation` gets the earlier validations again.
+
+        Returns:
+            Whether the training was to stop there.
+        """
+        self.step = state.step
+        self.resources.report.record(state.figures)
+        self.micro_batcher.resume()
+        self.best.step, self.best.loss, self.best.worse = state.best_step, state.best_loss, state.worse
         stop = False
         for step, values in self.curves.validations():
-            last = step == standing.step and self._patience_is_over
+            last = step == state.step and self._patience_is_over
             stop = self._is_to_stop(step, {**values, "last": last})
         return stop or self._patience_is_over
 
     def _is_to_stop(self, step: int, values: Mapping[str, float]) -> bool:
-        """What who watches says, who stands beside rank 0."""
-        told = self.resources.on_validation
-        stop = told is not None and self.ranks.leads and bool(told(step, values))
+        """The stop decision of the observer attached to rank 0."""
+        observer = self.resources.on_validation
+        stop = observer is not None and self.ranks.leads and bool(observer(step, values))
         return bool(self.ranks.max(stop))
 
     @property
@@ -200,7 +204,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             group["lr"] = rate * group.get("ratio", 1)  # LoRA+ (`configure_optimizers`)
 
     def cpu(self) -> AnswerTuning:
-        """Stays where it is: Lightning's last act is to move a model to the processor, whatever its size."""
+        """Does nothing: Lightning moves a model to the CPU at the end, whatever its size."""
         return self
 
     def training_step(self, step: Step, _: int) -> dict[str, Tensor]:
@@ -217,10 +221,10 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
                 self._check_reached(part)
                 self.manual_backward(part)
                 loss += part.detach()
-                del part  # and what it was computed by, before the next is
+                del part  # frees its graph before the next micro-batch
             return loss.item()
 
-        self.step, self.loss = step.number, self.ranks.sum(self.fitting(step.rows, learn))
+        self.step, self.loss = step.number, self.ranks.sum(self.micro_batcher(step.rows, learn))
         self._check_finite()
         self.ranks.sum_gradients(self.best.trained.values())
         if self.training_config.max_grad_norm is not None:
@@ -251,11 +255,11 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         rows = batch.rows
         self.validation_began = time.perf_counter()
         self.ranks.check_alike(self.best.trained.values())
-        own = self.fitting(rows, lambda parts: sum(self.answer_loss(*b).item() for b in parts))
+        own = self.micro_batcher(rows, lambda parts: sum(self.answer_loss(*b).item() for b in parts))
         self.validation_loss = self.ranks.sum(own) / sum(len(row.answer_ids) for row in rows)
 
     def on_validation_epoch_end(self) -> None:
-        """The objective is computed as predictions are, without the training's mixed precision."""
+        """Compute the objective as prediction does, without the training's mixed precision."""
         assert self.validation_loss is not None
         found = self._objective()
         self.found = {"validation_loss": self.validation_loss, **found}
@@ -267,7 +271,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             self.log(name, value, batch_size=1, logger=False)
 
     def on_validation_end(self) -> None:
-        """After all callbacks have seen the validation: one of them may have stopped the training."""
+        """Runs after all callbacks: one of them may have stopped the training."""
         self._offer_checkpoint(validated=True)
         last = self.step == self.total or self._patience_is_over or bool(self.trainer.should_stop)
         tokens = self.resources.report.figures["training_tokens"]
@@ -275,7 +279,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.trainer.should_stop = last or stop
 
     def _objective(self) -> Mapping[str, float]:
-        """The main suite's figures where weights are chosen by them, the one that decides first."""
+        """The main suite's figures where they choose the best weights, the deciding one first."""
         if self.training_config.validate_with == "loss" or self.resources.objective is None:
             return {}
         found: Mapping[str, float] = {}
@@ -287,7 +291,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
     def _check_reached(self, loss: Tensor) -> None:
         if not loss.requires_grad:
             raise ModelError(
-                "Nothing that is trained reaches the answer's loss",
+                "No trained parameter influences the answer's loss",
                 "adapter",
                 "choose another adapter or other targets",
             )
@@ -302,7 +306,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
 
 
 def _fitted(module: AnswerTuning, training: Training, steps: Steps, device: torch.device) -> None:
-    """Run Lightning's trainer over the steps that are left."""
+    """Run Lightning's trainer over the remaining steps."""
     resources, own = module.resources, module.checkpoints.callbacks
     apart = training.steps_apart(len(steps.rows)) if module.validation else None
     callbacks = [TrainingProgress(resources, steps.total, steps.after), *own]
@@ -321,44 +325,55 @@ def train(
     seed: int,
     at_rest: AtRest = nullcontext,
 ) -> None:
-    """Train what asks for gradients in `model.module`; afterwards it holds the best weights on `validation`.
+    """Train the parameters of `model.module` that require gradients, and restore the best ones on `validation`.
 
-    Raises ConfigError before the first step for what does not pass the gate.
+    Args:
+        model: The model, with its adapter attached.
+        rows: Training rows.
+        validation: Validation rows; without any the last weights are kept.
+        training: The training's settings.
+        peak: The peak learning rate.
+        resources: Devices, and where to write.
+        seed: Of the order of rows and of dropout.
+        at_rest: A context in which weights have their stored dtype, for the objective.
+
+    Raises:
+        ConfigError: A preflight check stops the fit. Raised before the first step.
     """
     check(training.callbacks, bool(validation))
     ranks = Ranks.of(resources.devices)
     device = ranks.device or next(model.module.parameters()).device
-    room = Room(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
-    resources.preflight(check_training(model, rows, room, resources.limits, computed(training.precision, device)))
+    budget = TokenBudget(TOKENS_AT_ONCE.get(device.type, TOKENS_ELSEWHERE), resources.micro_batch)
+    resources.preflight(check_training(model, rows, budget, resources.limits, computed(training.precision, device)))
     if resources.rehearsal:
         began = time.perf_counter()
-        seconds = training_seconds(model, rows, validation, training, resources, room)
+        seconds = training_seconds(model, rows, validation, training, resources, budget)
         resources.report.record({"expected_training_seconds": seconds, "timing_seconds": time.perf_counter() - began})
         return
     folder = resources.folder / "checkpoints" if resources.folder else None
-    of = made_of(model.module, rows, validation, replace(training, learning_rate=peak), seed)
-    if ranks.broadcast(of) != of:
-        raise RuntimeError("the devices do not begin with the same rows, weights and settings")
+    identity = training_hash(model.module, rows, validation, replace(training, learning_rate=peak), seed)
+    if ranks.broadcast(identity) != identity:
+        raise RuntimeError("the devices do not start with the same rows, weights and settings")
     draw_apart(ranks.rank, seed)
     last = is_up_projection if training.lora_plus_ratio is not None else None
-    checkpoints = Checkpoints(folder, of, Best(model.module, folder, ranks, last), resources.progress.note)
-    standing = checkpoints.standing()
-    states = checkpoints.callback_states() if standing and training.callbacks else None
+    checkpoints = Checkpoints(folder, identity, Best(model.module, folder, ranks, last), resources.progress.note)
+    state = checkpoints.state()
+    states = checkpoints.callback_states() if state and training.callbacks else None
     checkpoints.callbacks = of_training(training.callbacks, states)
-    steps = Steps(rows, training, seed, standing.step if standing else 0)
+    steps = Steps(rows, training, seed, state.step if state else 0)
     module = AnswerTuning(
         model,
         training,
         peak,
         steps,
         validation,
-        Fitting(room, device, resources, ranks),
+        MicroBatcher(budget, device, resources, ranks),
         checkpoints,
-        Curves(resources, standing.curves if standing else ""),
+        Curves(resources, state.curves if state else ""),
         resources,
         at_rest,
     )
-    over = standing is not None and module.go_on(standing)
+    over = state is not None and module.resume(state)
     model.module.train()
     if len(steps) and not over:
         with quiet(), interruptible(module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stepladder.models.language_model import LanguageModel
-from stepladder.tuning.batches import Batch, Room, collate, split
+from stepladder.tuning.batches import Batch, TokenBudget, collate, split
 from stepladder.tuning.tuning import TrainingRow
 from stepladder.types import CheckResult, PreflightLimits
 
@@ -20,10 +20,14 @@ SAME = 1e-3
 
 
 def check_training(
-    model: LanguageModel, rows: Sequence[TrainingRow], room: Room, limits: PreflightLimits, precision: torch.dtype
+    model: LanguageModel,
+    rows: Sequence[TrainingRow],
+    budget: TokenBudget,
+    limits: PreflightLimits,
+    precision: torch.dtype,
 ) -> list[CheckResult]:
     """All findings. `model` is left as it is; `precision` is what products are computed in while training."""
-    found = _labels(model, rows, room, limits)
+    found = _labels(model, rows, budget, limits)
     if not found[0].value:
         return found  # there is no loss to look into
     distinct = {(*row.prompt_ids, *row.answer_ids): row for row in rows if row.answer_ids}
@@ -41,12 +45,12 @@ def check_training(
 
 
 def _labels(
-    model: LanguageModel, rows: Sequence[TrainingRow], room: Room, limits: PreflightLimits
+    model: LanguageModel, rows: Sequence[TrainingRow], budget: TokenBudget, limits: PreflightLimits
 ) -> list[CheckResult]:
     """What of the batches is learnt."""
     tokens = learnt = ended = 0
     ends = torch.tensor(sorted(model.ends))
-    for part in split(rows, room):
+    for part in split(rows, budget):
         batch = collate(part)
         last = (torch.arange(len(part)), batch.mask.sum(dim=1) - 1)
         tokens += int(batch.mask.sum())

@@ -22,7 +22,7 @@ def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
     try:
         yield
     finally:
-        put_back(before, device)
+        restore_generators(before, device)
 
 
 def draw_apart(rank: int, seed: int) -> None:
@@ -43,7 +43,7 @@ def states(device: torch.device) -> dict[str, Tensor]:
     return found | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
-def put_back(found: Mapping[str, Tensor], device: torch.device) -> None:
+def restore_generators(found: Mapping[str, Tensor], device: torch.device) -> None:
     """All generators as `states` found them."""
     torch.set_rng_state(found["cpu"])
     drawn = json.loads(_to_text(found["numpy"]))

@@ -12,8 +12,8 @@ from torch.optim import AdamW
 from stepladder.engine.precision import computed
 from stepladder.models.language_model import LanguageModel
 from stepladder.resources import Resources
-from stepladder.tuning.batches import Batch, Room, Step, Steps
-from stepladder.tuning.memory import Fitting
+from stepladder.tuning.batches import Batch, Step, Steps, TokenBudget
+from stepladder.tuning.micro_batcher import MicroBatcher
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
 
@@ -29,7 +29,7 @@ def training_seconds(
     validation: Sequence[TrainingRow],
     training: Training,
     resources: Resources,
-    room: Room,
+    budget: TokenBudget,
 ) -> float:
     """The expected seconds of a training: steps and validations, by the seconds per token of a few real ones.
 
@@ -39,12 +39,12 @@ def training_seconds(
         validation: The validation rows.
         training: How it is trained; early stopping is not foreseen.
         resources: Those of the rehearsal.
-        room: What is in the machine at once.
+        budget: What is in the machine at once.
     """
     device = next(model.module.parameters()).device
     trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
     optimizer = (training.optimizer or partial(AdamW, fused=True))([{"params": trained, "weight_decay": 0.0}], lr=0.0)
-    fitting = Fitting(room, device, resources)
+    micro_batcher = MicroBatcher(budget, device, resources)
     bf16 = computed(training.precision, device) == torch.bfloat16
 
     def learn(batches: Sequence[Batch]) -> None:
@@ -64,13 +64,13 @@ def training_seconds(
     steps = list(Steps(rows, training, seed=0))
     model.module.train()
     first, per_token = _timed(
-        [lambda step=step: fitting(step.rows, learn) for step in _typical(steps)], _typical(steps)
+        [lambda step=step: micro_batcher(step.rows, learn) for step in _typical(steps)], _typical(steps)
     )
     total = first + per_token * sum(step.tokens for step in steps[1:])
     if validation:
         some = Step(0, validation[:: max(1, len(validation) // 8)])
         model.module.eval()
-        _, per_token = _timed([lambda: fitting(some.rows, judge)] * 2, [some, some], at_least=1)
+        _, per_token = _timed([lambda: micro_batcher(some.rows, judge)] * 2, [some, some], at_least=1)
         total += per_token * sum(row.length for row in validation) * len(training.validated(len(rows)))
     model.module.zero_grad(set_to_none=True)
     return total
