@@ -12,7 +12,7 @@ import torch
 from ranked import DDP, FSDP
 
 from stepladder.cli.entry import main
-from stepladder.distributed.channel import Channel, Teller
+from stepladder.distributed.channel import Channel, Sender
 from stepladder.distributed.topology import Place, place
 from stepladder.errors import ConfigError, DataError, Fault, RankError
 from stepladder.resources import Devices, Resources, Silent
@@ -145,15 +145,15 @@ def test_what_is_told_comes_through_once(tmp_path: Path) -> None:
 
     channel, heard = Channel(tmp_path), Heard()
     channel.open({})
-    teller = Teller(channel)
+    sender = Sender(channel)
     steps: list[int] = []
     resources = Resources(progress=heard, on_validation=lambda step, values: bool(steps.append(step)))
-    teller.note("one")
+    sender.note("one")
     channel.hand_on(resources)
-    with (channel.folder / "told.jsonl").open("a") as stream:
+    with (channel.folder / "messages.jsonl").open("a") as stream:
         stream.write('{"note": "ha')  # not yet whole
     channel.hand_on(resources)
-    with (channel.folder / "told.jsonl").open("a") as stream:
+    with (channel.folder / "messages.jsonl").open("a") as stream:
         stream.write('lf"}\n{"validation": {"validation_loss": 1.5}, "step": 7}\n')
     channel.hand_on(resources)
     channel.hand_on(resources)

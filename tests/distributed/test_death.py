@@ -85,6 +85,6 @@ def test_weights_in_pieces_go_on_after_ctrl_c_here_and_on_one_device(
     assert_as_undisturbed(tmp_path / "two", wanted)
     capsys.readouterr()
     assert main([*words, *SHARDED[len(FSDP) :], "--outputs", str(tmp_path / "one")]) == 0
-    assert "this fit was begun on 2 devices, not 1, and goes on" in capsys.readouterr().err
+    assert "this fit began on 2 devices and continues on 1" in capsys.readouterr().err
     for ours, theirs in zip(outcome(tmp_path / "one")["lines"], wanted["lines"], strict=True):
         assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), abs=1e-3)

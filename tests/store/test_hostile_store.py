@@ -115,7 +115,7 @@ def test_a_changed_fit_answers_nothing(capsys: pytest.CaptureFixture[str], store
         ends(capsys, asked, "stored fit is broken")
         seal(fit, f"artefact/{name}", good)
     seal(fit, "task.json", b'{"kind": "choice", "instruction": 3}')
-    ends(capsys, asked, "does not tell its task")
+    ends(capsys, asked, "has no task")
 
 
 @pytest.mark.parametrize(

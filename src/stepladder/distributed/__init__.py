@@ -1,1 +1,1 @@
-"""Several processes: starts them, tells each its place, and moves tensors between them. Knows no experiment."""
+"""Several processes: starts them, finds each one's rank, and moves tensors between them."""

@@ -1,6 +1,6 @@
-"""What the processes of a fit and the one that started them tell each other, by files of the fit's folder.
+"""Messages between the processes of a fit and the process that started them, as files of the fit's folder.
 
-Files serve on one machine as well as across those that share a store. Knows files; knows no process and no model.
+Files work on one machine and across machines that share a store.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Channel:
         self._read, self._beaten = 0, -math.inf
 
     def open(self, asked: Mapping[str, Any]) -> None:
-        """Begin anew, with what is asked of the processes."""
+        """Start again, with the request to the processes."""
         self.close()
         write_text(self.folder / "asked.json", json.dumps(asked))
 
@@ -86,13 +86,13 @@ class Channel:
 
     def fail(self, rank: int, error: Exception) -> None:
         """Note why a process ends."""
-        told: dict[str, Any] = {"rank": rank, "time": time.time(), "kind": type(error).__name__}
-        told["traceback"] = mask("".join(traceback.format_exception(error)))
+        fault: dict[str, Any] = {"rank": rank, "time": time.time(), "kind": type(error).__name__}
+        fault["traceback"] = mask("".join(traceback.format_exception(error)))
         names = ("what", "where", "to_do", "rows", "errno", "strerror", "filename")
-        told |= {name: getattr(error, name) for name in names if hasattr(error, name)}
+        fault |= {name: getattr(error, name) for name in names if hasattr(error, name)}
         if isinstance(error, ConfigError):
-            told["faults"] = [[fault.key, fault.what, fault.to_do] for fault in error.faults]
-        write_text(self._fault(rank), json.dumps(told, default=str))
+            fault["faults"] = [[each.key, each.what, each.to_do] for each in error.faults]
+        write_text(self._fault(rank), json.dumps(fault, default=str))
 
     def has_failed(self, rank: int) -> bool:
         return self._fault(rank).exists()
@@ -101,12 +101,12 @@ class Channel:
         return self.folder / f"fault-{rank}.json"
 
     def fault(self) -> Exception | None:
-        """Why the processes ended: what one of them told on purpose, else that one was lost, else what failed first.
+        """Why the processes ended: an error of ours, else a lost process, else the first failure.
 
-        Where one ends, others often fail in waiting for it.
+        When one process ends, others often fail because they wait for it.
         """
-        found = [told for file in self.folder.glob("fault-*.json") if (told := read_json(file)) is not None]
-        ranked = sorted(((_told(told), told) for told in found), key=lambda pair: _weight(*pair))
+        found = [fault for file in self.folder.glob("fault-*.json") if (fault := read_json(file)) is not None]
+        ranked = sorted(((_error(fault), fault) for fault in found), key=lambda pair: _weight(*pair))
         return ranked[0][0] if ranked else None
 
     def answers(self) -> list[bool]:
@@ -114,7 +114,7 @@ class Channel:
         return [bool(line["stop"]) for line in read_lines(file)] if file.exists() else []
 
     def hand_on(self, resources: Resources) -> None:
-        """Hand on what the first process has told since, and answer what it has asked."""
+        """Pass on what rank 0 has sent since, and answer its questions."""
         for line in self._lines():
             if "note" in line:
                 resources.progress.note(line["note"])
@@ -125,7 +125,7 @@ class Channel:
                 _append(self.folder / "answers.jsonl", {"stop": bool(stop)})
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        file = self.folder / "told.jsonl"
+        file = self.folder / "messages.jsonl"
         if not file.exists():
             return
         with file.open("rb") as stream:
@@ -137,49 +137,49 @@ class Channel:
                 yield json.loads(line)
 
 
-class Teller(Silent):
+class Sender(Silent):
     """What the first process shows and asks: the tracker, the progress and `on_validation` of its fit."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel, self.asked = channel, 0
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        self._tell({"log": dict(values), "step": step})
+        self._send({"log": dict(values), "step": step})
 
     def note(self, text: str) -> None:
-        self._tell({"note": text})
+        self._send({"note": text})
 
     def on_validation(self, step: int, values: Mapping[str, float]) -> bool:
-        self._tell({"validation": dict(values), "step": step})
+        self._send({"validation": dict(values), "step": step})
         self.asked += 1
         while len(answers := self.channel.answers()) < self.asked:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         return answers[self.asked - 1]
 
-    def _tell(self, told: Mapping[str, Any]) -> None:
-        _append(self.channel.folder / "told.jsonl", told)
+    def _send(self, message: Mapping[str, Any]) -> None:
+        _append(self.channel.folder / "messages.jsonl", message)
 
 
-def _append(file: Path, told: Mapping[str, Any]) -> None:
+def _append(file: Path, message: Mapping[str, Any]) -> None:
     with file.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(told) + "\n")
+        stream.write(json.dumps(message) + "\n")
 
 
-def _told(told: Mapping[str, Any]) -> Exception:
-    """The error that a process told of, as if it had been raised here."""
-    kind: Any = getattr(errors, str(told["kind"]), None)
+def _error(fault: Mapping[str, Any]) -> Exception:
+    """The error of a process, as if it had been raised here."""
+    kind: Any = getattr(errors, str(fault["kind"]), None)
     if kind is ConfigError:
-        return ConfigError([Fault(*fault) for fault in told["faults"]])
+        return ConfigError([Fault(*each) for each in fault["faults"]])
     if kind is RankError:
-        return RankError(told["what"], told["where"], told["to_do"], told["rows"])
+        return RankError(fault["what"], fault["where"], fault["to_do"], fault["rows"])
     if isinstance(kind, type) and issubclass(kind, StepladderError):
-        error: Exception = kind(told["what"], told["where"], told["to_do"])
+        error: Exception = kind(fault["what"], fault["where"], fault["to_do"])
         return error
-    if "errno" in told and told["errno"] is not None:
-        return OSError(told["errno"], told["strerror"], told.get("filename"))
-    return RuntimeError(f"rank {told['rank']} failed:\n{told['traceback']}")
+    if "errno" in fault and fault["errno"] is not None:
+        return OSError(fault["errno"], fault["strerror"], fault.get("filename"))
+    return RuntimeError(f"rank {fault['rank']} failed:\n{fault['traceback']}")
 
 
-def _weight(error: Exception, told: Mapping[str, Any]) -> tuple[int, float]:
+def _weight(error: Exception, fault: Mapping[str, Any]) -> tuple[int, float]:
     lost = isinstance(error, RankError)
-    return (1 if lost else 0 if isinstance(error, StepladderError | OSError) else 2), told["time"]
+    return (1 if lost else 0 if isinstance(error, StepladderError | OSError) else 2), fault["time"]

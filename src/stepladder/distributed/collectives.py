@@ -1,7 +1,6 @@
-"""The processes that train one model together: which of them this is, and what they tell each other.
+"""Collectives of the processes that train one model together, over torch.distributed.
 
-Alone, everything stays what it is. What goes between them is tensors and JSON, never a pickle. Knows torch.distributed;
-knows no model and no loop.
+With one process each is the identity. Only tensors and JSON are sent, never a pickle.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ class HasLength(Protocol):
 Row = TypeVar("Row", bound=HasLength)
 
 WAITING = timedelta(days=1)
-"""For others: one that died is seen by who started it, one that lives may take its time."""
+"""A process that died is noticed by the process that started it; one that lives may be slow."""
 
-AT_ONCE = 2**24  # numbers of gradients that go round together
+BUCKET = 2**24  # gradients in one all-reduce
 SECONDS_BETWEEN_LOOKS = 0.05
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """`rank` of `count`, on `device`. sharded: each has a piece of the weights, and all take part in every pass."""
+    """`rank` of `count`, on `device`. sharded: each holds a shard of the weights, and all take part in every pass."""
 
     rank: int = 0
     count: int = 1
@@ -52,7 +51,7 @@ class Ranks:
 
     @classmethod
     def of(cls, devices: Devices) -> Ranks:
-        """This process among those that `join` has brought together for `devices`."""
+        """This process among those that `join` has connected."""
         if devices.count == 1:
             return cls()
         place = "cuda" if distributed.get_backend() == "nccl" else "cpu"
@@ -64,7 +63,7 @@ class Ranks:
         return self.rank == 0
 
     def share(self, rows: Sequence[Row]) -> list[Row]:
-        """This one's rows: by length, dealt out in turn."""
+        """This rank's rows: sorted by length and dealt out in turn."""
         return sorted(rows, key=lambda row: -row.length)[self.rank :: self.count]
 
     def sum(self, number: float) -> float:
@@ -105,8 +104,10 @@ class Ranks:
         return [each[8 : 8 + int(each[:8].view(torch.int64))].clone() for each in (part.cpu() for part in found)]
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Make each gradient the sum of all ranks'; one that no rank has stays None. Where weights lie in pieces, the
-        backward pass has done it."""
+        """Replace each gradient by its sum over all ranks; one that no rank has stays None.
+
+        Gradients of sharded weights are summed in the backward pass already.
+        """
         if self.count == 1 or self.sharded:
             return
         parameters = list(parameters)
@@ -119,7 +120,7 @@ class Ranks:
                 parameter.grad = part.view_as(parameter)
 
     def check_alike(self, weights: Iterable[Tensor]) -> None:
-        """Raises RuntimeError where ranks that are to hold the same weights (float32) do not."""
+        """Raises RuntimeError where replicas do not hold the same weights (float32)."""
         if self.count == 1 or self.sharded:
             return
         own = sum(int(w.detach().flatten().view(torch.int32).sum(dtype=torch.int64)) for w in weights)
@@ -137,7 +138,7 @@ class Ranks:
 def _in_parts(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
     part: list[nn.Parameter] = []
     for parameter in parameters:
-        if part and sum(p.numel() for p in part) + parameter.numel() > AT_ONCE:
+        if part and sum(p.numel() for p in part) + parameter.numel() > BUCKET:
             yield part
             part = []
         part.append(parameter)
@@ -145,20 +146,19 @@ def _in_parts(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]
         yield part
 
 
-def join(meeting: Path, rank: int, devices: Devices, local: int) -> None:
-    """Bring the ranks together: the file `meeting`, which all of them see, tells where rank 0 listens. The system gives
-    it a port that is free, so nothing is guessed."""
+def join(rendezvous: Path, rank: int, devices: Devices, local: int) -> None:
+    """Connect the ranks. The file `rendezvous`, which all of them see, holds the address of rank 0, on a free port."""
     on_gpu = devices.accelerator != "cpu" and torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(local)
     host = "127.0.0.1" if devices.nodes == 1 else socket.gethostname()
     if rank == 0:
         store = TCPStore(host, 0, devices.count, True, WAITING, wait_for_workers=False)
-        write_text(meeting, json.dumps({"host": host, "port": store.port}))
+        write_text(rendezvous, json.dumps({"host": host, "port": store.port}))
     else:
-        while (told := read_json(meeting)) is None:
+        while (address := read_json(rendezvous)) is None:
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        store = TCPStore(told["host"], told["port"], devices.count, False, WAITING)
+        store = TCPStore(address["host"], address["port"], devices.count, False, WAITING)
     distributed.init_process_group(
         "nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=devices.count, timeout=WAITING
     )

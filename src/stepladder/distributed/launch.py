@@ -121,9 +121,9 @@ class _Processes:
 
     def _lost(self, rank: int, code: int) -> RankError:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        said = self.channel.log(rank).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        told = "".join(f"\n  {line}" for line in (said[-5:] if code > 0 else said[:5]))  # of a crash, where it began
-        return RankError(f"Rank {rank} of {self.count} {how}{told}", str(self.channel.fit), GOES_ON)
+        lines = self.channel.log(rank).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        shown = "".join(f"\n  {line}" for line in (lines[-5:] if code > 0 else lines[:5]))  # of a crash, where it began
+        return RankError(f"Rank {rank} of {self.count} {how}{shown}", str(self.channel.fit), GOES_ON)
 
     def end(self) -> None:
         for process in self.running.values():
@@ -134,8 +134,8 @@ class _Processes:
 
 def _threads(processes: int) -> dict[str, str]:
     """The threads that this process has, for so many."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    have = int(told) if told.isdecimal() else len(os.sched_getaffinity(0))
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    have = int(given) if given.isdecimal() else len(os.sched_getaffinity(0))
     each = str(max(1, have // processes))
     return {"OMP_NUM_THREADS": each, "MKL_NUM_THREADS": each}
 

@@ -1,4 +1,4 @@
-"""Weights in pieces, one on each device (FSDP2), and whole again. Knows modules and parameters; knows no loss."""
+"""Sharded weights (FSDP2): shards a model over devices and gathers it again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from torch import Tensor, nn
 
 
 def shard(root: nn.Module, module: nn.Module, mesh: Any) -> Callable[[], None]:
-    """Cut all weights of `module`, which is in `root`, into pieces over `mesh`: layer by layer, the rest with `root`,
-    by whose forward they are whole while it computes. Gradients are summed over the devices.
+    """Shard all weights of `module` over `mesh`: layer by layer, the rest with `root`. Gradients are summed.
 
-    What is returned puts the parameters back that were there before, whole, with what was learnt in them.
+    Args:
+        root: The module whose forward gathers the weights; it contains `module`.
+        module: The network.
+        mesh: A torch DeviceMesh of one dimension.
+
+    Returns:
+        A function that restores the original parameters, whole, with their trained values.
     """
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
@@ -29,13 +34,13 @@ def shard(root: nn.Module, module: nn.Module, mesh: Any) -> Callable[[], None]:
             part.set_gradient_divide_factor(1.0)
             part.set_force_sum_reduction_for_comms(True)
     for _, _, parameter, data in places:
-        parameter.data = data  # where a piece lies on another device, all of it lay there for a moment
+        parameter.data = data  # fully_shard had moved the whole parameter to the device of the shard
 
     def whole_again() -> None:
         for owner, name, parameter, _ in places:
-            learnt = getattr(owner, name)
-            if parameter.requires_grad and learnt is not parameter:
-                parameter.data.copy_(whole(learnt.detach()))
+            current = getattr(owner, name)
+            if parameter.requires_grad and current is not parameter:
+                parameter.data.copy_(whole(current.detach()))
         for owner, name, parameter, _ in places:
             setattr(owner, name, parameter)
 
@@ -49,13 +54,13 @@ def _layers(module: nn.Module) -> list[nn.Module]:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor that may lie in pieces. Every rank takes part."""
+    """The whole of a tensor that may be sharded. Every rank takes part."""
     found: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return found
 
 
 def cut_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """What of a whole `tensor` lies here, where `other`, of the same shape, lies in pieces."""
+    """This rank's shard of a whole `tensor`, sharded like `other`, which has the same shape."""
     if not hasattr(other, "full_tensor") or tensor.shape != other.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor

@@ -1,7 +1,7 @@
-"""Where this process stands among those that torchrun or srun has started, and what the nodes tell each other.
+"""The place of this process among those that torchrun or srun has started, and the messages between nodes.
 
 One process leads: the first on the first node. It alone reads the store, writes and prints. The first on every other
-node starts that node's part of a fit when it is told to; all others have nothing to do. Knows the environment.
+node starts that node's part of a fit on request; all others have nothing to do.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEAVING = timedelta(seconds=30)
 
 @dataclass(frozen=True)
 class Place:
-    """Node `node` of `nodes`, process `local` of those that `starter` has begun there."""
+    """Node `node` of `nodes`, process `local` of those that `starter` has started there."""
 
     node: int
     nodes: int
@@ -35,30 +35,30 @@ class Place:
 
 
 def place(environment: Mapping[str, str] | None = None) -> Place:
-    """This process's; alone where nothing started several."""
-    told = os.environ if environment is None else environment
+    """The place of this process, by the variables of torchrun or Slurm; a single process without them."""
+    given = os.environ if environment is None else environment
 
     def number(*names: str) -> int:
-        return next((int(told[name]) for name in names if told.get(name, "").isdecimal()), 0)
+        return next((int(given[name]) for name in names if given.get(name, "").isdecimal()), 0)
 
-    if "RANK" in told and "WORLD_SIZE" in told:
+    if "RANK" in given and "WORLD_SIZE" in given:
         on_each = number("LOCAL_WORLD_SIZE") or number("WORLD_SIZE")
         nodes = number("GROUP_WORLD_SIZE") or max(1, number("WORLD_SIZE") // max(1, on_each))
-        local = number("LOCAL_RANK") if "LOCAL_RANK" in told else number("RANK") % max(1, on_each)
+        local = number("LOCAL_RANK") if "LOCAL_RANK" in given else number("RANK") % max(1, on_each)
         return Place(number("GROUP_RANK", "NODE_RANK"), nodes, local, "torchrun")
-    if "SLURM_STEP_NUM_TASKS" in told and "SLURM_PROCID" in told:
+    if "SLURM_STEP_NUM_TASKS" in given and "SLURM_PROCID" in given:
         return Place(number("SLURM_NODEID"), number("SLURM_STEP_NUM_NODES") or 1, number("SLURM_LOCALID"), "srun")
     return Place(0, 1, 0, "")
 
 
 def order(folder: str) -> None:
     """Have the other nodes make their part of the fit in `folder`."""
-    _Leading.told += 1
-    _store(True).set(f"order-{_Leading.told}", folder)
+    _Leading.orders += 1
+    _store(True).set(f"order-{_Leading.orders}", folder)
 
 
 def over() -> None:
-    """Let the other nodes go, where there are any."""
+    """Tell the other nodes, if there are any, that there is no more work."""
     here = place()
     if here.nodes == 1 or not here.leads or _missing():
         return
@@ -70,25 +70,27 @@ def over() -> None:
 def orders() -> Iterator[str]:
     """The folders of the fits that this node has a part in, until there are no more.
 
-    Raises RankError where whoever leads is gone.
+    Raises RankError when the leading process is gone.
     """
-    told, this = 0, place()
+    number, this = 0, place()
     while True:
-        told += 1
+        number += 1
         try:
-            folder = _store(False).get(f"order-{told}").decode()
+            folder = _store(False).get(f"order-{number}").decode()
             if not folder:
                 _store(False).set(f"left-{this.node}", "")
                 return
         except RuntimeError as error:  # DistStoreError, DistNetworkError
-            raise RankError("The first node is gone", this.starter, "see what it said; begin it again") from error
+            raise RankError(
+                "The first node is gone", this.starter, "see its output; start the command again"
+            ) from error
         yield folder
 
 
 class _Leading:
     """How many orders this process has given."""
 
-    told = 0
+    orders = 0
 
 
 def _missing() -> list[str]:
@@ -97,7 +99,7 @@ def _missing() -> list[str]:
 
 @cache
 def _store(leads: bool) -> Any:
-    """What is kept where MASTER_ADDR and MASTER_PORT say: by torchrun itself, else by the process that leads."""
+    """torch's key-value store at MASTER_ADDR and MASTER_PORT, run by torchrun or by the leading process."""
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     if missing := _missing():

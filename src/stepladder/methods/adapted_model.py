@@ -1,4 +1,4 @@
-"""A language model with what it reads (prompt, context) and what it learns (tuning): every rung that has a model.
+"""The method with a language model: prompt, context and tuning.
 
 Joins the axes and knows how an answer is read off the model; knows no file format and no score. Training rows and
 questions go through the same rendering, so that training sees the very prompt that prediction uses.
@@ -37,7 +37,7 @@ DEMONSTRATION = Example(Question("demonstration", "Is it?"), ("It is.",))
 
 @dataclass
 class AdaptedModel:
-    """`model` x `prompt` x `context` x `tuning`: a rung of the ladder."""
+    """A language model with a prompt, a context and a tuning."""
 
     model: Checkpoint
     prompt: Prompt
@@ -150,10 +150,10 @@ class AdaptedModel:
             longest: dict[tuple[str, ...], int] = {}
             for labels in {_labels(probe.task, q) for q in probe.questions}:
                 longest[labels] = max(len(model.encode_answer(label)) for label in labels)
-            room = [longest[_labels(probe.task, q)] for q in probe.questions]
+            reserved = [longest[_labels(probe.task, q)] for q in probe.questions]
         else:
-            room = [probe.decoding.max_new_tokens] * len(probe.questions)
-        return render(self._encoder(model, resources), prompt, probe.task, probe.questions, shown, room)
+            reserved = [probe.decoding.max_new_tokens] * len(probe.questions)
+        return render(self._encoder(model, resources), prompt, probe.task, probe.questions, shown, reserved)
 
     def _encoder(self, model: LanguageModel, resources: Resources) -> Encoder:
         return Encoder(model, _key(self.model), resources.shared)

@@ -140,9 +140,9 @@ def render(
     task: Task,
     questions: Sequence[Question],
     shown: Sequence[Shown],
-    room: Sequence[int],
+    reserved: Sequence[int],
 ) -> list[Rendered]:
-    """Token ids of every question; `room[i]` tokens are left free for its answer.
+    """Token ids of every question; `reserved[i]` tokens are left free for its answer.
 
     Raises ModelError when prompts are longer than the window and `prompt.on_overflow` is `stop`, or when one does not
     fit even with nothing shown under `drop_context`.
@@ -152,7 +152,7 @@ def render(
     encoded = encode(
         [prompt.messages(task, question, beside) for question, beside in zip(questions, shown, strict=True)]
     )
-    for question, beside, answer, ids in zip(questions, shown, room, encoded, strict=True):
+    for question, beside, answer, ids in zip(questions, shown, reserved, encoded, strict=True):
         if prompt.on_overflow == "drop_context":
             while len(ids) + answer > model.window and beside.ids:
                 beside = _less(beside)

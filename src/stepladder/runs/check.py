@@ -1,7 +1,4 @@
-"""What a run would do, told before anything is computed.
-
-Knows prepared experiments and the store; a model is loaded to look through the gate of its training.
-"""
+"""What `check` reports: rows, labels, minimum detectable difference, preflight checks, planned work."""
 
 from __future__ import annotations
 
@@ -152,13 +149,13 @@ def detectable(examples: Sequence[Example], comparisons: int = 1) -> dict[str, A
     alone = n - sizes.total()
     fewest = n**2 / (sum(size**2 for size in sizes.values()) + alone) if n else 0.0
 
-    def told(questions: float) -> dict[str, float | None]:
+    def gaps(questions: float) -> dict[str, float | None]:
         level = 0.05 / max(1, comparisons)
         found = {share: detectable_difference(share, questions, level) for share in DISAGREEMENTS}
         return {f"{share:g}": round(gap, 4) if gap <= share else None for share, gap in found.items()}
 
-    grouped = told(fewest) if n and fewest < n else None
-    return {"questions": n, "comparisons": comparisons, "independent": told(n) if n else None, "grouped": grouped}
+    grouped = gaps(fewest) if n and fewest < n else None
+    return {"questions": n, "comparisons": comparisons, "independent": gaps(n) if n else None, "grouped": grouped}
 
 
 def _power_lines(power: dict[str, Any], comparisons: int) -> list[str]:

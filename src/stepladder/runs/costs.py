@@ -1,4 +1,4 @@
-"""What answers cost, from what each of them tells. Knows predictions alone."""
+"""What answers cost: tokens and seconds, summed over predictions."""
 
 from __future__ import annotations
 

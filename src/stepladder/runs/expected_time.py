@@ -22,7 +22,7 @@ from stepladder.runs import fitting
 from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import Prepared
 from stepladder.runs.tracking import NoTracking, Tracking, open_tracker
-from stepladder.store.writing import record
+from stepladder.store.writing import write_provenance
 from stepladder.types import Decoding, Prediction, Question, TrainingData
 
 ROWS = 2000
@@ -112,7 +112,7 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 def _record(prepared: Prepared) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        record(Path(folder), prepared.experiment, prepared.row_hashes, Component(None))
+        write_provenance(Path(folder), prepared.experiment, prepared.row_hashes, Component(None))
 
 
 def _fit(

@@ -24,7 +24,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources, trust: Sequence[
     stages.begin(prepared, folder, resources)
     if not over_several(prepared, resources.devices):
         return stages.fit(prepared, folder, replace(resources, devices=resources.devices.alone))
-    resources = _heard_once(resources)
+    resources = _observed_once(resources)
     halved: dict[str, int] = {}
     request = {
         "key": prepared.fit_form.key,
@@ -80,14 +80,14 @@ def check(prepared: Prepared, devices: Devices) -> None:
         raise ConfigError(Fault("compute.nodes", what, to_do))
 
 
-def _heard_once(resources: Resources) -> Resources:
-    """With validations that are told again kept from who has heard them."""
-    asked, heard = resources.on_validation, {}
+def _observed_once(resources: Resources) -> Resources:
+    """Resources whose observer sees each validation once, also when a new attempt reports it again."""
+    observer, decisions = resources.on_validation, {}
 
-    def hear(step: int, values: Mapping[str, float]) -> bool:
-        assert asked is not None
-        if step not in heard:
-            heard[step] = asked(step, values)
-        return heard[step]
+    def observe(step: int, values: Mapping[str, float]) -> bool:
+        assert observer is not None
+        if step not in decisions:
+            decisions[step] = observer(step, values)
+        return decisions[step]
 
-    return resources if asked is None else replace(resources, on_validation=hear)
+    return resources if observer is None else replace(resources, on_validation=observe)

@@ -20,7 +20,7 @@ APART = 0.05  # seconds between two looks
 @contextmanager
 def peak() -> Iterator[dict[str, int]]:
     """What the block took at its height, in bytes, once it is left: `peak_memory` of the whole process, with all that
-    it held before, and `peak_gpu_memory` where torch uses one. Empty where the kernel does not tell (it is Linux's)."""
+    it held before, and `peak_gpu_memory` where torch uses one. Empty on systems other than Linux."""
     found: dict[str, int] = {}
     before, seen, done = _account("VmHWM"), [_account("VmRSS") or 0], Event()
     watch = Thread(target=_watch, args=(seen, done), daemon=True)

@@ -65,4 +65,6 @@ def _stored_rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _broken_predictions(what: str, file: Path) -> StoreError:
-    return StoreError(f"The stored predictions are broken: {what}", str(file), "remove that folder; it is made anew")
+    return StoreError(
+        f"The stored predictions are damaged: {what}", str(file), "remove that folder and run the experiment again"
+    )

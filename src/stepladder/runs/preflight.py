@@ -1,7 +1,4 @@
-"""Held-out rows that a method could see before it is asked them, and rows that were lost on the way.
-
-Knows an experiment's data and what its method reads; knows no token and no model.
-"""
+"""Preflight checks of the data: rejected rows, and test rows among training rows, demonstrations or passages."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ WORDS = 4
 
 
 def check_data(prepared: Prepared, limits: PreflightLimits) -> list[CheckResult]:
-    """All findings. Validation rows are asked to choose by them, and are not held against anything."""
+    """Check an experiment's data. Overlap is checked for test rows only: validation rows serve to choose."""
     found = [_lost(prepared, limits)]
     if prepared.experiment.rows == "test":
         found += [_overlap(prepared, limits), _shown(prepared, limits)]
@@ -55,7 +52,7 @@ def _shown(prepared: Prepared, limits: PreflightLimits) -> CheckResult:
     beside = [p for p in prepared.data.corpus if p.id not in trained] if "corpus" in reads else []
     among = "train" in reads or ("corpus" in reads and len(beside) < len(prepared.data.corpus))
     ids = {e.question.id for e in _among_training(prepared)} if among else set()
-    ids |= set(_told_by(beside, prepared.examples))
+    ids |= set(_answered_by(beside, prepared.examples))
     seen = [example for example in prepared.examples if example.question.id in ids]
     share = len(seen) / len(prepared.examples)
     message = (
@@ -77,8 +74,8 @@ def _named(examples: Sequence[Example]) -> str:
     return f" (the first: {examples[0].question.id})" if examples else ""
 
 
-def _told_by(passages: Iterable[Passage], examples: Iterable[Example]) -> Iterator[str]:
-    """The ids of examples whose question stands in a passage with the answer beside it."""
+def _answered_by(passages: Iterable[Passage], examples: Iterable[Example]) -> Iterator[str]:
+    """The ids of examples whose question and answer are both in one passage."""
     begin: defaultdict[str, list[tuple[list[str], Example]]] = defaultdict(list)
     for example in examples:
         words = folded(example.question.text).split()

@@ -1,6 +1,6 @@
 """Rows that the chat template of a method's model refuses: bad rows, found before anything is computed.
 
-The dataset does not know the model, and the model knows no rows; this is where both are known.
+Only here are the rows and the model both known.
 """
 
 from __future__ import annotations

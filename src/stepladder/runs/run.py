@@ -1,7 +1,4 @@
-"""Fit, predict, score: take each from the store or make it.
-
-Knows the chain of the three stages; what each does stands in `stages`, where it lies in `store`.
-"""
+"""Runs an experiment: fit, predict, score, each taken from the store or computed."""
 
 from __future__ import annotations
 
@@ -124,13 +121,17 @@ class Run:
 
 
 def run(experiment: Experiment, around: Circumstances) -> Run:
-    """The sentence of the house. Raises UserError before the first folder for whatever the user can mend."""
+    """Run an experiment.
+
+    Raises:
+        UserError: Something the user can fix. Raised before the first directory is made.
+    """
     prepared = stages.prepare(experiment, around.trust, around.read, around.store.shared())
-    tell_of_rows(prepared, around)
+    report_rows(prepared, around)
     return run_prepared(prepared, around)
 
 
-def tell_of_rows(prepared: Prepared, around: Circumstances) -> None:
+def report_rows(prepared: Prepared, around: Circumstances) -> None:
     """What became of the data's rows, where it is not simply that all were kept."""
     for note in prepared.data.accounts.notes:
         around.progress.note(f"note: {note}")
@@ -139,7 +140,7 @@ def tell_of_rows(prepared: Prepared, around: Circumstances) -> None:
 def run_prepared(prepared: Prepared, around: Circumstances, tracker: RunTracker | None = None) -> Run:
     """Run what is prepared; shown by `tracker` where one is open, else by one of its own where it was never shown."""
     if around.fresh:
-        around = replace(around, store=around.store.anew(keys(prepared)), fresh=False)
+        around = replace(around, store=around.store.renewed(keys(prepared)), fresh=False)
     checks = tuple(check_data(prepared, around.limits))
     around.resources(Silent()).preflight(checks)
     made = replace(_taken(prepared, around, tracker), checks=checks)

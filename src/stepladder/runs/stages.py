@@ -1,6 +1,6 @@
 """What each stage does and writes: fit, predict, score. The only file that builds all the parts of an experiment.
 
-Knows parts, data and files of a folder; knows no lock and no study.
+It depends on no lock and on no study.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from stepladder.store.content_keys import (
 from stepladder.store.identity import digest, identity
 from stepladder.store.store import Form, changed, read_mapping
 from stepladder.store.validation import has
-from stepladder.store.writing import RowHashes, record
+from stepladder.store.writing import RowHashes, write_provenance
 from stepladder.types import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
 
 CODE_VERSION = 5
@@ -111,10 +111,10 @@ class Prepared:
     def labels_used(self) -> int:
         """How many labelled rows the method reads: to learn from, to show, to choose by, or to look things up in."""
         reads = frozenset(self.method.object.reads)
-        told = {e.question.id for e in self.data.train}
-        looked_up = "corpus" in reads and any(passage.id in told for passage in self.data.corpus)
+        labelled = {e.question.id for e in self.data.train}
+        looked_up = "corpus" in reads and any(passage.id in labelled for passage in self.data.corpus)
         chosen_by = len(self.data.validation) if "validation" in reads else 0
-        return (len(told) if "train" in reads or looked_up else 0) + chosen_by
+        return (len(labelled) if "train" in reads or looked_up else 0) + chosen_by
 
     @property
     def seeded(self) -> bool:
@@ -246,7 +246,7 @@ def prepare(
     data.held_out(experiment.rows)
     _learnable(built["method"].object, data)
     prepared = Prepared(experiment, built["method"], decoding, suites, data, refused)
-    _ = prepared.inquiry  # what can not be asked is told before anything is computed
+    _ = prepared.inquiry  # raises before anything is computed
     return prepared
 
 
@@ -324,7 +324,7 @@ def load(method: Method, fit: Path, resources: Resources) -> None:
     except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, BadZipFile) as error:
         broken = [f"{type(error).__name__}: {error}"]
     if broken:
-        to_do = "remove that folder and run the experiment again; it is made anew"
+        to_do = "remove that folder and run the experiment again"
         raise StoreError(f"The stored fit is broken: {', '.join(broken[:3])}", str(fit), to_do)
 
 
@@ -361,7 +361,7 @@ def _per_question(scored: Mapping[str, SuiteScores]) -> Iterable[Mapping[str, An
 def _record(prepared: Prepared, folder: Path, resources: Resources | None = None, *, weights: bool = False) -> None:
     """What the folder is made from and where; of base `weights` only where the stage reads them anyway."""
     method = prepared.method if weights else Component(None)
-    record(folder, prepared.experiment, prepared.row_hashes, method, resources)
+    write_provenance(folder, prepared.experiment, prepared.row_hashes, method, resources)
 
 
 def read_task(folder: Path) -> Task:
@@ -374,7 +374,7 @@ def read_task(folder: Path) -> Task:
     }
     answer, fields = kinds.get(str((found or {}).get("kind")), (None, {}))
     if answer is None or not has(found, {"instruction": str, **fields}):
-        raise StoreError("The fit does not tell its task", str(folder / "task.json"), "run the experiment again")
+        raise StoreError("The fit has no task", str(folder / "task.json"), "run the experiment again")
     assert found is not None
     own = {name: tuple(found[name]) if name == "labels" else found[name] for name in fields}
     return Task(found["instruction"], answer(**own))

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 from stepladder.config.experiment import Experiment
-from stepladder.distributed.channel import Channel, Teller
+from stepladder.distributed.channel import Channel, Sender
 from stepladder.errors import DataError
 from stepladder.io.redaction import mask_tracebacks
 from stepladder.resources import Devices, Resources, Silent
@@ -23,7 +23,7 @@ from stepladder.types import PreflightLimits
 
 
 def work(folder: Path) -> None:
-    """Make this process's part of the fit in `folder`. What goes wrong is told and raised."""
+    """Make this process's part of the fit in `folder`. An error is sent and raised."""
     Thread(target=_end_with_stdin, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one decides
     channel, rank = Channel(folder), int(os.environ["RANK"])
@@ -45,17 +45,17 @@ def _work(folder: Path, channel: Channel, rank: int) -> None:
         raise DataError(
             "The data are not what they were when the fit began", "dataset", "let them stay as they are, and run again"
         )
-    join(channel.folder / "meeting.json", rank, devices, int(os.environ["LOCAL_RANK"]))
-    teller = Teller(channel)
+    join(channel.folder / "rendezvous.json", rank, devices, int(os.environ["LOCAL_RANK"]))
+    sender = Sender(channel)
     resources = Resources(
         shared=Path(asked["shared"]) if asked["shared"] else None,
         devices=devices,
         rank=rank,
         micro_batch=asked["micro_batch"],
         limits=PreflightLimits(**asked["limits"]),
-        tracker=Silent() if rank else teller,
-        progress=Silent() if rank else teller,
-        on_validation=teller.on_validation if asked["asks"] and not rank else None,
+        tracker=Silent() if rank else sender,
+        progress=Silent() if rank else sender,
+        on_validation=sender.on_validation if asked["asks"] and not rank else None,
     )
     facts = stages.fit(prepared, folder, resources)
     if resources.leads:

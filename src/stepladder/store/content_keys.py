@@ -1,7 +1,4 @@
-"""What the words of the house mean, as plain data that keys are made from.
-
-Knows which parts of a value reach an answer or its judgement; hashes nothing and knows no file.
-"""
+"""The content of tasks, questions and decodings that keys are made from: what reaches an answer or its score."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What lies in a store: runs by their values, what is unfinished, what no study asked for; and taking it out.
+"""The inventory of a store: finds runs by their values, and removes what is unfinished or belongs to no study.
 
-Knows folders and what they tell of themselves; builds no part. A run is a finished score with all it was made from.
+A run is a finished score with everything that it was made from.
 """
 
 from __future__ import annotations
@@ -240,9 +240,9 @@ def swept(root: Path, asked: Mapping[str, Sequence[str]], dry_run: bool = False)
             if dry_run or store.remove(item.kind, item.folder):
                 gone.append({"folder": str(item.folder), "reason": reasons[item.folder]})
                 bytes_ += size
-    told = [*(str(folder) for folder in at_work), *(str(item.folder) for item in busy)]
+    active = [*(str(folder) for folder in at_work), *(str(item.folder) for item in busy)]
     left = [str(item.folder) for item in broken]
-    return {"removed": gone, "in_the_making": told, "broken": left, "bytes": bytes_, "dry_run": dry_run}
+    return {"removed": gone, "in_the_making": active, "broken": left, "bytes": bytes_, "dry_run": dry_run}
 
 
 def _studies_to_remove(root: Path, asked: Mapping[str, Sequence[str]]) -> tuple[list[Path], list[Path]]:

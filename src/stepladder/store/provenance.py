@@ -22,7 +22,7 @@ from stepladder.io.redaction import mask, mask_arguments, mask_code
 
 DIFF_LIMIT = 1_000_000  # characters of a diff that are kept
 FILES_LIMIT = 1_000  # names of untracked files that are kept
-ENVIRONMENT = (  # what of the environment changes a result or its speed, and tells nothing else
+ENVIRONMENT = (  # variables that change a result or its speed, and hold no secret
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_VISIBLE_DEVICES",
     "HF_HUB_OFFLINE",
@@ -40,11 +40,11 @@ def provenance(
     config: Mapping[str, Any] | None = None,
     compute: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What can be told of this moment, as plain data; `data` and `weights` are content hashes by name, `config` is the
-    experiment, `compute` what it was told to work on.
+    """The provenance of this moment, as plain data; `data` and `weights` are content hashes by name, `config` is the
+    experiment, `compute` the devices that it asked for.
 
-    `source` is a hash of Stepladder's own modules. `code` is the checkout that they lie in (None for an installed
-    wheel), `project` the one that the working directory lies in where that is another.
+    `source` is a hash of Stepladder's own modules. `code` is the checkout that they are in (None for an installed
+    wheel), `project` the one of the working directory if that is another.
     """
     code = _own_checkout()
     return {
@@ -115,7 +115,7 @@ def normal(name: str) -> str:
 
 def devices() -> dict[str, Any]:
     """Processor, memory in bytes and, where torch is already loaded, its threads and GPUs; whether the kernels
-    of this house are compiled here, None where nothing has asked for them yet."""
+    of Stepladder are compiled here, None where nothing has asked for them yet."""
     found: dict[str, Any] = {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -163,20 +163,20 @@ def checkout(folder: Path) -> dict[str, Any] | None:
 
 
 def _added(top: Path, untracked: Sequence[str]) -> dict[str, str]:
-    """Texts of untracked code and configuration, without secrets, as long as there is room."""
+    """Texts of untracked code and configuration, without secrets, as long as there is left."""
     found: dict[str, str] = {}
-    room = DIFF_LIMIT
+    left = DIFF_LIMIT
     for name in untracked:
         file = top / name
         if (
             file.suffix in (".py", ".yaml", ".toml")
             and file.is_file()
             and not file.is_symlink()
-            and file.stat().st_size <= room
+            and file.stat().st_size <= left
         ):
             text = mask_code(file.read_text(encoding="utf-8", errors="replace"))
             found[mask(name)] = text
-            room -= len(text)
+            left -= len(text)
     return found
 
 

@@ -57,8 +57,8 @@ class Entry:
 
 def done(folder: Path) -> dict[str, Any] | None:
     """What done.json tells; None where it is not there, or is not what a stage writes: the folder is not finished."""
-    told = read_json(folder / "done.json")
-    return told if told is not None and is_done(told, folder.parent.name) else None
+    record = read_json(folder / "done.json")
+    return record if record is not None and is_done(record, folder.parent.name) else None
 
 
 def changed(folder: Path, hash_of: Callable[[Path], str] = content_hash) -> list[str]:
@@ -95,7 +95,7 @@ class Store:
     def _again(self) -> str:
         return _suffix(self.attempt)
 
-    def anew(self, wanted: Iterable[tuple[Kind, str]]) -> Store:
+    def renewed(self, wanted: Iterable[tuple[Kind, str]]) -> Store:
         """The first attempt at which nothing of `wanted` (kinds and keys) is finished, nor at a later one."""
         last = 0
         for kind, key in wanted:
@@ -108,9 +108,9 @@ class Store:
     def find(self, kind: Kind, key: str) -> Entry | None:
         """The finished folder of `key`, if there is one."""
         for folder in self._folders(kind, key):
-            told = done(folder)
-            if told is not None and told["key"] == key:
-                return Entry(folder, key, True, told["facts"])
+            record = done(folder)
+            if record is not None and record["key"] == key:
+                return Entry(folder, key, True, record["facts"])
         return None
 
     def _folders(self, kind: Kind, key: str) -> list[Path]:
@@ -141,7 +141,7 @@ class Store:
             raise StoreError(
                 f"A stored result was changed after it was made: {', '.join(broken[:3])}",
                 str(entry.folder),
-                "remove that folder, it is made anew; or run with --fresh beside it",
+                "remove that folder, it is made again; or run with --fresh beside it",
             )
         stored = read_mapping(entry.folder / "full.yaml")
         others = [f"{key} was {was!r}, is {now!r}" for key, was, now in differences(stored, _plain(form.full))]
@@ -149,7 +149,7 @@ class Store:
             raise StoreError(
                 "A stored result was made under other defaults than these: " + "; ".join(others[:5]),
                 str(entry.folder),
-                "say the old values in the configuration to read it, or take another --outputs folder to make it anew",
+                "say the old values in the configuration to read it, or take another --outputs folder to make it again",
             )
 
     def rewrite(self, kind: Kind, entry: Entry, name: str, text: str) -> None:
@@ -250,10 +250,10 @@ class Store:
             shutil.rmtree(folder)
             raise
         grant_by_umask(kept_files(folder))
-        told = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        told["files"] = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
+        record = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        record["files"] = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
         settle(folder)
-        write_text(folder / "done.json", json.dumps(told, indent=1, ensure_ascii=False))
+        write_text(folder / "done.json", json.dumps(record, indent=1, ensure_ascii=False))
         settle(folder)
         return Entry(folder, form.key, False, facts)
 

@@ -73,12 +73,12 @@ class Recorded:
         """By part of the dataset, how many rows and the hash of all, when the last stage ran."""
         *_, last = self.stages.values()
         found = last.provenance.get("data", {})
-        return {name: told for name, told in found.items() if has(told, {"rows": int, "content": str})}
+        return {name: record for name, record in found.items() if has(record, {"rows": int, "content": str})}
 
     def rows(self, part: str) -> dict[str, str] | None:
         """The hash of each row of a part, by id; None where the store does not keep it."""
-        told = self.data.get(part)
-        return row_hashes(root_of(self.named.folder) / "indexes", told["content"]) if told else {}
+        record = self.data.get(part)
+        return row_hashes(root_of(self.named.folder) / "indexes", record["content"]) if record else {}
 
     @property
     def weights(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Recorded:
     @property
     def compute(self) -> dict[str, Any]:
         found = (stage.provenance.get("compute") for stage in self.stages.values())
-        return next((told for told in found if told), {})
+        return next((record for record in found if record), {})
 
 
 def recorded(folder: Path) -> Recorded:

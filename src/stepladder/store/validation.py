@@ -43,13 +43,13 @@ def only(value: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name, of in fields.items() if name in found and fits(found[name], of)}
 
 
-def is_done(told: Any, kind: str) -> bool:
+def is_done(record: Any, kind: str) -> bool:
     """Whether done.json of a folder of this kind tells what a finished stage tells."""
-    if not has(told, DONE) or not re.fullmatch("[0-9a-f]{32}", told["key"]):
+    if not has(record, DONE) or not re.fullmatch("[0-9a-f]{32}", record["key"]):
         return False
-    facts = told["facts"]
+    facts = record["facts"]
     files: dict[str, str] = {}
-    for listed in (told.get("files", {}), told.get("replacing", {})):
+    for listed in (record.get("files", {}), record.get("replacing", {})):
         if not fits(listed, Mapping[str, str]):
             return False
         files |= listed
@@ -78,8 +78,8 @@ def _of_scores(facts: Mapping[str, Any]) -> bool:
     )
 
 
-def rows_of(told: Any) -> Sequence[tuple[str, str]]:
+def rows_of(record: Any) -> Sequence[tuple[str, str]]:
     """Pairs of texts, as a list of rows keeps them; none where it is another list."""
-    listed = told.get("rows") if isinstance(told, Mapping) else None
+    listed = record.get("rows") if isinstance(record, Mapping) else None
     pairs = [tuple(row) for row in listed if isinstance(row, list)] if isinstance(listed, list) else []
     return [(row[0], row[1]) for row in pairs if len(row) == 2 and all(isinstance(text, str) for text in row)]

@@ -28,19 +28,19 @@ from stepladder.store.validation import rows_of
 from stepladder.types import Example
 
 
-def record(
+def write_provenance(
     folder: Path, experiment: Experiment, data: RowHashes, method: Component, resources: Resources | None = None
 ) -> None:
     """Write all that making it again needs. `resources` are those of a stage that had any; a stage that has loaded no
     weights gives a method without them."""
     shared = resources.shared if resources else None
-    told = provenance(
+    found = provenance(
         data=data.kept(shared),
         weights=weights(method),
         config=mask(experiment.as_config()),
         compute=_compute(resources) if resources else None,
     )
-    write_text(folder / "provenance.json", json.dumps(told, indent=1, ensure_ascii=False))
+    write_text(folder / "provenance.json", json.dumps(found, indent=1, ensure_ascii=False))
     write_text(folder / "lock.txt", lock())
 
 
@@ -56,14 +56,14 @@ class RowHashes:
 
     def kept(self, shared: Path | None) -> dict[str, Any]:
         """By part, how many rows there are and the hash of all; each row's hash is kept under `shared`."""
-        for name, told in self._told.items():
-            file = _file(shared, str(told["content"]))
+        for name, part in self._parts.items():
+            file = _file(shared, str(part["content"]))
             if file is not None and not file.exists():
                 write_text(file, json.dumps({"rows": [[id_, digest(row)] for id_, row in self._part(name)]}))
-        return dict(self._told)
+        return dict(self._parts)
 
     @cached_property
-    def _told(self) -> Mapping[str, Mapping[str, Any]]:
+    def _parts(self) -> Mapping[str, Mapping[str, Any]]:
         parts = ("train", "validation", "test", "corpus", "out_of_scope")
         return {
             name: {"rows": len(getattr(self.data, name)), "content": digest([row for _, row in self._part(name)])}

@@ -18,7 +18,7 @@ from stepladder.evaluation.statistics.estimates import Side, difference
 from stepladder.evaluation.suite import MetricSuite
 from stepladder.io.files import read_json, write_text
 from stepladder.runs.predictions import read_predictions
-from stepladder.runs.run import Circumstances, Run, run_prepared, tell_of_rows
+from stepladder.runs.run import Circumstances, Run, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
 from stepladder.studies.break_even import Prices, Spending, break_evens, tuned_and_prompted
@@ -88,7 +88,7 @@ def compare(
         planned, prepared = replace(planned, variants=tuple(v for v, _ in distinct)), [p for _, p in distinct]
     for note in _different_experiments(planned.variants, prepared, bool(tuning)):
         around.progress.note(f"note: {note}")
-    tell_of_rows(prepared[0], around)
+    report_rows(prepared[0], around)
     baseline = _baseline(planned)
     study = f"{planned.comparison.name}-{digest([p.score_form.key for p in prepared])[:12]}"
     around.study = study

@@ -2,8 +2,8 @@
 
 With `low_rank_starts` the only module that imports PEFT.
 
-Knows networks and their parameters; knows no data and no training loop. Importing this module loads neither torch nor
-PEFT. The given model is never changed: what is trained sits on a copy that shares the frozen weights.
+Importing this module loads neither torch nor PEFT. The given model is never changed: the trained parameters belong to a
+copy that shares the frozen weights.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def _peft(adapter: object) -> PeftConfig:
     if getattr(adapter, "megatron_config", None) or getattr(adapter, "tokenizer_kwargs", None):
         why = "megatron_config and tokenizer_kwargs may import or run what they name"
     if getattr(adapter, "alora_invocation_tokens", None):
-        why = "an activated LoRA needs to be told where it begins"
+        why = "an activated LoRA needs the tokens that start it"
     if why:
         raise ConfigError(Fault("adapter", f"{kind} can not be trained here: {why}", "choose another adapter"))
     low_rank_starts.check_start(adapter)

@@ -1,7 +1,4 @@
-"""Lightning callbacks of the user's own (`training.callbacks`): which can work, their state, and what they log.
-
-Knows Lightning's callbacks and loggers; knows no model, no data and no loss.
-"""
+"""Lightning callbacks of the user's own (`training.callbacks`): which can work, their state, and what they log."""
 
 from __future__ import annotations
 

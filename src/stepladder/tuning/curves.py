@@ -1,4 +1,4 @@
-"""What a training leaves behind of itself: metrics.jsonl, the tracker's curves, the facts. Knows numbers only."""
+"""Metrics of a training: metrics.jsonl, the tracker's curves, and figures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Curves:
         return "".join(self._lines)
 
     def validations(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Step and values of every validation so far, with the tokens that had been learnt by then."""
+        """Step and values of every validation so far, with the training tokens by then."""
         tokens = 0
         for line in map(json.loads, self.text.splitlines()):
             tokens += line.get("tokens", 0)

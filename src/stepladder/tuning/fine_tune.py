@@ -1,4 +1,4 @@
-"""Fine-tuning, whole: an adapter, a training, a model that has learnt. Knows the order of things, not their insides.
+"""Fine-tuning: attaches an adapter, trains it, and stores it.
 
 Importing this module loads neither torch nor Lightning nor PEFT.
 """
@@ -57,7 +57,7 @@ class FineTune:
             what = "a base in four bits is trained on one device"
             faults.append(Fault("adapter", what, "say compute.devices=1 compute.nodes=1, or adapter=lora"))
         if devices.count > 1 and devices.strategy == "fsdp" and self.training.validate_with == "objective":
-            what = "a model that lies in pieces answers no questions"
+            what = "a sharded model cannot answer questions"
             faults.append(Fault("training.validate_with", what, "say training.validate_with=loss, or compute=ddp"))
         if faults:
             raise ConfigError(faults)
@@ -70,7 +70,7 @@ class FineTune:
         resources: Resources,
         seed: int = 0,
     ) -> LanguageModel:
-        """The model that has learnt `rows`, with the weights that were best on `validation` (without any: the last).
+        """Fine-tune on `rows`, and keep the weights that are best on `validation` (without any: the last).
 
         `resources.report` gets trained_parameters, learning_rate, steps, training_tokens, training_seconds, and with
         validation rows best_step and best_validation_loss. Raises ModelError when the adapter does not fit the model,
@@ -154,7 +154,7 @@ def _check_lengths(window: int, rows: Sequence[TrainingRow]) -> None:
     long = [row for row in rows if row.length > window]
     if long:
         raise ModelError(
-            f"{len(long)} of {len(rows)} rows are longer than the {window} tokens that the model has budget for; "
+            f"{len(long)} of {len(rows)} rows are longer than the model's context window of {window} tokens; "
             f"row {long[0].id} has {long[0].length}",
             "prompt.on_overflow",
             "shorten the prompts (fewer passages or demonstrations), or set prompt.on_overflow=skip",

@@ -1,7 +1,4 @@
-"""What a training would learn, looked at as the loss sees it, before its first step.
-
-Knows token rows, batches and gradients; knows no text and no template.
-"""
+"""Preflight checks of a training: supervised tokens, end tokens, rows that influence each other, and gradients."""
 
 from __future__ import annotations
 
@@ -26,7 +23,15 @@ def check_training(
     limits: PreflightLimits,
     precision: torch.dtype,
 ) -> list[CheckResult]:
-    """All findings. `model` is left as it is; `precision` is what products are computed in while training."""
+    """Check batches, losses and gradients before the first step.
+
+    Args:
+        model: The model with its adapter; it stays unchanged.
+        rows: The training rows.
+        budget: The size of a micro-batch.
+        limits: From where on a check stops the run.
+        precision: The dtype of matrix products while training.
+    """
     found = _labels(model, rows, budget, limits)
     if not found[0].value:
         return found  # there is no loss to look into
@@ -47,16 +52,16 @@ def check_training(
 def _labels(
     model: LanguageModel, rows: Sequence[TrainingRow], budget: TokenBudget, limits: PreflightLimits
 ) -> list[CheckResult]:
-    """What of the batches is learnt."""
-    tokens = learnt = ended = 0
+    """Which tokens of the batches are supervised."""
+    tokens = supervised = ended = 0
     ends = torch.tensor(sorted(model.ends))
     for part in split(rows, budget):
         batch = collate(part)
         last = (torch.arange(len(part)), batch.mask.sum(dim=1) - 1)
         tokens += int(batch.mask.sum())
-        learnt += int(batch.answer.sum())
+        supervised += int(batch.answer.sum())
         ended += int((batch.answer[last] & torch.isin(batch.ids[last], ends)).sum())
-    share, whole = learnt / tokens, ended / len(rows)
+    share, whole = supervised / tokens, ended / len(rows)
     few = limits.supervised is not None and share <= limits.supervised
     open_ = limits.ended is not None and whole < limits.ended
     return [
@@ -64,7 +69,7 @@ def _labels(
             "supervised",
             share,
             f"{share:.1%} of {tokens:,} tokens in {len(rows):,} training rows are supervised",
-            not learnt,
+            not supervised,
             few,
             "make sure that the training rows have answers (dataset.target)",
         ),

@@ -29,7 +29,7 @@ class TrainingProgress(Callback):  # type: ignore[misc]
         self.began = self.noted = time.perf_counter()
         self.bar: Progress | None = None
         if sys.stderr.isatty() and not isinstance(resources.progress, Silent):
-            columns = (BarColumn(bar_width=8), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+            columns = (BarColumn(bar_width=8), MofNCompleteColumn(), TextColumn("{task.fields[status]}"))
             left = (TimeRemainingColumn(), TextColumn("left"))
             self.bar = Progress(TextColumn("training"), *columns, *left, console=Console(stderr=True), transient=True)
 
@@ -37,21 +37,21 @@ class TrainingProgress(Callback):  # type: ignore[misc]
         self.began = self.noted = time.perf_counter()
         if self.bar:
             self.bar.start()
-            self.task = self.bar.add_task("training", total=self.total, completed=self.first, told="first step")
+            self.task = self.bar.add_task("training", total=self.total, completed=self.first, status="first step")
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         facts, step = self.resources.report.figures, module.step
         speed = facts["training_tokens"] / max(facts["training_seconds"], 1e-9)
         validation = "" if module.validation_loss is None else f" (validation {module.validation_loss:.2f})"
-        told = f"loss {module.loss:.2f}{validation} · {speed:,.0f} tokens/s"
+        status = f"loss {module.loss:.2f}{validation} · {speed:,.0f} tokens/s"
         if self.bar:
-            self.bar.update(self.task, completed=step, told=told)
+            self.bar.update(self.task, completed=step, status=status)
             return
         now, made = time.perf_counter(), step - self.first
         left = (now - self.began) / made * (self.total - step)
         if made == 1 or now - self.noted > SECONDS_BETWEEN_NOTES:
             self.noted = now
-            self.resources.progress.note(f"training: step {step} of {self.total} · {told} · {left:,.0f} s left")
+            self.resources.progress.note(f"training: step {step} of {self.total} · {status} · {left:,.0f} s left")
 
     def on_train_end(self, *_: Any) -> None:
         self._stop()

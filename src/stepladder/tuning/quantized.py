@@ -1,4 +1,4 @@
-"""Linear layers in four bits. The one door to bitsandbytes. Knows networks; knows no adapter and no data."""
+"""Linear layers in four bits. The only module that uses bitsandbytes."""
 
 from __future__ import annotations
 

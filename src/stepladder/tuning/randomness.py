@@ -1,4 +1,4 @@
-"""Every generator that a training may draw from: torch's, NumPy's and Python's own. Knows no training."""
+"""The random generators that a training may draw from: torch's, NumPy's and Python's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw_apart(rank: int, seed: int) -> None:
 
 
 def states(device: torch.device) -> dict[str, Tensor]:
-    """Where all generators stand, as tensors."""
+    """The states of all generators, as tensors."""
     version, inner, gauss = random.getstate()
     drawn = np.random.get_state(legacy=False)
     found = {

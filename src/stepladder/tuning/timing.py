@@ -1,4 +1,4 @@
-"""Times a few training steps to tell how long a training will take. Nothing that is timed changes a weight."""
+"""Times a few training steps to estimate how long a training takes, without changing a weight."""
 
 from __future__ import annotations
 

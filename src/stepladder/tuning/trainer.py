@@ -1,4 +1,4 @@
-"""Lightning's trainer as this house runs it: quiet, interruptible, on one device or on several. Knows no loss."""
+"""Builds the Lightning Trainer: quiet, interruptible, on one device or on several."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from stepladder.tuning.training import Training
 class Replicas(DDPStrategy):  # type: ignore[misc]
     """All of the model in each process; the loop sums gradients once a step.
 
-    torch's own wrapper sums them in each backward pass. That can not be begun again where memory ran out, waits for
-    ever where one process has more micro-batches than another, and means over processes, not over tokens.
+    torch's own wrapper sums them in each backward pass. That cannot be repeated when memory ran out, waits for ever if
+    one process has more micro-batches than another, and averages over processes instead of tokens.
     """
 
     def configure_ddp(self) -> None:
@@ -101,7 +101,7 @@ def continue_after(trainer: Trainer, step: int, per_epoch: int) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning tells nothing of its own."""
+    """Silences Lightning's own messages."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -115,10 +115,9 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def interruptible(module: Interruptible) -> Iterator[None]:
-    """Ctrl-C and SIGTERM come out as KeyboardInterrupt: of the one Lightning makes `sys.exit(1)` and stops listening to
-    the signal, of the other an exit without a fault.
+    """Turns Ctrl-C and SIGTERM into KeyboardInterrupt; Lightning exits instead.
 
-    What a library swallows on its way is raised again before the next step.
+    An interrupt that a library swallows is raised again before the next step.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""What a method asks of whatever changes weights. Knows token ids; knows no text, no template, no label.
+"""The Tuning protocol: what a method asks of whatever changes weights, on token ids.
 
 Importing this module loads no torch.
 """
@@ -44,7 +44,7 @@ class Tuning(Protocol):
         resources: Resources,
         seed: int = 0,
     ) -> LanguageModel:
-        """The model that has learnt `rows`."""
+        """The model, trained on `rows`."""
         ...
 
     def save(self, folder: Path, model: LanguageModel) -> None:

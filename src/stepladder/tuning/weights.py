@@ -1,4 +1,4 @@
-"""The memory that weights lie on, and their dtype while they train. Knows networks; knows no adapter and no loop."""
+"""Shared weight memory, and the dtype of weights while they train."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from stepladder.config.schema import UNTARGETED, Compute
 from stepladder.errors import StoreError, VerificationError
 from stepladder.io.files import read_json, write_text
 from stepladder.resources import Progress, Silent
-from stepladder.runs.run import Circumstances, keys, run_prepared, tell_of_rows
+from stepladder.runs.run import Circumstances, keys, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare, require_this_version
 from stepladder.store.store import Store
 from stepladder.store.stored_run import Recorded, recorded, root_of
@@ -47,7 +47,7 @@ def reproduce(
         prepared = _prepared(before, trust)
         _fresh(store, prepared, begun)
         write_text(store.root / RECORD, json.dumps(begun))
-        tell_of_rows(prepared, Circumstances(store, progress=progress))
+        report_rows(prepared, Circumstances(store, progress=progress))
         # Answers come from the stored fit: where it is not what was trained, they differ from the first run's.
         around = Circumstances(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
         made = run_prepared(prepared, around)
