@@ -1,4 +1,4 @@
-"""Answered probes from a few plain lists."""
+"""Answers requests from a few plain lists."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from stepladder.evaluation.answered import Answered
-from stepladder.types import Answer, Choice, Decoding, Example, Prediction, Probe, Question, Task, Text
+from stepladder.evaluation.answers import Answers
+from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Prediction, Question, Task, Text
 
-Asked = Callable[..., Answered]
+EvalBatch = Callable[..., Answers]
 
 
 @pytest.fixture
-def asked() -> Asked:
+def asked() -> EvalBatch:
     """asked(texts, answers): predictions beside the answers that count, ids q0, q1, ...; a text None is a failure."""
 
     def make(
@@ -22,7 +22,7 @@ def asked() -> Asked:
         answer: Answer | None = None,
         groups: Sequence[str | None] | None = None,
         ids: Sequence[str] | None = None,
-    ) -> Answered:
+    ) -> Answers:
         ids = ids or [f"q{i}" for i in range(len(answers))]
         groups = groups or [None] * len(answers)
         examples = tuple(
@@ -34,17 +34,17 @@ def asked() -> Asked:
             for id_, text in zip(ids, texts, strict=True)
         )
         task = Task("Answer.", answer if answer is not None else Text())
-        probe = Probe("main", task, tuple(example.question for example in examples), Decoding("greedy"))
-        return Answered(probe, predictions, examples)
+        request = EvalRequest("main", task, tuple(example.question for example in examples), Decoding("greedy"))
+        return Answers(request, predictions, examples)
 
     return make
 
 
 @pytest.fixture
-def right_wrong(asked: Asked) -> Callable[..., Answered]:
+def right_wrong(asked: EvalBatch) -> Callable[..., Answers]:
     """right_wrong("1101"): a choice task where the answer is always yes and a 1 is a right answer."""
 
-    def make(marks: str, **more: object) -> Answered:
+    def make(marks: str, **more: object) -> Answers:
         return asked(
             ["yes" if mark == "1" else "no" for mark in marks], ["yes"] * len(marks), Choice(("yes", "no")), **more
         )

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Accuracy, Mean
 from stepladder.evaluation.statistics.estimates import Side, difference, measured
 from stepladder.studies.ladder import Floor, Ladder
 from stepladder.studies.verdict import verdict
-from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task
+from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
 
 TASK = Task("Answer.", Choice(("yes", "no")))
 ROUNDS = 1000
@@ -81,21 +81,26 @@ class World:
         groups = [f"g{p}" for p in place] if self.widest > 1 else [None] * len(place)
         questions = tuple(Question(f"q{i}", "", group=group) for i, group in enumerate(groups))
         examples = tuple(Example(question, ("yes",)) for question in questions)
-        probe = Probe("main", TASK, questions, Decoding("greedy"))
+        request = EvalRequest("main", TASK, questions, Decoding("greedy"))
         worlds = [replace(self, seeds=1, seed=0.0) if floor and at == 0 else self for at in range(len(apart))]
         return [
-            world._side(generator, shared, each, probe, examples) for world, each in zip(worlds, apart, strict=True)
+            world._side(generator, shared, each, request, examples) for world, each in zip(worlds, apart, strict=True)
         ]
 
     def _side(
-        self, generator: np.random.Generator, shared: Any, apart: float, probe: Probe, examples: tuple[Example, ...]
+        self,
+        generator: np.random.Generator,
+        shared: Any,
+        apart: float,
+        request: EvalRequest,
+        examples: tuple[Example, ...],
     ) -> Side:
         runs = []
         for luck in generator.normal(0, self.seed, self.seeds):
             score = self.worth + apart + luck + shared + generator.normal(0, self.answer, len(shared))
             texts = [f"{x:.4f}" for x in norm.cdf(score)] if self.graded else ["yes" if s > 0 else "no" for s in score]
             predictions = tuple(Prediction(e.question.id, text) for e, text in zip(examples, texts, strict=True))
-            runs.append(Answered(probe, predictions, examples))
+            runs.append(Answers(request, predictions, examples))
         return Side(GRADED if self.graded else Accuracy(), runs)
 
 

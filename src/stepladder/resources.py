@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.types import CheckResult, Prediction, PreflightLimits, Probe
+from stepladder.types import CheckResult, EvalRequest, Prediction, PreflightLimits
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ class Resources:
     tracker: Tracker = field(default_factory=Silent)
     progress: Progress = field(default_factory=Silent)
     on_validation: Callable[[int, Mapping[str, float]], bool] | None = None
-    judge: Callable[[Callable[[Probe], Iterable[Prediction]]], Mapping[str, float]] | None = None
+    judge: Callable[[Callable[[EvalRequest], Iterable[Prediction]]], Mapping[str, float]] | None = None
     objective: Callable[[Any], Mapping[str, float]] | None = None
     report: StageReport = field(default_factory=StageReport)
 

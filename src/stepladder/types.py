@@ -160,22 +160,22 @@ class Format:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a probe changes in what the model reads: the format of its prompt, or fixed passages by question id."""
+class PromptOverride:
+    """What a request changes in the prompt: its format, or the passages, by question id."""
 
     format: Format | None = None
     passages: Mapping[str, tuple[Passage, ...]] | None = None
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What an evaluation suite asks of a fitted method. Every experiment has the probe `main`."""
+class EvalRequest:
+    """Questions that an evaluation suite gives to a fitted method. Every experiment has the request `main`."""
 
     name: str
     task: Task
     questions: tuple[Question, ...]
     decoding: Decoding
-    reading: Reading | None = None
+    override: PromptOverride | None = None
     tuned: bool = True
 
 

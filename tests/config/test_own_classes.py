@@ -51,13 +51,13 @@ class NoFold:
     def statistics(self, prediction, example, task): return (1.0, 1.0)
     def fold(self, sums): return None
 
-class OneProbe:
+class OneRequest:
     kind = None
-    def probes(self, material): return material.plain
-    def score(self, answered, seed): return {}
+    def requests(self, inputs): return inputs.plain
+    def score(self, answers, seed): return {}
 
-class BareScores(OneProbe):
-    def probes(self, material): return (material.plain,)
+class BareScores(OneRequest):
+    def requests(self, inputs): return (inputs.plain,)
 
 class TextPrompt(PlainPrompt):
     def messages(self, task, question, shown): return "ask this"
@@ -83,7 +83,7 @@ class NoModel(NoPrint):
 class Labels:
     reads = frozenset()
     def fit(self, data, resources, seed=0): pass
-    def predict(self, probe, resources): return ["buy" for _ in probe.questions]
+    def predict(self, request, resources): return ["buy" for _ in request.questions]
     def save(self, folder): (folder / "nothing").touch()
     def load(self, folder, resources): pass
 """
@@ -118,7 +118,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         ([FUNCTION.replace("OWN", "OWN.text")], "text returned 'good', expected a number"),
         ([METRIC.replace("OWN", "OWN.OneNumber")], "OneNumber.statistics returned 1.0, expected a sequence"),
         ([METRIC.replace("OWN", "OWN.NoFold")], "NoFold.fold returned None, expected an array"),
-        (["+evaluation.own={_target_: OWN.OneProbe}"], "OneProbe.probes returned a Asked, expected a tuple"),
+        (["+evaluation.own={_target_: OWN.OneRequest}"], "OneRequest.requests returned a EvalBatch, expected a tuple"),
         (["+evaluation.own={_target_: OWN.BareScores}"], "BareScores.score returned a dict, expected a SuiteScores"),
         (["method=zero_shot", "prompt._target_=OWN.TextPrompt"], "TextPrompt.messages returned the text 'ask this'"),
         (["method=zero_shot", "prompt._target_=OWN.DictPrompt"], "whose item 0 is a dict, expected a Message"),

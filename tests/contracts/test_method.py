@@ -44,28 +44,28 @@ def same(ours: list[Prediction], theirs: list[Prediction]) -> bool:
 def test_the_contract(rung: str, tmp_path: Path) -> None:
     ready = prepared(rung)
     method = fitted(ready)
-    probe = ready.main
-    together = list(method.predict(probe, Resources()))
-    assert [p.id for p in together] == [q.id for q in probe.questions]
+    request = ready.main
+    together = list(method.predict(request, Resources()))
+    assert [p.id for p in together] == [q.id for q in request.questions]
     labels = set(ready.data.task.answer.labels)  # type: ignore[union-attr]
     assert {p.text for p in together} <= labels
     assert all(sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5) for p in together if p.probabilities)
     alone = [
         prediction
-        for question in probe.questions[:5]
-        for prediction in method.predict(replace(probe, questions=(question,)), Resources(micro_batch=1))
+        for question in request.questions[:5]
+        for prediction in method.predict(replace(request, questions=(question,)), Resources(micro_batch=1))
     ]
     assert same(alone, together[:5])
     method.save(tmp_path)
     again: Method = prepared(rung).method.object
     again.load(tmp_path, Resources())
-    assert same(list(again.predict(probe, Resources())), together)
+    assert same(list(again.predict(request, Resources())), together)
 
 
 @pytest.mark.parametrize("rung", RUNGS)
 def test_the_same_seed_fits_the_same(rung: str) -> None:
-    probe = prepared(rung).main
-    ours, theirs = (list(fitted(prepared(rung), seed=3).predict(probe, Resources())) for _ in range(2))
+    request = prepared(rung).main
+    ours, theirs = (list(fitted(prepared(rung), seed=3).predict(request, Resources())) for _ in range(2))
     assert same(ours, theirs)
 
 

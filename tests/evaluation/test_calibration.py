@@ -12,19 +12,19 @@ from scipy.stats import binom
 from sklearn.metrics import brier_score_loss, log_loss
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Material
+from stepladder.evaluation.answers import Answers
+from stepladder.evaluation.requests import EvalInputs
 from stepladder.evaluation.suite import Suite
 from stepladder.evaluation.suites import confidence as c
 from stepladder.evaluation.suites.calibration import Calibration
 from stepladder.evaluation.suites.calibration_error import calibration_error
-from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task
+from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
 
 TASK = Task("Say.", Choice(("yes", "no")))
 TRUE_SHARES, TOO_SURE = (0.6, 0.7, 0.8, 0.9), 2.5
 
 
-def answered(rows: Sequence[tuple[dict[str, float] | None, str]], name: str = "main", group: Any = None) -> Answered:
+def answers(rows: Sequence[tuple[dict[str, float] | None, str]], name: str = "main", group: Any = None) -> Answers:
     """rows: probabilities (None for a failure) and the label that counts."""
     examples = tuple(
         Example(Question(f"{name}{i}", f"question {i}", group=group(i) if group else None), (label,))
@@ -34,8 +34,8 @@ def answered(rows: Sequence[tuple[dict[str, float] | None, str]], name: str = "m
         Prediction(e.question.id, max(p, key=lambda label: p[label]) if p else "", p, failure=None if p else "too long")
         for e, (p, _) in zip(examples, rows, strict=True)
     )
-    probe = Probe(name, TASK, tuple(e.question for e in examples), Decoding("choose"))
-    return Answered(probe, predictions, examples)
+    request = EvalRequest(name, TASK, tuple(e.question for e in examples), Decoding("choose"))
+    return Answers(request, predictions, examples)
 
 
 def too_sure(times: int = 1, temperature: float = TOO_SURE) -> list[tuple[dict[str, float] | None, str]]:
@@ -52,7 +52,7 @@ SUITE = Calibration(bins=4)
 
 
 def test_known_miscalibration_comes_out_to_three_decimals() -> None:
-    scores = SUITE.score({"main": answered(too_sure()), "validation": answered(too_sure(), "v")}, seed=0)
+    scores = SUITE.score({"main": answers(too_sure()), "validation": answers(too_sure(), "v")}, seed=0)
     said = [s**TOO_SURE / (s**TOO_SURE + (1 - s) ** TOO_SURE) for s in TRUE_SHARES]
     gap = float(np.mean([abs(a - b) for a, b in zip(said, TRUE_SHARES, strict=True)]))
     assert scores.metrics["ece"].value == pytest.approx(gap, abs=1e-9)
@@ -85,29 +85,29 @@ def test_brier_and_likelihood_are_scikit_learns() -> None:
 
 
 def test_the_temperature_and_the_threshold_see_validation_rows_alone() -> None:
-    validation = answered(too_sure(), "v")
-    plain = SUITE.score({"main": answered(too_sure()), "validation": validation}, seed=0)
+    validation = answers(too_sure(), "v")
+    plain = SUITE.score({"main": answers(too_sure()), "validation": validation}, seed=0)
     spoilt = [(p, "no" if label == "yes" else "yes") for p, label in too_sure()]
-    other = SUITE.score({"main": answered(spoilt), "validation": validation}, seed=0)
+    other = SUITE.score({"main": answers(spoilt), "validation": validation}, seed=0)
     assert other.details["temperature"] == plain.details["temperature"]
     assert other.details["threshold"] == plain.details["threshold"]
     assert other.metrics["ece_after"] != plain.metrics["ece_after"]
-    changed = SUITE.score({"main": answered(too_sure()), "validation": answered(too_sure(1, 1.5), "v")}, seed=0)
+    changed = SUITE.score({"main": answers(too_sure()), "validation": answers(too_sure(1, 1.5), "v")}, seed=0)
     assert changed.details["temperature"] == pytest.approx(1.5, abs=5e-4)
 
 
-def test_probes_are_the_plain_answers_and_the_validation_rows() -> None:
-    main, held = answered(too_sure()), answered(too_sure(), "v")
-    material = Material(main.probe, main.examples, held.examples)
+def test_requests_are_the_plain_answers_and_the_validation_rows() -> None:
+    main, held = answers(too_sure()), answers(too_sure(), "v")
+    inputs = EvalInputs(main.request, main.examples, held.examples)
     assert isinstance(SUITE, Suite)
-    probes = {asked.probe.name: asked for asked in SUITE.probes(material)}
-    assert probes["main"].probe == main.probe
-    assert probes["validation"].examples == held.examples
-    best = replace(material, main=replace(main.probe, decoding=Decoding("choose", probabilities="best")))
+    requests = {batch.request.name: batch for batch in SUITE.requests(inputs)}
+    assert requests["main"].request == main.request
+    assert requests["validation"].examples == held.examples
+    best = replace(inputs, main=replace(main.request, decoding=Decoding("choose", probabilities="best")))
     with pytest.raises(ConfigError, match="no probabilities of the other labels"):
-        SUITE.probes(best)
+        SUITE.requests(best)
     with pytest.raises(ConfigError, match="mode=greedy gives no probabilities"):
-        SUITE.probes(replace(material, main=replace(main.probe, decoding=Decoding("greedy"))))
+        SUITE.requests(replace(inputs, main=replace(main.request, decoding=Decoding("greedy"))))
 
 
 @pytest.mark.parametrize("too_much", [0.0, 0.3])
@@ -130,28 +130,28 @@ def test_the_error_s_interval_holds_the_truth_though_noise_moves_the_error_itsel
 
 
 def test_without_validation_rows_there_is_no_after_and_the_reason_is_told() -> None:
-    scores = SUITE.score({"main": answered(too_sure())}, seed=0)
+    scores = SUITE.score({"main": answers(too_sure())}, seed=0)
     assert not [name for name in scores.metrics if name.endswith("_after") or name.startswith("selected")]
     assert "no validation rows" in scores.details["left_out"]["temperature"]
 
 
 def test_failures_count_as_wrong_and_least_sure_and_never_vanish() -> None:
     rows = too_sure()
-    scores = SUITE.score({"main": answered([*rows, *[(None, "yes")] * 40])}, seed=0)
-    whole = SUITE.score({"main": answered(rows)}, seed=0)
+    scores = SUITE.score({"main": answers([*rows, *[(None, "yes")] * 40])}, seed=0)
+    whole = SUITE.score({"main": answers(rows)}, seed=0)
     assert scores.metrics["ece"].value == whole.metrics["ece"].value
     assert (scores.metrics["ece"].n, scores.metrics["aurc"].n) == (40, 80)
     assert scores.metrics["aurc"].value > whole.metrics["aurc"].value
     assert scores.details["without_probabilities"] == 40
     assert [line["value"] for line in scores.per_question][-1] is None
-    nothing = SUITE.score({"main": answered([(None, "yes")] * 3), "validation": answered([(None, "yes")], "v")}, seed=0)
+    nothing = SUITE.score({"main": answers([(None, "yes")] * 3), "validation": answers([(None, "yes")], "v")}, seed=0)
     assert nothing.metrics == {}
     assert nothing.details["left_out"]
 
 
 @pytest.mark.parametrize("rows", [[({"yes": 1.0, "no": 0.0}, "no")], [({"yes": 0.5, "no": 0.5}, "yes")] * 7])
 def test_certainty_ties_and_a_single_row_give_finite_figures(rows: list[Any]) -> None:
-    scores = Calibration().score({"main": answered(rows), "validation": answered(rows, "v")}, seed=0)
+    scores = Calibration().score({"main": answers(rows), "validation": answers(rows, "v")}, seed=0)
     for figure in scores.metrics.values():
         assert np.isfinite([figure.value, figure.low, figure.high]).all()
         assert figure.low <= figure.value <= figure.high
@@ -169,17 +169,17 @@ def test_rows_that_are_equally_sure_have_no_order() -> None:
 
 def test_the_surest_errors_are_listed_first_and_grouped_rows_widen_the_interval() -> None:
     rows = too_sure(5)
-    scores = Calibration(errors=3).score({"main": answered(rows)}, seed=0)
+    scores = Calibration(errors=3).score({"main": answers(rows)}, seed=0)
     errors = scores.exhibits[-1].as_dict()
     assert (errors["title"], len(errors["rows"])) == ("Confident errors", 3)
     assert errors["rows"][0][-1] == max(max(p.values()) for p, _ in rows if p)
-    grouped = SUITE.score({"main": answered(rows, group=lambda i: str(i // 50))}, seed=0).metrics["brier"]
-    alone = SUITE.score({"main": answered(rows)}, seed=0).metrics["brier"]
+    grouped = SUITE.score({"main": answers(rows, group=lambda i: str(i // 50))}, seed=0).metrics["brier"]
+    alone = SUITE.score({"main": answers(rows)}, seed=0).metrics["brier"]
     assert grouped.high - grouped.low > alone.high - alone.low
 
 
 def test_a_few_rows_are_warned_of_and_bad_settings_refused() -> None:
-    assert SUITE.score({"main": answered(too_sure())}, seed=0).details["warnings"]
-    assert not SUITE.score({"main": answered(too_sure(10))}, seed=0).details["warnings"]
+    assert SUITE.score({"main": answers(too_sure())}, seed=0).details["warnings"]
+    assert not SUITE.score({"main": answers(too_sure(10))}, seed=0).details["warnings"]
     with pytest.raises(ConfigError, match="3 faults"):
         Calibration(bins=1, accuracy=0, errors=-1)

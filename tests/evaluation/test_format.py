@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material
+from stepladder.evaluation.answers import Answers
+from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.suite import Suite, SuiteScores
 from stepladder.evaluation.suites.format import FreeForm
 from stepladder.evaluation.suites.style import Rule
-from stepladder.types import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Question, Task, Text
+from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Json, Prediction, Question, Task, Text
 
 JSON = Json({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
 MODES = {"choice": "choose", "text": "greedy", "json": "json"}
@@ -27,16 +27,16 @@ def scored(
     task = Task("Say.", answer)
     examples = tuple(Example(Question(f"q{i}", "q"), (right,)) for i in range(len(bound)))
     decoding = Decoding(MODES[task.kind], 16)  # type: ignore[arg-type]
-    material = Material(Probe("main", task, tuple(e.question for e in examples), decoding), examples)
+    inputs = EvalInputs(EvalRequest("main", task, tuple(e.question for e in examples), decoding), examples)
 
-    def answered(asked: Asked) -> Answered:
-        texts = free if asked.probe.name == "free" else bound
+    def answers(batch: EvalBatch) -> Answers:
+        texts = free if batch.request.name == "free" else bound
         predictions = [Prediction(f"q{i}", "hm" if text is None else text) for i, text in enumerate(texts)]
         predictions = [replace(p, failure="none" if p.text == "hm" else None) for p in predictions]
         predictions = [replace(p, new_tokens=16 if "long" in p.text else 3) for p in predictions]
-        return Answered(asked.probe, tuple(predictions), asked.examples)
+        return Answers(batch.request, tuple(predictions), batch.examples)
 
-    return suite.score({asked.probe.name: answered(asked) for asked in suite.probes(material)}, seed=0)
+    return suite.score({batch.request.name: answers(batch) for batch in suite.requests(inputs)}, seed=0)
 
 
 def test_a_choice_is_valid_where_it_is_a_label() -> None:
@@ -86,16 +86,16 @@ def test_a_rule_says_what_it_asks_for() -> None:
 
 
 def test_free_answers_are_asked_once_where_the_plain_ones_are_free() -> None:
-    def probes(kind: Answer, decoding: Decoding, suite: FreeForm) -> list[Decoding]:
-        main = Probe("main", Task("Say.", kind), (), decoding)
-        return [asked.probe.decoding for asked in suite.probes(Material(main, ()))]
+    def requests(kind: Answer, decoding: Decoding, suite: FreeForm) -> list[Decoding]:
+        main = EvalRequest("main", Task("Say.", kind), (), decoding)
+        return [batch.request.decoding for batch in suite.requests(EvalInputs(main, ()))]
 
     sampled = Decoding("sampled", 20, temperature=0.5, seed=3)
-    assert probes(Text(), sampled, FreeForm()) == [sampled, sampled]
-    assert probes(Choice(("a", "b")), Decoding("greedy", 50), FreeForm())[1] == Decoding("greedy", 50)
-    assert probes(Choice(("a", "b")), Decoding("choose", 128), FreeForm())[1].max_new_tokens == 32
-    assert probes(JSON, Decoding("json", 384), FreeForm())[1] == Decoding("greedy", 384)
-    assert probes(JSON, Decoding("json", 384), FreeForm(max_new_tokens=9))[1].max_new_tokens == 9
+    assert requests(Text(), sampled, FreeForm()) == [sampled, sampled]
+    assert requests(Choice(("a", "b")), Decoding("greedy", 50), FreeForm())[1] == Decoding("greedy", 50)
+    assert requests(Choice(("a", "b")), Decoding("choose", 128), FreeForm())[1].max_new_tokens == 32
+    assert requests(JSON, Decoding("json", 384), FreeForm())[1] == Decoding("greedy", 384)
+    assert requests(JSON, Decoding("json", 384), FreeForm(max_new_tokens=9))[1].max_new_tokens == 9
 
 
 @pytest.mark.parametrize("answer", [Choice(("yes", "no")), Text(), JSON])

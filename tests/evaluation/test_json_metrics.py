@@ -24,8 +24,8 @@ SCHEMA = {
 }
 
 
-def value(metric, answered):
-    return Side(metric, answered).value
+def value(metric, answers):
+    return Side(metric, answers).value
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_exact_match_minds_values_not_key_order_nor_outer_space(asked):
 def test_fields_are_counted_over_all_questions(asked):
     answers = ['{"time":"7 pm","people":2}', '{"time":"noon"}', "{}"]
     said = ['{"time":"7 pm ","people":3}', "oops", '{"people":1}']
-    answered = asked(said, answers, Json(SCHEMA))
+    answers = asked(said, answers, Json(SCHEMA))
     right, predicted, expected = 1, 3, 3
-    assert value(FieldPrecision(), answered) == pytest.approx(right / predicted)
-    assert value(FieldRecall(), answered) == pytest.approx(right / expected)
-    assert value(FieldF1(), answered) == pytest.approx(2 * right / (predicted + expected))
+    assert value(FieldPrecision(), answers) == pytest.approx(right / predicted)
+    assert value(FieldRecall(), answers) == pytest.approx(right / expected)
+    assert value(FieldF1(), answers) == pytest.approx(2 * right / (predicted + expected))
 
 
 def test_saying_nothing_where_nothing_was_expected_is_right_but_rubbish_there_is_wrong(asked):
@@ -80,8 +80,8 @@ def test_nested_fields_have_paths_and_lists_have_no_order():
 
 
 def test_the_best_answer_that_counts_is_taken(asked):
-    answered = asked(['{"time":"noon"}'], [('{"time":"7 pm","people":2}', '{"time":"noon"}')], Json(SCHEMA))
-    assert value(FieldF1(), answered) == 1
+    answers = asked(['{"time":"noon"}'], [('{"time":"7 pm","people":2}', '{"time":"noon"}')], Json(SCHEMA))
+    assert value(FieldF1(), answers) == 1
 
 
 def test_a_schema_that_points_elsewhere_is_refused_and_nothing_is_fetched(asked):

@@ -21,27 +21,27 @@ def confused(asked):
 
 
 def test_accuracy_and_macro_f1_equal_scikit_learn(confused):
-    answered, said, gold = confused
-    assert Side(Accuracy(), answered).value == pytest.approx(accuracy_score(gold, said))
-    assert Side(MacroF1(), answered).value == pytest.approx(f1_score(gold, said, average="macro"))
+    answers, said, gold = confused
+    assert Side(Accuracy(), answers).value == pytest.approx(accuracy_score(gold, said))
+    assert Side(MacroF1(), answers).value == pytest.approx(f1_score(gold, said, average="macro"))
 
 
 def test_a_failure_is_wrong_and_no_label(asked):
-    answered = asked(["a", None, "b"], ["a", "a", "b"], Choice(("a", "b")))
-    assert Side(Accuracy(), answered).value == pytest.approx(2 / 3)
-    assert Side(MacroF1(), answered).value == pytest.approx((2 / 3 + 1) / 2)
+    answers = asked(["a", None, "b"], ["a", "a", "b"], Choice(("a", "b")))
+    assert Side(Accuracy(), answers).value == pytest.approx(2 / 3)
+    assert Side(MacroF1(), answers).value == pytest.approx((2 / 3 + 1) / 2)
 
 
 def test_a_failure_is_wrong_even_when_its_text_would_be_right(asked):
-    answered = asked([None], ["no idea"], Choice(("no idea",)))
-    assert Side(Accuracy(), answered).value == 0
-    assert Side(Mean(lambda prediction, example: 1.0), answered).value == 0
+    answers = asked([None], ["no idea"], Choice(("no idea",)))
+    assert Side(Accuracy(), answers).value == 0
+    assert Side(Mean(lambda prediction, example: 1.0), answers).value == 0
 
 
 def test_any_answer_that_counts_is_right(asked):
-    answered = asked(["b", "c"], [("a", "b"), ("a", "b")], Choice(LABELS))
-    assert Side(Accuracy(), answered).value == 0.5
-    assert Side(MacroF1(), answered).value == pytest.approx((0 + 1 + 0) / 3)
+    answers = asked(["b", "c"], [("a", "b"), ("a", "b")], Choice(LABELS))
+    assert Side(Accuracy(), answers).value == 0.5
+    assert Side(MacroF1(), answers).value == pytest.approx((0 + 1 + 0) / 3)
 
 
 def test_macro_f1_is_not_defined_without_shared_labels(asked):

@@ -10,16 +10,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Material
+from stepladder.evaluation.answers import Answers
+from stepladder.evaluation.requests import EvalInputs
 from stepladder.evaluation.suite import Suite
 from stepladder.evaluation.suites.out_of_scope import OutOfScope, auroc, threshold_of
-from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task
+from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
 
 TASK = Task("Say.", Choice(("yes", "no")))
 
 
-def answered(name: str, confidences: Sequence[float | None], right: Sequence[bool] | None = None) -> Answered:
+def answers(name: str, confidences: Sequence[float | None], right: Sequence[bool] | None = None) -> Answers:
     """A confidence None is a failure."""
     right = right or [True] * len(confidences)
     examples = tuple(
@@ -32,12 +32,12 @@ def answered(name: str, confidences: Sequence[float | None], right: Sequence[boo
         )
         for e, c in zip(examples, confidences, strict=True)
     )
-    probe = Probe(name, TASK, tuple(e.question for e in examples), Decoding("choose"))
-    return Answered(probe, predictions, examples)
+    request = EvalRequest(name, TASK, tuple(e.question for e in examples), Decoding("choose"))
+    return Answers(request, predictions, examples)
 
 
-def all_of(*parts: Answered) -> dict[str, Answered]:
-    return {part.probe.name: part for part in parts}
+def all_of(*parts: Answers) -> dict[str, Answers]:
+    return {part.request.name: part for part in parts}
 
 
 def test_the_area_is_scikit_learns_with_ties() -> None:
@@ -47,7 +47,7 @@ def test_the_area_is_scikit_learns_with_ties() -> None:
     ours = auroc(np.concatenate([inside, outside]), known.astype(float))
     assert ours == pytest.approx(roc_auc_score(known, np.concatenate([inside, outside])))
     assert np.isnan(auroc(np.array([0.5]), np.array([1.0])))
-    parts = all_of(answered("main", [0.9] * 5), answered("out_of_scope", [0.6] * 5))
+    parts = all_of(answers("main", [0.9] * 5), answers("out_of_scope", [0.6] * 5))
     figure = OutOfScope().score(parts, seed=0).metrics["auroc"]
     assert figure.value == 1
     assert 0 < figure.low < 1
@@ -57,9 +57,9 @@ def test_the_threshold_lets_so_many_of_the_validation_rows_pass_and_sees_no_othe
     assert threshold_of(np.arange(1, 21) / 20, 0.95) == 0.1
     assert threshold_of(np.array([0.9, 0.9, 0.9, 0.2]), 0.75) == 0.9
     assert threshold_of(np.array([0.4]), 0.5) == 0.4
-    held = answered("validation", [0.9] * 19 + [0.6])
-    first = all_of(answered("main", [0.95, 0.7, 0.95, 0.95]), answered("out_of_scope", [0.85, 0.95, None]), held)
-    other = all_of(answered("main", [0.51] * 4), answered("out_of_scope", [0.99]), held)
+    held = answers("validation", [0.9] * 19 + [0.6])
+    first = all_of(answers("main", [0.95, 0.7, 0.95, 0.95]), answers("out_of_scope", [0.85, 0.95, None]), held)
+    other = all_of(answers("main", [0.51] * 4), answers("out_of_scope", [0.99]), held)
     scores, again = (OutOfScope().score(parts, seed=0) for parts in (first, other))
     assert scores.details["threshold"] == again.details["threshold"] == 0.9
     assert scores.metrics["recall"].value == pytest.approx(2 / 3)
@@ -71,19 +71,19 @@ def test_the_threshold_lets_so_many_of_the_validation_rows_pass_and_sees_no_othe
     assert scores.exhibits[-1].as_dict()["rows"][0][0] == "out_of_scope1"
 
 
-def test_probes_are_refused_where_there_is_nothing_to_tell_apart() -> None:
-    main, held = answered("main", [0.9]), answered("validation", [0.8])
-    given = Material(main.probe, main.examples, held.examples, (Question("new", "What?"),))
+def test_requests_are_refused_where_there_is_nothing_to_tell_apart() -> None:
+    main, held = answers("main", [0.9]), answers("validation", [0.8])
+    given = EvalInputs(main.request, main.examples, held.examples, (Question("new", "What?"),))
     assert isinstance(OutOfScope(), Suite)
-    assert [a.probe.name for a in OutOfScope().probes(given)] == ["main", "out_of_scope", "validation"]
-    best = replace(given, main=replace(main.probe, decoding=Decoding("choose", probabilities="best")))
-    assert len(OutOfScope().probes(best)) == 3
+    assert [a.request.name for a in OutOfScope().requests(given)] == ["main", "out_of_scope", "validation"]
+    best = replace(given, main=replace(main.request, decoding=Decoding("choose", probabilities="best")))
+    assert len(OutOfScope().requests(best)) == 3
     with pytest.raises(ConfigError, match="no rows that belong to no label"):
-        OutOfScope().probes(replace(given, out_of_scope=()))
+        OutOfScope().requests(replace(given, out_of_scope=()))
     with pytest.raises(ConfigError, match="mode=greedy"):
-        OutOfScope().probes(replace(given, main=replace(main.probe, decoding=Decoding("greedy"))))
+        OutOfScope().requests(replace(given, main=replace(main.request, decoding=Decoding("greedy"))))
     searched = replace(given, rows="validation", validation=(), out_of_scope=())
-    assert [a.probe.name for a in OutOfScope().probes(searched)] == ["main"]
+    assert [a.request.name for a in OutOfScope().requests(searched)] == ["main"]
     alone = OutOfScope().score(all_of(main), seed=0)
     assert list(alone.metrics) == ["in_scope_accuracy"]
     assert alone.details["left_out"]
@@ -93,7 +93,7 @@ def test_probes_are_refused_where_there_is_nothing_to_tell_apart() -> None:
 
 @pytest.mark.parametrize("confidences", [[None], [0.5], [None] * 4])
 def test_failures_and_single_rows_give_finite_figures(confidences: list[float | None]) -> None:
-    parts = all_of(*(answered(name, confidences) for name in ("main", "out_of_scope", "validation")))
+    parts = all_of(*(answers(name, confidences) for name in ("main", "out_of_scope", "validation")))
     for given in (parts, {k: v for k, v in parts.items() if k != "validation"}):
         for figure in OutOfScope().score(given, seed=0).metrics.values():
             assert np.isfinite([figure.value, figure.low, figure.high]).all()

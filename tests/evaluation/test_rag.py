@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.ranking import ndcg, recall_at, reciprocal_rank
+from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.suite import Suite, SuiteScores
 from stepladder.evaluation.suites.passages import distractors, gold_of, mixed
 from stepladder.evaluation.suites.rag import Rag
-from stepladder.types import Choice, Decoding, Example, Passage, Prediction, Probe, Question, Task, Text
+from stepladder.types import Choice, Decoding, EvalRequest, Example, Passage, Prediction, Question, Task, Text
 
 TASK = Task("Answer.", Text())
 CORPUS = tuple(Passage(f"p{i}", f"The lamp of room {i} is colour{i}.") for i in range(12))
 EXAMPLES = tuple(
     Example(Question(f"q{i}", f"Which lamp has room {i}?"), (f"colour{i}",), (f"p{i}",)) for i in range(10)
 )
-MAIN = Probe("main", TASK, tuple(e.question for e in EXAMPLES), Decoding("greedy"))
-GIVEN = Material(MAIN, EXAMPLES, corpus=CORPUS, retrieves=True)
+MAIN = EvalRequest("main", TASK, tuple(e.question for e in EXAMPLES), Decoding("greedy"))
+GIVEN = EvalInputs(MAIN, EXAMPLES, corpus=CORPUS, retrieves=True)
 Reader = Callable[[str, set[str], Example], str]
 
 
@@ -41,19 +41,19 @@ def reads(condition: str, shown: set[str], example: Example) -> str:
     return example.answers[0] if set(example.gold) & shown else "I do not know."
 
 
-def answered(asked: Asked, reader: Reader) -> Answered:
+def answers(batch: EvalBatch, reader: Reader) -> Answers:
     predictions = []
-    reading = asked.probe.reading
-    for example in asked.examples:
-        fixed = None if reading is None else reading.passages
+    override = batch.request.override
+    for example in batch.examples:
+        fixed = None if override is None else override.passages
         shown = found_for(example.question) if fixed is None else tuple(p.id for p in fixed[example.question.id])
-        name = "retrieved" if asked.probe.name == "main" else asked.probe.name
+        name = "retrieved" if batch.request.name == "main" else batch.request.name
         predictions.append(Prediction(example.question.id, reader(name, set(shown), example), shown=shown))
-    return Answered(asked.probe, tuple(predictions), asked.examples)
+    return Answers(batch.request, tuple(predictions), batch.examples)
 
 
-def scored(suite: Rag, given: Material = GIVEN, reader: Reader = reads) -> SuiteScores:
-    return suite.score({a.probe.name: answered(a, reader) for a in suite.probes(given)}, seed=0)
+def scored(suite: Rag, given: EvalInputs = GIVEN, reader: Reader = reads) -> SuiteScores:
+    return suite.score({a.request.name: answers(a, reader) for a in suite.requests(given)}, seed=0)
 
 
 def test_rankings_by_hand() -> None:
@@ -70,10 +70,10 @@ def test_rankings_by_hand() -> None:
 def test_the_conditions_show_what_they_say() -> None:
     suite = Rag(passages=4)
     assert isinstance(suite, Suite)
-    asked = {a.probe.name: a for a in suite.probes(GIVEN)}
-    assert set(asked) == {"main", "none", "gold", "gold_among_distractors", "distractors", "retrieved"}
+    batch = {a.request.name: a for a in suite.requests(GIVEN)}
+    assert set(batch) == {"main", "none", "gold", "gold_among_distractors", "distractors", "retrieved"}
     shown: dict[str, Mapping[str, tuple[Passage, ...]]] = {
-        name: a.probe.reading.passages for name, a in asked.items() if a.probe.reading is not None
+        name: a.request.override.passages for name, a in batch.items() if a.request.override is not None
     }
     for example in EXAMPLES:
         id_, gold = example.question.id, example.gold[0]
@@ -84,7 +84,7 @@ def test_the_conditions_show_what_they_say() -> None:
         assert len({p.id for p in shown["gold_among_distractors"][id_]}) == 4
     places = [[p.id for p in shown["gold_among_distractors"][e.question.id]].index(e.gold[0]) for e in EXAMPLES]
     assert len(set(places)) > 1
-    assert [a.probe for a in suite.probes(GIVEN)] == [a.probe for a in Rag(passages=4).probes(GIVEN)]
+    assert [a.request for a in suite.requests(GIVEN)] == [a.request for a in Rag(passages=4).requests(GIVEN)]
 
 
 def test_errors_of_retriever_and_reader_add_to_all_errors_and_the_order_of_conditions_is_right() -> None:
@@ -117,7 +117,7 @@ def test_a_method_that_retrieves_nothing_is_asked_the_rest_and_one_without_a_pro
     assert bare.details["left_out"] == {"retrieved": "the method retrieves nothing"}
     assert "retrieved" not in bare.metrics
     floor = replace(GIVEN, retrieves=False, prompted=False)
-    assert Rag().probes(floor) == (GIVEN.plain,)
+    assert Rag().requests(floor) == (GIVEN.plain,)
     assert scored(Rag(), floor).details["left_out"]
 
 
@@ -136,13 +136,13 @@ def test_distractors_are_near_or_drawn_and_never_gold_nor_the_same_text() -> Non
 
 def test_only_questions_with_known_gold_are_asked_and_none_at_all_is_refused() -> None:
     some = (*EXAMPLES[:4], *(replace(e, gold=()) for e in EXAMPLES[4:]))
-    asked = {a.probe.name: a for a in Rag().probes(replace(GIVEN, examples=some))}
-    assert len(asked["gold"].examples) == 4
-    assert len(Rag(rows=2).probes(GIVEN)[1].examples) == 2
+    batch = {a.request.name: a for a in Rag().requests(replace(GIVEN, examples=some))}
+    assert len(batch["gold"].examples) == 4
+    assert len(Rag(rows=2).requests(GIVEN)[1].examples) == 2
     with pytest.raises(ConfigError, match="gold passages are known"):
-        Rag().probes(replace(GIVEN, examples=tuple(replace(e, gold=()) for e in EXAMPLES)))
+        Rag().requests(replace(GIVEN, examples=tuple(replace(e, gold=()) for e in EXAMPLES)))
     with pytest.raises(ConfigError, match="gold passages are known"):
-        Rag().probes(replace(GIVEN, corpus=()))
+        Rag().requests(replace(GIVEN, corpus=()))
     with pytest.raises(ConfigError, match="5 faults"):
         Rag(passages=1, distractors="far", cutoffs=[0], right=0, rows=0)  # type: ignore[arg-type]
 

@@ -12,19 +12,31 @@ import yaml
 
 from stepladder.context.prompt import PlainPrompt, Reformatted, StructuredPrompt
 from stepladder.errors import ConfigError
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material, chosen
+from stepladder.evaluation.answers import Answers
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen
 from stepladder.evaluation.suite import Suite, SuiteScores
 from stepladder.evaluation.suites.robustness import Robustness
-from stepladder.types import Choice, Decoding, Example, Format, Json, Prediction, Probe, Question, Shown, Task, Text
+from stepladder.types import (
+    Choice,
+    Decoding,
+    EvalRequest,
+    Example,
+    Format,
+    Json,
+    Prediction,
+    Question,
+    Shown,
+    Task,
+    Text,
+)
 
 CONF = Path(__file__).parents[2] / "conf" / "evaluation" / "robustness.yaml"
 SHIPPED = {k: v for k, v in yaml.safe_load(CONF.read_text(encoding="utf-8"))["robustness"].items() if k != "_target_"}
 TASK = Task("Say whether it works.", Choice(("works", "broken")))
-Answer = Callable[[Asked, Question], str | None]
+Answer = Callable[[EvalBatch, Question], str | None]
 
 
-def material(rows: int = 40, task: Task = TASK, prompted: bool = True, groups: int = 0) -> Material:
+def inputs(rows: int = 40, task: Task = TASK, prompted: bool = True, groups: int = 0) -> EvalInputs:
     def group(row: int) -> str | None:
         return str(row % groups) if groups else None
 
@@ -36,40 +48,40 @@ def material(rows: int = 40, task: Task = TASK, prompted: bool = True, groups: i
         )
         for i in range(rows)
     )
-    probe = Probe("main", task, tuple(e.question for e in examples), Decoding("choose"))
-    return Material(probe, examples, prompted=prompted)
+    request = EvalRequest("main", task, tuple(e.question for e in examples), Decoding("choose"))
+    return EvalInputs(request, examples, prompted=prompted)
 
 
-def answered(asked: Asked, answer: Answer) -> Answered:
+def answers(batch: EvalBatch, answer: Answer) -> Answers:
     found = []
-    for question in asked.probe.questions:
-        text = answer(asked, question)
+    for question in batch.request.questions:
+        text = answer(batch, question)
         found.append(Prediction(question.id, text or "", failure=None if text else "none of the labels"))
-    return Answered(asked.probe, tuple(found), asked.examples)
+    return Answers(batch.request, tuple(found), batch.examples)
 
 
-def scored(suite: Robustness, given: Material, answer: Answer) -> SuiteScores:
-    return suite.score({a.probe.name: answered(a, answer) for a in suite.probes(given)}, seed=1)
+def scored(suite: Robustness, given: EvalInputs, answer: Answer) -> SuiteScores:
+    return suite.score({a.request.name: answers(a, answer) for a in suite.requests(given)}, seed=1)
 
 
-def right(asked: Asked, question: Question) -> str:
-    return next(e.answers[0] for e in asked.examples if e.question.id == question.id)
+def right(batch: EvalBatch, question: Question) -> str:
+    return next(e.answers[0] for e in batch.examples if e.question.id == question.id)
 
 
 def test_no_label_is_changed_and_only_changed_questions_are_asked_again() -> None:
-    given = material()
+    given = inputs()
     answers = {e.question.id: e.answers for e in given.examples}
     texts = {e.question.id: e.question.text for e in given.examples}
     suite = Robustness(**SHIPPED)
     assert isinstance(suite, Suite)
-    for asked in suite.probes(given)[1:]:
-        assert {e.question.id: e.answers for e in asked.examples}.items() <= answers.items()
-        if asked.probe.name.startswith("perturbed"):
-            assert all(q.text != texts[q.id] for q in asked.probe.questions)
-    again = suite.probes(given)
-    assert [a.probe for a in again] == [a.probe for a in suite.probes(given)]
-    other = [a.probe.questions for a in replace(suite, seed=1).probes(given)]
-    assert other != [a.probe.questions for a in again]
+    for batch in suite.requests(given)[1:]:
+        assert {e.question.id: e.answers for e in batch.examples}.items() <= answers.items()
+        if batch.request.name.startswith("perturbed"):
+            assert all(q.text != texts[q.id] for q in batch.request.questions)
+    again = suite.requests(given)
+    assert [a.request for a in again] == [a.request for a in suite.requests(given)]
+    other = [a.request.questions for a in replace(suite, seed=1).requests(given)]
+    assert other != [a.request.questions for a in again]
 
 
 @pytest.mark.parametrize("prompt", [PlainPrompt(), StructuredPrompt()])
@@ -89,11 +101,11 @@ def test_a_worst_case_is_at_most_the_plain_score_and_every_perturbed_one(groups:
     generator = np.random.default_rng(5)
     shares = {"main": 0.9}
 
-    def sometimes(asked: Asked, question: Question) -> str | None:
-        good = generator.random() < shares.get(asked.probe.name, 0.7)
-        return right(asked, question) if good else None
+    def sometimes(batch: EvalBatch, question: Question) -> str | None:
+        good = generator.random() < shares.get(batch.request.name, 0.7)
+        return right(batch, question) if good else None
 
-    scores = scored(Robustness(**SHIPPED), material(groups=groups), sometimes).metrics
+    scores = scored(Robustness(**SHIPPED), inputs(groups=groups), sometimes).metrics
     assert scores["worst_case"].value <= scores["perturbed"].value
     assert scores["worst_case"].value <= scores["plain"].value
     assert scores["drop"].value == pytest.approx(scores["plain"].value - scores["perturbed"].value)
@@ -104,11 +116,11 @@ def test_a_worst_case_is_at_most_the_plain_score_and_every_perturbed_one(groups:
 
 
 def test_what_breaks_under_one_perturbation_is_found_there() -> None:
-    def shouted_at(asked: Asked, question: Question) -> str:
-        return "broken" if question.text.isupper() else right(asked, question)
+    def shouted_at(batch: EvalBatch, question: Question) -> str:
+        return "broken" if question.text.isupper() else right(batch, question)
 
-    scores = scored(Robustness(perturbations=("case", "filler")), material(), shouted_at)
-    upper = [q for q in Robustness(perturbations=("case",)).probes(material())[1].probe.questions if q.text.isupper()]
+    scores = scored(Robustness(perturbations=("case", "filler")), inputs(), shouted_at)
+    upper = [q for q in Robustness(perturbations=("case",)).requests(inputs())[1].request.questions if q.text.isupper()]
     hurt = sum(int(q.id[1:]) % 2 == 0 for q in upper)
     assert hurt > 0
     assert scores.metrics["plain"].value == 1
@@ -124,26 +136,26 @@ def test_what_breaks_under_one_perturbation_is_found_there() -> None:
 
 
 def test_methods_without_a_prompt_are_asked_no_formats_and_that_is_told() -> None:
-    given = material(prompted=False)
+    given = inputs(prompted=False)
     suite = Robustness(**SHIPPED)
-    assert not [a for a in suite.probes(given) if a.probe.name.startswith("format")]
+    assert not [a for a in suite.requests(given) if a.request.name.startswith("format")]
     scores = scored(suite, given, right)
     assert scores.details["left_out"]["formats"] == "the method reads no prompt"
     assert not [name for name in scores.metrics if name.startswith("format")]
 
 
 def test_json_answers_are_read_off_the_words_so_the_words_stay() -> None:
-    given = material(task=Task("Read.", Json({"type": "object"})))
-    names = [a.probe.name for a in Robustness(**SHIPPED).probes(given) if a.probe.name.startswith("perturbed")]
+    given = inputs(task=Task("Read.", Json({"type": "object"})))
+    names = [a.request.name for a in Robustness(**SHIPPED).requests(given) if a.request.name.startswith("perturbed")]
     assert names == ["perturbed.punctuation", "perturbed.filler", "perturbed.preamble"]
-    for asked in Robustness(**SHIPPED).probes(given):
-        assert all("in the Kitchen" in q.text for q in asked.probe.questions)
+    for batch in Robustness(**SHIPPED).requests(given):
+        assert all("in the Kitchen" in q.text for q in batch.request.questions)
     scores = scored(Robustness(perturbations=("case", "filler")), given, right)
     assert "words that the answer is made of" in scores.details["left_out"]["case"]
 
 
 def test_rows_are_chosen_by_their_ids_whatever_their_order() -> None:
-    given = material(30)
+    given = inputs(30)
     some = chosen(given.examples, 7, 0)
     assert len(some) == 7
     assert chosen(given.examples[::-1], 7, 0) == some[::-1]
@@ -154,9 +166,9 @@ def test_rows_are_chosen_by_their_ids_whatever_their_order() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_few_rows_and_failures_give_finite_figures(rows: int) -> None:
-    for answer in (right, lambda asked, question: None):
+    for answer in (right, lambda batch, question: None):
         for task in (TASK, Task("Say.", Text()), Task("Read.", Json({"type": "object"}))):
-            scores = scored(Robustness(**SHIPPED), material(rows, task), answer)
+            scores = scored(Robustness(**SHIPPED), inputs(rows, task), answer)
             figures = [x for f in scores.metrics.values() for x in (f.value, f.low, f.high)]
             assert np.isfinite(figures).all()
 

@@ -10,41 +10,43 @@ import pytest
 from scipy.stats import fisher_exact
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material
+from stepladder.evaluation.answers import Answers
+from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.closed_form import holm
 from stepladder.evaluation.suite import Suite, SuiteScores
 from stepladder.evaluation.suites.gaps import gaps
 from stepladder.evaluation.suites.slices import Slices
 from stepladder.evaluation.suites.terms import swap_of
-from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task, Text
+from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task, Text
 
 CHOICE = Task("Say.", Choice(("yes", "no")))
 Answer = Callable[[Question], str | None]
 
 
-def material(texts: Sequence[str], tags: Sequence[dict[str, str]] | None = None, task: Task = CHOICE) -> Material:
+def inputs(texts: Sequence[str], tags: Sequence[dict[str, str]] | None = None, task: Task = CHOICE) -> EvalInputs:
     tags = tags or [{}] * len(texts)
     examples = tuple(
         Example(Question(f"q{i}", text, tags=tag), ("yes",))
         for i, (text, tag) in enumerate(zip(texts, tags, strict=True))
     )
-    return Material(Probe("main", task, tuple(e.question for e in examples), Decoding("greedy")), examples)
+    return EvalInputs(EvalRequest("main", task, tuple(e.question for e in examples), Decoding("greedy")), examples)
 
 
-def scored(suite: Slices, given: Material, answer: Answer) -> SuiteScores:
-    def answered(asked: Asked) -> Answered:
-        found = [(q, answer(q)) for q in asked.probe.questions]
-        return Answered(
-            asked.probe, tuple(Prediction(q.id, t or "", failure=None if t else "x") for q, t in found), asked.examples
+def scored(suite: Slices, given: EvalInputs, answer: Answer) -> SuiteScores:
+    def answers(batch: EvalBatch) -> Answers:
+        found = [(q, answer(q)) for q in batch.request.questions]
+        return Answers(
+            batch.request,
+            tuple(Prediction(q.id, t or "", failure=None if t else "x") for q, t in found),
+            batch.examples,
         )
 
-    return suite.score({asked.probe.name: answered(asked) for asked in suite.probes(given)}, seed=0)
+    return suite.score({batch.request.name: answers(batch) for batch in suite.requests(given)}, seed=0)
 
 
 def test_the_planted_weak_slice_is_named_and_its_gap_is_real() -> None:
     tags = [{"street": ("mill | lane", "<b>", "quay")[i % 3], "odd": str(i % 2)} for i in range(120)]
-    given = material([f"number {i}" for i in range(120)], tags)
+    given = inputs([f"number {i}" for i in range(120)], tags)
     scores = scored(
         Slices(lengths=0), given, lambda q: "no" if q.tags["street"] == "<b>" and int(q.id[1:]) % 4 else "yes"
     )
@@ -96,7 +98,7 @@ def test_grouped_and_graded_rows_get_their_gaps_from_draws() -> None:
 
 
 def test_small_slices_are_listed_and_not_judged() -> None:
-    given = material([f"n {i}" for i in range(40)], [{"rare": "yes" if i < 3 else "no"} for i in range(40)])
+    given = inputs([f"n {i}" for i in range(40)], [{"rare": "yes" if i < 3 else "no"} for i in range(40)])
     scores = scored(Slices(lengths=0, minimum=5), given, lambda q: "yes" if int(q.id[1:]) > 2 else "no")
     rows = scores.exhibits[0].as_dict()["rows"]
     assert ["rare", "yes", 3, None, None, None] in rows
@@ -108,7 +110,7 @@ def test_small_slices_are_listed_and_not_judged() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 60])
 def test_lengths_make_slices_where_there_are_no_tags(rows: int) -> None:
-    given = material([" ".join(["word"] * (1 + i % 9)) for i in range(rows)])
+    given = inputs([" ".join(["word"] * (1 + i % 9)) for i in range(rows)])
     scores = scored(Slices(minimum=1), given, lambda q: "yes" if len(q.text.split()) < 7 else None)
     assert all(np.isfinite([f.value, f.low, f.high]).all() for f in scores.metrics.values())
     if rows == 60:
@@ -127,9 +129,9 @@ def test_terms_are_exchanged_as_whole_words_with_their_case() -> None:
 
 
 def test_answers_that_hang_on_who_is_asked_about_are_found() -> None:
-    given = material(["Is he well?", "Is she well?", "Is it well?", "Did he call?"])
+    given = inputs(["Is he well?", "Is she well?", "Is it well?", "Did he call?"])
     suite = Slices(lengths=0, swaps={"gender": [["he", "she"]], "age": [["old", "young"]]})
-    assert [a.probe.name for a in suite.probes(given)] == ["main", "swap.gender"]
+    assert [a.request.name for a in suite.requests(given)] == ["main", "swap.gender"]
     scores = scored(suite, given, lambda q: "no" if " she " in q.text else "yes")
     assert scores.metrics["swap_gender_changed"].value == 1
     assert scores.metrics["swap_gender_changed"].n == 3
@@ -141,19 +143,19 @@ def test_answers_that_hang_on_who_is_asked_about_are_found() -> None:
 
 
 def test_a_free_answer_may_have_its_terms_exchanged_too() -> None:
-    given = material(["Who is he?"], task=Task("Say.", Text()))
+    given = inputs(["Who is he?"], task=Task("Say.", Text()))
     given = replace(given, examples=(replace(given.examples[0], answers=("he is James",)),))
     suite = Slices(lengths=0, swaps={"names": [["he", "she"], ["James", "Emma"]]})
     scores = scored(suite, given, lambda q: "she is Emma" if "she" in q.text else "he is James")
     assert scores.metrics["swap_names_changed"].value == 0
-    assert suite.probes(given)[1].examples[0].answers == ("he is James", "she is Emma")
+    assert suite.requests(given)[1].examples[0].answers == ("he is James", "she is Emma")
 
 
 def test_what_can_not_be_sliced_is_told() -> None:
-    given = material(["a"] * 3)
+    given = inputs(["a"] * 3)
     with pytest.raises(ConfigError, match="no tags, and no other slices"):
-        Slices(lengths=0).probes(given)
+        Slices(lengths=0).requests(given)
     with pytest.raises(ConfigError, match="did you mean 'street'"):
-        Slices(tags=["stret"]).probes(material(["a"], [{"street": "x"}]))
+        Slices(tags=["stret"]).requests(inputs(["a"], [{"street": "x"}]))
     with pytest.raises(ConfigError, match="3 faults"):
         Slices(lengths=1, minimum=0, swaps={"a": [["he"]]})

@@ -1,4 +1,4 @@
-"""The metric suite: its probes, scores, lines and details, and the suites that are shipped."""
+"""The metric suite: its requests, scores, lines and details, and the suites that are shipped."""
 
 import json
 from importlib import import_module
@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation.asking import Asked, Material
 from stepladder.evaluation.exhibits import Curves, Table
 from stepladder.evaluation.metrics.choice import Accuracy, MacroF1, Metric
+from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
 from stepladder.types import Choice, Json, Text
 
@@ -20,15 +20,15 @@ CHOICE = MetricSuite({"accuracy": Accuracy(), "macro_f1": MacroF1()}, kind="choi
 
 @pytest.fixture
 def scored(asked):
-    answered = asked(["a", "a", "b", None, "b"], ["a", "b", "b", "b", "a"], Choice(("a", "b", "unused")))
-    return CHOICE.score({"main": answered}, seed=0)
+    answers = asked(["a", "a", "b", None, "b"], ["a", "b", "b", "b", "a"], Choice(("a", "b", "unused")))
+    return CHOICE.score({"main": answers}, seed=0)
 
 
 def test_it_asks_for_the_plain_answers_only(asked):
-    answered = asked(["a"], ["a"])
+    answers = asked(["a"], ["a"])
     assert isinstance(CHOICE, Suite)
-    material = Material(answered.probe, answered.examples)
-    assert CHOICE.probes(material) == (Asked(answered.probe, answered.examples),)
+    inputs = EvalInputs(answers.request, answers.examples)
+    assert CHOICE.requests(inputs) == (EvalBatch(answers.request, answers.examples),)
 
 
 def test_scores_have_a_figure_a_metric_and_a_line_a_question_and_metric(scored):
@@ -62,8 +62,8 @@ def test_a_metric_that_says_nothing_is_left_out_with_its_reason(asked):
 
 
 def test_the_same_answers_and_seed_give_the_same_scores(asked):
-    answered = {"main": asked(["a", "b"] * 20, ["a", "b", "b", "a"] * 10, Choice(("a", "b")))}
-    assert CHOICE.score(answered, seed=7) == CHOICE.score(answered, seed=7)
+    answers = {"main": asked(["a", "b"] * 20, ["a", "b", "b", "a"] * 10, Choice(("a", "b")))}
+    assert CHOICE.score(answers, seed=7) == CHOICE.score(answers, seed=7)
 
 
 def test_bad_suites_are_refused(asked):

@@ -25,14 +25,14 @@ def test_normal_form_is_squads():
     ],
 )
 def test_exact_match_and_token_f1(asked, said, answer, exact, f1):
-    answered = asked([said], [answer])
-    assert Side(ExactMatch(), answered).value == exact
-    assert Side(TokenF1(), answered).value == pytest.approx(f1)
+    answers = asked([said], [answer])
+    assert Side(ExactMatch(), answers).value == exact
+    assert Side(TokenF1(), answers).value == pytest.approx(f1)
 
 
 def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence(asked):
-    answered = asked(["police killed the gunman"], ["police kill the gunman now"])
-    assert Side(RougeL(), answered).value == pytest.approx(2 * (3 / 4) * (3 / 5) / (3 / 4 + 3 / 5))
+    answers = asked(["police killed the gunman"], ["police kill the gunman now"])
+    assert Side(RougeL(), answers).value == pytest.approx(2 * (3 / 4) * (3 / 5) / (3 / 4 + 3 / 5))
 
 
 def test_chrf_is_sacrebleus_divided_by_a_hundred(asked):

@@ -13,11 +13,11 @@ from stepladder.types import (
     Answer,
     Choice,
     Decoding,
+    EvalRequest,
     Example,
     Json,
     Message,
     Prediction,
-    Probe,
     Question,
     Task,
     Text,
@@ -47,8 +47,8 @@ def fitted(method: Method, answer: Answer, pairs: Sequence[tuple[str, str]] = PA
 def asked(method: Method, answer: Answer, *questions: Question | str, **decoding: str) -> list[Prediction]:
     numbered = enumerate(questions)
     made = tuple(one if isinstance(one, Question) else Question(f"q{number}", one) for number, one in numbered)
-    probe = Probe("main", Task("", answer), made, Decoding("choose", **decoding))  # type: ignore[arg-type]
-    return list(method.predict(probe, Resources()))
+    request = EvalRequest("main", Task("", answer), made, Decoding("choose", **decoding))  # type: ignore[arg-type]
+    return list(method.predict(request, Resources()))
 
 
 def test_majority_answers_the_commonest_label_with_its_share() -> None:

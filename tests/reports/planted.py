@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.exhibits import Curves, Table
 from stepladder.evaluation.metrics.choice import Accuracy
 from stepladder.evaluation.metrics.confusion import confusion
@@ -19,14 +19,14 @@ from stepladder.studies.evidence import DataFacts, Evidence, SuiteFindings
 from stepladder.studies.examples import rows
 from stepladder.studies.ladder import EXACT, Floor, Ladder
 from stepladder.studies.verdict import tuned_lines, verdict
-from stepladder.types import Choice, Decoding, Example, Prediction, Probe, Question, Task
+from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
 
 PLANTED = "<script>window.planted=1</script><img src=x onerror='window.planted=1'>"
 LADDER = ("majority", "linear", "zero_shot", "structured", "few_shot", "rag", "finetune", "finetune_rag")
 WORDS = ("my", "card", "was", "charged", "twice", "and", "the", "transfer", "has", "not", "come", "through", "yet")
 
 
-def answered(right: float, labels: Sequence[str], n: int, seed: int, cost: float, tokens: int) -> Answered:
+def answered(right: float, labels: Sequence[str], n: int, seed: int, cost: float, tokens: int) -> Answers:
     """`n` questions with labels drawn from `labels`, the share `right` of them answered as wanted."""
     drawn = np.random.default_rng(0)
     wanted = drawn.choice(len(labels), n)
@@ -40,8 +40,8 @@ def answered(right: float, labels: Sequence[str], n: int, seed: int, cost: float
         for q, at in zip(questions, said, strict=True)
     )
     examples = tuple(Example(q, (labels[at],)) for q, at in zip(questions, wanted, strict=True))
-    return Answered(
-        Probe("main", Task("Which?", Choice(tuple(labels))), questions, Decoding("choose")), predictions, examples
+    return Answers(
+        EvalRequest("main", Task("Which?", Choice(tuple(labels))), questions, Decoding("choose")), predictions, examples
     )
 
 
@@ -50,7 +50,7 @@ def comparison(
 ) -> tuple[dict[str, Any], Evidence]:
     """The object of `compare` and the evidence beside it."""
     kinds = [f"topic_{i}" for i in range(labels - 1)] + [PLANTED]
-    runs: dict[str, list[Answered]] = {}
+    runs: dict[str, list[Answers]] = {}
     costs: dict[str, dict[str, Any]] = {}
     for place, name in enumerate(names):
         tuned, model = name.startswith("finetune"), name not in ("majority", "linear")
@@ -99,7 +99,7 @@ def _checked(whole: dict[str, Any]) -> dict[str, Any]:
     return {"checklist": checklist(whole, DataFacts(500, 50, 8, whole["rows"][0]["rows"], "choose", 1e6, {}))}
 
 
-def _evidence(whole: dict[str, Any], runs: dict[str, list[Answered]], seeds: int) -> Evidence:
+def _evidence(whole: dict[str, Any], runs: dict[str, list[Answers]], seeds: int) -> Evidence:
     named = {
         name if seeds == 1 else f"{name}, seed {s}": run for name, each in runs.items() for s, run in enumerate(each)
     }

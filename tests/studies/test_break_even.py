@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.studies.break_even import Prices, Spending, bill, break_even, break_evens
-from stepladder.types import Decoding, Example, Prediction, Probe, Question, Task, Text
+from stepladder.types import Decoding, EvalRequest, Example, Prediction, Question, Task, Text
 
 
 def spending(seconds, setup=0.0, labels=0, tokens=(100, 2), tuned=False):
@@ -91,14 +91,14 @@ def test_every_tuned_rung_meets_every_prompted_one_and_no_floor():
 def test_spending_is_the_mean_over_seeds_question_by_question():
     questions = tuple(Question(f"q{i}", "") for i in (2, 0, 1))
     examples = tuple(Example(q, ("x",)) for q in questions)
-    probe = Probe("main", Task("", Text()), questions, Decoding("greedy"))
+    request = EvalRequest("main", Task("", Text()), questions, Decoding("greedy"))
 
     def run(*seconds):
         predictions = (
             Prediction(q.id, "x", prompt_tokens=10, new_tokens=1, seconds=s)
             for q, s in zip(questions, seconds, strict=True)
         )
-        return Answered(probe, tuple(predictions), examples)
+        return Answers(request, tuple(predictions), examples)
 
     costs = [{"fit_seconds": 10.0, "labels_used": 7, "training_tokens": 5}, {"fit_seconds": 20.0, "labels_used": 7}]
     found = Spending.of([run(3, 1, 2), run(5, 3, 4)], costs, search_seconds=100, search_labels=3)

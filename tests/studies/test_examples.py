@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Accuracy, MacroF1, Mean
 from stepladder.studies.examples import FULL, rows
-from stepladder.types import Choice, Decoding, Example, Message, Prediction, Probe, Question, Task
+from stepladder.types import Choice, Decoding, EvalRequest, Example, Message, Prediction, Question, Task
 
 
-def answered(said: list[str | None], wanted: list[str], long: int = 0) -> Answered:
+def answered(said: list[str | None], wanted: list[str], long: int = 0) -> Answers:
     questions = tuple(
         Question(f"q{i}", f"text {i} {'x' * long}", history=(Message("user", "before"),)) for i in range(len(wanted))
     )
@@ -21,7 +21,9 @@ def answered(said: list[str | None], wanted: list[str], long: int = 0) -> Answer
         for q, s in zip(questions, said, strict=True)
     )
     examples = tuple(Example(q, (w, "or this")) for q, w in zip(questions, wanted, strict=True))
-    return Answered(Probe("main", Task("", Choice(("a", "b"))), questions, Decoding("choose")), predictions, examples)
+    return Answers(
+        EvalRequest("main", Task("", Choice(("a", "b"))), questions, Decoding("choose")), predictions, examples
+    )
 
 
 def test_texts_stand_once_and_marks_are_the_metrics() -> None:

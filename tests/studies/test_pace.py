@@ -26,8 +26,8 @@ def run(prompted: bool = True, epochs: float | None = None) -> Any:
     form = SimpleNamespace(key="k")
     return SimpleNamespace(
         method=SimpleNamespace(object=method),
-        probes={"main": SimpleNamespace(questions=range(QUESTIONS))},
-        predict_form=lambda probe: form,
+        requests={"main": SimpleNamespace(questions=range(QUESTIONS))},
+        predict_form=lambda request: form,
         fit_form=form,
         data=SimpleNamespace(train=range(QUESTIONS)),
     )

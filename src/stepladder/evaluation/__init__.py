@@ -5,7 +5,7 @@ from stepladder.public import lazy_exports
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "answered": ["Answered"],
+        "answers": ["Answers"],
         "suites.calibration": ["Calibration"],
         "statistics.estimates": ["measure", "paired_difference"],
         "suites.format": ["FreeForm"],

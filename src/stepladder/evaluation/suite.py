@@ -1,7 +1,4 @@
-"""Suites: what an evaluation asks of a fitted method, and what it makes of the answers.
-
-Knows probes, predictions and metrics; fits and predicts nothing.
-"""
+"""Evaluation suites: which requests a suite makes of a fitted method, and how it scores the answers."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.exhibits import Exhibit
 from stepladder.evaluation.metrics.choice import Metric, NotDefinedError, label_pair
+from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.estimates import Measured, Side, measured
 from stepladder.types import Choice
 
@@ -24,8 +21,14 @@ REASONS_SHOWN = 20
 
 @dataclass(frozen=True)
 class SuiteScores:
-    """What a suite found: a figure a metric, one a question and metric (None where a metric has none), details for
-    programs and exhibits for people."""
+    """The scores of one suite.
+
+    Attributes:
+        metrics: One measured value for each metric.
+        per_question: One row for each question and metric: id, metric, value (None where a metric has none).
+        details: More, for programs.
+        exhibits: Tables and curves for reports.
+    """
 
     metrics: Mapping[str, Measured]
     per_question: tuple[Mapping[str, Any], ...] = ()
@@ -48,22 +51,25 @@ class SuiteScores:
 
 @runtime_checkable
 class Suite(Protocol):
-    """Asks for probes, then scores what they were answered."""
+    """Makes requests, then scores their answers."""
 
     @property
     def kind(self) -> TaskKind | None:
         """The kind of task it serves; None serves all."""
         ...
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
-        """All that it needs answered, each under a name of its own; the plain answers are `material.plain`.
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
+        """The requests that the suite needs, each with its own name; `inputs.plain` is the main request.
 
-        Equal probes of several suites are asked once. Raises ConfigError where it can not serve this data or decoding.
+        Equal requests of several suites are answered once.
+
+        Raises:
+            ConfigError: The suite does not support this data or decoding.
         """
         ...
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        """Scores from its answered probes by name. `seed` settles every draw."""
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
+        """Scores the answers, which are given by the name of the request. `seed` decides every random draw."""
         ...
 
 
@@ -89,10 +95,10 @@ class MetricSuite:
                 Fault("main", f"there is no metric '{self.main}'", did_you_mean(self.main, [*self.metrics]))
             )
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
-        return (material.plain,)
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
+        return (inputs.plain,)
 
-    def figures(self, main: Answered) -> dict[str, float]:
+    def figures(self, main: Answers) -> dict[str, float]:
         """The bare values of the metrics that are defined here, the main one first."""
         found = {}
         for name in sorted(self.metrics, key=lambda name: name != self.main):
@@ -102,11 +108,11 @@ class MetricSuite:
                 continue
         return found
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        main = answered["main"]
-        if self.kind not in (None, main.probe.task.kind):
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
+        main = answers["main"]
+        if self.kind not in (None, main.request.task.kind):
             raise ConfigError(
-                Fault("evaluation", f"this suite is for {self.kind} tasks, the data is a {main.probe.task.kind} task")
+                Fault("evaluation", f"this suite is for {self.kind} tasks, the data is a {main.request.task.kind} task")
             )
         measures: dict[str, Measured] = {}
         rows: list[Mapping[str, Any]] = []
@@ -123,26 +129,26 @@ class MetricSuite:
         return SuiteScores(measures, tuple(rows), details)
 
 
-def _rows(name: str, side: Side, answered: Answered) -> Iterator[dict[str, Any]]:
+def _rows(name: str, side: Side, answers: Answers) -> Iterator[dict[str, Any]]:
     values = side.by_question
     found = {} if values is None else dict(zip(side.ids, values.tolist(), strict=True))
-    for id_ in answered.ids:
+    for id_ in answers.ids:
         yield {"id": id_, "metric": name, "value": found.get(id_)}
 
 
-def _failures(answered: Answered) -> dict[str, Any]:
-    reasons = Counter(prediction.failure for prediction in answered.predictions if prediction.failure)
+def _failures(answers: Answers) -> dict[str, Any]:
+    reasons = Counter(prediction.failure for prediction in answers.predictions if prediction.failure)
     return {"count": reasons.total(), "reasons": dict(reasons.most_common(REASONS_SHOWN))}
 
 
-def _labels(answered: Answered) -> dict[str, Any]:
+def _labels(answers: Answers) -> dict[str, Any]:
     """Precision, recall and F1 of every label that occurs; None where nothing was predicted, or nothing expected."""
-    if not isinstance(answered.probe.task.answer, Choice):
+    if not isinstance(answers.request.task.answer, Choice):
         return {}
-    pairs = [label_pair(*both) for both in zip(answered.predictions, answered.examples, strict=True)]
+    pairs = [label_pair(*both) for both in zip(answers.predictions, answers.examples, strict=True)]
     expected, predicted = Counter(pair[0] for pair in pairs), Counter(pair[1] for pair in pairs)
     right = Counter(one for one, two in pairs if one == two)
-    known = answered.probe.task.answer.labels
+    known = answers.request.task.answer.labels
     names = [*known, *sorted({label for pair in pairs for label in pair if label is not None} - set(known))]
     return {
         "labels": {

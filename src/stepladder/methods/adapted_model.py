@@ -26,7 +26,18 @@ from stepladder.models.language_model import Checkpoint, Completion, HasChatForm
 from stepladder.models.thoughts import MARKS
 from stepladder.resources import Resources, Silent, StageReport
 from stepladder.tuning.tuning import TrainingRow, Tuning
-from stepladder.types import Choice, Decoding, Example, Json, Prediction, Probe, Question, Shown, Task, TrainingData
+from stepladder.types import (
+    Choice,
+    Decoding,
+    EvalRequest,
+    Example,
+    Json,
+    Prediction,
+    Question,
+    Shown,
+    Task,
+    TrainingData,
+)
 
 BASE_MODEL = "base_model.json"
 """In a fit's artefact: the name of its base model, and the fingerprint of the content that it was made on."""
@@ -72,7 +83,7 @@ class AdaptedModel:
         if judge is not None:
             quiet = replace(resources, progress=Silent(), report=StageReport())
             resources = replace(
-                resources, objective=lambda model: judge(lambda probe: self._answered(model, probe, quiet))
+                resources, objective=lambda model: judge(lambda request: self._answered(model, request, quiet))
             )
         self._fitted = self.tuning.tune(base, rows[0], rows[1], resources, seed)
         check_template(self._fitted, conversation_tokens(base), "the tuned model")
@@ -112,48 +123,50 @@ class AdaptedModel:
         conversations = [self.prompt.messages(task, question, shown) for question in questions]
         return refused(self.model.chat, _key(self.model), conversations, shared)
 
-    def prompts(self, data: TrainingData, probe: Probe, resources: Resources, seed: int) -> list[PromptView]:
-        """The prompts of a probe's questions as the model reads them; nothing is trained."""
+    def prompts(self, data: TrainingData, request: EvalRequest, resources: Resources, seed: int) -> list[PromptView]:
+        """The prompts of a request's questions as the model reads them; nothing is trained."""
         self.context.fit(data, resources, seed)
         model = _base(self.model, resources)
         chat = self.model.chat() if isinstance(self.model, HasChatFormat) else None
-        rendered = self._render(model, self.prompt, probe, resources)
+        rendered = self._render(model, self.prompt, request, resources)
         return [PromptView.of(each, chat) for each in rendered]
 
-    def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
-        model = self._fitted if self._fitted is not None and probe.tuned else _base(self.model, resources)
-        return self._answered(model, probe, resources)
+    def predict(self, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
+        model = self._fitted if self._fitted is not None and request.tuned else _base(self.model, resources)
+        return self._answered(model, request, resources)
 
-    def _answered(self, model: LanguageModel, probe: Probe, resources: Resources) -> Iterator[Prediction]:
+    def _answered(self, model: LanguageModel, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
         prompt: Prompt = self.prompt
-        if probe.reading is not None and probe.reading.format is not None:
-            prompt = Reformatted(prompt, probe.reading.format)
-        rendered = self._render(model, prompt, probe, resources)
+        if request.override is not None and request.override.format is not None:
+            prompt = Reformatted(prompt, request.override.format)
+        rendered = self._render(model, prompt, request, resources)
         sound = [r for r in rendered if not r.failure]
         answered = _write
-        if probe.decoding.mode == "choose":
-            alone = probe.decoding.probabilities == "best" and probe.decoding.normalise == "none"
+        if request.decoding.mode == "choose":
+            alone = request.decoding.probabilities == "best" and request.decoding.normalise == "none"
             answered = _choose_best if alone else _choose
-        by_id = {p.id: p for p in answered(model, prompt, probe, sound, resources)}
+        by_id = {p.id: p for p in answered(model, prompt, request, sound, resources)}
         for r in rendered:
             found = by_id.get(r.id) or Prediction(r.id, "", shown=r.shown, prompt_tokens=len(r.ids), failure=r.failure)
             yield replace(found, prompt_hash=r.hash)
 
-    def _render(self, model: LanguageModel, prompt: Prompt, probe: Probe, resources: Resources) -> list[Rendered]:
-        shown = self.context.show(probe.questions, training=False)
+    def _render(
+        self, model: LanguageModel, prompt: Prompt, request: EvalRequest, resources: Resources
+    ) -> list[Rendered]:
+        shown = self.context.show(request.questions, training=False)
         if "corpus" in self.context.reads:
             resources.report.record({"questions_without_passage": sum(not each.passages for each in shown)})
-        passages = probe.reading.passages if probe.reading else None
+        passages = request.override.passages if request.override else None
         if passages is not None:
-            shown = [replace(s, passages=passages[q.id]) for q, s in zip(probe.questions, shown, strict=True)]
-        if probe.decoding.mode == "choose":
+            shown = [replace(s, passages=passages[q.id]) for q, s in zip(request.questions, shown, strict=True)]
+        if request.decoding.mode == "choose":
             longest: dict[tuple[str, ...], int] = {}
-            for labels in {_labels(probe.task, q) for q in probe.questions}:
+            for labels in {_labels(request.task, q) for q in request.questions}:
                 longest[labels] = max(len(model.encode_answer(label)) for label in labels)
-            reserved = [longest[_labels(probe.task, q)] for q in probe.questions]
+            reserved = [longest[_labels(request.task, q)] for q in request.questions]
         else:
-            reserved = [probe.decoding.max_new_tokens] * len(probe.questions)
-        return render(self._encoder(model, resources), prompt, probe.task, probe.questions, shown, reserved)
+            reserved = [request.decoding.max_new_tokens] * len(request.questions)
+        return render(self._encoder(model, resources), prompt, request.task, request.questions, shown, reserved)
 
     def _encoder(self, model: LanguageModel, resources: Resources) -> Encoder:
         return Encoder(model, _key(self.model), resources.shared)
@@ -221,20 +234,20 @@ def _labels(task: Task, question: Question) -> tuple[str, ...]:
 
 
 def _choose(
-    model: LanguageModel, prompt: Prompt, probe: Probe, rendered: Sequence[Rendered], resources: Resources
+    model: LanguageModel, prompt: Prompt, request: EvalRequest, rendered: Sequence[Rendered], resources: Resources
 ) -> Iterator[Prediction]:
     """The likeliest label of each question; the probabilities of all labels sum to one."""
-    candidates = [_labels(probe.task, r.question) for r in rendered]
-    prior = _priors(model, prompt, probe, candidates) if probe.decoding.normalise == "prior" else {}
+    candidates = [_labels(request.task, r.question) for r in rendered]
+    prior = _priors(model, prompt, request, candidates) if request.decoding.normalise == "prior" else {}
     scored = model.score([r.ids for r in rendered], candidates, resources.micro_batch)
     unsure = 0
     for index, scores in resources.progress.track(scored, len(rendered), "choosing"):
         r, labels = rendered[index], candidates[index]
-        weights = _normalised(scores, probe.decoding, prior.get(labels))
+        weights = _normalised(scores, request.decoding, prior.get(labels))
         best = max(range(len(labels)), key=weights.__getitem__)
         unsure += any(weights[best] - w < model.noise for i, w in enumerate(weights) if i != best)
         total = math.log(sum(math.exp(w - weights[best]) for w in weights)) + weights[best]
-        kept = range(len(labels)) if probe.decoding.probabilities == "all" else [best]
+        kept = range(len(labels)) if request.decoding.probabilities == "all" else [best]
         yield Prediction(
             id=r.id,
             text=labels[best],
@@ -254,10 +267,10 @@ def _choose(
 
 
 def _choose_best(
-    model: LanguageModel, prompt: Prompt, probe: Probe, rendered: Sequence[Rendered], resources: Resources
+    model: LanguageModel, prompt: Prompt, request: EvalRequest, rendered: Sequence[Rendered], resources: Resources
 ) -> Iterator[Prediction]:
     """The likeliest label of each question alone, with its probability among all texts."""
-    candidates = [_labels(probe.task, r.question) for r in rendered]
+    candidates = [_labels(request.task, r.question) for r in rendered]
     found = model.choose([r.ids for r in rendered], candidates, resources.micro_batch)
     for index, best in resources.progress.track(found, len(rendered), "choosing"):
         r, label = rendered[index], candidates[index][best.place]
@@ -273,14 +286,14 @@ def _choose_best(
 
 
 def _priors(
-    model: LanguageModel, prompt: Prompt, probe: Probe, candidates: Sequence[tuple[str, ...]]
+    model: LanguageModel, prompt: Prompt, request: EvalRequest, candidates: Sequence[tuple[str, ...]]
 ) -> Mapping[tuple[str, ...], tuple[float, ...]]:
     """Of each set of labels: their log-probabilities after a question without content.
 
     Source: Zhao et al. 2021, Calibrate Before Use (arXiv 2102.09690), with "N/A" as the content-free input.
     """
     sets = sorted(set(candidates))
-    messages = [prompt.messages(probe.task, Question("", "N/A", choices=s), Shown()) for s in sets]
+    messages = [prompt.messages(request.task, Question("", "N/A", choices=s), Shown()) for s in sets]
     scored = dict(model.score([model.encode(m) for m in messages], sets))
     return {s: scored[i].log_probabilities for i, s in enumerate(sets)}
 
@@ -294,10 +307,10 @@ def _normalised(scores: Scores, decoding: Decoding, prior: Sequence[float] | Non
 
 
 def _write(
-    model: LanguageModel, prompt: Prompt, probe: Probe, rendered: Sequence[Rendered], resources: Resources
+    model: LanguageModel, prompt: Prompt, request: EvalRequest, rendered: Sequence[Rendered], resources: Resources
 ) -> Iterator[Prediction]:
     """The written answer to each question; for a choice it must be one of the labels."""
-    decoding, answer = probe.decoding, probe.task.answer
+    decoding, answer = request.decoding, request.task.answer
     written = model.generate(
         [r.ids for r in rendered],
         decoding.max_new_tokens,
@@ -318,7 +331,7 @@ def _write(
             text = completion.text.strip()
             failure: str | None = f"the thought was not finished within {completion.new_tokens} tokens"
         else:
-            text, failure = _read_off(replace(completion, text=answer_alone.text), probe, r.question)
+            text, failure = _read_off(replace(completion, text=answer_alone.text), request, r.question)
         yield Prediction(
             id=r.id,
             text=text,
@@ -346,12 +359,12 @@ def _thoughts(model: LanguageModel, decoding: Decoding) -> Thoughts:
     return replace(known, marks=MARKS) if decoding.strip_thinking and not known.marks else known
 
 
-def _read_off(completion: Completion, probe: Probe, question: Question) -> tuple[str, str | None]:
+def _read_off(completion: Completion, request: EvalRequest, question: Question) -> tuple[str, str | None]:
     """The answer in what was written, and why there is none."""
     text = completion.text.strip()
-    if isinstance(probe.task.answer, Choice):
-        label, failure = named_by(text, _labels(probe.task, question))
+    if isinstance(request.task.answer, Choice):
+        label, failure = named_by(text, _labels(request.task, question))
         return (text, failure) if label is None else (label, None)
-    if probe.decoding.mode == "json" and not completion.finished:
-        return text, f"the json was not finished within {probe.decoding.max_new_tokens} tokens"
+    if request.decoding.mode == "json" and not completion.finished:
+        return text, f"the json was not finished within {request.decoding.max_new_tokens} tokens"
     return text, None

@@ -1,6 +1,6 @@
 """Texts as TF-IDF weights, and the two simplest models on them.
 
-Knows texts and their answers as plain strings; knows no record, no probe and no configuration. Loads scikit-learn, so
+Knows texts and their answers as plain strings; knows no record, no request and no configuration. Loads scikit-learn, so
 it is imported only where it is used. Saved as arrays and JSON, never as a pickle.
 """
 

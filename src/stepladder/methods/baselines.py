@@ -1,7 +1,6 @@
 """The floor of every report: two methods without a language model.
 
-Knows training rows and questions; knows no prompt and no context. What a probe says of the reading, the decoding's mode
-or an untuned base means nothing here: the answers are the same.
+A prompt override, the decoding mode and `tuned=False` of a request change nothing here: the answers are the same.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from stepladder.errors import ConfigError, DataError, Fault
 from stepladder.resources import Resources
-from stepladder.types import Choice, Example, Prediction, Probe, Question, TrainingData
+from stepladder.types import Choice, EvalRequest, Example, Prediction, Question, TrainingData
 
 if TYPE_CHECKING:
     from stepladder.methods.bag_of_words import Classifier, Nearest
@@ -46,13 +45,15 @@ class Majority:
         self._counts = dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
         resources.report.record({"trained_parameters": 0, "training_seconds": time.perf_counter() - began})
 
-    def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
-        for question in probe.questions:
+    def predict(self, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
+        for question in request.questions:
             began = time.perf_counter()
             text, probabilities = self.commonest, None
-            candidates = _candidates(probe, question)
+            candidates = _candidates(request, question)
             if candidates:
-                text, probabilities = _chosen({label: self._counts.get(label, 0) + 1.0 for label in candidates}, probe)
+                text, probabilities = _chosen(
+                    {label: self._counts.get(label, 0) + 1.0 for label in candidates}, request
+                )
             yield Prediction(question.id, text, probabilities, seconds=time.perf_counter() - began)
 
     @property
@@ -119,30 +120,30 @@ class Linear:
         resources.report.record({"trained_parameters": self._model.parameters})
         resources.report.record({"training_seconds": time.perf_counter() - began})
 
-    def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
-        for start in range(0, len(probe.questions), BATCH):
+    def predict(self, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
+        for start in range(0, len(request.questions), BATCH):
             began = time.perf_counter()
-            questions = probe.questions[start : start + BATCH]
-            answered = list(self._answered(probe, questions))
+            questions = request.questions[start : start + BATCH]
+            answered = list(self._answered(request, questions))
             seconds = (time.perf_counter() - began) / len(questions)
             for question, (text, probabilities) in zip(questions, answered, strict=True):
                 yield Prediction(question.id, text, probabilities, seconds=seconds)
 
     def _answered(
-        self, probe: Probe, questions: Sequence[Question]
+        self, request: EvalRequest, questions: Sequence[Question]
     ) -> Iterator[tuple[str, Mapping[str, float] | None]]:
         from stepladder.methods.bag_of_words import Nearest
 
         if self._model is None:
             raise RuntimeError("predict comes after fit or load")
         texts = [_text(question) for question in questions]
-        candidates = [_candidates(probe, question) for question in questions]
+        candidates = [_candidates(request, question) for question in questions]
         if isinstance(self._model, Nearest):
             for found, own in zip(self._model.answer(texts, candidates), candidates, strict=True):
                 yield found if found is not None else next(iter(own), self._floor.commonest), None
             return
         for known, own in zip(self._model.probabilities(texts), candidates, strict=True):
-            yield _chosen({label: known.get(label, 0.0) for label in own or known}, probe)
+            yield _chosen({label: known.get(label, 0.0) for label in own or known}, request)
 
     def save(self, folder: Path) -> None:
         if self._model is None:
@@ -167,16 +168,16 @@ def _text(question: Question) -> str:
     return "\n".join([*(turn.content for turn in question.history), question.text])
 
 
-def _candidates(probe: Probe, question: Question) -> tuple[str, ...]:
+def _candidates(request: EvalRequest, question: Question) -> tuple[str, ...]:
     """What the answer must be one of; empty where anything goes."""
-    labels = probe.task.answer.labels if isinstance(probe.task.answer, Choice) else ()
+    labels = request.task.answer.labels if isinstance(request.task.answer, Choice) else ()
     return question.choices or labels
 
 
-def _chosen(shares: Mapping[str, float], probe: Probe) -> tuple[str, Mapping[str, float]]:
+def _chosen(shares: Mapping[str, float], request: EvalRequest) -> tuple[str, Mapping[str, float]]:
     """The greatest share's label (of equal ones the first), and the shares made to sum to one; all equal where all are
     zero."""
     total = sum(shares.values())
     probabilities = {label: share / total if total else 1 / len(shares) for label, share in shares.items()}
     text = max(probabilities, key=lambda label: probabilities[label])
-    return text, probabilities if probe.decoding.probabilities == "all" else {text: probabilities[text]}
+    return text, probabilities if request.decoding.probabilities == "all" else {text: probabilities[text]}

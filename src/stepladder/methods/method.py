@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from stepladder.resources import Resources
-from stepladder.types import Prediction, Probe, TrainingData
+from stepladder.types import EvalRequest, Prediction, TrainingData
 
 
 @runtime_checkable
 class Method(Protocol):
-    """Fit once, then predict any number of probes.
+    """Fit once, then predict any number of requests.
 
     In time: construct (light: loads nothing), then either `fit` or `load`, then `predict` as often as wanted. `save`
     after `fit`. A method is fitted at most once.
 
     Optional attributes tell suites what makes sense: `prompted` (true where it is not given) that a prompt is read,
-    `tunes` (false where it is not given) that weights were changed, so that a probe with `tuned=False` differs.
+    `tunes` (false where it is not given) that weights were changed, so that a request with `tuned=False` differs.
     """
 
     @property
@@ -28,7 +28,7 @@ class Method(Protocol):
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None: ...
 
-    def predict(self, probe: Probe, resources: Resources) -> Iterator[Prediction]:
+    def predict(self, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
         """One prediction a question, in the order of the questions."""
         ...
 

@@ -24,7 +24,7 @@ from stepladder.runs.run import Circumstances
 from stepladder.runs.stages import load, read_task, require_this_version
 from stepladder.runs.tracking import Untracked
 from stepladder.store.stored_run import fit_of, stored_experiment
-from stepladder.types import Decoding, Prediction, Probe, Task
+from stepladder.types import Decoding, EvalRequest, Prediction, Task
 
 READING = ("on_bad_row", "delimiter", "encoding", "quote", "header")
 """The keys of a dataset that say how a file is read, and not what is asked."""
@@ -117,8 +117,8 @@ def answer(
     resources = around.resources(Untracked())
     load(method, fit, resources)
     decoding: Decoding = replace(built["decoding"].object, seed=experiment.seed)
-    probe = Probe("new", read_task(fit), asked.questions, decoding)
-    found = {p.id: p for p in method.predict(probe, resources)} if probe.questions else {}
+    request = EvalRequest("new", read_task(fit), asked.questions, decoding)
+    found = {p.id: p for p in method.predict(request, resources)} if request.questions else {}
     by_record = tuple(None if question is None else found[question.id] for question in asked.by_record)
     return AnsweredFile(at_home(str(file)), asked.table, by_record, asked.accounts)
 

@@ -38,7 +38,7 @@ def expectations(
     stored = in_store(prepared, store)
     counts, alike = prepared.data.label_counts(), prepared.data.look_alikes()
     steps = _steps(prepared)
-    asked = sum(len(probe.questions) for probe in prepared.probes.values())
+    asked = sum(len(request.questions) for request in prepared.requests.values())
     power = detectable(prepared.examples, comparisons)
     lines = [
         f"rows: {rows['read']} read, {rows['kept']} kept, {rows['rejected']} rejected",
@@ -74,7 +74,7 @@ def in_store(prepared: Prepared, store: Store) -> dict[str, bool]:
     """Which stages of the experiment are finished."""
     return {
         "fit": store.find("fits", prepared.fit_form.key) is not None,
-        "predict": all(store.find("predictions", prepared.predict_form(p).key) for p in prepared.probes.values()),
+        "predict": all(store.find("predictions", prepared.predict_form(p).key) for p in prepared.requests.values()),
         "score": store.find("scores", prepared.score_form.key) is not None,
     }
 

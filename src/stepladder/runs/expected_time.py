@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.build import Component
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.methods.method import Method
 from stepladder.resources import Resources, Silent, StageReport
 from stepladder.runs import fitting
@@ -152,9 +152,9 @@ def _predict(
     around: Circumstances,
     resources: Resources,
 ) -> list[Prediction]:
-    asked = sum(len(probe.questions) for probe in prepared.probes.values())
+    asked = sum(len(request.questions) for request in prepared.requests.values())
     questions = sorted(prepared.main.questions, key=lambda question: len(question.text))
-    probe = replace(apart.main, tuned=False)
+    request = replace(apart.main, tuned=False)
     loaded = bool(around.models)
     answers: list[Prediction] = []
     first = rate = 0.0
@@ -162,10 +162,10 @@ def _predict(
     for number, count in enumerate(QUESTIONS):
         some = _spread(questions, count)
         started = time.perf_counter()
-        answers = list(method.predict(replace(probe, questions=some), replace(resources, report=StageReport())))
+        answers = list(method.predict(replace(request, questions=some), replace(resources, report=StageReport())))
         seconds = time.perf_counter() - started
         if number == 0 and getattr(method, "tunes", False):
-            probe = replace(probe, decoding=_as_short_as_taught(probe.decoding, apart, around))
+            request = replace(request, decoding=_as_short_as_taught(request.decoding, apart, around))
         first = seconds if number == 0 else first
         rate = seconds / len(some)
         if number and (time.perf_counter() - began > SECONDS or len(some) == len(questions)):
@@ -204,13 +204,13 @@ def _score(found: ExpectedTime, prepared: Prepared, answers: Sequence[Prediction
     work: Callable[..., Any] = prepared.main_suite.object.score
     main = prepared.main
     began = time.perf_counter()
-    work({name: Answered(main, made_up, prepared.examples) for name in _own_names(prepared)}, 0)
+    work({name: Answers(main, made_up, prepared.examples) for name in _own_names(prepared)}, 0)
     found.seconds["score"] = (time.perf_counter() - began) * len(prepared.suites)
 
 
 def _own_names(prepared: Prepared) -> list[str]:
     name = next(iter(prepared.suites))
-    return [own for own, (probe, _) in prepared.inquiry.suites[name].items() if probe == "main"]
+    return [own for own, (request, _) in prepared.eval_plan.suites[name].items() if request == "main"]
 
 
 def _track(tracking: Tracking) -> None:

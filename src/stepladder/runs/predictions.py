@@ -15,7 +15,7 @@ from stepladder.io.files import json_lines, read_lines, write_lines
 from stepladder.io.redaction import mask
 from stepladder.store.store import Entry, Store
 from stepladder.store.validation import PREDICTION, has
-from stepladder.types import Prediction, Probe
+from stepladder.types import EvalRequest, Prediction
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -23,9 +23,11 @@ Expected = Mapping[str, tuple[str, ...]]
 """By id of a question, the answers that count."""
 
 
-def write_predictions(folder: Path, probe: Probe, predictions: Sequence[Prediction], expected: Expected) -> None:
+def write_predictions(
+    folder: Path, request: EvalRequest, predictions: Sequence[Prediction], expected: Expected
+) -> None:
     # Redacted all at once: what counts as a secret is looked up once.
-    questions = dict(zip((q.id for q in probe.questions), mask([q.text for q in probe.questions]), strict=True))
+    questions = dict(zip((q.id for q in request.questions), mask([q.text for q in request.questions]), strict=True))
     write_lines(
         folder / PREDICTIONS,
         (

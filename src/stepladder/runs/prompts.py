@@ -45,6 +45,6 @@ def first_prompts(experiment: Experiment, around: Circumstances, count: int) -> 
     if render is None:
         name = experiment.label.split("-")[0] or type(method).__name__
         return Prompts((), f"The method {name} has no prompt: it asks no language model.")
-    probe = replace(prepared.main, name="prompts", questions=prepared.main.questions[:count])
+    request = replace(prepared.main, name="prompts", questions=prepared.main.questions[:count])
     resources = around.resources(Silent())
-    return Prompts(tuple(render(prepared.data.training, probe, resources, experiment.seed)))
+    return Prompts(tuple(render(prepared.data.training, request, resources, experiment.seed)))

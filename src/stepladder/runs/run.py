@@ -155,8 +155,8 @@ def run_prepared(prepared: Prepared, around: Circumstances, tracker: RunTracker 
 def keys(prepared: Prepared) -> Iterator[tuple[Kind, str]]:
     """Of all folders that the run is made of."""
     yield "fits", prepared.fit_form.key
-    for probe in prepared.probes.values():
-        yield "predictions", prepared.predict_form(probe).key
+    for request in prepared.requests.values():
+        yield "predictions", prepared.predict_form(request).key
     yield "scores", prepared.score_form.key
 
 
@@ -179,12 +179,14 @@ def _made(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
 def _stored(prepared: Prepared, store: Store) -> Run | None:
     """The run as the store has it, where all of it is there."""
     fit = store.find("fits", prepared.fit_form.key)
-    predictions = {name: store.find("predictions", prepared.predict_form(p).key) for name, p in prepared.probes.items()}
+    predictions = {
+        name: store.find("predictions", prepared.predict_form(p).key) for name, p in prepared.requests.items()
+    }
     score = store.find("scores", prepared.score_form.key)
     whole = {name: entry for name, entry in predictions.items() if entry is not None}
     if fit is None or score is None or len(whole) < len(predictions):
         return None
-    asked = [(prepared.predict_form(probe), whole[name]) for name, probe in prepared.probes.items()]
+    asked = [(prepared.predict_form(request), whole[name]) for name, request in prepared.requests.items()]
     for form, entry in ((prepared.fit_form, fit), *asked, (prepared.score_form, score)):
         store.verify(entry, form)
     for name, entry in whole.items():
@@ -210,8 +212,8 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
         return stages.predict(prepared, name, folder, resources)
 
     predictions = {
-        name: around.store.take("predictions", prepared.predict_form(probe), lambda folder, n=name: ask(n, folder))  # type: ignore[misc]
-        for name, probe in prepared.probes.items()
+        name: around.store.take("predictions", prepared.predict_form(request), lambda folder, n=name: ask(n, folder))  # type: ignore[misc]
+        for name, request in prepared.requests.items()
     }
     for name, entry in predictions.items():
         if entry.reused:

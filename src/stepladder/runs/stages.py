@@ -20,17 +20,17 @@ from stepladder.config.schema import UNTARGETED
 from stepladder.dataset.accounts import Place
 from stepladder.dataset.dataset import Dataset, Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Material
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.exhibits import Table
+from stepladder.evaluation.requests import EvalInputs
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
 from stepladder.io.cache import file_hash
 from stepladder.io.files import discard, read_json, write_lines, write_text
 from stepladder.methods.method import Method
 from stepladder.resources import Resources, StageReport
-from stepladder.runs.asking import Inquiry, inquiry
 from stepladder.runs.card import write_card
 from stepladder.runs.costs import cost
+from stepladder.runs.eval_plan import EvalPlan, plan_evaluation
 from stepladder.runs.memory import peak
 from stepladder.runs.predictions import read_predictions, write_predictions
 from stepladder.runs.refused import refused_rows
@@ -40,14 +40,14 @@ from stepladder.store.content_keys import (
     gold_content,
     judged_content,
     passage_content,
-    probe_content,
+    request_content,
     task_content,
 )
 from stepladder.store.identity import digest, identity
 from stepladder.store.store import Form, changed, read_mapping
 from stepladder.store.validation import has
 from stepladder.store.writing import RowHashes, write_provenance
-from stepladder.types import Answer, Choice, Decoding, Example, Json, Prediction, Probe, Task, Text
+from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Json, Prediction, Task, Text
 
 CODE_VERSION = 5
 """Raised when a stage does something else with the same parts."""
@@ -99,9 +99,9 @@ class Prepared:
         return self.data.held_out(self.experiment.rows)
 
     @cached_property
-    def main(self) -> Probe:
+    def main(self) -> EvalRequest:
         questions = tuple(example.question for example in self.examples)
-        return Probe("main", self.data.task, questions, self.decoding)
+        return EvalRequest("main", self.data.task, questions, self.decoding)
 
     @cached_property
     def row_hashes(self) -> RowHashes:
@@ -127,11 +127,11 @@ class Prepared:
         return next(iter(self.suites.values()))
 
     @property
-    def material(self) -> Material:
-        """What suites make probes from. An experiment on validation rows has nothing beside them."""
+    def inputs(self) -> EvalInputs:
+        """What suites make requests from. An experiment on validation rows passes on those rows and nothing else."""
         method, data = self.method.object, self.data
         final = self.experiment.rows == "test"
-        return Material(
+        return EvalInputs(
             self.main,
             self.examples,
             data.validation if final else (),
@@ -144,22 +144,22 @@ class Prepared:
         )
 
     @cached_property
-    def inquiry(self) -> Inquiry:
-        """All that the suites ask. Raises ConfigError for every suite that can not serve the data or the decoding."""
+    def eval_plan(self) -> EvalPlan:
+        """The requests of all suites. Raises ConfigError for every suite that does not support the data or decoding."""
         suites: dict[str, Suite] = {name: component.object for name, component in self.suites.items()}
-        return inquiry(suites, self.material, lambda probe: self.predict_form(probe).key)
+        return plan_evaluation(suites, self.inputs, lambda request: self.predict_form(request).key)
 
     @property
-    def probes(self) -> Mapping[str, Probe]:
-        return self.inquiry.probes
+    def requests(self) -> Mapping[str, EvalRequest]:
+        return self.eval_plan.requests
 
     @cached_property
     def expected(self) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
-        """By name of a probe and id of a question, the answers that count."""
+        """The answers that count, by name of the request and id of the question."""
         found = {"main": {e.question.id: e.answers for e in self.examples}}
-        for asked in self.inquiry.suites.values():
-            for name, own in asked.values():
-                found.setdefault(name, {e.question.id: e.answers for e in own.examples})
+        for batches in self.eval_plan.suites.values():
+            for name, batch in batches.values():
+                found.setdefault(name, {e.question.id: e.answers for e in batch.examples})
         return found
 
     @cached_property
@@ -179,8 +179,8 @@ class Prepared:
         short = {"stage": "fit", "version": CODE_VERSION, "method": identity(self.method), "reads": read}
         return self._form(short, {**short, "method": identity(self.method, full=True)})
 
-    def predict_form(self, probe: Probe) -> Form:
-        content = probe_content(probe)
+    def predict_form(self, request: EvalRequest) -> Form:
+        content = request_content(request)
         asked = {**content, **{long: digest(content[long]) for long in ("questions", "reading") if content[long]}}
         form = {"stage": "predict", "version": CODE_VERSION, "fit": self.fit_form.key, "probe": asked}
         return self._form(form, form)
@@ -188,13 +188,13 @@ class Prepared:
     @cached_property
     def score_form(self) -> Form:
         beside = {
-            suite: {own: [name, digest([judged_content(e) for e in a.examples])] for own, (name, a) in asked.items()}
-            for suite, asked in self.inquiry.beside.items()
+            suite: {own: [name, digest([judged_content(e) for e in a.examples])] for own, (name, a) in batches.items()}
+            for suite, batches in self.eval_plan.beside.items()
         }
         short = {
             "stage": "score",
             "version": CODE_VERSION,
-            "predictions": {name: self.predict_form(probe).key for name, probe in self.probes.items()},
+            "predictions": {name: self.predict_form(request).key for name, request in self.requests.items()},
             "examples": digest([judged_content(e) for e in self.examples]),
             **({"beside": beside} if beside else {}),
             "suites": {name: identity(suite) for name, suite in self.suites.items()},
@@ -246,7 +246,7 @@ def prepare(
     data.held_out(experiment.rows)
     _learnable(built["method"].object, data)
     prepared = Prepared(experiment, built["method"], decoding, suites, data, refused)
-    _ = prepared.inquiry  # raises before anything is computed
+    _ = prepared.eval_plan  # raises for an unsupported suite before anything is computed
     return prepared
 
 
@@ -294,24 +294,24 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
     return {**resources.report.figures, **most, "seconds": round(time.perf_counter() - started, 3), **gate}
 
 
-def _judged(prepared: Prepared, ask: Callable[[Probe], Iterable[Prediction]]) -> dict[str, float]:
+def _judged(prepared: Prepared, ask: Callable[[EvalRequest], Iterable[Prediction]]) -> dict[str, float]:
     """The main suite's figures on the validation rows, as a fit goes: the main metric first, and no interval."""
     examples, suite = prepared.data.validation, prepared.main_suite.object
     if not isinstance(suite, MetricSuite):
         raise ConfigError(Fault("training.validate_with", "the main suite has no metrics to go by", "say loss"))
-    probe = Probe("validation", prepared.data.task, tuple(e.question for e in examples), prepared.decoding)
-    return suite.figures(Answered(probe, tuple(ask(probe)), examples))
+    request = EvalRequest("validation", prepared.data.task, tuple(e.question for e in examples), prepared.decoding)
+    return suite.figures(Answers(request, tuple(ask(request)), examples))
 
 
 def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -> dict[str, Any]:
-    """Ask a fitted method the probe `name` and write predictions.jsonl. Returns what the answers cost."""
-    probe = prepared.probes[name]
+    """Ask a fitted method the request `name` and write predictions.jsonl. Returns what the answers cost."""
+    request = prepared.requests[name]
     method: Method = prepared.method.object
     resources = replace(resources, folder=folder, report=StageReport())
     with peak() as memory:
-        predictions = list(method.predict(probe, resources))
+        predictions = list(method.predict(request, resources))
     _record(prepared, folder, resources, weights=True)
-    write_predictions(folder, probe, predictions, prepared.expected[name])
+    write_predictions(folder, request, predictions, prepared.expected[name])
     return {**resources.report.figures, **cost(predictions), **memory}
 
 
@@ -329,12 +329,12 @@ def load(method: Method, fit: Path, resources: Resources) -> None:
 
 
 def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: int) -> dict[str, Any]:
-    """Judge the predictions in `folders` (by probe) and write scores.json and per_question.jsonl."""
-    predictions = {name: tuple(read_predictions(folders[name])) for name in prepared.probes}
+    """Judge the predictions in `folders` (by request) and write scores.json and per_question.jsonl."""
+    predictions = {name: tuple(read_predictions(folders[name])) for name in prepared.requests}
     scored: dict[str, SuiteScores] = {}
-    for suite, asked in prepared.inquiry.suites.items():
-        answered = {own: Answered(a.probe, predictions[name], a.examples) for own, (name, a) in asked.items()}
-        scored[suite] = prepared.suites[suite].object.score(answered, seed)
+    for suite, batches in prepared.eval_plan.suites.items():
+        answers = {own: Answers(b.request, predictions[name], b.examples) for own, (name, b) in batches.items()}
+        scored[suite] = prepared.suites[suite].object.score(answers, seed)
     _record(prepared, folder)
     write_lines(folder / "per_question.jsonl", _per_question(scored))
     scores = {name: {metric: asdict(m) for metric, m in s.metrics.items()} for name, s in scored.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from stepladder.types import Decoding, Example, Passage, Probe, Question, Reading, Task
+from stepladder.types import Decoding, EvalRequest, Example, Passage, PromptOverride, Question, Task
 
 
 def task_content(task: Task) -> dict[str, Any]:
@@ -55,22 +55,22 @@ def judged_content(example: Example) -> Mapping[str, Any]:
     }
 
 
-def reading_content(reading: Reading | None) -> Any:
-    if reading is None:
+def override_content(override: PromptOverride | None) -> Any:
+    if override is None:
         return None
-    shown = reading.passages
+    shown = override.passages
     return {
-        "format": None if reading.format is None else asdict(reading.format),
+        "format": None if override.format is None else asdict(override.format),
         "passages": None if shown is None else {id_: [passage_content(p) for p in shown[id_]] for id_ in shown},
     }
 
 
-def probe_content(probe: Probe) -> dict[str, Any]:
+def request_content(request: EvalRequest) -> dict[str, Any]:
     """All that an answer depends on beside the fit; its name is no part of it."""
     return {
-        "task": task_content(probe.task),
-        "questions": [question_content(question) for question in probe.questions],
-        "decoding": decoding_content(probe.decoding),
-        "reading": reading_content(probe.reading),
-        "tuned": probe.tuned,
+        "task": task_content(request.task),
+        "questions": [question_content(question) for question in request.questions],
+        "decoding": decoding_content(request.decoding),
+        "reading": override_content(request.override),
+        "tuned": request.tuned,
     }

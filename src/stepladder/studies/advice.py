@@ -46,12 +46,12 @@ def advice(prepared: Sequence[Prepared]) -> dict[str, str]:
 
 
 def _accepts(suite: Suite, prepared: Prepared, probabilities: bool = False) -> bool:
-    material = prepared.material
+    inputs = prepared.inputs
     if probabilities:
-        decoding = replace(material.main.decoding, probabilities="all")
-        material = replace(material, main=replace(material.main, decoding=decoding))
+        decoding = replace(inputs.main.decoding, probabilities="all")
+        inputs = replace(inputs, main=replace(inputs.main, decoding=decoding))
     try:
-        suite.probes(material)
+        suite.requests(inputs)
     except ConfigError:
         return False
     return True

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.statistics.resampling import Floats, bootstrap_sums, units_of, widened
 
 
@@ -78,7 +78,7 @@ class Spending:
     @classmethod
     def of(
         cls,
-        runs: Sequence[Answered],
+        runs: Sequence[Answers],
         costs: Sequence[Mapping[str, Any]],
         search_seconds: float = 0.0,
         search_labels: int = 0,

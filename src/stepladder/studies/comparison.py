@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
-from stepladder.evaluation.answered import Answered, unlike
+from stepladder.evaluation.answers import Answers, unlike
 from stepladder.evaluation.metrics.choice import Metric, NotDefinedError
 from stepladder.evaluation.statistics.estimates import Side, difference
 from stepladder.evaluation.suite import MetricSuite
@@ -247,7 +247,7 @@ class Judge:
     def __call__(self) -> dict[str, Any]:
         suite, comparison = _main_suite(self.runs[0]), self.planned.comparison
         answered = [_answered(run) for run in self.runs]
-        rungs: dict[str, list[Answered]] = {}
+        rungs: dict[str, list[Answers]] = {}
         seeds: dict[str, list[int]] = {}
         for variant, answers in zip(self.variants, answered, strict=True):
             rungs.setdefault(variant.name, []).append(answers)
@@ -288,8 +288,8 @@ class Judge:
     def _differences(
         self,
         metrics: Mapping[str, Metric],
-        answered: Sequence[Answered],
-        rungs: Mapping[str, Sequence[Answered]],
+        answered: Sequence[Answers],
+        rungs: Mapping[str, Sequence[Answers]],
         seeds: Mapping[str, Sequence[int]],
         rules: Rules,
     ) -> Iterator[dict[str, Any]]:
@@ -341,7 +341,7 @@ def tuned_differences(
 
 
 def _difference(
-    metrics: Mapping[str, Metric], ours: Answered, theirs: Answered, seed: int, rules: Rules
+    metrics: Mapping[str, Metric], ours: Answers, theirs: Answers, seed: int, rules: Rules
 ) -> dict[str, Any]:
     found = {}
     for name, metric in metrics.items():
@@ -362,6 +362,6 @@ def _own(run: Run) -> Any:
     return run.scores[next(iter(run.prepared.suites))]
 
 
-def _answered(run: Run) -> Answered:
+def _answered(run: Run) -> Answers:
     main = run.prepared.main
-    return Answered(main, tuple(read_predictions(run.predictions["main"].folder)), run.prepared.examples)
+    return Answers(main, tuple(read_predictions(run.predictions["main"].folder)), run.prepared.examples)

@@ -42,7 +42,7 @@ def learning_curve(variants: Sequence[Variant], runs: Sequence[Run], metric: str
     points = []
     for variant, run in zip(variants, runs, strict=True):
         prepared = run.prepared
-        material = prepared.material
+        inputs = prepared.inputs
         main = next(iter(prepared.suites))
         points.append(
             Point(
@@ -50,8 +50,8 @@ def learning_curve(variants: Sequence[Variant], runs: Sequence[Run], metric: str
                 run.scores[main][metric]["value"],
                 len(prepared.data.train) if " " in variant.name else None,
                 variant.seed if len(seeds[variant.name]) > 1 else None,
-                prompt=material.prompted and not material.tunes,
-                tuned=material.tunes,
+                prompt=inputs.prompted and not inputs.tunes,
+                tuned=inputs.tunes,
             )
         )
     return LearningCurve(points)

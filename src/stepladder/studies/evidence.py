@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Metric
 from stepladder.evaluation.metrics.confusion import confusion
 from stepladder.evaluation.statistics.estimates import mean_over_runs
@@ -79,7 +79,7 @@ def titles(variants: Sequence[Variant]) -> list[str]:
 
 
 def spending(
-    variants: Sequence[Variant], runs: Sequence[Run], answered: Sequence[Answered], tuning: Mapping[str, Any]
+    variants: Sequence[Variant], runs: Sequence[Run], answers: Sequence[Answers], tuning: Mapping[str, Any]
 ) -> dict[str, Spending]:
     """What each method took, by its name; a search that tuned it counts too."""
     found: dict[str, Spending] = {}
@@ -89,7 +89,7 @@ def spending(
         prepared = runs[own[0]].prepared
         chosen_by = len(prepared.data.validation) if "validation" not in prepared.method.object.reads else 0
         labels = chosen_by if tuning.get(name, {}).get("trials") else 0
-        found[name] = Spending.of([answered[at] for at in own], [runs[at].costs for at in own], seconds, labels)
+        found[name] = Spending.of([answers[at] for at in own], [runs[at].costs for at in own], seconds, labels)
     return found
 
 
@@ -99,7 +99,7 @@ def bills(costs: Mapping[str, Spending], prices: Prices) -> dict[str, Any]:
 
 
 def shown_rows(
-    variants: Sequence[Variant], answered: Sequence[Answered], metric: Metric, baseline: str, first: str
+    variants: Sequence[Variant], answers: Sequence[Answers], metric: Metric, baseline: str, first: str
 ) -> dict[str, Any]:
     """The rows for the page's script: each run beside the run of the rung below with its seed, or the first of it."""
     names = [variant.name for variant in variants]
@@ -110,16 +110,16 @@ def shown_rows(
         return next((at for at in own if variants[at].seed == seed), own[0])
 
     below = [run_of(rungs[max(0, rungs.index(v.name) - 1)], v.seed) for v in variants]
-    named = dict(zip(titles(variants), answered, strict=True))
+    named = dict(zip(titles(variants), answers, strict=True))
     return rows(named, metric, below, names.index(baseline), names.index(first))
 
 
-def confusions(variants: Sequence[Variant], answered: Sequence[Answered]) -> dict[str, list[dict[str, Any]]]:
+def confusions(variants: Sequence[Variant], answers: Sequence[Answers]) -> dict[str, list[dict[str, Any]]]:
     """What is taken for what, of the first run of every rung."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for variant, answers, title in zip(variants, answered, titles(variants), strict=True):
+    for variant, own, title in zip(variants, answers, titles(variants), strict=True):
         if not any(other.split(", seed ")[0] == variant.name for other in found):
-            found[title] = [table.as_dict() for table in confusion(answers)]
+            found[title] = [table.as_dict() for table in confusion(own)]
     return {title: tables for title, tables in found.items() if tables}
 
 

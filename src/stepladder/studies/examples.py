@@ -1,6 +1,6 @@
 """The examples of a comparison for the page's script: every text once, every answer and mark as a number.
 
-Takes answered probes and a metric. The result stays under a given size: long texts are cut, then examples on which all
+The result stays under a given size: long texts are cut, then examples on which all
 runs have the same mark are left out, and `told` says so.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Metric
 from stepladder.evaluation.statistics.estimates import Side
 
@@ -23,7 +23,7 @@ FULL = 100  # the mark of an answer that is wholly right
 
 
 def rows(
-    runs: Mapping[str, Answered], metric: Metric, below: Sequence[int], baseline: int, first: int, limit: int = BYTES
+    runs: Mapping[str, Answers], metric: Metric, below: Sequence[int], baseline: int, first: int, limit: int = BYTES
 ) -> dict[str, Any]:
     """`runs` by their names, methods in order; `below` the number of the run that each is held against, `baseline` and
     `first` (what is shown at first) numbers of runs. Marks are the metric's value of a question, 0 to 100; a metric of
@@ -95,7 +95,7 @@ def _coded(
     return {**coded, "answers": said, "marks": [[run[at] for at in places] for run in marks], "texts": list(known)}
 
 
-def _marks(run: Answered, metric: Metric) -> list[int]:
+def _marks(run: Answers, metric: Metric) -> list[int]:
     values = Side(metric, run).by_question
     if values is None:
         right = [p.failure is None and p.text in e.answers for p, e in zip(run.predictions, run.examples, strict=True)]
@@ -103,7 +103,7 @@ def _marks(run: Answered, metric: Metric) -> list[int]:
     return [round(FULL * float(value)) for value in values]
 
 
-def _answer(run: Answered, at: int) -> str:
+def _answer(run: Answers, at: int) -> str:
     prediction = run.predictions[at]
     return prediction.text if prediction.failure is None else f"{prediction.text}\n[no answer: {prediction.failure}]"
 

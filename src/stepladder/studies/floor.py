@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.methods.baselines import Majority
 from stepladder.resources import Resources
 from stepladder.runs.run import Run
@@ -15,7 +15,7 @@ from stepladder.types import TrainingData
 NAME = "majority"
 
 
-def floor_of(variants: Sequence[Variant], runs: Sequence[Run], answered: Sequence[Answered]) -> Floor:
+def floor_of(variants: Sequence[Variant], runs: Sequence[Run], answers: Sequence[Answers]) -> Floor:
     """The run of the method `Majority` where the comparison has one, else its answers, made here.
 
     Of several such runs (a learning curve) the one that learned from most rows counts. Without training rows the most
@@ -26,8 +26,8 @@ def floor_of(variants: Sequence[Variant], runs: Sequence[Run], answered: Sequenc
     own = [at for at in places if isinstance(runs[at].prepared.method.object, Majority)]
     if own:
         at = max(own, key=lambda at: most[at])
-        return Floor(variants[at].name, answered[at])
+        return Floor(variants[at].name, answers[at])
     prepared = runs[max(places, key=lambda at: most[at])].prepared
     method, resources = Majority(), Resources()
     method.fit(TrainingData(prepared.data.task, prepared.data.train or prepared.examples), resources)
-    return Floor(NAME, Answered(prepared.main, tuple(method.predict(prepared.main, resources)), prepared.examples))
+    return Floor(NAME, Answers(prepared.main, tuple(method.predict(prepared.main, resources)), prepared.examples))

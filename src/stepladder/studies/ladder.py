@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Metric, NotDefinedError
 from stepladder.evaluation.statistics.closed_form import benjamini_hochberg, holm
 from stepladder.evaluation.statistics.estimates import Side, at_least, difference, measured
@@ -36,7 +36,7 @@ class Floor:
     """What a method has to beat to be called working: always the most frequent answer, given by the method `name`."""
 
     name: str
-    answered: Answered
+    answers: Answers
 
 
 EXACT = Rules()
@@ -54,7 +54,7 @@ class Ladder:
     def __init__(
         self,
         metrics: Mapping[str, Metric],
-        rungs: Mapping[str, Sequence[Answered]],
+        rungs: Mapping[str, Sequence[Answers]],
         main: str,
         seed: int,
         rules: Rules = EXACT,
@@ -120,7 +120,7 @@ class Ladder:
     def to_floor(self, floor: Floor) -> dict[str, Found]:
         """The main metric's difference of each method to the floor."""
         side = self.sides[self.main]
-        against = side[floor.name] if floor.name in side else Side(side[self.names[0]].metric, floor.answered)
+        against = side[floor.name] if floor.name in side else Side(side[self.names[0]].metric, floor.answers)
         others = [name for name in self.names if name != floor.name]
         tested = self._tested([(side[name], against) for name in others])
         return {name: {self.main: each} for name, each in zip(others, tested, strict=True)}
@@ -134,7 +134,7 @@ class Ladder:
 
 def compared(
     metrics: Mapping[str, Metric],
-    rungs: Mapping[str, Sequence[Answered]],
+    rungs: Mapping[str, Sequence[Answers]],
     baseline: str,
     main: str,
     seed: int,

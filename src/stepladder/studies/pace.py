@@ -63,11 +63,11 @@ class Pace:
 def _work(prepared: Prepared, store: Store) -> _Work:
     """What is stored is no work."""
     method: Any = prepared.method.object
-    missing = [p for p in prepared.probes.values() if store.find("predictions", prepared.predict_form(p).key) is None]
+    missing = [p for p in prepared.requests.values() if store.find("predictions", prepared.predict_form(p).key) is None]
     training: Any = getattr(getattr(method, "tuning", None), "training", None)
     learns = training is not None and store.find("fits", prepared.fit_form.key) is None
     return _Work(
-        questions=sum(len(probe.questions) for probe in missing),
+        questions=sum(len(request.questions) for request in missing),
         rows=float(training.epochs) * len(prepared.data.train) if learns else 0.0,
         by_model=bool(getattr(method, "prompted", True)),
     )

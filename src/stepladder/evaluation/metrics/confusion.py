@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.exhibits import Cell, Table
 from stepladder.evaluation.metrics.choice import label_pair
 from stepladder.types import Choice
@@ -14,15 +14,15 @@ LISTED = 20
 NO_ANSWER = "(no answer)"
 
 
-def confusion(answered: Answered) -> list[Table]:
+def confusion(answers: Answers) -> list[Table]:
     """The matrix where labels are few, and the most frequent mistakes. Nothing for a task without labels of its own."""
-    if not isinstance(answered.probe.task.answer, Choice) or not answered.probe.task.answer.labels:
+    if not isinstance(answers.request.task.answer, Choice) or not answers.request.task.answer.labels:
         return []
     pairs = Counter(
         (expected, NO_ANSWER if predicted is None else predicted)
-        for expected, predicted in map(label_pair, answered.predictions, answered.examples)
+        for expected, predicted in map(label_pair, answers.predictions, answers.examples)
     )
-    labels = answered.probe.task.answer.labels
+    labels = answers.request.task.answer.labels
     tables = []
     if len(labels) <= FEW:
         columns = [*labels, *([NO_ANSWER] if any(said == NO_ANSWER for _, said in pairs) else [])]

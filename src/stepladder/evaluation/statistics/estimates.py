@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stepladder.errors import DataError
-from stepladder.evaluation.answered import Answered, check_same_questions
+from stepladder.evaluation.answers import Answers, check_same_questions
 from stepladder.evaluation.metrics.choice import Floats, Metric, folded, numbers_of, question_values
 from stepladder.evaluation.statistics.closed_form import (
     detectable_difference,
@@ -76,18 +76,19 @@ class Side:
     Made once, it serves any number of differences.
     """
 
-    def __init__(self, metric: Metric, answered: Answered | Sequence[Answered]) -> None:
+    def __init__(self, metric: Metric, answers: Answers | Sequence[Answers]) -> None:
         self.metric = metric
-        self.runs = (answered,) if isinstance(answered, Answered) else tuple(answered)
+        self.runs = (answers,) if isinstance(answers, Answers) else tuple(answers)
         first = self.runs[0]
         if not first.ids:
-            raise DataError("There is no question to measure", f"probe '{first.probe.name}'", "give it test rows")
+            raise DataError("There is no question to measure", f"request '{first.request.name}'", "give it test rows")
         for run in self.runs[1:]:
             check_same_questions(first, run)
         self.ids = tuple(sorted(first.ids))
         self.n = len(self.ids)
         self.numbers = [
-            numbers_of(metric, run.predictions, run.examples, run.probe.task)[np.argsort(run.ids)] for run in self.runs
+            numbers_of(metric, run.predictions, run.examples, run.request.task)[np.argsort(run.ids)]
+            for run in self.runs
         ]
         self.values = self.fold(np.stack([numbers.sum(axis=0) for numbers in self.numbers]))
         self.value = float(self.values.mean())
@@ -141,9 +142,9 @@ class Side:
         return max(0.0, float(self.values.var(ddof=1)) - fall) / runs, runs - 1
 
 
-def measure(metric: Metric, answered: Answered | Sequence[Answered], seed: int) -> Measured:
+def measure(metric: Metric, answers: Answers | Sequence[Answers], seed: int) -> Measured:
     """The metric's value, the mean over runs where there are several, and its interval."""
-    return measured(Side(metric, answered), seed)
+    return measured(Side(metric, answers), seed)
 
 
 def measured(side: Side, seed: int) -> Measured:
@@ -188,7 +189,7 @@ def mean_over_runs(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def paired_difference(
-    metric: Metric, ours: Answered | Sequence[Answered], theirs: Answered | Sequence[Answered], seed: int
+    metric: Metric, ours: Answers | Sequence[Answers], theirs: Answers | Sequence[Answers], seed: int
 ) -> Difference:
     """Ours minus theirs, question by question.
 

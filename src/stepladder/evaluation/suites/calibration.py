@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.evaluation.answered import Answered, clusters_of
-from stepladder.evaluation.asking import Asked, Material, demand_probabilities
+from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.exhibits import Cell, Curves, Exhibit, Table
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, demand_probabilities
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import SuiteScores, TaskKind
 from stepladder.evaluation.suites import confidence as c
@@ -52,13 +52,13 @@ class Calibration:
         if faults:
             raise ConfigError(faults)
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
-        demand_probabilities(material, alone=False)
-        known = (material.ask("validation", material.validation),) if material.validation else ()
-        return (material.plain, *known)
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
+        demand_probabilities(inputs, alone=False)
+        known = (inputs.ask("validation", inputs.validation),) if inputs.validation else ()
+        return (inputs.plain, *known)
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        main, held = Sure.of(answered["main"]), answered.get("validation")
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
+        main, held = Sure.of(answers["main"]), answers.get("validation")
         if not main.known.logs.size:
             return SuiteScores({}, details={"left_out": {"everything": "no question was answered with probabilities"}})
         validation = None if held is None else Sure.of(held)
@@ -71,7 +71,7 @@ class Calibration:
         metrics = {**before, **{f"{name}_after": figure for name, figure in after.items()}}
         details["ece_by_chance"] = c.ece_by_chance(main.usable(1.0), self.bins, seed)
         metrics |= self._selected(main, validation, seed, details)
-        exhibits = (_table(before, after, details), *self._curves(main, temperature), self._errors(answered["main"]))
+        exhibits = (_table(before, after, details), *self._curves(main, temperature), self._errors(answers["main"]))
         return SuiteScores(metrics, tuple(_lines(main)), details, exhibits)
 
     def _temperature(self, validation: Sure | None, details: dict[str, Any]) -> float | None:
@@ -111,7 +111,7 @@ class Calibration:
         details["threshold"] = threshold if np.isfinite(threshold) else None
         found = {"selected_coverage": mean(kept.astype(np.float64), main.clusters, seed)}
         if kept.any():
-            clusters = clusters_of([e for e, k in zip(main.answered.examples, kept, strict=True) if k])
+            clusters = clusters_of([e for e, k in zip(main.answers.examples, kept, strict=True) if k])
             found["selected_accuracy"] = mean(right[kept], clusters, seed)
         return found
 
@@ -124,16 +124,16 @@ class Calibration:
         }
         risks = c.risks(*main.everywhere(1.0))
         places = np.unique(np.linspace(0, len(risks) - 1, 100).astype(int))
-        answered = [(float((k + 1) / len(risks)), float(1 - risks[k])) for k in places]
+        answers = [(float((k + 1) / len(risks)), float(1 - risks[k])) for k in places]
         return (
             Curves("How sure and how often right", "confidence", "share right", reliable, diagonal=True),
-            Curves("Answering only the surest questions", "share answered", "share right", {"surest": answered}),
+            Curves("Answering only the surest questions", "share answered", "share right", {"surest": answers}),
         )
 
-    def _errors(self, answered: Answered) -> Table:
+    def _errors(self, answers: Answers) -> Table:
         wrong = [
             (max(p.probabilities.values()), e, p)
-            for p, e in zip(answered.predictions, answered.examples, strict=True)
+            for p, e in zip(answers.predictions, answers.examples, strict=True)
             if p.probabilities and not p.failure and p.text not in e.answers
         ]
         wrong.sort(key=lambda found: (-found[0], found[1].question.id))
@@ -145,7 +145,7 @@ class Calibration:
 
 def _lines(main: Sure) -> Iterator[dict[str, Any]]:
     confidence, _ = main.everywhere(1.0)
-    for id_, value, there in zip(main.answered.ids, confidence, main.mask, strict=True):
+    for id_, value, there in zip(main.answers.ids, confidence, main.mask, strict=True):
         yield {"id": id_, "metric": "confidence", "value": float(value) if there else None}
 
 

@@ -13,7 +13,7 @@ from math import exp, log
 import numpy as np
 from numpy.typing import NDArray
 
-from stepladder.evaluation.answered import Answered, clusters_of
+from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.statistics.resampling import Clusters
 from stepladder.types import Example, Prediction
@@ -73,16 +73,16 @@ class Sure:
     """Answers with their probabilities; those without any (failures) are wrong answers of confidence 0, where an order
     of confidence is asked for, and say nothing of how sure the others are."""
 
-    answered: Answered
+    answers: Answers
     mask: NDArray[np.bool_]
     known: Probabilities
 
     @classmethod
-    def of(cls, answered: Answered) -> Sure:
-        pairs = list(zip(answered.predictions, answered.examples, strict=True))
+    def of(cls, answers: Answers) -> Sure:
+        pairs = list(zip(answers.predictions, answers.examples, strict=True))
         mask = np.array([bool(p.probabilities) and p.failure is None for p, _ in pairs], dtype=bool)
         some = [pair for pair, there in zip(pairs, mask, strict=True) if there]
-        return cls(answered, mask, probabilities([p for p, _ in some], [e for _, e in some]))
+        return cls(answers, mask, probabilities([p for p, _ in some], [e for _, e in some]))
 
     @property
     def failed(self) -> int:
@@ -90,11 +90,11 @@ class Sure:
 
     @property
     def clusters(self) -> Clusters | None:
-        return self.answered.clusters()
+        return self.answers.clusters()
 
     @property
     def clusters_usable(self) -> Clusters | None:
-        return clusters_of([e for e, there in zip(self.answered.examples, self.mask, strict=True) if there])
+        return clusters_of([e for e, there in zip(self.answers.examples, self.mask, strict=True) if there])
 
     def usable(self, temperature: float) -> Floats:
         """The confidence of the answers that have one."""

@@ -1,6 +1,6 @@
 """Figures with intervals from one value a row: means, paired changes, and whatever else can be computed from rows.
 
-Knows numbers and groups; knows no probe and no suite. The metric that a kind of task is judged by, row by row, stands
+Knows numbers and groups; knows no request and no suite. The metric that a kind of task is judged by, row by row, stands
 here too.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from stepladder.evaluation.answered import Answered
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Accuracy, Floats, Metric, numbers_of, question_values
 from stepladder.evaluation.metrics.json_fields import FieldF1, NotJsonError, parsed
 from stepladder.evaluation.metrics.text import TokenF1
@@ -37,12 +37,12 @@ def metric_for(task: Task) -> Metric:
     return metrics[task.kind]
 
 
-def row_values(answered: Answered, metric: Metric | None = None) -> Floats:
+def row_values(answers: Answers, metric: Metric | None = None) -> Floats:
     """Each answer's own value, shape (n,)."""
-    metric = metric_for(answered.probe.task) if metric is None else metric
-    if not answered.ids:
+    metric = metric_for(answers.request.task) if metric is None else metric
+    if not answers.ids:
         return np.empty(0)
-    numbers = numbers_of(metric, answered.predictions, answered.examples, answered.probe.task)
+    numbers = numbers_of(metric, answers.predictions, answers.examples, answers.request.task)
     found = question_values(metric, numbers)
     assert found is not None, "a suite's metric has a value for every question"
     return found

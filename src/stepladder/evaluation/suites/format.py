@@ -14,16 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.exhibits import Cell, Table
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.metrics.json_fields import ValidJson
+from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import SuiteScores, TaskKind
 from stepladder.evaluation.suites.figures import as_measured, change, mean, resampled, row_values, told
 from stepladder.evaluation.suites.style import Rule
-from stepladder.types import Decoding, Json, Prediction, Probe
+from stepladder.types import Decoding, EvalRequest, Json, Prediction
 
 SHOWN, LONGEST = 20, 200
 LABEL_ROOM = 32
@@ -59,21 +59,21 @@ class FreeForm:
         if faults:
             raise ConfigError(faults)
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
-        return (material.plain, material.ask("free", material.examples, decoding=self._decoding(material.main)))
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
+        return (inputs.plain, inputs.ask("free", inputs.examples, decoding=self._decoding(inputs.main)))
 
-    def _decoding(self, main: Probe) -> Decoding:
+    def _decoding(self, main: EvalRequest) -> Decoding:
         """As the plain answers are written where they are written freely, else greedily."""
         free = main.decoding.mode in ("greedy", "sampled")
         own = main.decoding.max_new_tokens
         room = self.max_new_tokens or (min(own, LABEL_ROOM) if main.task.kind == "choice" and not free else own)
         return replace(main.decoding, mode=main.decoding.mode if free else "greedy", max_new_tokens=room)
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        main, free = answered["main"], answered["free"]
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
+        main, free = answers["main"], answers["free"]
         valid, clusters = validity(free), free.clusters()
         words = np.array([len(p.text.split()) for p in free.predictions], dtype=np.float64)
-        room = free.probe.decoding.max_new_tokens
+        room = free.request.decoding.max_new_tokens
         full = np.array([float(p.new_tokens >= room) for p in free.predictions])
         bound, loose = row_values(main), row_values(free)
         n = len(words)
@@ -96,23 +96,23 @@ class FreeForm:
         details = {"max_new_tokens": room, "failures": dict(reasons.most_common(SHOWN)), "left_out": {}}
         return SuiteScores(metrics, lines, details, exhibits)
 
-    def _kept(self, name: str, free: Answered) -> Floats:
+    def _kept(self, name: str, free: Answers) -> Floats:
         rule = Rule(**(self.rules or {})[name])
         return np.array([float(rule.keeps(p.text)) for p in free.predictions])
 
 
-def validity(answered: Answered) -> Floats:
+def validity(answers: Answers) -> Floats:
     """Whether each answer has the task's form: one of the labels, JSON that meets the schema, any text at all."""
-    task, schema = answered.probe.task, ValidJson()
+    task, schema = answers.request.task, ValidJson()
 
     def valid(place: int, prediction: Prediction) -> bool:
         if prediction.failure:
             return False
         if isinstance(task.answer, Json):
-            return bool(schema.value(prediction, answered.examples[place], task))
+            return bool(schema.value(prediction, answers.examples[place], task))
         return bool(prediction.text.strip())
 
-    return np.array([float(valid(i, p)) for i, p in enumerate(answered.predictions)])
+    return np.array([float(valid(i, p)) for i, p in enumerate(answers.predictions)])
 
 
 def _table(metrics: Mapping[str, Measured]) -> Table:
@@ -121,13 +121,13 @@ def _table(metrics: Mapping[str, Measured]) -> Table:
     return Table("Free writing", ("figure", "value", "questions"), rows, note)
 
 
-def _invalid(free: Answered, valid: Floats) -> Table:
+def _invalid(free: Answers, valid: Floats) -> Table:
     found = Counter(p.text[:LONGEST] for p, there in zip(free.predictions, valid, strict=True) if not there)
     rows: list[list[Cell]] = [[text, count] for text, count in found.most_common(SHOWN)]
     return Table("Answers without the form", ("written", "times"), rows, f"{found.total()} in all, the commonest first")
 
 
-def _broken(free: Answered, kept: Mapping[str, Floats]) -> Table:
+def _broken(free: Answers, kept: Mapping[str, Floats]) -> Table:
     rows: list[list[Cell]] = []
     for name, values in kept.items():
         broken = [i for i, value in enumerate(values) if not value]
@@ -135,6 +135,6 @@ def _broken(free: Answered, kept: Mapping[str, Floats]) -> Table:
     return Table("House rules broken", ("rule", "times", "id", "written"), rows, "some answers for each rule")
 
 
-def _lines(metric: str, free: Answered, values: Floats) -> Iterator[Mapping[str, Any]]:
+def _lines(metric: str, free: Answers, values: Floats) -> Iterator[Mapping[str, Any]]:
     for id_, value in zip(free.ids, values, strict=True):
         yield {"id": id_, "metric": metric, "value": float(value)}

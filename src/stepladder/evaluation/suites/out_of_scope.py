@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.evaluation.answered import Answered, clusters_of
-from stepladder.evaluation.asking import Asked, Material, demand_probabilities, unfit
+from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.exhibits import Cell, Curves, Table
 from stepladder.evaluation.metrics.choice import Floats
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, demand_probabilities, unfit
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import SuiteScores, TaskKind
 from stepladder.evaluation.suites.figures import mean, resampled, row_values, told
@@ -45,20 +45,20 @@ class OutOfScope:
         if faults:
             raise ConfigError(faults)
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
-        demand_probabilities(material, alone=True)
-        if material.rows == "validation":
-            return (material.plain,)
-        if not material.out_of_scope:
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
+        demand_probabilities(inputs, alone=True)
+        if inputs.rows == "validation":
+            return (inputs.plain,)
+        if not inputs.out_of_scope:
             raise unfit("the dataset has no rows that belong to no label", "give dataset.out_of_scope=FILE")
-        if any(q.choices for q in material.main.questions):
+        if any(q.choices for q in inputs.main.questions):
             raise unfit("every question brings its own choices, so no label is common to all", "leave the suite out")
-        strange = tuple(Example(question, ()) for question in material.out_of_scope)
-        held = (material.ask("validation", material.validation),) if material.validation else ()
-        return (material.plain, material.ask("out_of_scope", strange), *held)
+        strange = tuple(Example(question, ()) for question in inputs.out_of_scope)
+        held = (inputs.ask("validation", inputs.validation),) if inputs.validation else ()
+        return (inputs.plain, inputs.ask("out_of_scope", strange), *held)
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        main, strange, held = answered["main"], answered.get("out_of_scope"), answered.get("validation")
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
+        main, strange, held = answers["main"], answers.get("out_of_scope"), answers.get("validation")
         accuracy = mean(row_values(main), main.clusters(), seed)
         if strange is None:
             left_out = {"out_of_scope": "validation rows are asked alone"}
@@ -79,7 +79,7 @@ class OutOfScope:
         exhibits = (_table(metrics, details), _curve(inside, outside), self._accepted(strange, outside))
         return SuiteScores(metrics, tuple(_lines(strange, outside)), details, exhibits)
 
-    def _accepted(self, strange: Answered, confidence: Floats) -> Table:
+    def _accepted(self, strange: Answers, confidence: Floats) -> Table:
         order = sorted(range(len(confidence)), key=lambda i: (-confidence[i], strange.ids[i]))
         rows: list[list[Cell]] = [
             [
@@ -93,10 +93,10 @@ class OutOfScope:
         return Table("Surest answers to questions out of scope", ("id", "question", "predicted", "confidence"), rows)
 
 
-def confidences(answered: Answered) -> Floats:
+def confidences(answers: Answers) -> Floats:
     """The probability of each answer, 0 for a failure, shape (n,)."""
     return np.array(
-        [max(p.probabilities.values()) if p.probabilities and not p.failure else 0.0 for p in answered.predictions]
+        [max(p.probabilities.values()) if p.probabilities and not p.failure else 0.0 for p in answers.predictions]
     )
 
 
@@ -117,7 +117,7 @@ def threshold_of(confidence: Floats, keep: float) -> float:
     return float(ordered[int(np.ceil(keep * len(ordered) - 1e-9)) - 1])
 
 
-def _at(threshold: float, main: Answered, strange: Answered, seed: int) -> dict[str, Measured]:
+def _at(threshold: float, main: Answers, strange: Answers, seed: int) -> dict[str, Measured]:
     inside, outside = confidences(main), confidences(strange)
     kept, right = inside >= threshold, row_values(main)
     found = {
@@ -147,6 +147,6 @@ def _table(metrics: Mapping[str, Measured], details: Mapping[str, Any]) -> Table
     return Table("Questions of no label", ("figure", "value", "questions"), rows, note)
 
 
-def _lines(strange: Answered, confidence: Floats) -> Iterator[Mapping[str, Any]]:
+def _lines(strange: Answers, confidence: Floats) -> Iterator[Mapping[str, Any]]:
     for id_, value in zip(strange.ids, confidence, strict=True):
         yield {"id": id_, "metric": "out_of_scope_confidence", "value": float(value)}

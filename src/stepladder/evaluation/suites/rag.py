@@ -12,18 +12,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.evaluation.answered import Answered, clusters_of
-from stepladder.evaluation.asking import Asked, Material, chosen, unfit
+from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.exhibits import Cell, Exhibit, Table
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.metrics.ranking import ndcg, recall_at, reciprocal_rank
 from stepladder.evaluation.metrics.text import normalised
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen, unfit
 from stepladder.evaluation.statistics.closed_form import holm
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import SuiteScores, TaskKind
 from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, told
 from stepladder.evaluation.suites.passages import Distractors, distractors, gold_of, mixed
-from stepladder.types import Example, Reading
+from stepladder.types import Example, PromptOverride
 
 CONDITIONS = ("none", "retrieved", "gold", "gold_among_distractors")
 COMPARED = (("gold", "none"), ("retrieved", "none"), ("gold", "retrieved"), ("gold", "gold_among_distractors"))
@@ -66,46 +66,48 @@ class Rag:
         if faults:
             raise ConfigError(faults)
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
-        examples = self._known(material.examples)
-        gold = gold_of(examples, material.corpus)
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
+        examples = self._known(inputs.examples)
+        gold = gold_of(examples, inputs.corpus)
         examples = [e for e in examples if gold[e.question.id]]
         if not examples:
             raise unfit("no question's gold passages are known", "give dataset.gold=COLUMN, or a layout that has them")
-        if not material.prompted:
-            return (material.plain,)
+        if not inputs.prompted:
+            return (inputs.plain,)
         count, kind = self.passages, self.distractors
-        others = distractors(examples, material.corpus, count, kind, self.seed)
+        others = distractors(examples, inputs.corpus, count, kind, self.seed)
         shown = {
             "none": dict.fromkeys(gold, ()),
             "gold": gold,
             "gold_among_distractors": mixed(gold, others, count, self.seed),
             "distractors": others,
         }
-        asked = [
-            material.ask(name, examples, Reading(passages={e.question.id: beside[e.question.id] for e in examples}))
+        batch = [
+            inputs.ask(
+                name, examples, PromptOverride(passages={e.question.id: beside[e.question.id] for e in examples})
+            )
             for name, beside in shown.items()
         ]
-        if material.retrieves:
-            asked.append(material.ask("retrieved", examples))
-        return (material.plain, *asked)
+        if inputs.retrieves:
+            batch.append(inputs.ask("retrieved", examples))
+        return (inputs.plain, *batch)
 
     def _known(self, examples: Sequence[Example]) -> list[Example]:
         return chosen([e for e in examples if e.gold], self.rows, self.seed)
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        if "gold" not in answered:
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
+        if "gold" not in answers:
             return SuiteScores({}, details={"left_out": {"everything": "the method reads no prompt, so no passages"}})
-        conditions = {name: answered[name] for name in CONDITIONS if name in answered}
-        examples = answered["gold"].examples
+        conditions = {name: answers[name] for name in CONDITIONS if name in answers}
+        examples = answers["gold"].examples
         clusters = clusters_of(examples)
         values = {name: row_values(each) for name, each in conditions.items()}
         metrics = {name: mean(each, clusters, seed) for name, each in values.items()}
         exhibits: list[Exhibit] = [_conditions(metrics, values, clusters, seed)]
-        details: dict[str, Any] = {"metric": type(metric_for(answered["gold"].probe.task)).__name__, "left_out": {}}
+        details: dict[str, Any] = {"metric": type(metric_for(answers["gold"].request.task)).__name__, "left_out": {}}
         lines = [line for name, each in values.items() for line in _lines(name, examples, each)]
-        if "retrieved" in answered:
-            found = answered["retrieved"]
+        if "retrieved" in answers:
+            found = answers["retrieved"]
             ranked = self._ranked(found)
             metrics |= {name: mean(each, clusters, seed) for name, each in ranked.items()}
             blame = _blame(found, values["retrieved"] >= self.right)
@@ -117,10 +119,10 @@ class Rag:
             ]
         else:
             details["left_out"]["retrieved"] = "the method retrieves nothing"
-        metrics |= self._abstained(answered, clusters, seed, details)
+        metrics |= self._abstained(answers, clusters, seed, details)
         return SuiteScores(metrics, tuple(lines), details, tuple(exhibits))
 
-    def _ranked(self, retrieved: Answered) -> dict[str, Floats]:
+    def _ranked(self, retrieved: Answers) -> dict[str, Floats]:
         """Figures of the rankings, a value a question."""
         pairs = [
             (list(dict.fromkeys(p.shown)), e.gold)
@@ -132,26 +134,24 @@ class Rag:
         found["mrr"] = np.array([reciprocal_rank(ranking, gold) for ranking, gold in pairs])
         return found | {f"ndcg@{k}": np.array([ndcg(r, gold, k) for r, gold in pairs]) for k in cutoffs}
 
-    def _abstained(
-        self, answered: Mapping[str, Answered], clusters: Any, seed: int, details: Any
-    ) -> dict[str, Measured]:
+    def _abstained(self, answers: Mapping[str, Answers], clusters: Any, seed: int, details: Any) -> dict[str, Measured]:
         """How often it says that there is no answer: where nothing shown holds one, and where something does."""
-        if answered["gold"].probe.task.kind != "text" or not self.abstentions:
+        if answers["gold"].request.task.kind != "text" or not self.abstentions:
             details["left_out"]["abstentions"] = "they are looked for in text answers"
             return {}
-        without, with_gold = (self._says_none(answered[name]) for name in ("distractors", "gold"))
+        without, with_gold = (self._says_none(answers[name]) for name in ("distractors", "gold"))
         return {
             "abstained_without_gold": mean(without, clusters, seed),
             "abstained_with_gold": mean(with_gold, clusters, seed),
         }
 
-    def _says_none(self, answered: Answered) -> Floats:
+    def _says_none(self, answers: Answers) -> Floats:
         phrases = [f" {normalised(phrase)} " for phrase in self.abstentions]
-        texts = [f" {normalised(p.text)} " for p in answered.predictions]
+        texts = [f" {normalised(p.text)} " for p in answers.predictions]
         return np.array([float(any(phrase in text for phrase in phrases)) for text in texts])
 
 
-def _blame(retrieved: Answered, right: Any) -> dict[str, Floats]:
+def _blame(retrieved: Answers, right: Any) -> dict[str, Floats]:
     """Every wrong answer, put down to the retriever where no gold was shown, else to the reader."""
     shown = [bool({*p.shown} & {*e.gold}) for p, e in zip(retrieved.predictions, retrieved.examples, strict=True)]
     found = np.array(shown)
@@ -182,7 +182,7 @@ def _errors(blame: Mapping[str, Floats], values: Mapping[str, Floats], right: fl
     return Table("Retriever or reader", columns, rows, "retriever: no passage that holds the answer was shown")
 
 
-def _wrong(retrieved: Answered, blame: Mapping[str, Floats]) -> Table:
+def _wrong(retrieved: Answers, blame: Mapping[str, Floats]) -> Table:
     rows: list[list[Cell]] = [
         [e.question.id, who, e.question.text, e.answers[0], retrieved.predictions[i].text]
         for who, each in blame.items()

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material, chosen
+from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.exhibits import Cell, Table
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen
 from stepladder.evaluation.suite import SuiteScores, TaskKind
 from stepladder.evaluation.suites.figures import as_measured, change, mean, metric_for, row_values, told
-from stepladder.types import Decoding, Example, Probe, Reading, Task
+from stepladder.types import Decoding, EvalRequest, Example, PromptOverride, Task
 
 SHOWN = 50
 MODES: Mapping[str, tuple[Literal["choose", "greedy", "json"], int]] = {
@@ -67,25 +67,25 @@ class Retention:
         """Its rows enter the score's key by what they are, not by where they came from."""
         return {"rows": self.rows}
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
-        if not material.tunes:
-            return (material.plain,)
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
+        if not inputs.tunes:
+            return (inputs.plain,)
         found = self.dataset.read()
-        held = found.test if material.rows == "test" else found.validation
+        held = found.test if inputs.rows == "test" else found.validation
         examples = tuple(chosen(held, self.rows, 0))
         if not examples:
-            return (material.plain,)
+            return (inputs.plain,)
         mode, room = MODES[found.task.kind]
-        bare = Reading(passages={example.question.id: () for example in examples})
+        bare = PromptOverride(passages={example.question.id: () for example in examples})
         questions = tuple(example.question for example in examples)
         both = (
-            Probe(name, found.task, questions, Decoding(mode, room), bare, tuned)
+            EvalRequest(name, found.task, questions, Decoding(mode, room), bare, tuned)
             for name, tuned in (("before", False), ("after", True))
         )
-        return (material.plain, *(Asked(probe, examples) for probe in both))
+        return (inputs.plain, *(EvalBatch(request, examples) for request in both))
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        before, after = answered.get("before"), answered.get("after")
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
+        before, after = answers.get("before"), answers.get("after")
         if before is None or after is None:
             return SuiteScores(
                 {}, details={"left_out": {"everything": "nothing was tuned, or no held-out row is there"}}
@@ -103,11 +103,11 @@ class Retention:
         rows: list[list[Cell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
         note = f"p = {moved.p:.3g}, two-sided; {moved.wins} questions fixed, {moved.losses} broken"
         exhibits = (
-            Table("A general probe before and after tuning", ("figure", "value", "questions"), rows, note),
+            Table("General questions before and after tuning", ("figure", "value", "questions"), rows, note),
             _moved("Broken by tuning", before, after, broken),
             _moved("Fixed by tuning", before, after, fixed),
         )
-        metric = type(metric_for(before.probe.task)).__name__
+        metric = type(metric_for(before.request.task)).__name__
         details: dict[str, Any] = {
             "p": moved.p,
             "fixed": moved.wins,
@@ -119,7 +119,7 @@ class Retention:
         return SuiteScores(metrics, lines, details, exhibits)
 
 
-def _moved(title: str, before: Answered, after: Answered, which: NDArray[np.bool_]) -> Table:
+def _moved(title: str, before: Answers, after: Answers, which: NDArray[np.bool_]) -> Table:
     places = np.flatnonzero(which)
     rows: list[list[Cell]] = [
         [
@@ -134,6 +134,6 @@ def _moved(title: str, before: Answered, after: Answered, which: NDArray[np.bool
     return Table(title, ("id", "question", "answer", "before", "after"), rows, f"{len(places)} in all")
 
 
-def _lines(metric: str, answered: Answered, values: Any) -> Iterator[Mapping[str, Any]]:
-    for id_, value in zip(answered.ids, values, strict=True):
+def _lines(metric: str, answers: Answers, values: Any) -> Iterator[Mapping[str, Any]]:
+    for id_, value in zip(answers.ids, values, strict=True):
         yield {"id": id_, "metric": metric, "value": float(value)}

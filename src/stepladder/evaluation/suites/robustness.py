@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
-from stepladder.evaluation.answered import Answered, clusters_of
-from stepladder.evaluation.asking import Asked, Material, chosen
+from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.exhibits import Cell, Exhibit, Table
 from stepladder.evaluation.metrics.choice import Floats
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen
 from stepladder.evaluation.statistics.closed_form import holm, wilson
 from stepladder.evaluation.statistics.estimates import Difference, Measured
 from stepladder.evaluation.statistics.resampling import Clusters, bootstrap_sums
@@ -31,7 +31,7 @@ from stepladder.evaluation.suites.figures import (
     told,
 )
 from stepladder.evaluation.suites.perturbations import PERTURBATIONS
-from stepladder.types import Example, Format, Prediction, Reading, Task
+from stepladder.types import Example, Format, Prediction, PromptOverride, Task
 
 SHOWN = 20
 
@@ -71,22 +71,22 @@ class Robustness:
         if faults:
             raise ConfigError(faults)
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
-        return (material.plain, *self._perturbed(material), *self._formatted(material))
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
+        return (inputs.plain, *self._perturbed(inputs), *self._formatted(inputs))
 
-    def _perturbed(self, material: Material) -> Iterator[Asked]:
-        chosen = self._chosen(material.examples)
-        for name in self._fitting(material.main.task):
-            asked = [(e, PERTURBATIONS[name].of(e.question, name, self.seed)) for e in chosen]
-            changed = [replace(e, question=question) for e, question in asked if question != e.question]
+    def _perturbed(self, inputs: EvalInputs) -> Iterator[EvalBatch]:
+        chosen = self._chosen(inputs.examples)
+        for name in self._fitting(inputs.main.task):
+            batch = [(e, PERTURBATIONS[name].of(e.question, name, self.seed)) for e in chosen]
+            changed = [replace(e, question=question) for e, question in batch if question != e.question]
             if changed:
-                yield material.ask(f"perturbed.{name}", changed)
+                yield inputs.ask(f"perturbed.{name}", changed)
 
-    def _formatted(self, material: Material) -> Iterator[Asked]:
-        if material.prompted:
+    def _formatted(self, inputs: EvalInputs) -> Iterator[EvalBatch]:
+        if inputs.prompted:
             for name, words in (self.formats or {}).items():
-                reading = Reading(format=Format(**words))
-                yield material.ask(f"format.{name}", self._chosen(material.examples), reading)
+                override = PromptOverride(format=Format(**words))
+                yield inputs.ask(f"format.{name}", self._chosen(inputs.examples), override)
 
     def _fitting(self, task: Task) -> list[str]:
         """In a json task the answer is read off the question's own words, so they must stay."""
@@ -95,9 +95,9 @@ class Robustness:
     def _chosen(self, examples: Sequence[Example]) -> list[Example]:
         return chosen(examples, self.rows, self.seed)
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        plain = Rows.of(answered["main"], self._chosen(answered["main"].examples))
-        others = {name: plain.changed_by(each) for name, each in answered.items() if name != "main"}
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
+        plain = Rows.of(answers["main"], self._chosen(answers["main"].examples))
+        others = {name: plain.changed_by(each) for name, each in answers.items() if name != "main"}
         perturbed = {n.removeprefix("perturbed."): r for n, r in others.items() if n.startswith("perturbed.")}
         formatted = {n.removeprefix("format."): r for n, r in others.items() if n.startswith("format.")}
         metrics = {"plain": mean(plain.values, plain.clusters, seed)}
@@ -110,8 +110,8 @@ class Robustness:
         if formatted:
             metrics |= _format_figures(plain, list(formatted.values()), seed)
             exhibits.append(_table("Prompt formats", plain, formatted, seed))
-        left_out = self._left_out(answered["main"].probe.task, perturbed, formatted)
-        details = {"left_out": left_out, "metric": type(metric_for(answered["main"].probe.task)).__name__}
+        left_out = self._left_out(answers["main"].request.task, perturbed, formatted)
+        details = {"left_out": left_out, "metric": type(metric_for(answers["main"].request.task)).__name__}
         return SuiteScores(metrics, tuple(lines), details, tuple(exhibits))
 
     def _left_out(self, task: Task, perturbed: Mapping[str, Any], formatted: Mapping[str, Any]) -> dict[str, str]:
@@ -135,13 +135,13 @@ class Rows:
     changed: int = 0
 
     @classmethod
-    def of(cls, answered: Answered, chosen: Sequence[Example]) -> Rows:
-        place = {id_: i for i, id_ in enumerate(answered.ids)}
+    def of(cls, answers: Answers, chosen: Sequence[Example]) -> Rows:
+        place = {id_: i for i, id_ in enumerate(answers.ids)}
         places = [place[e.question.id] for e in chosen]
         ids = tuple(e.question.id for e in chosen)
-        return cls(ids, tuple(answered.predictions[i] for i in places), row_values(answered)[places], tuple(chosen))
+        return cls(ids, tuple(answers.predictions[i] for i in places), row_values(answers)[places], tuple(chosen))
 
-    def changed_by(self, other: Answered) -> Rows:
+    def changed_by(self, other: Answers) -> Rows:
         """These rows with the answers of `other` where it asked anything else."""
         there = {id_: i for i, id_ in enumerate(other.ids)}
         values, found = row_values(other), [there.get(id_) for id_ in self.ids]

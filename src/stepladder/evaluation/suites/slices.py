@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
-from stepladder.evaluation.answered import Answered, clusters_of
-from stepladder.evaluation.asking import Asked, Material, unfit
+from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.exhibits import Cell, Exhibit, Table
 from stepladder.evaluation.metrics.choice import Floats
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, unfit
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import SuiteScores, TaskKind
 from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, same_answer, told
@@ -57,8 +57,8 @@ class Slices:
         if faults:
             raise ConfigError(faults)
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
-        there = list(dict.fromkeys(tag for e in material.examples for tag in e.question.tags))
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
+        there = list(dict.fromkeys(tag for e in inputs.examples for tag in e.question.tags))
         strange = [tag for tag in self.tags or () if tag not in there]
         if strange:
             raise ConfigError(
@@ -69,18 +69,18 @@ class Slices:
             )
         if not there and not self.lengths and not self.swaps:
             raise unfit("the questions have no tags, and no other slices are asked for", _SAY)
-        return (material.plain, *self._swapped(material))
+        return (inputs.plain, *self._swapped(inputs))
 
-    def _swapped(self, material: Material) -> Iterator[Asked]:
+    def _swapped(self, inputs: EvalInputs) -> Iterator[EvalBatch]:
         for name, groups in (self.swaps or {}).items():
-            swap, closed = swap_of(groups), material.main.task.kind == "choice"
-            new = [(e, _exchanged(e, swap, closed)) for e in material.examples]
+            swap, closed = swap_of(groups), inputs.main.task.kind == "choice"
+            new = [(e, _exchanged(e, swap, closed)) for e in inputs.examples]
             found = [other for e, other in new if other.question.text != e.question.text]
             if found:
-                yield material.ask(f"swap.{name}", found)
+                yield inputs.ask(f"swap.{name}", found)
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
-        main = answered["main"]
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
+        main = answers["main"]
         values, clusters = row_values(main), main.clusters()
         parts = dict(self._parts(main.examples))
         found, small, left_out = [], [], {}
@@ -89,7 +89,7 @@ class Slices:
             if name not in big:
                 small.append((name, int(rows.sum())))
         metrics: dict[str, Measured] = {"all": mean(values, clusters, seed)}
-        details: dict[str, Any] = {"metric": type(metric_for(main.probe.task)).__name__}
+        details: dict[str, Any] = {"metric": type(metric_for(main.request.task)).__name__}
         if big:
             found = gaps(values, clusters, list(big.values()), seed)
             scores = [_score(values, rows, main.examples, seed) for rows in big.values()]
@@ -102,15 +102,15 @@ class Slices:
         exhibits: list[Exhibit] = [_table(list(big), scores, found, small)]
         lines: list[Mapping[str, Any]] = []
         swaps = [
-            _Swapped(name, main, answered.get(f"swap.{name}"), swap_of(g)) for name, g in (self.swaps or {}).items()
+            _Swapped(name, main, answers.get(f"swap.{name}"), swap_of(g)) for name, g in (self.swaps or {}).items()
         ]
         left_out |= {f"swap.{swap.name}": "no question has any of its terms" for swap in swaps if not swap.ids}
-        asked = [swap for swap in swaps if swap.ids]
-        for swap in asked:
+        batch = [swap for swap in swaps if swap.ids]
+        for swap in batch:
             metrics[f"swap_{swap.name}_changed"] = mean(swap.changed, swap.clusters, seed)
             lines += swap.lines()
-        if asked:
-            exhibits += [_swap_table(asked, seed), _changed(asked)]
+        if batch:
+            exhibits += [_swap_table(batch, seed), _changed(batch)]
         return SuiteScores(metrics, tuple(lines), {**details, "left_out": left_out}, tuple(exhibits))
 
     def _parts(self, examples: Sequence[Example]) -> Iterator[tuple[tuple[str, str], NDArray[np.bool_]]]:
@@ -136,7 +136,7 @@ _SAY = "name columns by dataset.tags=[...]"
 class _Swapped:
     """The answers before and after an exchange of terms, over the questions that have any."""
 
-    def __init__(self, name: str, main: Answered, other: Answered | None, swap: Swap) -> None:
+    def __init__(self, name: str, main: Answers, other: Answers | None, swap: Swap) -> None:
         self.name, self.ids = name, () if other is None else other.ids
         if other is None:
             return
@@ -145,7 +145,7 @@ class _Swapped:
         self.before = [main.predictions[i] for i in places]
         self.after, self.examples = other.predictions, other.examples
         self.values = row_values(main)[places], row_values(other)
-        closed = main.probe.task.kind == "choice"
+        closed = main.request.task.kind == "choice"
         self.changed: Floats = np.array(
             [float(not _same(b, a, swap, closed)) for b, a in zip(self.before, self.after, strict=True)]
         )

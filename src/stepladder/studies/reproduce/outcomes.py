@@ -81,13 +81,13 @@ def _value(metric: Mapping[str, Any] | None) -> str:
 
 
 def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
-    """Predictions row by row, of every probe that both have."""
-    probes = [(n, s, now.predictions[n]) for n, s in before.predictions.items() if n in now.predictions]
-    if not probes:
+    """Predictions row by row, of every request that both have."""
+    requests = [(n, s, now.predictions[n]) for n, s in before.predictions.items() if n in now.predictions]
+    if not requests:
         return Outcome("predictions", "predict", "not recorded")
     told: list[str] = []
     within, moved = True, False
-    for name, one, other in probes:
+    for name, one, other in requests:
         was, is_ = _predictions(one), _predictions(other)
         unlike = list(_unlike(was, is_, exact=band.name == "exact"))
         within = within and was.keys() == is_.keys() and band.rows(len(unlike), len(was))

@@ -110,12 +110,12 @@ class FileLocks:
             return True
         if not file.exists():
             return False
-        probe = FileLock(file)
+        request = FileLock(file)
         try:
-            probe.acquire(timeout=0)
+            request.acquire(timeout=0)
         except Timeout:
             return True
-        probe.release()
+        request.release()
         return False
 
 

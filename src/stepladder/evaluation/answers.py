@@ -1,7 +1,4 @@
-"""Predictions beside the examples they are judged by, and whether two runs may be compared at all.
-
-Knows ids, groups and order; knows no metric and no statistics.
-"""
+"""Predictions together with the examples that they are judged by, and the check that two runs can be compared."""
 
 from __future__ import annotations
 
@@ -13,25 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepladder.errors import DataError
-from stepladder.types import Example, Prediction, Probe
+from stepladder.types import EvalRequest, Example, Prediction
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What a probe was answered: one prediction an example, in the order of the examples.
+class Answers:
+    """The answers to a request: one prediction for each example, in the order of the examples.
 
-    The predictions may be handed over in any order. Raises DataError unless the probe, its predictions and its examples
-    have the very same ids, each once.
+    The predictions may be passed in any order.
+
+    Raises:
+        DataError: Request, predictions and examples do not have the same ids, each once.
     """
 
-    probe: Probe
+    request: EvalRequest
     predictions: tuple[Prediction, ...]
     examples: tuple[Example, ...]
 
     def __post_init__(self) -> None:
         wanted = [example.question.id for example in self.examples]
-        where = f"probe '{self.probe.name}'"
-        _same_ids([question.id for question in self.probe.questions], wanted, "questions", "examples", where)
+        where = f"request '{self.request.name}'"
+        _same_ids([question.id for question in self.request.questions], wanted, "questions", "examples", where)
         _same_ids([prediction.id for prediction in self.predictions], wanted, "predictions", "examples", where)
         found = {prediction.id: prediction for prediction in self.predictions}
         object.__setattr__(self, "predictions", tuple(found[id_] for id_ in wanted))
@@ -41,7 +40,7 @@ class Answered:
         return tuple(example.question.id for example in self.examples)
 
     def clusters(self) -> NDArray[np.intp] | None:
-        """The number of each question's group, shape (n,), or None where every question stands alone.
+        """The number of each question's group, shape (n,), or None where no two questions share a group.
 
         A question without a group is a group of one.
         """
@@ -49,7 +48,7 @@ class Answered:
 
 
 def clusters_of(examples: Sequence[Example]) -> NDArray[np.intp] | None:
-    """The number of each example's group, shape (n,), or None where every one stands alone."""
+    """The number of each example's group, shape (n,), or None where no two share a group."""
     groups = [example.question.group for example in examples]
     named = {group for group in groups if group is not None}
     if len(named) + groups.count(None) == len(groups):
@@ -59,22 +58,22 @@ def clusters_of(examples: Sequence[Example]) -> NDArray[np.intp] | None:
     return np.array([next(alone) if group is None else number[group] for group in groups], dtype=np.intp)
 
 
-def check_same_questions(ours: Answered, theirs: Answered) -> None:
-    """Raise DataError, naming the difference, unless both answered the same questions with the same right answers."""
-    where = f"probes '{ours.probe.name}' and '{theirs.probe.name}'"
+def check_same_questions(ours: Answers, theirs: Answers) -> None:
+    """Raise DataError, with the difference, unless both have the same questions and expected answers."""
+    where = f"requests '{ours.request.name}' and '{theirs.request.name}'"
     _same_ids(ours.ids, theirs.ids, "one run", "the other", where)
     other = {example.question.id: example for example in theirs.examples}
     for example in ours.examples:
         if (what := unlike(example, other[example.question.id])) is not None:
             raise DataError(
-                f"Two runs do not share their questions: '{example.question.id}' has another {what} in each",
+                f"Two runs have different questions: '{example.question.id}' differs in its {what}",
                 where,
                 "run both on the same data, then compare again",
             )
 
 
 def unlike(one: Example, other: Example) -> str | None:
-    """What of two rows with one id is not the same; None where all that is judged by is."""
+    """The first part in which two rows of one id differ (text, history, group or answers), or None."""
     for what, ours, theirs in (
         ("text", one.question.text, other.question.text),
         ("history", one.question.history, other.question.history),
@@ -90,7 +89,7 @@ def _same_ids(found: Sequence[str], wanted: Sequence[str], one: str, other: str,
     for name, ids in ((one, found), (other, wanted)):
         twice = [id_ for id_, count in Counter(ids).items() if count > 1]
         if twice:
-            raise DataError(f"Ids stand more than once in {name}: {_some(twice)}", where, "give every row its own id")
+            raise DataError(f"Ids appear more than once in {name}: {_some(twice)}", where, "give every row its own id")
     known_here, known_there = frozenset(found), frozenset(wanted)
     only_one = [id_ for id_ in found if id_ not in known_there]
     only_other = [id_ for id_ in wanted if id_ not in known_here]

@@ -1,4 +1,4 @@
-"""What suites ask becomes probes: each once, each with a key of all that its answers depend on."""
+"""What suites ask becomes requests: each once, each with a key of all that its answers depend on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from stepladder.config.compose import compose
 from stepladder.config.experiment import Experiment
 from stepladder.config.settle import settle
 from stepladder.errors import ConfigError
-from stepladder.evaluation.answered import Answered
-from stepladder.evaluation.asking import Asked, Material, unfit
+from stepladder.evaluation.answers import Answers
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, unfit
 from stepladder.evaluation.suite import SuiteScores, TaskKind
-from stepladder.runs.asking import inquiry
+from stepladder.runs.eval_plan import plan_evaluation
 from stepladder.runs.stages import Prepared, prepare
-from stepladder.types import Decoding, Example, Format, Passage, Question, Reading
+from stepladder.types import Decoding, Example, Format, Passage, PromptOverride, Question
 
 
 def prepared(*overrides: str, rows: str = "test") -> Prepared:
@@ -29,18 +29,18 @@ def prepared(*overrides: str, rows: str = "test") -> Prepared:
 class Asks:
     """A suite that asks what it is told to."""
 
-    wanted: tuple[Asked, ...]
+    wanted: tuple[EvalBatch, ...]
     kind: TaskKind | None = None
 
-    def probes(self, material: Material) -> tuple[Asked, ...]:
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
         return self.wanted
 
-    def score(self, answered: Mapping[str, Answered], seed: int) -> SuiteScores:
+    def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
         return SuiteScores({})
 
 
 class Refuses(Asks):
-    def probes(self, material: Material) -> tuple[Asked, ...]:
+    def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
         raise unfit("there is no tea", "make some")
 
 
@@ -50,51 +50,59 @@ def ready() -> Prepared:
 
 
 def test_what_two_suites_ask_is_asked_once_and_each_finds_it_under_its_own_name(ready: Prepared) -> None:
-    material = ready.material
-    first = (material.plain, material.ask("validation", material.validation))
-    second = (material.ask("again", material.examples), material.ask("held", material.validation))
-    found = inquiry({"a": Asks(first), "b": Asks(second)}, material, lambda probe: ready.predict_form(probe).key)
-    assert list(found.probes) == ["main", "a.validation"]
+    inputs = ready.inputs
+    first = (inputs.plain, inputs.ask("validation", inputs.validation))
+    second = (inputs.ask("again", inputs.examples), inputs.ask("held", inputs.validation))
+    found = plan_evaluation(
+        {"a": Asks(first), "b": Asks(second)}, inputs, lambda request: ready.predict_form(request).key
+    )
+    assert list(found.requests) == ["main", "a.validation"]
     assert {own: name for own, (name, _) in found.suites["b"].items()} == {"again": "main", "held": "a.validation"}
     assert found.beside.keys() == {"a", "b"}
     assert "main" not in found.beside["a"]
 
 
-def test_one_name_for_two_things_in_two_suites_is_two_probes(ready: Prepared) -> None:
-    material = ready.material
+def test_one_name_for_two_things_in_two_suites_is_two_requests(ready: Prepared) -> None:
+    inputs = ready.inputs
     two = {
-        "a": Asks((material.ask("some", material.examples[:2]),)),
-        "b": Asks((material.ask("some", material.examples[:3]),)),
+        "a": Asks((inputs.ask("some", inputs.examples[:2]),)),
+        "b": Asks((inputs.ask("some", inputs.examples[:3]),)),
     }
-    assert list(inquiry(two, material, lambda p: ready.predict_form(p).key).probes) == ["main", "a.some", "b.some"]
+    assert list(plan_evaluation(two, inputs, lambda p: ready.predict_form(p).key).requests) == [
+        "main",
+        "a.some",
+        "b.some",
+    ]
 
 
 def test_what_suites_can_not_serve_is_told_of_all_of_them(ready: Prepared) -> None:
     with pytest.raises(ConfigError, match="2 faults") as told:
-        inquiry({"a": Refuses(()), "b": Refuses(())}, ready.material, lambda probe: ready.predict_form(probe).key)
+        plan_evaluation(
+            {"a": Refuses(()), "b": Refuses(())}, ready.inputs, lambda request: ready.predict_form(request).key
+        )
     assert [fault.key for fault in told.value.faults] == ["evaluation=a", "evaluation=b"]
 
 
-def test_the_key_of_a_probe_holds_its_reading_by_content_and_not_its_name(ready: Prepared) -> None:
-    material = ready.material
+def test_the_key_of_a_request_holds_its_override_by_content_and_not_its_name(ready: Prepared) -> None:
+    inputs = ready.inputs
 
     def key(**changes: object) -> str:
-        return ready.predict_form(material.ask("x", material.examples, **changes).probe).key  # type: ignore[arg-type]
+        return ready.predict_form(inputs.ask("x", inputs.examples, **changes).request).key  # type: ignore[arg-type]
 
-    def shown(text: str) -> Reading:
-        return Reading(passages={q.id: (Passage("p", text),) for q in material.main.questions})
+    def shown(text: str) -> PromptOverride:
+        return PromptOverride(passages={q.id: (Passage("p", text),) for q in inputs.main.questions})
 
-    assert key() == ready.predict_form(material.main).key
-    assert key(reading=shown("tea")) == key(reading=shown("tea"))
+    assert key() == ready.predict_form(inputs.main).key
+    assert key(override=shown("tea")) == key(override=shown("tea"))
     keys = [
         key(),
-        key(reading=Reading()),
-        key(reading=shown("tea")),
-        key(reading=shown("coffee")),
-        key(reading=Reading(passages={q.id: () for q in material.main.questions})),
-        key(reading=Reading(format=Format())),
-        key(reading=Reading(format=Format(question="Q: {question}"))),
-        key(reading=Reading(format=Format(instruction="Task: {instruction}"))),
+        key(override=PromptOverride()),
+        key(override=shown("tea")),
+        key(override=shown("coffee")),
+        key(override=PromptOverride(passages={q.id: () for q in inputs.main.questions})),
+        key(override=PromptOverride(format=Format())),
+        key(override=PromptOverride(format=Format(question="Q: {question}"))),
+        key(override=PromptOverride(format=Format(instruction="Task: {instruction}"))),
         key(decoding=Decoding("greedy")),
         key(tuned=False),
     ]
@@ -102,12 +110,12 @@ def test_the_key_of_a_probe_holds_its_reading_by_content_and_not_its_name(ready:
 
 
 def test_an_experiment_on_validation_rows_hands_out_nothing_beside_them(ready: Prepared) -> None:
-    own = prepared("method=rag", rows="validation").material
-    assert own.examples == ready.material.validation
+    own = prepared("method=rag", rows="validation").inputs
+    assert own.examples == ready.inputs.validation
     assert (own.rows, own.validation, own.out_of_scope) == ("validation", (), ())
-    test_ids = {example.question.id for example in ready.material.examples}
+    test_ids = {example.question.id for example in ready.inputs.examples}
     assert not test_ids & {question.id for question in own.main.questions}
-    assert ready.material.validation
+    assert ready.inputs.validation
 
 
 @pytest.mark.parametrize(
@@ -121,14 +129,14 @@ def test_an_experiment_on_validation_rows_hands_out_nothing_beside_them(ready: P
     ],
 )
 def test_suites_are_told_what_makes_sense_for_a_method(method: str, traits: tuple[bool, ...]) -> None:
-    material = prepared(f"method={method}").material
-    assert (material.prompted, material.retrieves, material.tunes) == traits
+    inputs = prepared(f"method={method}").inputs
+    assert (inputs.prompted, inputs.retrieves, inputs.tunes) == traits
 
 
-def test_what_a_probe_is_judged_by_enters_the_score_key(ready: Prepared) -> None:
+def test_what_a_request_is_judged_by_enters_the_score_key(ready: Prepared) -> None:
     def key(examples: tuple[Example, ...]) -> str:
         again = replace(ready)
-        suite = replace(ready.main_suite, object=Asks((again.material.plain, again.material.ask("beside", examples))))
+        suite = replace(ready.main_suite, object=Asks((again.inputs.plain, again.inputs.ask("beside", examples))))
         return replace(ready, suites={"own": suite}).score_form.key
 
     question = Question("new", "Where is the tea?")

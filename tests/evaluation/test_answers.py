@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from stepladder.errors import DataError
-from stepladder.evaluation.answered import Answered, check_same_questions
+from stepladder.evaluation.answers import Answers, check_same_questions
 
 
 def test_predictions_are_put_in_the_order_of_the_examples(asked):
     straight = asked(["x", "y", "z"], ["x", "y", "z"])
-    shuffled = Answered(straight.probe, straight.predictions[::-1], straight.examples)
+    shuffled = Answers(straight.request, straight.predictions[::-1], straight.examples)
     assert [p.text for p in shuffled.predictions] == ["x", "y", "z"]
 
 
@@ -25,7 +25,7 @@ def test_predictions_are_put_in_the_order_of_the_examples(asked):
 def test_missing_strange_and_double_predictions_are_refused_by_name(asked, spoil, said):
     good = asked(["x", "y"], ["x", "y"])
     with pytest.raises(DataError, match=said):
-        Answered(good.probe, spoil(good.predictions), good.examples)
+        Answers(good.request, spoil(good.predictions), good.examples)
 
 
 def test_other_rows_are_refused_and_the_difference_named(asked):
@@ -35,7 +35,7 @@ def test_other_rows_are_refused_and_the_difference_named(asked):
 
 
 def test_the_same_ids_with_other_answers_are_refused(asked):
-    with pytest.raises(DataError, match="'q1' has another answers"):
+    with pytest.raises(DataError, match="'q1' differs in its answers"):
         check_same_questions(asked(["x", "y"], ["x", "y"]), asked(["x", "y"], ["x", "z"]))
 
 
