@@ -1,7 +1,4 @@
-"""Command lines and --config-dir folders: wrong values at every key, odd grammar, strange YAML.
-
-Knows the keys that a good configuration has (they are handed in); runs nothing.
-"""
+"""Cases with command lines and --config-dir folders: wrong values for every key, broken grammar, unusual YAML."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ GOOD = (
     "cosine", "linear", "holm", "cpu", "stop", "skip", "keep", "drop", "float32", "bf16", "'{question}'",
     "'Q: {question}'", "[]", "[street]", "street",
 )  # fmt: skip
-"""What is right at some keys."""
+"""Values that are valid for some keys."""
 VALUES = (
     "null", "true", "false", "0", "-1", "1", "2", "3", "0.5", "1.5", "-0.5", "1e308", "1e-308", "inf", "-inf", "nan",
     "1000000000000000000000000000000", "9" * 5000, "", "''", "' '", "text", "auto", "none", "toy", "é", "'💥'",
@@ -70,14 +67,16 @@ VALUES = (
 GARBAGE = (
     "", "=", "==", "=x", "x", "x=", "+", "++", "~", "~=", "@=", "a@b=c", "a@b:c=d", "dataset@x.y=toy", "+a=1",
     "+a.b.c=1",
-    "++a=1", "~seed", "~dataset", "~method", "~sweep", "~evaluation", "~decoding", "~model", "~comparison", "~preflight",
+    "++a=1", "~seed", "~dataset", "~method", "~sweep", "~evaluation", "~decoding", "~model", "~comparison",
+    "~preflight",
     "~compute",
     "~tracking", "~nothing", "~seed=1", "~method=zero_shot", "dataset=null", "method=null", "model=null",
     "evaluation=null",
     "evaluation=[]", "evaluation=[x]", "evaluation={a: b}", "evaluation=[auto,auto]", "evaluation=[calibration,slices]",
     "evaluation=[format]", "evaluation=[robustness]", "evaluation=[out_of_scope]", "evaluation=[rag]",
     "evaluation=[retention]",
-    "decoding=null", "sweep=null", "comparison=null", "preflight=null", "compute=null", "tracking=null", "experiment=null",
+    "decoding=null", "sweep=null", "comparison=null", "preflight=null", "compute=null", "tracking=null",
+    "experiment=null",
     "dataset=../model/toy", "dataset=/toy", "dataset=toy.yaml", "dataset=''", "dataset=[toy,file]",
     "method=[rag,finetune]",
     "dataset/x=y", "sweep/sampler=gp", "sweep.sampler=x", "sweep.sampler=null", "sweep/pruner=hyperband", "a.b.c.d=1",
