@@ -1,5 +1,5 @@
-"""Writes what the suites need beside the embedded data, into the folder that is named: every FAQ answer as a passage
-(corpus.jsonl), and everyday questions that belong to no topic (out_of_scope.jsonl)."""
+"""Writes additional data for the evaluation suites into a folder: every FAQ answer as a passage (corpus.jsonl), and
+everyday questions that belong to no topic (out_of_scope.jsonl)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stepladder measured alone: with a technique and without it, growing tasks, its own commands."""
+"""Measurements without another library: each technique switched off, growing tasks, the start of commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORM: Spec = {
 
 
 def json_grammar(material: Material) -> Spec:
-    """The same prompts written freely and under a schema, by ours."""
+    """Generation from the same prompts with and without a JSON schema."""
     schema = {
         "type": "object",
         "properties": {
@@ -53,7 +53,7 @@ def json_grammar(material: Material) -> Spec:
 
 
 def retrieval(material: Material) -> Spec:
-    """Passages made of Banking77's sentences, a number in each so that it can be found again."""
+    """BM25 on passages made of Banking77's sentences, each with a number that identifies it."""
     found: Spec = {}
     draw = random.Random(0)
     sentences = [text for text, _ in material.train]
@@ -69,7 +69,7 @@ def retrieval(material: Material) -> Spec:
 
 
 def start(material: Material) -> Spec:
-    """Commands as a person types them, from the shell and back."""
+    """Seconds of commands, measured from the shell."""
     command = str(Path(sys.executable).parent / "stepladder")
     ladder = ["compare", "comparison=ladder", "experiment=first_look"]
     found: Spec = {}
@@ -131,7 +131,7 @@ def techniques(material: Material) -> Spec:
 
 
 def two_at_once(spec: Spec) -> list[Spec]:
-    """The same training twice, on the same cores at the same time."""
+    """Run the same training twice at the same time, on the same cores."""
     with ThreadPoolExecutor(2) as both:
         return list(both.map(lambda _: measured("ours", "training", spec), range(2)))
 

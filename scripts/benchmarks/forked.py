@@ -1,11 +1,11 @@
-"""Command lines in processes of their own that import nothing: each is forked from one that has imported everything.
+"""Runs commands in processes that are forked from one that has imported everything.
 
     done = forked.run(["run", "method=finetune", ...])     its exit code, stdout and stderr
     running = forked.begin(["run", ...]); running.kill()   a process that can be signalled
 
-Importing torch, transformers and Lightning takes far more of a processor than a fit of the toy
-model. The process that is forked has computed nothing and runs no thread, so a command starts where
-`python -m stepladder` is after its imports. A test of how an interpreter starts or ends needs `python -m stepladder`.
+Importing torch, transformers and Lightning takes much longer than a fit of the toy model. The forked process has
+computed nothing and runs no thread, so a command starts in the state of `python -m stepladder` after its imports. A
+test of how an interpreter starts or ends needs `python -m stepladder`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ IMPORTED = (
 
 
 def server() -> ForkServerContext:
-    """What forks processes, from one that has imported everything."""
+    """The fork server, which has imported everything."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*IMPORTED])
     return context
 
 
 class Command:
-    """A command line that runs in a process of its own; the methods are those of `subprocess.Popen`."""
+    """A command in a forked process; the methods are those of `subprocess.Popen`."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], file_size: int | None) -> None:
         context = server()
@@ -90,7 +90,7 @@ class Command:
 
 
 class _Reading(threading.Thread):
-    """Reads a pipe to its end, so that the process never waits for room in it."""
+    """Reads a pipe to its end, so that the process never blocks on a full pipe."""
 
     def __init__(self, end: Connection) -> None:
         super().__init__(daemon=True)
@@ -139,7 +139,7 @@ def _command(
     err: Connection,
     file_size: int | None,
 ) -> None:
-    """What the process does: it becomes what `python -m stepladder WORDS...` is after its imports."""
+    """Make the forked process equivalent to `python -m stepladder WORDS...` after its imports, and run the command."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

@@ -1,11 +1,11 @@
-"""Hostile and random input: generated command lines, configurations, data, checkpoints, models and stores.
+"""Fuzzing: generated command lines, configurations, data, checkpoints, models and stores, most with one fault.
 
     scripts/bench fuzz [cases=2000] [seed=0] [kinds=config,data] [case=KIND:NUMBER]
 
-Of every case: exit code 0 or 2 (3 for `reproduce --verify`), no traceback, a message where there is 2, one JSON object
-where --json asks for it, no folder half-written, no finished folder changed, nothing written outside the outputs, no
-code of a configuration run, and an end. Cases run in a process a kind; one that dies or hangs is told with its case,
-and another goes on behind it. `case=` runs one case alone.
+Checks of every case: exit code 0 or 2 (3 for `reproduce --verify`), no traceback, a message with exit code 2, one JSON
+object with --json, no partial folder, no finished folder changed, nothing written outside the outputs, no code of the
+input run, and termination. There is one process for each kind of case; if it dies or hangs, its case is reported and a
+new process continues. `case=` runs a single case.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from pathlib import Path
 from typing import Any
 
 SHARES = {"config": 30, "conf folder": 12, "data": 30, "store": 18, "checkpoint": 3, "model": 7}
-"""Of a hundred cases, how many are of each kind."""
+"""Percentage of cases of each kind."""
 WATCHDOG = 180.0
-"""Seconds without a word from a process; the slowest case takes some."""
+"""Seconds without output after which a process counts as hanging."""
 MEMORY = 14 * 2**30
-"""Bytes of addresses that a process may have: what asks for more is told so, and takes no other process with it."""
+"""Bytes of address space of a process: a case that allocates more gets a MemoryError and harms no other process."""
 
 
 @dataclass
-class Told:
-    """What became of the cases of one kind."""
+class Outcomes:
+    """The results of all cases of one kind."""
 
     cases: int = 0
     codes: Counter[str] = field(default_factory=Counter)
@@ -50,7 +50,7 @@ class Told:
 
 
 def strategy(kind: str, root: Path) -> tuple[Any, Path | None]:
-    """What draws the cases of a kind, and the folder that they are made from."""
+    """The Hypothesis strategy for a kind of case, and the folder with the valid inputs that it modifies."""
     from fuzzing import configs, originals, stores, tables, weights
 
     if kind == "config":
@@ -65,7 +65,7 @@ def strategy(kind: str, root: Path) -> tuple[Any, Path | None]:
 
 
 def drawn(cases: Any, seed: int, kind: str, number: int) -> Any:
-    """One case of its own entropy: Hypothesis begins with the simplest, and what chance gives is the second."""
+    """One case with its own seed. The second example is used, because Hypothesis starts with the simplest one."""
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
 
@@ -84,27 +84,27 @@ def drawn(cases: Any, seed: int, kind: str, number: int) -> Any:
 
 
 def worker(kind: str, count: int, seed: int, first: int, root: Path) -> None:
-    """Run the cases from `first` on, and tell each on a line of its own."""
+    """Run the cases from `first` on and print one line of JSON for each."""
     from fuzzing import watched
 
     from stepladder.engine.fast.kernels import kernels
 
-    kernels()  # the compiler is begun before anybody watches
-    tell, sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8"), sys.stderr
+    kernels()  # compiles before the audit hook is active
+    results, sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8"), sys.stderr
     cases, folder = strategy(kind, root)
     sys.addaudithook(watched.GUARD)
     for number in range(first, count):
         case = drawn(cases, seed, kind, number)
-        print(json.dumps({"begun": number, "case": case.told()}), file=tell, flush=True)
+        print(json.dumps({"begun": number, "case": case.described()}), file=results, flush=True)
         found = watched.tried(case, root, folder)
-        told = {"number": number, "codes": found.codes, "faults": found.faults, "messages": found.messages}
-        print(json.dumps({**told, "seconds": round(found.seconds, 3)}), file=tell, flush=True)
-    print(json.dumps({"over": count}), file=tell, flush=True)
+        result = {"number": number, "codes": found.codes, "faults": found.faults, "messages": found.messages}
+        print(json.dumps({**result, "seconds": round(found.seconds, 3)}), file=results, flush=True)
+    print(json.dumps({"over": count}), file=results, flush=True)
 
 
-def run(kind: str, count: int, seed: int, root: Path, first: int = 0) -> Told:
-    """All cases of a kind; a process that dies or says nothing for long is told and followed by another."""
-    told = Told()
+def run(kind: str, count: int, seed: int, root: Path, first: int = 0) -> Outcomes:
+    """Run all cases of a kind. A process that dies or hangs is reported and replaced by a new one."""
+    outcomes = Outcomes()
     while first < count:
         begun, over = first, False
         process, lines = _started(kind, count, seed, first, root)
@@ -126,30 +126,30 @@ def run(kind: str, count: int, seed: int, root: Path, first: int = 0) -> Told:
             elif "over" in found:
                 over = True
             else:
-                _count(told, kind, found, case)
+                _count(outcomes, kind, found, case)
         code = process.wait()
         if over:
             break
         log = (root / "log").read_text(encoding="utf-8", errors="replace")[-3000:]
         print(f"  {kind} {begun}: the process ended with {code}", file=sys.stderr, flush=True)
-        told.cases += 1
-        told.faults.append(
-            {"case": f"{kind}:{begun}", "faults": [f"the process ended with {code}: {log}"], "told": case}
+        outcomes.cases += 1
+        outcomes.faults.append(
+            {"case": f"{kind}:{begun}", "faults": [f"the process ended with {code}: {log}"], "input": case}
         )
         if not case:
             break
         first = begun + 1
-    return told
+    return outcomes
 
 
-def _count(told: Told, kind: str, found: Mapping[str, Any], case: str) -> None:
-    told.cases += 1
-    told.codes.update(str(code) for code in found["codes"])
-    told.seconds += found["seconds"]
-    told.slowest = max(told.slowest, (found["seconds"], found["number"]))
-    told.messages.update(re.sub(r"\d+|'[^']*'", "_", text)[:90] for text in found["messages"])
+def _count(outcomes: Outcomes, kind: str, found: Mapping[str, Any], case: str) -> None:
+    outcomes.cases += 1
+    outcomes.codes.update(str(code) for code in found["codes"])
+    outcomes.seconds += found["seconds"]
+    outcomes.slowest = max(outcomes.slowest, (found["seconds"], found["number"]))
+    outcomes.messages.update(re.sub(r"\d+|'[^']*'", "_", text)[:90] for text in found["messages"])
     if found["faults"]:
-        told.faults.append({"case": f"{kind}:{found['number']}", "faults": found["faults"], "told": case})
+        outcomes.faults.append({"case": f"{kind}:{found['number']}", "faults": found["faults"], "input": case})
         print(f"  {kind}:{found['number']} {found['faults'][0][:400]}", file=sys.stderr, flush=True)
 
 
@@ -180,12 +180,14 @@ def _started(kind: str, count: int, seed: int, first: int, root: Path) -> tuple[
     return process, lines
 
 
-def table(found: Mapping[str, Told]) -> Iterator[str]:
+def table(found: Mapping[str, Outcomes]) -> Iterator[str]:
     row = "{:<12} {:>6} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8}"
     yield row.format("kind", "cases", "exit 0", "exit 2", "exit 3", "faults", "seconds", "slowest")
-    for kind, told in found.items():
-        codes = [told.codes[code] for code in ("0", "2", "3")]
-        yield row.format(kind, told.cases, *codes, len(told.faults), f"{told.seconds:.0f}", f"{told.slowest[0]:.1f}")
+    for kind, outcomes in found.items():
+        codes = [outcomes.codes[code] for code in ("0", "2", "3")]
+        yield row.format(
+            kind, outcomes.cases, *codes, len(outcomes.faults), f"{outcomes.seconds:.0f}", f"{outcomes.slowest[0]:.1f}"
+        )
 
 
 def main(words: list[str]) -> int:
@@ -196,15 +198,15 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         if "case" in asked:
             kind, _, number = asked["case"].partition(":")
-            told = run(kind, int(number) + 1, seed, Path(folder), int(number))
-            print(json.dumps([told.codes, told.messages, told.faults], indent=1))
-            return bool(told.faults)
+            outcomes = run(kind, int(number) + 1, seed, Path(folder), int(number))
+            print(json.dumps([outcomes.codes, outcomes.messages, outcomes.faults], indent=1))
+            return bool(outcomes.faults)
         found = {kind: run(kind, count, seed, Path(folder)) for kind, count in counts.items()}
     for line in table(found):
         print(line, file=sys.stderr)
-    faults = [fault for told in found.values() for fault in told.faults]
+    faults = [fault for outcomes in found.values() for fault in outcomes.faults]
     for fault in faults:
-        print("\n".join([f"\n{fault['case']} (seed {seed})", *fault["faults"], fault["told"]]), file=sys.stderr)
+        print("\n".join([f"\n{fault['case']} (seed {seed})", *fault["faults"], fault["input"]]), file=sys.stderr)
     kept = {
         k: {
             "cases": t.cases,

@@ -1,10 +1,10 @@
-"""Rounds of SIGKILL: a sweep of short trials with two controllers, killed whole at some moment, begun again until done.
+"""Kills all processes of a sweep with SIGKILL at a random moment and resumes it, with two commands at a time.
 
     python scripts/benchmarks/kills.py ROUNDS "" SEED      with a journal
-    python scripts/benchmarks/kills.py ROUNDS URL SEED     with PostgreSQL, and an outputs folder for each controller
+    python scripts/benchmarks/kills.py ROUNDS URL SEED     with PostgreSQL, and an output folder for each command
 
-Every round must end with exactly the trials that were asked for, none twice, none lost, and with the best of a sweep of
-the same seed that nobody disturbed: the trials are drawn each by itself, so their order changes nothing.
+Every round must end with exactly the requested number of trials, none twice and none lost, and with the best trial of
+an undisturbed sweep with the same seed. Trials are drawn independently, so their order does not matter.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ WORDS = [
 
 @dataclass(frozen=True)
 class Round:
-    """What a round came to: killed after how many `seconds`, with how many trials `ended` and `running`, and what was
-    wrong in the end."""
+    """A round: the `seconds` until the kill, the number of trials `ended` and `running` then, and the faults found in
+    the end."""
 
     seconds: float
     ended: int
@@ -41,23 +41,23 @@ class Round:
 
 
 class Killing:
-    """A sweep of so many `trials` in `folder` that is killed again and again, each time under another name: most often
-    while trials run, now and then before the first one."""
+    """Runs sweeps of `trials` trials in `folder`, each with a new name, and kills them, mostly while trials are running
+    and sometimes before the first one."""
 
     def __init__(self, folder: Path, storage: str | None = None, trials: int = TRIALS) -> None:
         self.folder, self.storage, self.asked = folder, storage, trials
         name = f"undisturbed-{os.getpid()}"
-        told = self.begun(name, [folder / "undisturbed"])[0].communicate()[0]
-        self.wanted: dict[str, Any] = json.loads(told)
+        output = self.begun(name, [folder / "undisturbed"])[0].communicate()[0]
+        self.wanted: dict[str, Any] = json.loads(output)
         ends = [trial.datetime_complete for trial in self.trials(name, folder / "undisturbed")]
         begins = [trial.datetime_start for trial in self.trials(name, folder / "undisturbed")]
         self.lasts = (max(ends) - min(begins)).total_seconds()
 
     def begun(self, name: str, outputs: Sequence[Path]) -> list[forked.Command]:
-        """A controller for each folder."""
+        """Start a sweep command for each folder."""
         words = ["sweep", *WORDS, f"sweep.trials={self.asked}", f"sweep.name={name}", "--json"]
         words += [f"sweep.storage={self.storage}"] if self.storage else []
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # two controllers share the cores
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # two commands share the cores
         return [forked.begin([*words, "--outputs", str(folder)], environment) for folder in outputs]
 
     def round(self, name: str, draw: random.Random) -> Round:
@@ -76,15 +76,15 @@ class Killing:
             process.wait()
         states = [trial.state.name for trial in self.trials(name, outputs[0])]
         again = self.begun(name, outputs)
-        told = [process.communicate()[0] for process in again]
+        outputs_again = [process.communicate()[0] for process in again]
         faults = [f"exit code {process.wait()}: {process.stderr[-500:]}" for process in again if process.wait()]
-        found = [json.loads(text) for text in told if text]
+        found = [json.loads(text) for text in outputs_again if text]
         faults += [fault for each in found for fault in self.faults(each)]
         running_then = states.count("RUNNING")
         return Round(round(seconds, 2), len(states) - running_then, running_then, tuple(faults))
 
     def trials(self, name: str, outputs: Path) -> list[Any]:
-        """The study's trials; none where it has not begun."""
+        """The study's trials; none if it has not started."""
         import optuna
 
         if self.storage:
@@ -99,15 +99,15 @@ class Killing:
         found: list[Any] = optuna.load_study(study_name=name, storage=storage).trials
         return found
 
-    def faults(self, told: dict[str, Any]) -> list[str]:
+    def faults(self, result: dict[str, Any]) -> list[str]:
         found = []
-        if told["trials"] != {"complete": self.asked, "pruned": 0, "failed": 0}:
-            found.append(f"trials: {told['trials']}")
-        trials = json.loads((Path(told["folder"]) / "sweep.json").read_text())["all_trials"]
+        if result["trials"] != {"complete": self.asked, "pruned": 0, "failed": 0}:
+            found.append(f"trials: {result['trials']}")
+        trials = json.loads((Path(result["folder"]) / "sweep.json").read_text())["all_trials"]
         if [t["number"] for t in trials] != list(range(self.asked)):
             found.append(f"numbers: {[t['number'] for t in trials]}")
-        if told["best"] != self.wanted["best"]:
-            found.append(f"best: {told['best']}, undisturbed {self.wanted['best']}")
+        if result["best"] != self.wanted["best"]:
+            found.append(f"best: {result['best']}, undisturbed {self.wanted['best']}")
         return found
 
 

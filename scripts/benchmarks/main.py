@@ -1,11 +1,11 @@
-"""Measures Stepladder beside its peers, side by side in turns, and writes a page of docs/ from what was found.
+"""Compares Stepladder with other libraries and writes a page of docs/ from the results.
 
-    scripts/bench                      everything
-    scripts/bench training scoring     some sections; what other sections found before is kept
+    scripts/bench                      all sections
+    scripts/bench training scoring     some sections; earlier results of other sections are kept
 
-Each measurement is a process of its own; the two sides of a ratio run in turn, and medians are compared. Results are in
-docs/benchmarks.json, of a CPU with AMX in benchmarks-amx.json, of a GPU in benchmarks-gpu.json; the page beside each is
-written from that file alone.
+Each measurement runs in its own process; the two sides of a ratio run in turn, and their medians are compared. Results
+are stored in docs/benchmarks.json, on a CPU with AMX in benchmarks-amx.json, on a GPU in benchmarks-gpu.json. The page
+next to each file is generated from it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from material import SYSTEM, Material
 from measuring import ROOT, Spec, in_turn, measured, middle, rate
 from page import written
 
-BODY_OPERATIONS = 4 * 106e6  # of a trained token of SmolLM2-135M: forward, and backward to the inputs alone
+BODY_OPERATIONS = 4 * 106e6  # per training token of SmolLM2-135M: forward, and backward to the inputs only
 LARGER = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32}
-"""The shape of SmolLM2-1.7B, of which the hidden states of all layers pass 1.6 G weights."""
+"""The shape of SmolLM2-1.7B, whose layers have 1.6 G weights."""
 LARGER_OPERATIONS = 4 * 24 * (4 * 2048**2 + 3 * 2048 * 8192)
 
 
@@ -52,7 +52,7 @@ def training(material: Material) -> Spec:
 
 
 def largest(material: Material) -> Spec:
-    """How much is in a GPU at once, and how quick that is; the loops of a CPU cut a batch up."""
+    """Speed and memory for growing micro-batches on a GPU."""
     rows, found = material.training(1024), {}
     with tempfile.TemporaryDirectory() as folder:
         larger = material.shaped(Path(folder), **LARGER, num_key_value_heads=32)
@@ -67,8 +67,8 @@ def largest(material: Material) -> Spec:
 
 
 def loss(material: Material) -> Spec:
-    """Fifty equal steps, learnt by ours and by the plain loop from the same weights; by the plain loop also with the
-    rows of each batch turned round, which is the same maths rounded otherwise."""
+    """Losses of fifty equal steps of Stepladder and of the plain loop, from the same weights. The plain loop also runs
+    with the rows of each batch reversed, which only changes the rounding."""
     from stepladder.tuning.batches import epoch_order
 
     rows, found = material.training(800), {}
@@ -92,7 +92,7 @@ def loss(material: Material) -> Spec:
 def scoring(material: Material) -> Spec:
     found: Spec = {}
     ids = [material.model.encode_answer(label) for label in material.labels]
-    few = {"bf16": (24, 3), "float32": (6, 1)}  # rows that lm-eval scores, for minutes and not for hours
+    few = {"bf16": (24, 3), "float32": (6, 1)}  # rows that lm-eval scores, so that it takes minutes and not hours
     first = material.precisions[0]
     cases = [("zero-shot", SYSTEM, few[precision][0], precision) for precision in material.precisions]
     cases.append(("77 labels listed", material.listed(), few[first][1], first))
@@ -116,7 +116,7 @@ def scoring(material: Material) -> Spec:
 
 
 def agreement(material: Material) -> Spec:
-    """Many rows, few labels, float32: whether both sides choose the same."""
+    """Whether both sides choose the same labels: many rows, few labels, float32."""
     labels = material.labels[::16]
     prompts = [material.prompt(text) for text, _ in material.test[:1000]]
     spec = {**material.spec, "precision": "float32", "labels": labels, "batch": 32, "prompts": prompts}
@@ -128,7 +128,7 @@ def agreement(material: Material) -> Spec:
 
 
 def alike(pairs: Sequence[tuple[list[float], list[float]]]) -> Spec:
-    """How far log-probabilities of two sides lie apart at most, and how often both choose the same."""
+    """The largest difference of log-probabilities, and how often both sides choose the same label."""
     return {
         "apart": max(abs(x - y) for left, right in pairs for x, y in zip(left, right, strict=True)),
         "same": statistics.mean(left.index(max(left)) == right.index(max(right)) for left, right in pairs),
@@ -178,7 +178,7 @@ GPU_ALONE = {"largest"}
 def main(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
-        sys.exit(f"scripts/bench knows no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+        sys.exit(f"scripts/bench has no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     material = Material()
     page = ROOT / "docs" / material.page
     figures = page.with_suffix(".json")

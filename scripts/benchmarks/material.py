@@ -1,4 +1,4 @@
-"""What is measured on: Banking77's rows as token ids of the embedded model."""
+"""The data for the measurements: Banking77's rows as token ids of the embedded model."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Material:
         node = yaml.safe_load((ROOT / "conf" / "model" / "smollm2_135m.yaml").read_text())
         checkpoint = PackageCheckpoint(**{key: value for key, value in node.items() if key != "_target_"})
         self.folder, self.model, self.message = str(checkpoint.folder()), checkpoint.load("cpu"), Message
-        # Where there are no bf16 products neither side is asked for them: theirs would take a hundred times as long.
-        # On a GPU nobody is content with float32.
+        # Without bf16 products bf16 is not measured: the other libraries would take a hundred times as long.
+        # On a GPU float32 is not measured, because nobody uses it there.
         self.on_gpu = torch.cuda.is_available()
         kind = "-gpu" if self.on_gpu else "-amx" if kernels.tiled(torch.bfloat16) else ""
-        self.page = f"benchmarks{kind}.md"  # machines so unlike that figures of one say little of another
-        self.turns = 1 if self.on_gpu else None  # a GPU is nobody else's: one turn does
+        self.page = f"benchmarks{kind}.md"  # one page for each kind of machine
+        self.turns = 1 if self.on_gpu else None  # a GPU is not shared: one turn is enough
         self.precisions = ("bf16",) if self.on_gpu else ("bf16", "float32") if has_bf16("cpu") else ("float32",)
         self.train, self.test = (self._texts(data / f"{part}.csv") for part in ("train", "test"))
         self.labels = sorted({label for _, label in self.train})
@@ -56,7 +56,7 @@ class Material:
         return ids
 
     def shaped(self, folder: Path, **shape: int) -> Spec:
-        """A spec of a model of another `shape`, its weights drawn at random, saved in `folder`."""
+        """Save a randomly initialised model with another `shape` in `folder` and return a spec for it."""
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -1,4 +1,4 @@
-"""Measurements as processes of their own, in turn, and what is told of them."""
+"""Runs measurements in processes of their own, in turn, and summarises their results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Spec = dict[str, Any]
 
 
 def measured(script: str, task: str, spec: Spec) -> Spec:
-    """What a process of its own found."""
+    """Run a task of a script in a new process and return its result."""
     python = sys.executable if script == "ours" else str(PEERS)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(spec, file)
@@ -35,14 +35,14 @@ def measured(script: str, task: str, spec: Spec) -> Spec:
 
 
 def short(found: Spec) -> str:
-    told = {key: round(value, 3) for key, value in found.items() if isinstance(value, float)}
+    shown = {key: round(value, 3) for key, value in found.items() if isinstance(value, float)}
     if "rates" in found:
-        told["tokens/s"] = round(statistics.median(found["rates"]), 1)
-    return str(told)
+        shown["tokens/s"] = round(statistics.median(found["rates"]), 1)
+    return str(shown)
 
 
 def in_turn(times: int, *sides: Callable[[], Spec]) -> list[list[Spec]]:
-    """Each side `times` times, in turn: what changes on the machine meets both."""
+    """Run each side `times` times, in turn, so that changes of the machine affect all sides."""
     found: list[list[Spec]] = [[] for _ in sides]
     for _ in range(times):
         for at, side in enumerate(sides):
@@ -55,7 +55,7 @@ def middle(runs: Sequence[Spec], key: str) -> float:
 
 
 def rate(runs: Sequence[Spec]) -> float:
-    """Tokens a second from the first step on: the median step of the median run."""
+    """Tokens per second from the first step on: the median step of the median run."""
     return statistics.median(statistics.median(run["rates"]) for run in runs)
 
 

@@ -1,6 +1,6 @@
-"""One measurement of a peer, in a process and an environment of its own: peers.py TASK SPEC.json prints a line of JSON.
+"""Runs one measurement of another library, in its own environment: peers.py TASK SPEC.json prints a line of JSON.
 
-Knows nothing of Stepladder. Each peer is used as its own documentation says, on the same token ids.
+Does not import Stepladder. Each library is used as its documentation says, on the same token ids.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def peak_gib() -> float:
-    """Of the GPU where there is one."""
+    """Peak memory of the GPU if there is one, otherwise of the process, in GiB."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -115,7 +115,7 @@ def plain_loop(spec: Spec) -> Spec:
 
 
 def lm_eval(spec: Spec) -> Spec:
-    """lm-evaluation-harness' own scoring of one request a label, on the token ids of the spec."""
+    """lm-evaluation-harness' scoring with one request per label, on the token ids of the spec."""
     from lm_eval.models.huggingface import HFLM
 
     model, tokenizer = load(spec)

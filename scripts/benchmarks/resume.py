@@ -1,14 +1,14 @@
-"""Rounds of SIGKILL: a fit that is killed at random moments and begun again by the same command, until it is done.
+"""Kills a fit at random moments with SIGKILL and resumes it with the same command, until it is done.
 
     scripts/bench resume [ROUNDS] [SEED]      thirty rounds by default, some minutes
 
-Every round must end with the very bytes of the adapter, and, but for seconds, the very lines of metrics and
-predictions, of the same fit undisturbed; and with the same files. In turn: LoRA with dropout, full tuning, accumulated
-micro-batches, a long warm-up, validations within epochs, NEFTune with LoRA+, a start drawn from the base weights. Every
-other round is checkpointed as often as it can be.
+Every round must end with the same bytes of the adapter, the same metrics and predictions (except seconds) and the same
+files as an uninterrupted fit. The cases alternate: LoRA with dropout, full tuning, accumulated micro-batches, a long
+warm-up, validations within epochs, NEFTune with LoRA+, PiSSA. Every other pass over the cases writes checkpoints as
+often as possible.
 
-Each command is a process of its own, forked from this one, which has imported everything and computed nothing: else
-most kills would hit imports.
+Each command is a process forked from this one, which has imported everything and computed nothing. Otherwise most kills
+would happen during imports.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ CASES = {
     "noise": [*BASE, "training.neftune_noise_alpha=5", "training.lora_plus_ratio=8"],
     "pissa": [*BASE, "+adapter.init_lora_weights=pissa_niter_4"],
 }
-UNEQUAL = ("seconds", "memory")  # what of a name tells that its figure is of the clock or of the machine
+UNEQUAL = ("seconds", "memory")  # parts of the names of figures that depend on the clock or the machine
 
 
 @dataclass(frozen=True)
 class Round:
-    """A fit of `case`, killed when so many `steps` were written, by the step of the checkpoint `from_step` that it went
-    on from (0: none), and what was `wrong` in the end."""
+    """A fit of `case`: the number of steps written at each kill, the step of the newest checkpoint then (0: none), and
+    the results that were `wrong` in the end."""
 
     case: str
     steps: tuple[int, ...]
@@ -53,7 +53,7 @@ class Round:
 
 
 class Killing:
-    """Fits under `folder`; what they must come to is found out by one that nobody disturbs."""
+    """Runs fits under `folder` and compares them with an uninterrupted fit of the same case."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,7 +89,7 @@ class Killing:
         return Round(case, tuple(steps), tuple(from_step), tuple(wrong))
 
     def begun(self, case: str, outputs: Path, often: bool = False) -> int:
-        """The process id of the command."""
+        """Start the command in a forked process and return its process id."""
         process = os.fork()
         if process:
             return process
@@ -111,7 +111,7 @@ class Killing:
         return main(["run", *CASES[case], "--outputs", str(outputs)])
 
     def _undisturbed(self, case: str, outputs: Path) -> float:
-        """Seconds from the fit's folder to its end."""
+        """Run the case without a kill. Returns the seconds from the creation of the fit's folder to its end."""
         process = self.begun(case, outputs)
         _wait_for(lambda: (outputs / "fits").is_dir(), process)
         began = time.perf_counter()
@@ -131,18 +131,18 @@ def _import_everything() -> None:
 
 
 def _wait_for(there: Any, process: int) -> None:
-    """Until it is there, or the process ended, which is left to be waited for."""
+    """Wait until `there` returns true or the process has ended; the process is not reaped."""
     while not there() and os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         time.sleep(0.002)
 
 
 def steps_in(outputs: Path) -> int:
-    """How many steps a fit has written."""
+    """The number of steps that a fit has written."""
     return sum(file.read_text().count('"loss"') for file in outputs.glob("fits/*/metrics.jsonl"))
 
 
 def outcome(outputs: Path) -> dict[str, Any]:
-    """All of a run that must be the same each time."""
+    """Everything in a run that must be the same each time."""
     (fit,) = (outputs / "fits").iterdir()
     found: dict[str, Any] = {f"bytes of {p.name}": p.read_bytes() for p in (fit / "artefact").iterdir()}
     made = (path for kind in ("fits", "predictions", "scores") for path in (outputs / kind).rglob("*"))
@@ -181,6 +181,6 @@ def main(rounds: int = 30, seed: int = 0, cases: Sequence[str] = tuple(CASES)) -
 
 
 if __name__ == "__main__":
-    told = main(*(int(word) for word in sys.argv[1:3]))
-    print(json.dumps(told))
-    sys.exit(bool(told["wrong"]))
+    report = main(*(int(word) for word in sys.argv[1:3]))
+    print(json.dumps(report))
+    sys.exit(bool(report["wrong"]))

@@ -1,15 +1,13 @@
-"""Whether the statistics hold: how often comparisons of equals reject, how often intervals hold the truth, how often a
-difference of the size that is called detectable is found.
+"""Validates the statistics by simulation: type I error, coverage of intervals, power at the minimum detectable effect.
 
     scripts/bench statistics              the table of docs/statistics.md; a quarter of an hour on one core
     scripts/bench statistics rounds=50    the same with fewer rounds
-    scripts/bench statistics only=seeds   the worlds with that in their name
-    scripts/bench statistics only=verdict how often the verdict claims a working method where there is none
+    scripts/bench statistics only=seeds   the worlds with that word in their name
+    scripts/bench statistics only=verdict how often the verdict recommends a method if none works
 
-A world is drawn again for every round: questions in groups, answers of two rungs, runs that differ by their seed.
-Whether an answer is right depends on a normal score: what the rung is worth, plus the group's, the question's, the
-seed's and the answer's own part. So the truth is known in closed form. Everything goes through the code that `compare`
-calls.
+Every round draws a world anew: questions in groups, answers of two methods, runs that differ by their seed. Whether an
+answer is correct depends on a normal score: the method's, plus random effects of the group, the question, the seed and
+the answer. So the true values are known in closed form. The analysis is the code that `compare` uses.
 """
 
 from __future__ import annotations
@@ -37,10 +35,10 @@ GRADED = Mean(lambda prediction, example: float(prediction.text))
 
 @dataclass(frozen=True)
 class World:
-    """`groups` of 1 to `widest` questions each (one each: no groups), `seeds` runs a rung.
+    """A data-generating process: `groups` of 1 to `widest` questions (`widest` 1: no groups), `seeds` runs per method.
 
-    worth: the normal score of a rung without difference; apart: what the second rung has more. group, question, seed,
-    answer: standard deviations of the parts; question and group are shared by both rungs.
+    `worth` is the normal score of the first method. `group`, `question`, `seed` and `answer` are standard deviations of
+    random effects; those of group and question are shared by all methods.
     """
 
     name: str
@@ -60,21 +58,23 @@ class World:
         return sqrt(self.group**2 + self.question**2 + self.seed**2 + self.answer**2)
 
     def truth(self, apart: float = 0.0) -> float:
-        """The expected score of a rung over all questions, groups and seeds."""
+        """The expected score of a method whose normal score is higher by `apart`, over all questions, groups and
+        seeds."""
         return float(norm.cdf((self.worth + apart) / (sqrt(1 + self.spread**2) if self.graded else self.spread)))
 
     def apart(self, gap: float) -> float:
-        """What a rung must have more to score `gap` more."""
+        """The difference of normal scores that makes the expected score higher by `gap`."""
         scale = sqrt(1 + self.spread**2) if self.graded else self.spread
         return float(norm.ppf(self.truth() + gap)) * scale - self.worth
 
     def drawn(self, generator: np.random.Generator, apart: float = 0.0) -> tuple[Side, Side]:
-        """Two methods, the second `apart` from the first, on questions drawn anew."""
+        """Two methods on newly drawn questions; the normal score of the second is higher by `apart`."""
         one, two = self.several(generator, [0.0, apart])
         return one, two
 
     def several(self, generator: np.random.Generator, apart: Sequence[float], floor: bool = False) -> list[Side]:
-        """Methods that are so far apart, on questions drawn anew; with `floor` the first has one run and no seed."""
+        """Methods with these differences of normal scores, on newly drawn questions; with `floor` the first has one
+        run."""
         sizes = generator.integers(1, self.widest + 1, self.groups)
         place = np.repeat(np.arange(self.groups), sizes)
         shared = generator.normal(0, self.group, self.groups)[place] + generator.normal(0, self.question, len(place))
@@ -105,26 +105,27 @@ class World:
 
 
 WORLDS = (
-    World("right or wrong, 1,000 rows, exact McNemar", 1000),
-    World("right or wrong, 1,000 rows, mid-p", 1000, mid_p=True),
-    World("right or wrong, 100 rows, exact McNemar", 100),
-    World("right or wrong, 100 rows, mid-p", 100, mid_p=True),
+    World("binary, 1,000 rows, exact McNemar", 1000),
+    World("binary, 1,000 rows, mid-p", 1000, mid_p=True),
+    World("binary, 100 rows, exact McNemar", 100),
+    World("binary, 100 rows, mid-p", 100, mid_p=True),
     World("graded, 150 rows", 150, graded=True),
-    World("right or wrong, 100 groups of 1 to 8", 100, 8, group=0.6),
+    World("binary, 100 groups of 1 to 8", 100, 8, group=0.6),
     World("graded, 100 groups of 1 to 8", 100, 8, graded=True, group=0.6),
-    World("right or wrong, 20 groups of 1 to 20", 20, 20, group=0.6),
-    World("right or wrong, 200 rows, 3 seeds", 200, seeds=3, seed=0.15),
-    World("right or wrong, 200 rows, 3 seeds that agree", 200, seeds=3),
-    World("right or wrong, 200 rows, 5 seeds", 200, seeds=5, seed=0.15),
+    World("binary, 20 groups of 1 to 20", 20, 20, group=0.6),
+    World("binary, 200 rows, 3 seeds", 200, seeds=3, seed=0.15),
+    World("binary, 200 rows, 3 seeds that agree", 200, seeds=3),
+    World("binary, 200 rows, 5 seeds", 200, seeds=5, seed=0.15),
     World("graded, 150 rows, 3 seeds", 150, seeds=3, seed=0.15, graded=True),
-    World("right or wrong, 50 groups of 1 to 8, 3 seeds", 50, 8, seeds=3, group=0.6, seed=0.15),
+    World("binary, 50 groups of 1 to 8, 3 seeds", 50, 8, seeds=3, group=0.6, seed=0.15),
 )
 
 
 @dataclass(frozen=True)
 class Found:
-    """Shares of the rounds: equals that were told apart, truths that the interval of a score and of a difference held,
-    differences of the detectable size that were found."""
+    """Shares of the rounds: comparisons of equal methods that were significant (type I error), intervals of a score and
+    of a difference that contain the true value (coverage), differences of the detectable size that were significant
+    (power)."""
 
     rejected: float
     score_held: float
@@ -133,17 +134,17 @@ class Found:
 
 
 def simulate(world: World, rounds: int, seed: int = 0) -> Found:
-    """What became of so many rounds: each compares equals, and rungs apart by the detectable difference."""
+    """Compare, in each round, two equal methods, and two methods that differ by the minimum detectable difference."""
     generator = np.random.default_rng(seed)
     rejected, score_held, difference_held, detected = [], [], [], []
     for _ in range(rounds):
         one, two = world.drawn(generator)
-        told = difference(two, one, seed=int(generator.integers(2**31)), mid_p=world.mid_p)
+        estimate = difference(two, one, seed=int(generator.integers(2**31)), mid_p=world.mid_p)
         score = measured(one, seed=int(generator.integers(2**31)))
-        rejected.append(told.p < 0.05)
+        rejected.append(estimate.p < 0.05)
         score_held.append(score.low <= world.truth() <= score.high)
-        one, two = world.drawn(generator, world.apart(min(told.detectable, 0.95 - world.truth())))
-        gap = world.truth(world.apart(min(told.detectable, 0.95 - world.truth()))) - world.truth()
+        one, two = world.drawn(generator, world.apart(min(estimate.detectable, 0.95 - world.truth())))
+        gap = world.truth(world.apart(min(estimate.detectable, 0.95 - world.truth()))) - world.truth()
         shown = difference(two, one, seed=int(generator.integers(2**31)), mid_p=world.mid_p)
         difference_held.append(shown.low <= gap <= shown.high)
         detected.append(shown.p < 0.05)
@@ -151,27 +152,27 @@ def simulate(world: World, rounds: int, seed: int = 0) -> Found:
 
 
 VERDICTS = (
-    World("right or wrong, 20 rows", 20, worth=0.0),
-    World("right or wrong, 60 rows", 60, worth=0.0),
-    World("right or wrong, 300 rows", 300, worth=0.0),
-    World("right or wrong, 25 rows, 3 seeds", 25, seeds=3, worth=0.0),
-    World("right or wrong, 100 rows, 3 seeds", 100, seeds=3, seed=0.15, worth=0.0),
-    World("right or wrong, 25 groups of 1 to 8", 25, 8, group=0.6, worth=0.0),
+    World("binary, 20 rows", 20, worth=0.0),
+    World("binary, 60 rows", 60, worth=0.0),
+    World("binary, 300 rows", 300, worth=0.0),
+    World("binary, 25 rows, 3 seeds", 25, seeds=3, worth=0.0),
+    World("binary, 100 rows, 3 seeds", 100, seeds=3, seed=0.15, worth=0.0),
+    World("binary, 25 groups of 1 to 8", 25, 8, group=0.6, worth=0.0),
     World("graded, 40 rows", 40, graded=True, worth=0.0),
 )
 
 
 def claims(world: World, rounds: int, methods: int = 3, ahead: float = 0.0, seed: int = 0) -> float:
-    """The share of rounds whose verdict recommends one of so many methods, of which the first is better than the floor
-    by the normal score `ahead` and the others are not: with `ahead` 0 the share of false claims."""
+    """The share of rounds whose verdict recommends a method. The normal score of the first of `methods` is higher than
+    that of the floor by `ahead`, the others are equal to it: with `ahead` 0, the share of false recommendations."""
     generator = np.random.default_rng(seed)
     metric = GRADED if world.graded else Accuracy()
     claimed = 0
     for _ in range(rounds):
         sides = world.several(generator, [0.0, ahead, *[0.0] * (methods - 1)], floor=True)
-        rungs = {f"method_{at}": side.runs for at, side in enumerate(sides[1:])}
-        order, number = list(rungs), int(generator.integers(2**31))
-        ladder = Ladder({"score": metric}, rungs, "score", number)
+        methods_by_name = {f"method_{at}": side.runs for at, side in enumerate(sides[1:])}
+        order, number = list(methods_by_name), int(generator.integers(2**31))
+        ladder = Ladder({"score": metric}, methods_by_name, "score", number)
         found = ladder.to_floor(Floor("floor", sides[0].runs[0]))
         cells = [_cell(name, ladder.sides["score"][name], found[name]) for name in order]
         claimed += verdict(cells, order, "score", 0.02, floor="floor")["recommended"] is not None
@@ -179,7 +180,7 @@ def claims(world: World, rounds: int, methods: int = 3, ahead: float = 0.0, seed
 
 
 def _cell(name: str, side: Side, to_floor: Any) -> dict[str, Any]:
-    """What decides whether a method works; intervals and differences to the others are left out, they cost time."""
+    """The part of a cell that decides whether a method works; intervals and other differences would take time."""
     score = {"value": side.value, "low": 0.0, "high": 1.0, "n": side.n}
     difference = {"name": "floor", "difference": to_floor}
     return {
@@ -195,15 +196,15 @@ def row(world: World, found: Found, rounds: int) -> str:
 
 
 def main(words: list[str]) -> None:
-    """Print the table, a line as soon as it is known."""
+    """Print the tables line by line."""
     said = dict(word.split("=", 1) for word in words)
     rounds = int(said.get("rounds", ROUNDS))
-    print("| what is compared | rounds | rejected, % | score held, % | difference held, % | detected, % |")
+    print("| scores | rounds | type I error, % | coverage of scores, % | coverage of differences, % | power, % |")
     print("|---|---|---|---|---|---|", flush=True)
     for world in WORLDS if said.get("only") != "verdict" else ():
         if said.get("only", "") in world.name:
             print(row(world, simulate(world, rounds), rounds), flush=True)
-    print("\n| three methods that are no better than the floor | rounds | one is recommended, % |")
+    print("\n| three methods, none better than the most frequent answer | rounds | one is recommended, % |")
     print("|---|---|---|", flush=True)
     for world in VERDICTS:
         if said.get("only", "") in (*world.name.split(), world.name, "", "verdict"):

@@ -1,10 +1,10 @@
-"""Measures sweeps: trials an hour beside a fresh process a trial, what a trial costs outside its work, rounds of kills.
+"""Measures sweeps: trials per hour compared with a fresh process per trial, overhead per trial, recovery from kills.
 
-    scripts/bench sweep                all of it, on the embedded model; about half an hour on two cores
-    scripts/bench sweep speed kills    some of it
+    scripts/bench sweep                all sections, on the embedded model; about half an hour on two cores
+    scripts/bench sweep speed kills    some sections
 
-The ordinary way is that of Hydra's published plugin for Optuna: every trial is a process that imports, loads the model,
-trains and answers the validation rows, one after the other. Both sides run the very same points into empty stores.
+The comparison is with Hydra's Optuna plugin: every trial is a new process that imports, loads the model, trains and
+answers the validation rows, one after another. Both sides run the same points with empty stores.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def stepladder(words: Sequence[str], outputs: Path) -> dict[str, Any]:
     return found
 
 
-def trials(told: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((Path(told["folder"]) / "sweep.json").read_text())["all_trials"]
+def trials(result: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((Path(result["folder"]) / "sweep.json").read_text())["all_trials"]
     return found
 
 
@@ -55,12 +55,12 @@ def one(words: Sequence[str], outputs: Path) -> None:
 
 
 def speed(folder: Path) -> dict[str, Any]:
-    """Trials an hour from the first command to the last trial's end, both ways."""
+    """Trials per hour from the first command to the end of the last trial, for both sides."""
     words = [*SHORT, *SPACE, f"sweep.trials={TRIALS}", f"sweep.workers={WORKERS}", "sweep.sampler=random"]
     began = time.time()
-    told = stepladder(words, folder / "sweep")
-    made = trials(told)
-    ours = study_seconds(told, began)
+    result = stepladder(words, folder / "sweep")
+    made = trials(result)
+    ours = study_seconds(result, began)
     began = time.time()
     for trial in made:
         point = [sys.executable, __file__, "one", str(folder / "fresh"), *FIXED, *SHORT, *trial["overrides"]]
@@ -71,31 +71,31 @@ def speed(folder: Path) -> dict[str, Any]:
         "trials_an_hour": round(3600 * TRIALS / ours, 1),
         "trials_an_hour_of_fresh_processes": round(3600 * TRIALS / theirs, 1),
         "times_as_many": round(theirs / ours, 2),
-        "seconds_outside_work_first": [round(s, 2) for s in outside(told, folder / "sweep", first=True)],
-        "seconds_outside_work_later": [round(s, 2) for s in outside(told, folder / "sweep", first=False)],
+        "seconds_outside_work_first": [round(s, 2) for s in outside(result, folder / "sweep", first=True)],
+        "seconds_outside_work_later": [round(s, 2) for s in outside(result, folder / "sweep", first=False)],
     }
 
 
-def study(told: dict[str, Any]) -> list[Any]:
+def study(result: dict[str, Any]) -> list[Any]:
     import optuna
 
-    journal = optuna.storages.journal.JournalFileBackend(str(Path(told["folder"]) / "study.journal"))
+    journal = optuna.storages.journal.JournalFileBackend(str(Path(result["folder"]) / "study.journal"))
     found: list[Any] = optuna.load_study(
-        study_name=told["study"], storage=optuna.storages.JournalStorage(journal)
+        study_name=result["study"], storage=optuna.storages.JournalStorage(journal)
     ).trials
     return found
 
 
-def study_seconds(told: dict[str, Any], began: float) -> float:
-    return max(trial.datetime_complete.timestamp() for trial in study(told)) - began
+def study_seconds(result: dict[str, Any], began: float) -> float:
+    return max(trial.datetime_complete.timestamp() for trial in study(result)) - began
 
 
-def outside(told: dict[str, Any], outputs: Path, first: bool) -> list[float]:
-    """Of each worker's first trial, or of its later ones: seconds outside training steps, validations and answering."""
+def outside(result: dict[str, Any], outputs: Path, first: bool) -> list[float]:
+    """Seconds outside training steps, validations and answers, of each worker's first trial or of its later ones."""
     seen: set[str] = set()
     found = []
     work = dict(working(outputs))
-    for trial in sorted(study(told), key=lambda t: t.datetime_start):
+    for trial in sorted(study(result), key=lambda t: t.datetime_start):
         worker = trial.user_attrs["worker"]
         lasted = (trial.datetime_complete - trial.datetime_start).total_seconds()
         if (worker not in seen) is first:
@@ -106,7 +106,7 @@ def outside(told: dict[str, Any], outputs: Path, first: bool) -> list[float]:
 
 
 def working(outputs: Path) -> list[tuple[tuple[float, int], float]]:
-    """Of every fit, by its point: seconds of its steps and validations, and of its answers to the validation rows."""
+    """For every fit, by its point: the seconds of its steps, validations and answers to the validation rows."""
     import yaml
 
     found = []
@@ -125,7 +125,7 @@ def working(outputs: Path) -> list[tuple[tuple[float, int], float]]:
 
 
 def pruning(folder: Path) -> dict[str, Any]:
-    """Training tokens of a space with plainly bad rates, with and without a pruner."""
+    """Training tokens of a space with clearly bad learning rates, with and without a pruner."""
     words = [
         *RATES,
         "sweep.sampler=grid",
@@ -155,7 +155,7 @@ SECTIONS = {"speed": speed, "pruning": pruning, "kills": killing}
 def main(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
-        sys.exit(f"scripts/bench sweep knows no {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+        sys.exit(f"scripts/bench sweep has no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     for name in names or SECTIONS:
         with tempfile.TemporaryDirectory() as folder:
             found = SECTIONS[name](Path(folder))

@@ -1,16 +1,16 @@
-"""What can go wrong, in two kinds.
+"""The exceptions that Stepladder raises on purpose, and the exit codes of the command line.
 
     StepladderError
-    ├── UserError            something the user can mend: what, where, what to do; exit 2, no traceback
-    │   ├── ConfigError      one or more faults in a configuration, told all at once
+    ├── UserError            an error that the user can fix: what, where, what to do; exit code 2, no traceback
+    │   ├── ConfigError      one or more faults in a configuration, reported together
     │   ├── DataError        a file, a row or a column
-    │   ├── ModelError       weights, tokenizer, window, adapter
-    │   └── StoreError       a folder of the store
-    ├── RankError            a process of a fit over several devices was lost; exit 2, the next start goes on
-    └── VerificationError    a check that the user asked for did not hold; exit 3
+    │   ├── ModelError       weights, tokenizer, context window, adapter
+    │   └── StoreError       a directory of the store
+    ├── RankError            a process of a fit over several devices was lost; exit code 2, the next start resumes
+    └── VerificationError    a check that the user asked for failed; exit code 3
 
-Everything else that is raised is a bug and shows its traceback. To add an error, give it the parent whose exit code it
-shares, and say in its message what was found, where, and what to do.
+Any other exception is a bug and shows its traceback. A new error inherits from the class with its exit code, and its
+message says what was found, where, and how to fix it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ LONGEST_NAME, MOST_NAMES = 200, 1000
 
 
 class StepladderError(Exception):
-    """Any error that Stepladder raises on purpose: `what` was found, `where` it stands (a config key, a file and row, a
-    folder), what `to_do` about it."""
+    """An error that Stepladder raises on purpose.
+
+    Args:
+        what: What is wrong.
+        where: A configuration key, a file and row, or a directory.
+        to_do: How to fix it.
+    """
 
     def __init__(self, what: str, where: str = "", to_do: str = "") -> None:
         self.what, self.where, self.to_do = what, where, to_do
@@ -41,25 +46,29 @@ class StepladderError(Exception):
 
 
 class UserError(StepladderError):
-    """Something the user can mend."""
+    """An error that the user can fix."""
 
 
 class DataError(UserError):
-    """A file, a row or a column that can not be read as the configuration says."""
+    """A file, a row or a column cannot be read as configured."""
 
 
 class ModelError(UserError):
-    """Weights, tokenizer, window or adapter that do not fit."""
+    """Weights, tokenizer, context window or adapter do not fit."""
 
 
 class StoreError(UserError):
-    """A folder of the store that can not be used."""
+    """A directory of the store cannot be used."""
 
 
 class RankError(StepladderError, RuntimeError):
-    """One of the processes that train together was lost; what the fit left is whole and goes on with the next start.
+    """A process of a fit over several devices was lost. The next start resumes from the last checkpoint.
 
-    rows: where memory was too small for so many at once; else None.
+    Args:
+        what: What is wrong.
+        where: The process.
+        to_do: How to fix it.
+        rows: The micro-batch that did not fit into memory; None for another cause.
     """
 
     def __init__(self, what: str, where: str = "", to_do: str = "", rows: int | None = None) -> None:
@@ -68,16 +77,16 @@ class RankError(StepladderError, RuntimeError):
 
 
 class VerificationError(StepladderError):
-    """A check that the user asked for did not hold; `told` is what was found, as plain data."""
+    """A check that the user asked for failed; `result` is the JSON object that the command prints."""
 
-    def __init__(self, what: str, told: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, what: str, result: Mapping[str, Any] | None = None) -> None:
         super().__init__(what)
-        self.told = told
+        self.result = result
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong in a configuration: `what`, at which `key`, what `to_do`."""
+    """One fault in a configuration: its `key`, `what` is wrong, and how to fix it (`to_do`)."""
 
     key: str
     what: str
@@ -85,9 +94,11 @@ class Fault:
 
 
 class ConfigError(UserError):
-    """One or more faults in a configuration; all are told at once.
+    """One or more faults in a configuration, reported together.
 
-    `sound`: the overrides without a fault, where some had one and the rest can be looked at by itself.
+    Args:
+        faults: The faults.
+        sound: The overrides without a fault, if only some have one and the others can be checked separately.
     """
 
     def __init__(self, faults: Sequence[Fault] | Fault, sound: Sequence[str] | None = None) -> None:
@@ -109,8 +120,10 @@ class ConfigError(UserError):
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A hint that names the nearest of `known`, else lists them. Of long texts, and of many, only the first part is
-    looked at: to compare them takes the square of their length."""
+    """A hint with the most similar of the `known` names, or a list of them.
+
+    Long names and long lists are truncated, because the comparison takes quadratic time.
+    """
     known = [each for each in known if len(each) <= LONGEST_NAME][:MOST_NAMES]
     near = get_close_matches(name[:LONGEST_NAME], known, n=1, cutoff=0.6)
     if near:

@@ -1,4 +1,4 @@
-"""The command line as a contract: verbs, flags, JSON, exit codes, and faults told in one message."""
+"""The command line as a contract: verbs, flags, JSON, exit codes, and faults result in one message."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TOY = ["experiment=first_look"]
 
 def outcome(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> tuple[int, str, str]:
     code = main(words)
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    result = capsys.readouterr()
+    return code, result.out, result.err
 
 
 def fails(capsys: pytest.CaptureFixture[str], words: Sequence[str], *wanted: str) -> str:
@@ -102,17 +102,17 @@ def test_a_new_test_row_trains_nothing_again(capsys: pytest.CaptureFixture[str],
     words = ["run", *of_file(rows, tmp_path / "out"), f"dataset.test='{test}'", "method=linear", "--json"]
     outcome(capsys, words)
     test.write_text(test.read_text(encoding="utf-8") + "please rent this,rent\n", encoding="utf-8")
-    told = json.loads(outcome(capsys, words)[1])
-    assert told["reused"] == {"fit": True, "predict": False, "score": False}
+    result = json.loads(outcome(capsys, words)[1])
+    assert result["reused"] == {"fit": True, "predict": False, "score": False}
 
 
 def test_a_new_metric_only_scores_again(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
     words = ["run", *of_file(rows, tmp_path / "out"), "method=majority", "--json"]
     outcome(capsys, words)
     metric = "+evaluation.classification.metrics.again={_target_: stepladder.evaluation.Accuracy}"
-    told = json.loads(outcome(capsys, [*words, metric])[1])
-    assert told["reused"] == {"fit": True, "predict": True, "score": False}
-    scores = told["scores"]["classification"]
+    result = json.loads(outcome(capsys, [*words, metric])[1])
+    assert result["reused"] == {"fit": True, "predict": True, "score": False}
+    scores = result["scores"]["classification"]
     assert scores["again"]["value"] == scores["accuracy"]["value"]
 
 
@@ -124,38 +124,38 @@ def test_compare_ends_in_a_table_a_report_and_a_verdict(
     words = ["compare", *of_file(rows, tmp_path / "out"), "method=majority,linear,zero_shot", "seed=0,1", "--json"]
     code, out, err = outcome(capsys, words)
     assert code == 0, err
-    told = json.loads(out)
-    assert [cell["name"] for cell in told["cells"]] == ["majority", "linear", "zero_shot"]
-    assert told["baseline"] == "zero_shot"
-    assert len(told["rows"]) == 3  # nothing is drawn, so both seeds are one run
-    assert {"value", "low", "high", "p", "p_adjusted"} <= told["cells"][1]["difference"]["accuracy"].keys()
-    assert "difference" in told["rows"][1]
-    assert (told["verdict"]["recommended"], told["verdict"]["status"]) == ("linear", "recommended")
-    assert set(told["cells"][2]["to_recommended"]["difference"]) == {"accuracy", "macro_f1"}
-    assert "to_recommended" not in told["cells"][1]
+    result = json.loads(out)
+    assert [cell["name"] for cell in result["cells"]] == ["majority", "linear", "zero_shot"]
+    assert result["baseline"] == "zero_shot"
+    assert len(result["rows"]) == 3  # nothing is drawn, so both seeds are one run
+    assert {"value", "low", "high", "p", "p_adjusted"} <= result["cells"][1]["difference"]["accuracy"].keys()
+    assert "difference" in result["rows"][1]
+    assert (result["verdict"]["recommended"], result["verdict"]["status"]) == ("linear", "recommended")
+    assert set(result["cells"][2]["to_recommended"]["difference"]) == {"accuracy", "macro_f1"}
+    assert "to_recommended" not in result["cells"][1]
     assert max(map(len, err.split("\nmethod ")[1].splitlines()[:-1])) <= 80
-    assert "No language model is needed" in told["verdict"]["reason"]
-    report = Path(told["report"])
+    assert "No language model is needed" in result["verdict"]["reason"]
+    report = Path(result["report"])
     assert report.is_absolute()
     assert report.name == "report.html"
     for text in (report.read_text(encoding="utf-8"), report.with_suffix(".md").read_text(encoding="utf-8")):
         assert "Recommended: linear" in text
     assert "stepladder compare dataset=file" in report.read_text(encoding="utf-8")
-    assert {each["point"]: each["found"] for each in told["checklist"]}["Evaluation is held out"] == "yes"
-    assert told["bills"]["unit"] == "s"
-    assert {"labels_used", "seconds_p50", "seconds_p95"} <= told["rows"][0]["costs"].keys()
+    assert {each["point"]: each["found"] for each in result["checklist"]}["Evaluation is held out"] == "yes"
+    assert result["bills"]["unit"] == "s"
+    assert {"labels_used", "seconds_p50", "seconds_p95"} <= result["rows"][0]["costs"].keys()
     again = json.loads(outcome(capsys, words)[1])
     assert all(all(row["reused"].values()) for row in again["rows"])
-    assert again["cells"] == told["cells"]
+    assert again["cells"] == result["cells"]
 
 
 def test_predict_answers_new_questions_with_a_stored_fit(
     capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path
 ) -> None:
-    told = json.loads(outcome(capsys, ["run", *of_file(rows, tmp_path / "out"), "method=linear", "--json"])[1])
+    result = json.loads(outcome(capsys, ["run", *of_file(rows, tmp_path / "out"), "method=linear", "--json"])[1])
     new = tmp_path / "new.csv"
     new.write_text("text\nI want to sell item 99\nI want to rent item 98\n", encoding="utf-8")
-    for folder in told["folders"]["fit"], told["folders"]["score"]:
+    for folder in result["folders"]["fit"], result["folders"]["score"]:
         answers = tmp_path / "answers.jsonl"
         code, _, err = outcome(capsys, ["predict", folder, str(new), "--to", str(answers)])
         assert code == 0, err
@@ -167,12 +167,12 @@ def test_predict_needs_neither_the_data_nor_the_folder_it_was_made_in(
     capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["run", *of_file(rows, tmp_path / "out"), "dataset.on_bad_row=skip", "method=linear", "--json"]
-    told = json.loads(outcome(capsys, words)[1])
+    result = json.loads(outcome(capsys, words)[1])
     rows.write_text(rows.read_text(encoding="utf-8").replace(",buy", ",AAA"), encoding="utf-8")
     new = tmp_path / "new.jsonl"
     new.write_text('{"text": "I want to buy item 99"}\n{broken\n', encoding="utf-8")
     monkeypatch.chdir(new.parent)
-    for folder in told["folders"]["fit"], told["folders"]["predict"], told["folders"]["score"]:
+    for folder in result["folders"]["fit"], result["folders"]["predict"], result["folders"]["score"]:
         code, out, err = outcome(capsys, ["predict", folder, "new.jsonl", "--json"])
         assert code == 0, err
         assert [p["text"] for p in json.loads(out)["predictions"]] == ["buy"]
@@ -221,11 +221,11 @@ def test_help_and_show_are_quick_to_load(capsys: pytest.CaptureFixture[str]) -> 
 def test_check_counts_and_computes_nothing(capsys: pytest.CaptureFixture[str], rows: Path, tmp_path: Path) -> None:
     words = ["check", *of_file(rows, tmp_path / "out"), "method=finetune", "training=smoke", "--json"]
     code, out, err = outcome(capsys, words)
-    told = json.loads(out)
+    result = json.loads(out)
     assert code == 0, err
-    assert told["rows"]["read"] == 36
-    assert told["labels"] == 3
-    assert told["steps"] > 0
+    assert result["rows"]["read"] == 36
+    assert result["labels"] == 3
+    assert result["steps"] > 0
     assert not (tmp_path / "out" / "fits").exists()
 
 

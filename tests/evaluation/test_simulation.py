@@ -10,7 +10,7 @@ ROUNDS = 80
 @pytest.mark.parametrize(
     "world",
     [
-        World("right or wrong", 300, mid_p=True),
+        World("binary", 300, mid_p=True),
         World("groups", 60, 6, group=0.6),
         World("seeds", 150, seeds=3, seed=0.15),
     ],
@@ -32,7 +32,7 @@ def test_the_simulation_catches_an_interval_that_is_too_narrow(monkeypatch: pyte
         "stepladder.evaluation.statistics.estimates.wilson",
         lambda right, n, confidence: (right / n - 0.02, right / n + 0.02),
     )
-    assert simulate(World("right or wrong", 300), ROUNDS, seed=1).score_held < 0.9
+    assert simulate(World("binary", 300), ROUNDS, seed=1).score_held < 0.9
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_a_verdict_rarely_calls_a_method_working_that_is_not(world: World) -> No
 
 
 def test_a_verdict_finds_a_method_that_works() -> None:
-    assert claims(World("right or wrong, 60 rows", 60, worth=0.0), 20, ahead=2.0, seed=1) > 0.9
-    assert claims(World("right or wrong, 10 rows", 10, worth=0.0), 20, ahead=9.0, seed=1) == 0
+    assert claims(World("binary, 60 rows", 60, worth=0.0), 20, ahead=2.0, seed=1) > 0.9
+    assert claims(World("binary, 10 rows", 10, worth=0.0), 20, ahead=9.0, seed=1) == 0

@@ -1,4 +1,4 @@
-"""Structured mutations of good bytes, texts and plain data. Knows nothing of what they mean."""
+"""Structured mutations of valid bytes, texts and plain data."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ HOSTILE: Sequence[Any] = (
     ["x"], {},
     {"a": 1}, {"": {}}, ATTACK, DEEP,
 )  # fmt: skip
-"""JSON values of every kind; half of a surrogate pair among them, which no UTF-8 can say."""
+"""JSON values of every kind, including a lone surrogate, which UTF-8 cannot encode."""
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
 def weighted(times: Mapping[str, int]) -> st.SearchStrategy[str]:
-    """One of the names, each so many times as likely as one of weight 1."""
+    """One of the names, drawn with the given weights."""
     return st.sampled_from([name for name, many in times.items() for _ in range(many)])
 
 
 def rare(draw: Draw, once_in: int) -> bool:
-    """True once in so many times. Simple examples, which are drawn more often than others, have it false."""
+    """True once in `once_in` draws. It is false in Hypothesis's simple examples, which are drawn more often."""
     return bool(draw(st.integers(0, once_in - 1)) == once_in // 2)
 
 
 @st.composite
 def bent_bytes(draw: Draw, content: bytes) -> bytes:
-    """The same bytes, truncated, flipped, stretched, or said in another encoding."""
+    """The same bytes, truncated, flipped, extended or re-encoded."""
     if not content:
         return draw(st.binary(max_size=20))
     way = draw(
@@ -112,7 +112,7 @@ def bent_data(draw: Draw, value: Any, hostile: Sequence[Any] = HOSTILE) -> Any:
 
 @st.composite
 def bent_json(draw: Draw, content: bytes, lines: bool = False) -> bytes:
-    """A JSON file (or one of JSON lines) with other values in it, or with bent bytes."""
+    """A JSON or JSON lines file with other values or changed bytes."""
     if rare(draw, 4):
         return draw(bent_bytes(content))
     if not lines:
@@ -134,7 +134,7 @@ def bent_json(draw: Draw, content: bytes, lines: bool = False) -> bytes:
 
 
 def bent_file(name: str, content: bytes) -> st.SearchStrategy[bytes]:
-    """Another content of a file, as its name asks for."""
+    """Modified content of a file, by the type that its name has."""
     if name.endswith(".json"):
         return bent_json(content)
     if name.endswith((".jsonl", ".journal")):
@@ -156,7 +156,7 @@ def bent_yaml(draw: Draw, content: bytes) -> bytes:
 
 @st.composite
 def bent_safetensors(draw: Draw, content: bytes) -> bytes:
-    """Another header over the same bytes, or bent bytes."""
+    """The same tensors with another header, or changed bytes."""
     if len(content) < 8 or rare(draw, 3):
         return draw(bent_bytes(content))
     (length,) = struct.unpack("<Q", content[:8])
@@ -178,5 +178,5 @@ def bent_safetensors(draw: Draw, content: bytes) -> bytes:
         header[draw(st.sampled_from(["x", "../x", "weights.x", ""]))] = header.pop(name)
     else:
         del header[name]
-    told = json.dumps(header).encode()
-    return struct.pack("<Q", len(told)) + told + content[8 + length :]
+    encoded = json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded + content[8 + length :]

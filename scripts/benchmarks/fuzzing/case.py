@@ -1,7 +1,4 @@
-"""One thing to try: files that lie beside it, what is done to a store of finished runs, and commands one after another.
-
-Knows no strategy and runs nothing.
-"""
+"""A fuzzing case: input files, changes to a store of finished runs, and the commands to run. It runs nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ MARKER = "marker-of-code-that-ran"
 SHOWN = 300
 
 Texts = Mapping[str, bytes]
-"""The files of a folder of originals, by their path in it."""
+"""The files of a folder of valid inputs, by their relative path."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,8 @@ class Case:
     changes: tuple[Change, ...] = ()
     originals: str | None = None
 
-    def told(self) -> str:
-        """For a person who wants to try it again."""
+    def described(self) -> str:
+        """The commands and files of the case, for reproducing it by hand."""
         lines = [f"stepladder {json.dumps(list(words), ensure_ascii=True)}" for words in self.commands]
         lines += [f"  {name}: {content[:SHOWN]!r} ({len(content)} bytes)" for name, content in self.files.items()]
         lines += [f"  {c.what} {c.path} {c.other} {c.content[:SHOWN]!r}" for c in self.changes]

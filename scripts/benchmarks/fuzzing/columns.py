@@ -1,4 +1,4 @@
-"""Parquet files: of plain rows, and with columns of types that no other format has."""
+"""Parquet files with plain rows, and with column types that other formats do not have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LABELS = ("buy", "sell", "rent")
 
 
 def parquet_of(rows: Sequence[Mapping[str, Any]]) -> bytes | None:
-    """None where arrow can not write such rows."""
+    """The rows as a parquet file; None if arrow cannot write them."""
     import pyarrow
     from pyarrow import parquet
 
@@ -26,7 +26,7 @@ def parquet_of(rows: Sequence[Mapping[str, Any]]) -> bytes | None:
 
 
 def odd_parquet(draw: Draw) -> bytes:
-    """Columns of types that no other format has."""
+    """A parquet file with column types that other formats do not have."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -1,7 +1,4 @@
-"""Command lines and --config-dir folders: wrong values at every key, odd grammar, strange YAML.
-
-Knows the keys that a good configuration has (they are handed in); runs nothing.
-"""
+"""Cases with command lines and --config-dir folders: wrong values for every key, broken grammar, unusual YAML."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ GOOD = (
     "cosine", "linear", "holm", "cpu", "stop", "skip", "keep", "drop", "float32", "bf16", "'{question}'",
     "'Q: {question}'", "[]", "[street]", "street",
 )  # fmt: skip
-"""What is right at some keys."""
+"""Values that are valid for some keys."""
 VALUES = (
     "null", "true", "false", "0", "-1", "1", "2", "3", "0.5", "1.5", "-0.5", "1e308", "1e-308", "inf", "-inf", "nan",
     "1000000000000000000000000000000", "9" * 5000, "", "''", "' '", "text", "auto", "none", "toy", "é", "'💥'",

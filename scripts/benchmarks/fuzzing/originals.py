@@ -1,7 +1,4 @@
-"""The good things that are bent: a store of finished runs, a fit that was cut short, a model's folder, a configuration.
-
-Made once in a folder, by the command line itself.
-"""
+"""Makes the valid inputs that cases modify: a store of finished runs, an interrupted fit, a model, a configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ NEW = b"text,label\nwho looks at the boiler?,heating\nthe key is gone,keys\n"
 
 
 def originals(root: Path, kind: str) -> Path:
-    """The folder of one kind; made where it is not there."""
+    """The folder with the valid inputs of one kind, made if it does not exist."""
     folder = root / kind
     if not folder.is_dir():
         folder.mkdir(parents=True)
@@ -42,7 +39,7 @@ def _made(*words: str) -> None:
 
 
 def _cut() -> None:
-    """The fit is interrupted when it has sealed five files: two checkpoints with their best weights lie there."""
+    """Interrupt a fit after it has written five files: two checkpoints and their best weights remain."""
     from stepladder.tuning import checkpoint, checksummed
 
     seal, count = checksummed.write, 0
@@ -85,7 +82,7 @@ def _flat(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 
 def conf() -> dict[str, str]:
-    """The packaged files by name; those alone that a small experiment comes by, and a few beside them."""
+    """The packaged configuration files that a small experiment uses, and a few more, by name."""
     from stepladder.config.options import conf_folder
 
     groups = (

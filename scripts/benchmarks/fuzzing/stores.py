@@ -1,7 +1,4 @@
-"""Stores of finished runs with files that are missing, cut, foreign, renamed, links or folders, and verbs over them.
-
-Knows the files of the originals by name; runs nothing.
-"""
+"""Cases with a store of finished runs in which files are missing, truncated, replaced, renamed, links or folders."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ ASKED = {
     "few_shot": ("experiment=first_look", "dataset.source.rows=24", "method=few_shot"),
     "finetune": ("experiment=first_look", "dataset.source.rows=24", "method=finetune"),
 }
-"""The runs that the original store holds."""
+"""The runs in the original store."""
 COMPARED = ("experiment=first_look", "dataset.source.rows=24", "method=majority,linear")
 SWEPT = (
     "experiment=first_look",
@@ -47,7 +44,7 @@ ODD_NAMES = (
 
 
 def reader(folder: Path) -> Texts:
-    """Every file of the originals but locks and logs."""
+    """Every file of the originals, except locks and logs."""
     found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in found if path.suffix not in (".lock", ".log")
@@ -132,9 +129,9 @@ def _sealed(name: str, content: bytes, texts: Texts) -> list[Change]:
     done = texts.get(f"{folder}/done.json")
     if done is None or name.endswith("done.json"):
         return []
-    told = json.loads(done)
-    told["files"][name.removeprefix(f"{folder}/")] = hashlib.sha256(content).hexdigest()
-    return [Change("write", f"{folder}/done.json", json.dumps(told).encode())]
+    record = json.loads(done)
+    record["files"][name.removeprefix(f"{folder}/")] = hashlib.sha256(content).hexdigest()
+    return [Change("write", f"{folder}/done.json", json.dumps(record).encode())]
 
 
 @st.composite

@@ -1,7 +1,4 @@
-"""Files of rows in every format and layout: most of them good, with a few odd rows, odd settings or bent bytes.
-
-Knows what a dataset's keys are; reads nothing.
-"""
+"""Cases with data files in every format and layout: mostly valid, with unusual rows, settings or bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ ODD_TEXTS = (
     "buy ", "Buy", "BUY", "\ud800",
     "<script>alert(1)</script>", "</script>", "[red]x[/red]", "[/]", "%s", "../../x", "a" * 200 + "/" + "b" * 200,
 )  # fmt: skip
-"""What stands in a cell now and then; half of a surrogate pair only where the format can say it."""
+"""Unusual cell values; a lone surrogate is only used in formats that can encode it."""
 SETTINGS = (
     "dataset.on_bad_row=skip", "dataset.on_bad_row=skip", "dataset.on_overlap=stop", "dataset.on_overlap=keep",
     "dataset.limit=1",

@@ -1,7 +1,7 @@
-"""Runs a case in this process and tells what did not hold: how it ended, what it printed, what it wrote and where.
+"""Runs a case in this process and returns the violated guarantees: how it ended, what it printed and what it wrote.
 
-Python's audit hooks tell every file that is opened for writing, every process and every connection; what would go
-outside is stopped besides. What libraries write from C is found by looking at the folder before and after.
+Python's audit hooks report every file that is opened for writing, every process and every connection; operations
+outside the allowed folders are blocked. Writes from C code are found by comparing the folder before and after.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ CHANGING = {
     "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1, "os.truncate": 0,
     "os.chmod": 0, "sqlite3.connect": 0,
 }  # fmt: skip
-"""Audit events that change a file system, and which of their arguments names the place."""
+"""Audit events that change a file system, and the index of their argument that names the path."""
 RUNNING = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn")
 
 
 class Outside(BaseException):
-    """Something that a case must not do; no `except Exception` hides it."""
+    """A forbidden operation; not an Exception, so that no `except Exception` catches it."""
 
 
 @dataclass
 class Guard:
-    """What a case may write to. `found`: what it did beyond."""
+    """An audit hook that allows writing to some folders only; `found` lists the violations."""
 
     allowed: tuple[str, ...] = ()
     found: list[str] = field(default_factory=list)
@@ -121,25 +121,25 @@ class Done:
 
 
 def run_quietly(words: Sequence[str]) -> Done:
-    """One command line, with what it prints; encodings as a process has them."""
+    """Run one command line and capture its output, with the encodings of a real process."""
     from stepladder.cli.entry import main
 
     out, err = io.BytesIO(), io.BytesIO()
-    told, code, raised = (
+    streams, code, raised = (
         (io.TextIOWrapper(out, "utf-8"), io.TextIOWrapper(err, "utf-8", errors="backslashreplace")),
         None,
         "",
     )
-    with redirect_stdout(told[0]), redirect_stderr(told[1]):
+    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
         try:
             code = main(list(words))
         except Outside as error:
             raised = f"{error} {_where(error)}"
         except SystemExit as error:
             raised = f"SystemExit {error.code} {_where(error)}"
-        except Exception as error:  # noqa: BLE001  # what comes out here is what is looked for
+        except Exception as error:  # noqa: BLE001  # any exception that reaches this point is a fault
             raised = f"{type(error).__name__}: {str(error)[:300]} {_where(error)}"
-    for stream in told:
+    for stream in streams:
         stream.flush()
     return Done(
         tuple(words), code, out.getvalue().decode("utf-8", "replace"), err.getvalue().decode("utf-8", "replace"), raised
@@ -158,21 +158,20 @@ def _where(error: BaseException) -> str:
 
 
 @dataclass
-class Stood:
-    """A store as it stands: the folders that are whole, with the hashes of all files, and what done.json every folder
-    has."""
+class StoreSnapshot:
+    """A snapshot of a store: the complete folders with the hashes of all files, and the done.json of every folder."""
 
     whole: dict[Path, dict[str, str]]
     dones: dict[Path, bytes | None]
 
     @classmethod
-    def of(cls, outputs: Path) -> Stood:
+    def of(cls, outputs: Path) -> StoreSnapshot:
         return cls(dict(_whole(outputs)), _dones(outputs))
 
 
 @dataclass
 class Result:
-    """What became of a case."""
+    """The result of a case."""
 
     codes: list[int | None]
     faults: list[str]
@@ -184,7 +183,7 @@ def tried(case: Case, root: Path, originals: Path | None) -> Result:
     """Run a case in a new folder under `root`, which is removed again."""
     from stepladder.io import redaction
 
-    redaction._met.clear()  # a case is a command of its own, and knows no other's secrets
+    redaction._met.clear()  # secrets of earlier cases are not masked in this one
     home = root / "case"
     work = home / "work"
     if home.exists():
@@ -202,7 +201,7 @@ def tried(case: Case, root: Path, originals: Path | None) -> Result:
         except (OSError, ValueError):  # one change has made another one impossible
             continue
     began = time.perf_counter()
-    before, stood = _snapshot(home), Stood.of(work / "outputs")
+    before, stood = _snapshot(home), StoreSnapshot.of(work / "outputs")
     done, found = [], []
     with _guarded(work), chdir(work):
         for words in case.commands:
@@ -220,7 +219,7 @@ def tried(case: Case, root: Path, originals: Path | None) -> Result:
 
 
 def _removed(folder: Path) -> None:
-    """A name of this kind may be a link, which is taken away and not followed."""
+    """Remove a folder, or a link to one without following it."""
     folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
 
 
@@ -243,7 +242,7 @@ def _last(word: str, work: Path) -> str:
 
 
 def _snapshot(home: Path) -> dict[str, str]:
-    """Everything under `home` but the outputs: what it is, by its name."""
+    """Everything under `home` except the outputs: a hash or a description, by name."""
     found = {}
     for folder, names, files in os.walk(home):
         if Path(folder) == home / "work":
@@ -264,16 +263,16 @@ def _changed(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 
 def _whole(outputs: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """The finished folders whose files are those that done.json names, with the hashes of all their files."""
+    """Finished folders whose files match their done.json, with the hashes of all files."""
     for kind in KINDS:
         for folder in (outputs / kind).glob("*") if (outputs / kind).is_dir() else ():
-            if not folder.is_symlink() and folder.is_dir() and (told := _done(folder)) is not None:
+            if not folder.is_symlink() and folder.is_dir() and (done := _done(folder)) is not None:
                 hashes = {
                     p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
                     for p in folder.rglob("*")
                     if p.is_file()
                 }
-                files = told.get("files")
+                files = done.get("files")
                 if (
                     isinstance(files, dict)
                     and files
@@ -292,7 +291,7 @@ def _done(folder: Path) -> dict[str, Any] | None:
 
 
 def _dones(outputs: Path) -> dict[Path, bytes | None]:
-    """Every folder of the store with its done.json, if it has one."""
+    """Every folder of the store with the content of its done.json, or None."""
     found: dict[Path, bytes | None] = {}
     for kind in KINDS:
         for folder in (outputs / kind).glob("*") if (outputs / kind).is_dir() else ():
@@ -302,8 +301,8 @@ def _dones(outputs: Path) -> dict[Path, bytes | None]:
     return found
 
 
-def _store_faults(stood: Stood, outputs: Path, cleaned: bool) -> Iterator[str]:
-    now = Stood.of(outputs)
+def _store_faults(stood: StoreSnapshot, outputs: Path, cleaned: bool) -> Iterator[str]:
+    now = StoreSnapshot.of(outputs)
     for folder, hashes in stood.whole.items():
         if not cleaned and now.whole.get(folder) != hashes:
             yield f"a finished folder is not what it was: {folder.name}"
@@ -312,4 +311,4 @@ def _store_faults(stood: Stood, outputs: Path, cleaned: bool) -> Iterator[str]:
             there = sorted(p.name for p in folder.iterdir())
             yield f"a half-written folder: {folder.parent.name}/{folder.name} has {there}"
         elif done is not None and stood.dones.get(folder) != done and folder not in now.whole:
-            yield f"a folder was finished with other files than its done.json tells: {folder.parent.name}/{folder.name}"
+            yield f"a folder was finished with other files than its done.json lists: {folder.parent.name}/{folder.name}"

@@ -1,7 +1,4 @@
-"""Model folders as a hub lays them out, and checkpoints of a fit that was cut short, with what they should not have.
-
-Knows the files of the originals by name; runs nothing.
-"""
+"""Cases with invalid model folders in the layout of a hub, and with invalid checkpoints of an interrupted fit."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ ODD_CHECKPOINTS = ("step-x.safetensors", "step-999999999-x.safetensors", "best-1
 
 @st.composite
 def checkpoints(draw: Draw, texts: Texts) -> Case:
-    """A fit that was cut short, whose checkpoints are not what they were; sealed anew or not."""
+    """An interrupted fit with changed checkpoints, with or without a matching hash in the name."""
     names = [name for name in sorted(texts) if "/checkpoints/" in name]
     changes = []
     for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
@@ -30,7 +27,7 @@ def checkpoints(draw: Draw, texts: Texts) -> Case:
             st.sampled_from(["bend", "bend", "seal", "seal", "seal", "remove", "swap", "rename", "link", "folder"])
         )
         if way in ("bend", "seal"):
-            content = draw(bent_file(name, texts[name]) if draw(st.booleans()) else _told(texts[name]))
+            content = draw(bent_file(name, texts[name]) if draw(st.booleans()) else _with_other_metadata(texts[name]))
             if way == "seal":
                 changes.append(Change("remove", name))
                 name = f"{name.rpartition('-')[0]}-{hashlib.sha256(content).hexdigest()}.safetensors"
@@ -59,13 +56,13 @@ def checkpoints(draw: Draw, texts: Texts) -> Case:
 
 
 @st.composite
-def _told(draw: Draw, content: bytes) -> bytes:
-    """A checkpoint that tells something else of itself."""
+def _with_other_metadata(draw: Draw, content: bytes) -> bytes:
+    """A checkpoint with other metadata."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     metadata = header.setdefault("__metadata__", {})
-    told = json.loads(metadata.get("told", "null"))
-    metadata["told"] = json.dumps(draw(bent_data(told)))
+    record = json.loads(metadata.get("told", "null"))
+    metadata["told"] = json.dumps(draw(bent_data(record)))
     new = json.dumps(header).encode()
     return struct.pack("<Q", len(new)) + new + content[8 + length :]
 
@@ -81,7 +78,7 @@ TEMPLATES = (
 
 @st.composite
 def models(draw: Draw, texts: Texts) -> Case:
-    """A folder of a model as a hub lays it out, with something wrong in it."""
+    """A model folder in the layout of a hub, with faults."""
     names = sorted(texts)
     changes = []
     for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):

@@ -1,6 +1,6 @@
-"""Parses a command line: the verb, its words, its flags; and writes the help texts.
+"""Parses a command line into a verb, its words and its flags, and writes the help texts.
 
-One argparse parser per verb. Imports nothing heavy, so that help and errors come at once.
+There is one argparse parser per verb. This module imports nothing heavy, so that help and errors are fast.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ WIDTH = 80
 
 @dataclass(frozen=True)
 class Verb:
-    """What the help says of a verb: the `words` it takes, a one-line `summary`, more `text` and `examples`."""
+    """The help of a verb.
+
+    Args:
+        words: The positional arguments, as in a usage line.
+        summary: One line.
+        text: A longer description.
+        examples: Complete commands.
+    """
 
     words: str
     summary: str
@@ -42,8 +49,8 @@ VERBS: Mapping[str, Verb] = {
     "init": Verb(
         "FILE",
         "write a commented experiment file for a data file and print the next command",
-        "Guesses columns, kind of task, ids and groups, and says why. Writes conf/experiment/NAME.yaml, or NAME.yaml "
-        "in the directory of --config-dir. Never overwrites a file.",
+        "Guesses columns, kind of task, ids and groups, and explains each guess. Writes conf/experiment/NAME.yaml, or "
+        "NAME.yaml in the directory of --config-dir. Never overwrites a file.",
         ("stepladder init rows.csv",),
     ),
     "options": Verb(
@@ -60,21 +67,21 @@ VERBS: Mapping[str, Verb] = {
     ),
     "check": Verb(
         _OVERRIDES,
-        "validate, read the data and say what a run would do; trains nothing",
+        "validate the configuration and the data, and estimate a run; trains nothing",
         "Prints row counts, labels, the minimum detectable difference, the preflight checks and the expected time on "
-        "this machine, for which it answers a few questions and times a training step.",
+        "this machine. To measure the time, it answers a few questions and runs a few training steps.",
         (f"stepladder check {_OWN}",),
     ),
     "run": Verb(
         _OVERRIDES,
-        "one experiment: fit, predict, score",
+        "run one experiment: fit, predict, score",
         "Each stage is stored under its own key and never computed twice.",
         ("stepladder run experiment=first_look method=linear",),
     ),
     "compare": Verb(
         _OVERRIDES,
-        "several methods on the same test questions: a table, differences, a verdict",
-        "A comma list replaces the comparison's own values of that key; lists of other keys multiply.",
+        "compare methods on the same test questions: a table, differences, a verdict",
+        "A comma list replaces the comparison's own values of that key. All lists are combined.",
         ("stepladder compare experiment=first_look", "stepladder compare method=rag,finetune seed=0,1,2"),
     ),
     "sweep": Verb(
@@ -89,26 +96,26 @@ VERBS: Mapping[str, Verb] = {
         "FIT is a directory of a run, STUDY the directory or the name of a study, whose recommended method answers. "
         "FILE has the input columns of the run's dataset, in any format that can be read; answers are not needed. "
         "model.path=DIR names the base model's directory on this machine. dataset.on_bad_row, dataset.delimiter, "
-        "dataset.encoding, dataset.quote and dataset.header say how FILE is read where it differs from the run's data.",
+        "dataset.encoding, dataset.quote and dataset.header describe FILE if it differs from the run's data.",
         ("stepladder predict outputs/studies/ladder-0123 new.csv --to answers.csv",),
     ),
-    "reproduce": Verb("RUN", "make a stored run again in a fresh store and compare the two"),
-    "diff": Verb("RUN RUN", "what differs between two stored runs, and what can explain it"),
+    "reproduce": Verb("RUN", "repeat a stored run in a fresh store and compare the two"),
+    "diff": Verb("RUN RUN", "compare two stored runs and list possible causes of each difference"),
     "list": Verb(
         "[KEY=VALUE ...]",
-        "the stored runs with these values",
-        "A key is method, seed, date, study or any key of the configuration; a value may hold *.",
+        "list the stored runs with these values",
+        "A key is method, seed, date, study or any key of the configuration; a value may contain *.",
         ("stepladder list method=finetune seed=0",),
     ),
     "clean": Verb(
         "[KEY=VALUE ...]",
-        "remove what is unfinished or belongs to no study",
-        "study=NAME removes a study, with the runs that belong to no other one.",
+        "remove unfinished directories and runs that belong to no study",
+        "study=NAME removes a study and the runs that belong to no other study.",
         ("stepladder clean --dry-run", "stepladder clean study=ladder-0123"),
     ),
     "completion": Verb(
         "bash|zsh|fish",
-        "a script that completes verbs, groups, options and flags",
+        "print a script that completes verbs, groups, options and flags",
         "",
         ("source <(stepladder completion bash)",),
     ),
@@ -122,24 +129,24 @@ def _count(text: str) -> int:
 
 
 FLAGS: Mapping[str, Mapping[str, Any]] = {
-    "--keys": {"action": "store_true", "help": "print the key of each stage too, and whether it is in the store"},
+    "--keys": {"action": "store_true", "help": "also print the key of each stage, and whether it is in the store"},
     "--prompt": {"type": _count, "metavar": "N", "help": "print the rendered prompts of N test questions (default: 1)"},
     "--to": {"type": Path, "metavar": "FILE", "help": "write a .csv, .jsonl or .parquet file: the input columns and "
-             "id, answer, confidence, failure; in jsonl and parquet probabilities too"},
-    "--status": {"action": "store_true", "help": "print how far the study is, and start nothing"},
-    "--fresh": {"action": "store_true", "help": "run again, and store the results beside the old ones"},
-    "--verify": {"action": "store_true", "help": "exit with 3 unless the results are the same"},
-    "--dry-run": {"action": "store_true", "help": "say what would be removed, and remove nothing"},
-    "--limit": {"type": _count, "metavar": "N", "help": "ask at most N test questions: the same for every method, and "
-                "a smaller N is a part of a larger one"},
-    "--config-dir": {"type": Path, "metavar": "DIR", "help": "your own conf; its files win over packaged ones of the "
-                     "same name"},
+             "id, answer, confidence, failure; in jsonl and parquet also probabilities"},
+    "--status": {"action": "store_true", "help": "print the progress of the study, and start nothing"},
+    "--fresh": {"action": "store_true", "help": "run again, and store the results next to the old ones"},
+    "--verify": {"action": "store_true", "help": "exit with code 3 unless the results are the same"},
+    "--dry-run": {"action": "store_true", "help": "list what would be removed, and remove nothing"},
+    "--limit": {"type": _count, "metavar": "N", "help": "use at most N test questions, the same for every method; a "
+                "smaller N is a subset of a larger one"},
+    "--config-dir": {"type": Path, "metavar": "DIR", "help": "a directory of your own options; its files replace "
+                     "packaged ones of the same name"},
     "--outputs": {"type": Path, "dest": "named_outputs", "metavar": "DIR", "help": "where results are stored "
                   "(default: outputs)"},
     "--json": {"action": "store_true", "dest": "as_json", "help": "print one JSON object on stdout; text goes to "
                "stderr"},
-    "--trust": {"action": "append", "default": [], "metavar": "PREFIX", "help": "a module prefix whose _target_s may "
-                "be built; may be repeated"},
+    "--trust": {"action": "append", "default": [], "metavar": "PREFIX", "help": "allow _target_s with this module "
+                "prefix; may be repeated"},
 }  # fmt: skip
 OF_VERB = {
     "--keys": ("show",),
@@ -150,12 +157,12 @@ OF_VERB = {
     "--verify": ("reproduce",),
     "--dry-run": ("clean",),
 }
-"""Flags that only some verbs take; every verb takes the others."""
+"""Flags that only some verbs take. Every verb takes the other flags."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A parsed command line. `named_outputs` is None where no --outputs is given."""
+class Arguments:
+    """A parsed command line. `named_outputs` is None without --outputs."""
 
     verb: str
     words: tuple[str, ...]
@@ -178,21 +185,25 @@ class Asked:
 
     @property
     def notices(self) -> list[str]:
-        """Flags that are given and change nothing."""
+        """Notes on flags without effect."""
         ignored = self.limit is not None and not VERBS[self.verb].takes_overrides
-        return [f"--limit changes nothing: '{self.verb}' asks no test questions"] if ignored else []
+        return [f"--limit changes nothing: '{self.verb}' uses no test questions"] if ignored else []
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """The words, and what flags stand for in the configuration."""
+        """The words, and the overrides that flags stand for."""
         return self.words if self.limit is None else (*self.words, f"++dataset.questions={self.limit}")
 
-    def say(self, text: str) -> None:
-        """Print a line of text: on stderr under --json."""
+    def write_line(self, text: str) -> None:
+        """Print a line of text: on stdout, or on stderr with --json."""
         print(text, file=sys.stderr if self.as_json else sys.stdout)
 
-    def without_settings(self) -> tuple[Asked, dict[str, dict[str, str]]]:
-        """Without the words `model.KEY=VALUE` and `dataset.KEY=VALUE`, and their keys and values by node."""
+    def without_settings(self) -> tuple[Arguments, dict[str, dict[str, str]]]:
+        """Separate the words `model.KEY=VALUE` and `dataset.KEY=VALUE` from the others.
+
+        Returns:
+            The arguments without these words, and their values by node (`model`, `dataset`) and key.
+        """
         found: dict[str, dict[str, str]] = {"model": {}, "dataset": {}}
         others = []
         for word in self.words:
@@ -204,7 +215,11 @@ class Asked:
         return replace(self, words=tuple(others)), found
 
     def paths(self) -> list[Path]:
-        """The words as paths. Raises UserError where their number is not what the verb takes."""
+        """The words as paths.
+
+        Raises:
+            UserError: The verb takes another number of words.
+        """
         wanted = VERBS[self.verb].words.partition(" [")[0].split()
         if len(self.words) != len(wanted):
             what = f"'{self.verb}' takes {' '.join(wanted)}, and {len(self.words)} words are given"
@@ -212,8 +227,15 @@ class Asked:
         return [Path(word) for word in self.words]
 
 
-def taken_apart(words: Sequence[str]) -> Asked:
-    """Raises UserError for a verb or a flag that does not exist, or a flag of another verb."""
+def parse(words: Sequence[str]) -> Arguments:
+    """Parse a command line.
+
+    Args:
+        words: The command line without the program name; the first word is the verb.
+
+    Raises:
+        UserError: The verb or a flag does not exist, or the verb does not take the flag.
+    """
     verb, *rest = words
     strange = [word for word in words if not word.isprintable() and not _is_text(word)]
     if strange:
@@ -235,7 +257,7 @@ def taken_apart(words: Sequence[str]) -> Asked:
         raise UserError(
             "Hydra's multirun is not used", "-m", "use 'stepladder compare' or 'stepladder sweep' for many runs"
         )
-    return Asked(verb, (*others, *literal), **{**given, "trust": tuple(given["trust"])})
+    return Arguments(verb, (*others, *literal), **{**given, "trust": tuple(given["trust"])})
 
 
 def _unknown_flag(verb: str, flag: str) -> UserError:
@@ -250,37 +272,39 @@ def flags_of(verb: str) -> list[str]:
 
 
 def parser(verb: str) -> argparse.ArgumentParser:
-    """The parser of a verb's flags; words are what it leaves over."""
-    told = VERBS[verb]
+    """The parser of a verb's flags. Arguments that it does not parse are the words."""
+    entry = VERBS[verb]
     made = _Parser(
         prog=f"stepladder {verb}",
-        usage=f"stepladder {verb} {told.words} [flags]",
-        description=_filled(f"{told.summary[0].upper()}{told.summary[1:]}.", told.text),
-        epilog=_epilog(told),
+        usage=f"stepladder {verb} {entry.words} [flags]",
+        description=_filled(f"{entry.summary[0].upper()}{entry.summary[1:]}.", entry.text),
+        epilog=_epilog(entry),
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=WIDTH, max_help_position=22),
         add_help=False,
         allow_abbrev=False,
     )
     group = made.add_argument_group("flags")
     for flag in flags_of(verb):
-        hidden = {"help": argparse.SUPPRESS} if flag == "--limit" and not told.takes_overrides else {}
+        hidden = {"help": argparse.SUPPRESS} if flag == "--limit" and not entry.takes_overrides else {}
         group.add_argument(flag, **{**FLAGS[flag], **hidden})
     group.add_argument("-h", "--help", action="store_true", default=argparse.SUPPRESS, help="print this text")
     made.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)
     return made
 
 
-def _epilog(told: Verb) -> str:
+def _epilog(entry: Verb) -> str:
     parts = []
-    if told.takes_overrides:
+    if entry.takes_overrides:
         parts.append(_filled("An OVERRIDE is GROUP=OPTION or KEY=VALUE; 'stepladder options' lists both."))
-    if told.examples:
-        parts.append("\n".join(["examples:" if len(told.examples) > 1 else "example:", *map(_command, told.examples)]))
+    if entry.examples:
+        parts.append(
+            "\n".join(["examples:" if len(entry.examples) > 1 else "example:", *map(_command, entry.examples)])
+        )
     return "\n\n".join(parts)
 
 
 def _command(text: str) -> str:
-    """An example on as many lines as it needs, each but the last with the shell's sign that it goes on."""
+    """An example, wrapped with a backslash at the end of each line but the last."""
     lines = textwrap.wrap(text, WIDTH - 8, break_long_words=False, break_on_hyphens=False)
     return " \\\n      ".join([f"  {lines[0]}", *lines[1:]])
 
@@ -294,25 +318,25 @@ def help_text(verb: str | None = None) -> str:
     if verb is not None:
         return parser(verb).format_help().rstrip()
     lines = ["usage: stepladder VERB [words] [flags]", ""]
-    for name, told in VERBS.items():
-        lines += textwrap.wrap(told.summary, WIDTH, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
+    for name, entry in VERBS.items():
+        lines += textwrap.wrap(entry.summary, WIDTH, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
     return "\n".join([*lines, "", _GENERAL])
 
 
 _GENERAL = """\
-  stepladder VERB --help    a verb's words and flags
+  stepladder VERB --help    arguments and flags of a verb
   stepladder --version      the version
 
-Your own data:
+With your own data:
   stepladder init rows.csv
-A first look, in seconds and without a download:
+With a toy model, in seconds and without a download:
   stepladder compare experiment=first_look
-The main comparison, on public data with a small model:
+All methods on public data, with a small model:
   stepladder compare comparison=ladder dataset=faq_route
 
 Flags of every verb: --config-dir DIR, --outputs DIR, --json, --trust PREFIX,
 --limit N (at most N test questions).
-Exit codes: 0 done, 2 something to fix, 3 a check that failed, 1 a bug,
+Exit codes: 0 done, 2 an error to fix, 3 a failed check, 1 a bug,
 130 interrupted (run the same command again to resume)."""
 
 
@@ -321,7 +345,7 @@ def version_text() -> str:
 
 
 def _with_count(words: Sequence[str]) -> list[str]:
-    """The words with `--prompt 1` where --prompt stands without a number: the next word may be an override."""
+    """Replace `--prompt` without a number by `--prompt 1`, because the next word may be an override."""
     found = []
     for place, word in enumerate(words):
         following = words[place + 1] if place + 1 < len(words) else ""
@@ -330,7 +354,7 @@ def _with_count(words: Sequence[str]) -> list[str]:
 
 
 def _is_text(word: str) -> bool:
-    """False for bytes of another encoding, which Python hands on as halves of surrogate pairs, and for a zero byte."""
+    """False for a zero byte and for bytes that are not UTF-8, which Python passes as lone surrogates."""
     try:
         word.encode()
     except UnicodeEncodeError:
@@ -339,7 +363,7 @@ def _is_text(word: str) -> bool:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with errors that are printed like all others."""
+    """An argparse parser that raises UserError."""
 
     def error(self, message: str) -> Any:
         what = message[:1].upper() + message[1:]

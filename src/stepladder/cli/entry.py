@@ -1,7 +1,6 @@
-"""The verbs: reads the command line, prints, and owns the exit code.
+"""The entry point of the command line: runs a verb, prints its result and returns the exit code.
 
-What a verb does is implemented in the packages below. Imports nothing heavy before a verb needs it, so that help and
-errors come at once.
+Nothing heavy is imported before a verb needs it, so that help and errors are fast.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stepladder.cli.arguments import VERBS as DESCRIBED
-from stepladder.cli.arguments import Asked, help_text, taken_apart, version_text
+from stepladder.cli.arguments import Arguments, help_text, parse, version_text
 from stepladder.cli.setup import notify
 from stepladder.cli.terminal import guard_streams
 from stepladder.cli.threads import wait_briefly
@@ -37,41 +36,45 @@ from stepladder.distributed.topology import over, place
 from stepladder.errors import ConfigError, StepladderError, UserError, VerificationError
 from stepladder.io.redaction import mask, mask_tracebacks, meet
 
-if TYPE_CHECKING:
-    pass
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code."""
+    """Run one command line.
+
+    Args:
+        arguments: The command line without the program name; by default that of this process.
+
+    Returns:
+        The exit code: 0 done, 2 an error that the user can fix, 3 a failed check, 130 interrupted.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     meet(words)
     if arguments is None:
         mask_tracebacks()
         guard_streams()
     try:
-        told_of_itself = _of_itself(words)
-        if told_of_itself is not None:
-            name, text = told_of_itself
+        information = _information(words)
+        if information is not None:
+            name, text = information
             print(json.dumps({name: text}) if "--json" in words else text)
             sys.stdout.flush()
             return 0
-        asked = taken_apart(words)
-        if asked.verb in COMPUTING:
+        parsed = parse(words)
+        if parsed.verb in COMPUTING:
             wait_briefly()
         here = place()
         if not here.leads:
             from stepladder.distributed.launch import follow
 
-            return follow(here, asked.verb in COMPUTING)
-        notify(asked.notices)
-        told = _called(asked)
-        if asked.as_json:
-            print(json.dumps(told, ensure_ascii=False))
+            return follow(here, parsed.verb in COMPUTING)
+        notify(parsed.notices)
+        result = _run_verb(parsed)
+        if parsed.as_json:
+            print(json.dumps(result, ensure_ascii=False))
         sys.stdout.flush()
         return 0
     except VerificationError as error:
-        if "--json" in words and error.told is not None:
-            print(json.dumps(error.told, ensure_ascii=False))
+        if "--json" in words and error.result is not None:
+            print(json.dumps(error.result, ensure_ascii=False))
         return _fail(error, 3)
     except StepladderError as error:
         return _fail(error, 2)
@@ -79,21 +82,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted. Finished work is saved; run the same command again to resume.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        _let_go_of_stdout()
+        _abandon_stdout()
         return 0
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        _let_go_of_stdout()
+        _abandon_stdout()
         full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        where = str(error.filename or ("stdout" if full else ""))  # all else that writes says what it writes
+        where = str(error.filename or ("stdout" if full else ""))  # other writers name the file
         return _fail(UserError(f"{error.strerror}", where, "check the path, its permissions and the space left"), 2)
     finally:
         over()
 
 
-def _of_itself(words: Sequence[str]) -> tuple[str, str] | None:
-    """The help or the version, where the command line asks for it."""
+def _information(words: Sequence[str]) -> tuple[str, str] | None:
+    """Name and text of the help or the version, if the command line asks for it."""
     given = words[: words.index("--")] if "--" in words else words
     if "--version" in given:
         return "version", version_text()
@@ -103,17 +106,17 @@ def _of_itself(words: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _called(asked: Asked) -> dict[str, Any]:
+def _run_verb(parsed: Arguments) -> dict[str, Any]:
     try:
-        return VERBS[asked.verb](asked)
+        return VERBS[parsed.verb](parsed)
     except ConfigError as error:
         from stepladder.config import places
 
-        raise places.located(error, asked.words, asked.config_dir) from error
+        raise places.located(error, parsed.words, parsed.config_dir) from error
 
 
-def _let_go_of_stdout() -> None:
-    """What stdout does not take goes nowhere, so that Python has no more to say of it."""
+def _abandon_stdout() -> None:
+    """Redirect stdout to the null device if it cannot be written, so that Python reports no error at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -125,7 +128,7 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-VERBS: dict[str, Callable[[Asked], dict[str, Any]]] = {
+VERBS: dict[str, Callable[[Arguments], dict[str, Any]]] = {
     "init": init.init,
     "options": options.options,
     "show": show.show,

@@ -1,4 +1,4 @@
-"""What several verbs begin with: the composed config, and the context of a run."""
+"""Steps that several verbs start with: composing the configuration, and the context of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from stepladder.cli.arguments import Asked
+from stepladder.cli.arguments import Arguments
 from stepladder.io.redaction import mask
 
 if TYPE_CHECKING:
@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from stepladder.runs.run import Circumstances
 
 
-def composed(asked: Asked) -> tuple[Composed, dict[str, Any]]:
+def composed(args: Arguments) -> tuple[Composed, dict[str, Any]]:
+    """Compose the configuration, print its notices, and return the composition and the settled configuration."""
     from stepladder.config.settle import settled
 
-    composition, config = settled(asked.overrides, asked.config_dir, asked.trust)
+    composition, config = settled(args.overrides, args.config_dir, args.trust)
     notify([*composition.notices, *composition.dropped])
     return composition, config
 
 
-def run_context(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> Circumstances:
+def run_context(args: Arguments, config: Mapping[str, Any], heavy: bool = True) -> Circumstances:
     from stepladder.cli.terminal import Terminal
     from stepladder.config.settle import validate
     from stepladder.runs.run import Circumstances
@@ -30,19 +31,20 @@ def run_context(asked: Asked, config: Mapping[str, Any], heavy: bool = True) -> 
     from stepladder.store.store import Store
 
     terminal = Terminal()
-    older = older_results(asked.outputs)
+    older = older_results(args.outputs)
     notify([older] if older else [])
-    built = validate(config, asked.trust, heavy)
+    built = validate(config, args.trust, heavy)
     return Circumstances(
-        store=Store(asked.outputs, terminal.note),
+        store=Store(args.outputs, terminal.note),
         compute=built["compute"].object,
         limits=built["preflight"].object,
         tracking=built["tracking"].object,
         progress=terminal,
-        trust=asked.trust,
+        trust=args.trust,
     )
 
 
 def notify(notices: Sequence[str]) -> None:
+    """Print notes on stderr, with secrets masked."""
     for notice in notices:
         print(f"note: {mask(notice)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a person sees while a command works: progress bars and notes on stderr, and streams that may break."""
+"""Terminal output while a command runs: progress bars and notes on stderr, and protection from closed streams."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from stepladder.io.redaction import mask
 T = TypeVar("T")
 
 FACTS = ("note: ", "preflight: ")
-"""What a note about data or configuration begins with: one command prints each of them once."""
+"""Prefixes of notes about data or configuration. A command prints each such note once."""
 
 
 class Terminal:
-    """Progress for people. Where stderr is not a terminal only notes are printed."""
+    """Progress bars and notes on stderr. Without a terminal only notes are printed."""
 
     def __init__(self) -> None:
         self._printed: set[str] = set()
@@ -48,7 +48,7 @@ class Terminal:
                 bar.advance(task)
 
     def note(self, text: str) -> None:
-        """Print a line, unless it is a fact that this command has printed before."""
+        """Print a line, unless this command has already printed the same note about data or configuration."""
         if text.startswith(FACTS):
             if text in self._printed:
                 return
@@ -57,10 +57,10 @@ class Terminal:
 
 
 def guard_streams() -> None:
-    """Let stdin, stdout and stderr be closed, and stdout and stderr break, without an error.
+    """Make closed standard streams, and a broken stdout or stderr, harmless.
 
-    A closed stream is opened on the null device, so that no file of the store gets its number. When the reader of a
-    pipe ends (`stepladder list | head -1`), the rest of the output is dropped and the command goes on.
+    A closed stream is opened on the null device, so that no other file gets its number. If the reader of a pipe ends
+    (`stepladder list | head -1`), the rest of the output is dropped and the command continues.
     """
     for number in range(3):
         try:
@@ -73,7 +73,7 @@ def guard_streams() -> None:
 
 
 class Unbreakable:
-    """A text stream whose output goes to the null device once nobody reads it any more."""
+    """A text stream whose output is dropped after its reader has ended."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -98,7 +98,7 @@ class Unbreakable:
 
 
 class _Dropping:
-    """Leads a stream to the null device at a broken pipe."""
+    """Redirects a stream to the null device when its pipe breaks."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

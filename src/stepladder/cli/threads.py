@@ -1,8 +1,7 @@
-"""How OpenMP threads wait for each other, set before a library that uses them is loaded.
+"""Limits the spin-waiting of OpenMP threads, before a library that uses them is loaded.
 
-A thread that has done its part of an operation waits for the others. GNU's OpenMP lets it wait in a loop for so long
-that, where two processes share cores, each keeps the other's threads from running. Source: libgomp's manual,
-`GOMP_SPINCOUNT`.
+A thread that has finished its part of an operation waits for the others in a loop. By default GNU's OpenMP loops so
+long that two processes on the same cores slow each other down. Source: libgomp's manual, `GOMP_SPINCOUNT`.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ from __future__ import annotations
 import os
 
 SPINS = "2000"
-"""Rounds of the waiting loop, of 300,000 by default: some ten to a hundred microseconds."""
+"""Iterations of the waiting loop: 10 to 100 microseconds. The default is 300,000 iterations."""
 
 
 def wait_briefly() -> None:
-    """Let threads of this process, and of those that it starts, give their core away soon while they wait.
+    """Shorten the spin-waiting of OpenMP threads in this process and in those that it starts.
 
-    Leaves what the user has set in `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY`. Has no effect once libgomp is loaded.
+    Values that the user has set in `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` are kept. There is no effect once libgomp is
+    loaded.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)

@@ -1,4 +1,4 @@
-"""`check`: validates, reads the data and reports what a run would do, without training."""
+"""`check`: validates the configuration, reads the data and estimates a run, without training."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stepladder.cli.arguments import Asked
+from stepladder.cli.arguments import Arguments
 from stepladder.cli.setup import composed, run_context
 
 _IMPORTED = time.monotonic()
 
 
-def check(asked: Asked) -> dict[str, Any]:
+def check(args: Arguments) -> dict[str, Any]:
     from stepladder.config.experiment import Experiment
     from stepladder.resources import raise_on_stops
     from stepladder.runs.check import expectations, in_store, rehearsed
@@ -21,30 +21,30 @@ def check(asked: Asked) -> dict[str, Any]:
     from stepladder.runs.stages import prepare
     from stepladder.studies.variants import cells
 
-    composition, config = composed(asked)
-    around = run_context(asked, config)
+    composition, config = composed(args)
+    around = run_context(args, config)
     experiment = Experiment.from_config(config, composition.choices)
-    prepared = prepare(experiment, asked.trust, around.read)
+    prepared = prepare(experiment, args.trust, around.read)
     stored = in_store(prepared, around.store)
     started = _seconds_of_process()
     findings, facts = rehearsed(prepared, around)
     refused = [found for found in findings if found.stops]
     time = None
     if not refused and around.compute.slurm is None:
-        # A rehearsal loads the model and renders the prompts, as the run does, and then times its steps.
+        # A rehearsal loads the model and renders the prompts, as the run does, and then times some steps.
         started += max(0.0, _seconds_of_process() - started - facts.get("timing_seconds", 0.0))
-        time = expected_time(prepared, prepare(experiment, asked.trust, around.read), around, facts, stored, started)
-    told = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings, time)
-    for line in told["lines"]:
-        asked.say(line)
+        time = expected_time(prepared, prepare(experiment, args.trust, around.read), around, facts, stored, started)
+    result = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings, time)
+    for line in result["lines"]:
+        args.write_line(line)
     raise_on_stops(findings)
-    return told
+    return result
 
 
 def _seconds_of_process() -> float:
-    """Seconds since this process began, imports included; where the kernel does not say, since this module was loaded.
+    """Seconds since this process started, imports included, or since this module was loaded if /proc is missing.
 
-    Source: proc(5), field `starttime` of /proc/self/stat, in clock ticks since the machine began.
+    Source: proc(5), field `starttime` of /proc/self/stat, in clock ticks since boot.
     """
     try:
         began = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])

@@ -1,4 +1,4 @@
-"""`compare`: several methods on the same test questions."""
+"""`compare`: compares several methods on the same test questions."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from stepladder.cli.arguments import Asked
+from stepladder.cli.arguments import Arguments
 from stepladder.cli.setup import notify, run_context
 from stepladder.io.redaction import mask_arguments
 
 
-def compare(asked: Asked) -> dict[str, Any]:
+def compare(args: Arguments) -> dict[str, Any]:
     from stepladder.reports.comparison import write
     from stepladder.studies.comparison import compare as compare_planned
     from stepladder.studies.variants import plan
 
-    planned = plan(asked.overrides, asked.config_dir, asked.trust)
+    planned = plan(args.overrides, args.config_dir, args.trust)
     notify(planned.notices)
-    around = run_context(asked, planned.config, heavy=False)
+    around = run_context(args, planned.config, heavy=False)
     tuning = None
     if planned.comparison.tune:
         from stepladder.studies.tuned import tuned
 
-        planned, tuning = tuned(planned, asked.overrides, asked.config_dir, around)
-    told = write(compare_planned(planned, around, tuning, _command(asked)))
-    _print_table(asked, told)
-    asked.say(f"report: {told['report']}")
-    return told
+        planned, tuning = tuned(planned, args.overrides, args.config_dir, around)
+    result = write(compare_planned(planned, around, tuning, _command(args)))
+    _print_table(args, result)
+    args.write_line(f"report: {result['report']}")
+    return result
 
 
-def _command(asked: Asked) -> str:
-    """The command line, to be said again; secrets masked."""
-    own = ["--config-dir", str(asked.config_dir)] if asked.config_dir else []
-    trusted = [word for prefix in asked.trust for word in ("--trust", prefix)]
-    limit = [] if asked.limit is None else ["--limit", str(asked.limit)]
-    words = ["stepladder", asked.verb, *asked.words, *limit, *own, *trusted, "--outputs", str(asked.outputs)]
+def _command(args: Arguments) -> str:
+    """The command line for running this again, with secrets masked."""
+    own = ["--config-dir", str(args.config_dir)] if args.config_dir else []
+    trusted = [word for prefix in args.trust for word in ("--trust", prefix)]
+    limit = [] if args.limit is None else ["--limit", str(args.limit)]
+    words = ["stepladder", args.verb, *args.words, *limit, *own, *trusted, "--outputs", str(args.outputs)]
     return shlex.join(mask_arguments(words))
 
 
-def _print_table(asked: Asked, told: Mapping[str, Any]) -> None:
+def _print_table(args: Arguments, result: Mapping[str, Any]) -> None:
     from rich.console import Console
 
     from stepladder.reports.summary import NARROW, summary
 
-    console = Console(stderr=asked.as_json)
+    console = Console(stderr=args.as_json)
     if not console.is_terminal:
-        console = Console(stderr=asked.as_json, width=NARROW)
-    console.print(summary(told, console.width))
+        console = Console(stderr=args.as_json, width=NARROW)
+    console.print(summary(result, console.width))

@@ -1,27 +1,27 @@
-"""`completion`: prints a shell's script, and answers what the last word of a line can become."""
+"""`completion`: prints the completion script of a shell, and the completions of a command line."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from stepladder.cli.arguments import FLAGS, OF_VERB, VERBS, Asked
+from stepladder.cli.arguments import FLAGS, OF_VERB, VERBS, Arguments
 from stepladder.errors import UserError
 
 
-def completion(asked: Asked) -> dict[str, Any]:
-    """A shell's script, which asks for `words LINE`: what the last word of a line can become."""
+def completion(args: Arguments) -> dict[str, Any]:
+    """Print a shell's script, which calls `completion words LINE` for completions of the last word of LINE."""
     from stepladder.config.completion import SHELLS, candidates, script
 
-    shell, *line = asked.words or ("",)
+    shell, *line = args.words or ("",)
     if shell == "words" and len(line) == 1:
         found = candidates(
-            line[0], list(VERBS), {flag: OF_VERB.get(flag, ()) for flag in (*FLAGS, "--help")}, asked.config_dir
+            line[0], list(VERBS), {flag: OF_VERB.get(flag, ()) for flag in (*FLAGS, "--help")}, args.config_dir
         )
-        told: dict[str, Any] = {"candidates": found}
+        result: dict[str, Any] = {"candidates": found}
     elif shell in SHELLS and not line:
-        told = {"shell": shell, "script": script(shell)}
+        result = {"shell": shell, "script": script(shell)}
     else:
-        raise UserError(f"There is no completion for '{' '.join(asked.words)}'", "completion", "say bash, zsh or fish")
-    if not asked.as_json:
-        print(told.get("script") or "\n".join(told["candidates"]))
-    return told
+        raise UserError(f"There is no completion for '{' '.join(args.words)}'", "completion", "say bash, zsh or fish")
+    if not args.as_json:
+        print(result.get("script") or "\n".join(result["candidates"]))
+    return result

@@ -1,16 +1,16 @@
-"""`diff`: what differs between two stored runs, and what can explain it."""
+"""`diff`: compares two stored runs and lists possible causes of each difference."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from stepladder.cli.arguments import Asked
+from stepladder.cli.arguments import Arguments
 
 
-def diff(asked: Asked) -> dict[str, Any]:
+def diff(args: Arguments) -> dict[str, Any]:
     from stepladder.studies.reproduce import reproduce as studies
 
-    told = studies.diff(*asked.paths())
-    for line in told["lines"]:
-        asked.say(line)
-    return told
+    result = studies.diff(*args.paths())
+    for line in result["lines"]:
+        args.write_line(line)
+    return result

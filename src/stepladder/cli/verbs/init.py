@@ -5,20 +5,20 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from stepladder.cli.arguments import Asked
+from stepladder.cli.arguments import Arguments
 
 
-def init(asked: Asked) -> dict[str, Any]:
+def init(args: Arguments) -> dict[str, Any]:
     from stepladder.runs.init import first_experiment
 
-    (data,) = asked.paths()
-    made = first_experiment(str(data), asked.config_dir, asked.named_outputs)
-    asked.say(f"written: {made.experiment}")
+    (data,) = args.paths()
+    made = first_experiment(str(data), args.config_dir, args.named_outputs)
+    args.write_line(f"written: {made.experiment}")
     for guess in made.guesses:
-        asked.say(f"  dataset.{guess.key}: {guess.value} ({guess.why})")
+        args.write_line(f"  dataset.{guess.key}: {guess.value} ({guess.why})")
     for note in made.notes:
         print(f"note: {note}", file=sys.stderr)
-    asked.say("next:")
+    args.write_line("next:")
     for command in made.commands:
-        asked.say(f"  {command}")
+        args.write_line(f"  {command}")
     return made.as_dict()

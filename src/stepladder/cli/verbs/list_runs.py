@@ -1,20 +1,20 @@
-"""`list`: the stored runs."""
+"""`list`: lists stored runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from stepladder.cli.arguments import Asked
+from stepladder.cli.arguments import Arguments
 
 
-def list_runs(asked: Asked) -> dict[str, Any]:
+def list_runs(args: Arguments) -> dict[str, Any]:
     from stepladder.store.inventory import inventory, wanted
 
-    found = inventory(asked.outputs, wanted(asked.words))
+    found = inventory(args.outputs, wanted(args.words))
     rows = [item.as_dict() for item in found]
     for line in _table(rows):
-        asked.say(line)
-    return {"outputs": str(asked.outputs.absolute()), "runs": rows}
+        args.write_line(line)
+    return {"outputs": str(args.outputs.absolute()), "runs": rows}
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:

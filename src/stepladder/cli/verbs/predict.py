@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from stepladder.cli.arguments import Asked
+from stepladder.cli.arguments import Arguments
 from stepladder.cli.setup import notify
 
 
-def predict(asked: Asked) -> dict[str, Any]:
+def predict(args: Arguments) -> dict[str, Any]:
     from stepladder.cli.terminal import Terminal
     from stepladder.dataset.writing import check_destination
     from stepladder.runs.answer import answer
@@ -18,26 +18,26 @@ def predict(asked: Asked) -> dict[str, Any]:
     from stepladder.store.store import Store
     from stepladder.studies.recommended import recommended, study_of
 
-    asked, settings = asked.without_settings()
-    folder, file = asked.paths()
-    if asked.to is not None:
-        check_destination(asked.to, file)
-    told: dict[str, Any] = {}
-    study = study_of(str(folder), asked.outputs)
+    args, settings = args.without_settings()
+    folder, file = args.paths()
+    if args.to is not None:
+        check_destination(args.to, file)
+    result: dict[str, Any] = {}
+    study = study_of(str(folder), args.outputs)
     if study is not None:
         chosen = recommended(study)
-        folder, told = chosen.folder, {"recommended": chosen.method}
+        folder, result = chosen.folder, {"recommended": chosen.method}
         notify([f"answered by the recommended method: {chosen.method}" + (f" ({chosen.note})" if chosen.note else "")])
     terminal = Terminal()
-    around = Circumstances(store=Store(asked.outputs, terminal.note), progress=terminal, trust=asked.trust)
+    around = Circumstances(store=Store(args.outputs, terminal.note), progress=terminal, trust=args.trust)
     answered = answer(folder, file, around, model=settings["model"], reading=settings["dataset"])
     rows = [asdict(prediction) for prediction in answered.predictions]
-    if asked.to is not None:
-        answered.write(asked.to)
-        asked.say(f"{len(answered.by_record)} rows with {len(rows)} answers in {asked.to}")
-    elif not asked.as_json:
+    if args.to is not None:
+        answered.write(args.to)
+        args.write_line(f"{len(answered.by_record)} rows with {len(rows)} answers in {args.to}")
+    elif not args.as_json:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))
-    to = str(asked.to) if asked.to else None
+    to = str(args.to) if args.to else None
     accounts = answered.accounts.as_dict()
-    return {"folder": str(folder), "file": str(file), "to": to, **told, "predictions": rows, "rows": accounts}
+    return {"folder": str(folder), "file": str(file), "to": to, **result, "predictions": rows, "rows": accounts}

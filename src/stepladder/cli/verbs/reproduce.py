@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepladder.cli.arguments import Asked
+from stepladder.cli.arguments import Arguments
 
 
-def reproduce(asked: Asked) -> dict[str, Any]:
+def reproduce(args: Arguments) -> dict[str, Any]:
     from stepladder.cli.terminal import Terminal
     from stepladder.studies.reproduce import reproduce as studies
 
-    (folder,) = asked.paths()
-    told = studies.reproduce(folder, asked.named_outputs, asked.trust, Terminal())
-    for line in told["lines"]:
-        asked.say(line)
-    asked.say(f"reproduced in {told['reproduction']} ({told['tolerance']['told']})")
-    if asked.verify:
-        studies.verify(told)
-        asked.say("verified: the reproduction has the same results")
-    return told
+    (folder,) = args.paths()
+    result = studies.reproduce(folder, args.named_outputs, args.trust, Terminal())
+    for line in result["lines"]:
+        args.write_line(line)
+    args.write_line(f"reproduced in {result['reproduction']} ({result['tolerance']['told']})")
+    if args.verify:
+        studies.verify(result)
+        args.write_line("verified: the reproduction has the same results")
+    return result
