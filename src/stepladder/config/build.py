@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, get_args, get_origin
 
-from stepladder.config.annotations import fits, hints_of, in_words, inner, is_kind, kinds, takes_text, takes_texts
+from stepladder.config.annotations import fits, hints_of, in_words, inner, is_kind, takes_text, takes_texts
 from stepladder.config.layers import reference
 from stepladder.config.overrides import typed
 from stepladder.config.own_classes import checked, shortcomings
-from stepladder.config.remembered import Known, recalled
 from stepladder.config.targets import resolve, stands_under
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
@@ -25,18 +24,12 @@ MISSING = "???"
 
 @dataclass(frozen=True)
 class Component:
-    """A built node: the `object`, and for a target its class and the components of its arguments.
-
-    written: the target's name as the node has it. known: the node was built before, and `object` is a function that
-    makes it when it is wanted.
-    """
+    """A built node: the `object`, and for a target its class and the components of its arguments."""
 
     object: Any
     target: Any = None
     arguments: Mapping[str, Component] = field(default_factory=dict)
     items: tuple[Component, ...] = ()
-    written: str = ""
-    known: Known | None = None
 
 
 _BROKEN = Component(object=inspect.Parameter.empty)
@@ -111,10 +104,6 @@ class _Builder:
 
     def _target(self, node: Mapping[str, Any], key: str, hint: Any) -> Component:
         name = node["_target_"]
-        plain = {str(k): v for k, v in node.items() if k != "_target_"}
-        known = recalled(name, plain) if (kinds(hint) or hint is object) and isinstance(name, str) else None
-        if known is not None and (hint is object or not set(kinds(hint)).isdisjoint(known.lineage)):
-            return Component(known.later, known=known)
         target = resolve(name, f"{key}._target_", self.trust, self.light)
         if isinstance(target, Fault):
             self.faults.append(target)
@@ -145,8 +134,7 @@ class _Builder:
         if not sound or any(a is _BROKEN for a in arguments.values()):
             self._faults_of_the_rest(target, hints, arguments, key)
             return _BROKEN
-        made = self._constructed(target, arguments, key, checked(target, hint) if trusted else target)
-        return made if made is _BROKEN else replace(made, written=name)
+        return self._constructed(target, arguments, key, checked(target, hint) if trusted else target)
 
     def _partial(self, node: Mapping[str, Any], target: Any, key: str) -> Component:
         """Where a function is wanted, a class with keywords: it is called later, with the other arguments."""
@@ -164,7 +152,7 @@ class _Builder:
         if unknown or any(a is _BROKEN for a in arguments.values()):
             return _BROKEN
         made = partial(target, **{name: argument.object for name, argument in arguments.items()})
-        return Component(made, target, arguments, written=str(node["_target_"]))
+        return Component(made, target, arguments)
 
     def _faults_of_the_rest(
         self, target: Any, hints: Mapping[str, Any], arguments: Mapping[str, Component], key: str
