@@ -172,13 +172,24 @@ def test_methods_compared_over_a_saved_experiment_are_themselves(stepladder: Run
 
 
 @pytest.mark.parametrize(
-    ("adapter", "rate"), [("lora", "0.0015"), ("ia3", "0.005"), ("full", "5e-05"), ("dora", "0.0015")]
+    ("adapter", "rate"),
+    [
+        ("lora", "0.0015"),
+        ("dora", "0.0015"),
+        ("rslora", "0.0015"),
+        ("qlora", "0.0015"),
+        ("ia3", "0.005"),
+        ("prompt_tuning", "0.01"),
+        ("prefix_tuning", "0.01"),
+        ("bitfit", "0.001"),
+        ("full", "5e-05"),
+    ],
 )
 def test_suggested_values_are_comments(stepladder: Run, adapter: str, rate: str) -> None:
     shown = stepladder("show", "experiment=first_look", "method=finetune", f"adapter={adapter}").out
-    assert f"# training.learning_rate is null, which means {rate} with this adapter\n" in shown
-    assert "# decoding.mode is auto, which means choose for this task\n" in shown
-    assert not [line for line in shown.splitlines() if "learning_rate" in line and not line.startswith("#")]
+    assert f"\n  # learning_rate: {rate}, suggested for {adapter}\n" in shown
+    assert "\n  # mode: choose, auto for this task\n" in shown
+    assert not [line for line in shown.splitlines() if "learning_rate" in line and not line.startswith("  #")]
     linear = stepladder("show", "experiment=first_look", "method=linear").out
     assert "learning_rate" not in linear
 
