@@ -33,7 +33,7 @@ class _SearchPath(SearchPathPlugin):  # type: ignore[misc]
         for element in search_path.get_path():
             element.path = confined_address(element.path)
         for folder in self.users:
-            search_path.prepend(USER, confined_address(f"file://{folder}"), "main")
+            search_path.prepend(USER, confined_address(str(folder)), "main")
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 SCHEME, USER = "confined", "user"
 
 
-def confined_address(address: str) -> str:
-    """The address of a folder, to be read through `ConfinedSource`; other addresses stay as they are."""
-    return address.replace("file://", f"{SCHEME}://", 1) if address and address.startswith("file://") else address
+def confined_address(folder: str) -> str:
+    """The address under which Hydra reads a folder through `ConfinedSource`; other addresses (`pkg://`) stay."""
+    return folder if "://" in folder else f"{SCHEME}://{folder}"
 
 
 class ConfinedSource(ConfigSource):  # type: ignore[misc]
