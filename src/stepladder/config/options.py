@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
+from stepladder.config.yaml_files import content_of
 
 PRIMARY = "config.yaml"
 
@@ -49,11 +49,7 @@ def chosen_by_default(folders: Sequence[Path]) -> Mapping[str, object]:
 
 @lru_cache(maxsize=8)
 def _defaults(primary: Path, changed: int) -> Mapping[str, object]:
-    try:
-        content = yaml.safe_load(primary.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return {}  # composing it reports what is wrong
-    entries = content.get("defaults") if isinstance(content, Mapping) else None
+    entries = content_of(primary).get("defaults")
     found: dict[str, object] = {}
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, Mapping):
