@@ -33,10 +33,13 @@ ENTRY_POINTS = {  # the only places, under src/stepladder, that import the packa
     "bm25s": "context/index.py",
     "datasets": "dataset/sources.py",
     "submitit": "distributed/launch.py",
+    "pydantic": "config/value_types.py",
+    "pydantic_core": "config/value_types.py",
+    "jsonschema": "io/json_schema.py",
 }
 HEAVY = {  # seconds to import; plus all that has a door except config's own
     *("torch", "sklearn", "scipy", "statsmodels", "pyarrow", "pandas"),
-    *(ENTRY_POINTS.keys() - {"hydra", "omegaconf"}),
+    *(ENTRY_POINTS.keys() - {"hydra", "omegaconf", "pydantic", "pydantic_core"}),
 }
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WORN_WORDS = {"Manager", "Handler", "Helper", "Helpers", "Utils", "Util", "Base", "Abstract"}

@@ -85,7 +85,8 @@ def test_a_command_line_is_refused(capsys: pytest.CaptureFixture[str], word: str
 def test_nothing_is_built_that_is_no_part_of_an_experiment(
     capsys: pytest.CaptureFixture[str], node: str, place: str
 ) -> None:
-    words = ["check", "experiment=first_look", "method=finetune", f"++{place}={node}"]
+    verb = ["sweep", "adapter.r=choice(2,4)"] if place.startswith("sweep") else ["check"]
+    words = [*verb, "experiment=first_look", "method=finetune", f"++{place}={node}"]
     refused(capsys, words, "not a class that experiments are made of")
 
 

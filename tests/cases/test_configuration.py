@@ -43,7 +43,7 @@ Run = Callable[..., Any]
         ("~dataset.idd", "did you mean 'id'?"),
         ("dataset.split={test: 0.2, validaton: 0.1}", "did you mean 'validation'?"),
         ("dataset.task={kind: choice, instrction: x}", "did you mean 'instruction'?"),
-        ("dataset.rows=ten", "it takes a whole number or null"),
+        ("dataset.rows=ten", "it takes a valid integer or null"),
         ("seed=[0,1]", "stepladder compare seed=0,1"),
         ("sweep.conditions=3", "it takes the dotted name of a function"),
         ("hydra.run.dir=x", "use --outputs DIR"),
@@ -111,7 +111,7 @@ def test_what_a_message_says_to_type_is_right(stepladder: Run, word: str, value:
         (HEADER + BEGIN + "training:\n  lerning_rate: 0.1\n", 6, "did you mean 'learning_rate'?"),
         (HEADER + BEGIN + "trainin:\n  epochs: 1\n", 5, "did you mean 'training'?"),
         (HEADER + BEGIN + "training.epochs: 3\n", 5, "write training: and below it, indented, epochs:"),
-        (HEADER + BEGIN + "training:\n  epochs: many\n", 6, "it takes a whole number"),
+        (HEADER + BEGIN + "training:\n  epochs: many\n", 6, "it takes a valid integer"),
         (HEADER + BEGIN + "hydra:\n  run: {dir: x}\n", 5, "use --outputs DIR"),
         (HEADER + "defaults:\n- override /hydra/launcher: basic\n", 3, "use --outputs DIR"),
         (HEADER + BEGIN + "dataset:\n  task:\n    instruction: Is it: spam\n", 7, "quote such a value"),
@@ -172,13 +172,24 @@ def test_methods_compared_over_a_saved_experiment_are_themselves(stepladder: Run
 
 
 @pytest.mark.parametrize(
-    ("adapter", "rate"), [("lora", "0.0015"), ("ia3", "0.005"), ("full", "5e-05"), ("dora", "0.0015")]
+    ("adapter", "rate"),
+    [
+        ("lora", "0.0015"),
+        ("dora", "0.0015"),
+        ("rslora", "0.0015"),
+        ("qlora", "0.0015"),
+        ("ia3", "0.005"),
+        ("prompt_tuning", "0.01"),
+        ("prefix_tuning", "0.01"),
+        ("bitfit", "0.001"),
+        ("full", "5e-05"),
+    ],
 )
 def test_suggested_values_are_comments(stepladder: Run, adapter: str, rate: str) -> None:
     shown = stepladder("show", "experiment=first_look", "method=finetune", f"adapter={adapter}").out
-    assert f"# training.learning_rate is null, which means {rate} with this adapter\n" in shown
-    assert "# decoding.mode is auto, which means choose for this task\n" in shown
-    assert not [line for line in shown.splitlines() if "learning_rate" in line and not line.startswith("#")]
+    assert f"\n  # learning_rate: {rate}, suggested for {adapter}\n" in shown
+    assert "\n  # mode: choose, auto for this task\n" in shown
+    assert not [line for line in shown.splitlines() if "learning_rate" in line and not line.startswith("  #")]
     linear = stepladder("show", "experiment=first_look", "method=linear").out
     assert "learning_rate" not in linear
 

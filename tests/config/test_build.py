@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import pytest
 import torch
 
-from stepladder.config.annotations import fits
 from stepladder.config.build import Component, build
 from stepladder.config.targets import PUBLIC, resolve
+from stepladder.config.value_types import fits, value_faults
 from stepladder.errors import ConfigError, Fault
 from stepladder.public import public_name
 from stepladder.store.identity import digest, identity
@@ -185,6 +186,29 @@ def test_versions_and_fingerprints_stand_in_an_identity_and_paths_do_not() -> No
 )
 def test_values_fit_annotations(value: object, annotation: object, right: bool) -> None:
     assert fits(value, annotation) is right
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "key", "message"),
+    [
+        ("ten", int | None, "node.key", "'ten' does not fit: it takes a valid integer or null"),
+        (1, str, "node.key", "1 does not fit: it takes a valid string; as a text: \"node.key='1'\""),
+        (
+            {"a": {"b": 1.5}},
+            Mapping[str, Mapping[str, int]],
+            "node.key.a.b",
+            "1.5 does not fit: it takes a valid integer",
+        ),
+        ("c", Literal["a", "b"], "node.key", "'c' does not fit: it takes 'a' or 'b'"),
+        ({}, Annotated[Any, "one.Thing", "two.Other"], "node.key", "a node whose _target_ is a Thing or Other"),
+        (1, int | Sequence[str], "", ""),
+        (["a", 2], str | Sequence[str] | None, "node.key", "or a list of values that are each a valid string or null"),
+    ],
+)
+def test_a_fault_names_the_key_of_the_value(value: object, annotation: object, key: str, message: str) -> None:
+    faults = value_faults(value, annotation, "node.key")
+    assert [fault.key for fault in faults] == ([key] if key else [])
+    assert all(message in f"{fault.what}: {fault.to_do}" for fault in faults)
 
 
 def test_an_optimiser_is_known_by_its_class_and_its_keywords() -> None:

@@ -33,7 +33,7 @@ def test_a_key_added_with_plus_must_be_known_to_the_constructor() -> None:
 
 def test_a_value_of_the_wrong_kind_is_told_with_what_is_wanted() -> None:
     composed = compose([*TOY, "method=finetune", "training.batch_size=many"])
-    with pytest.raises(ConfigError, match=r"training\.batch_size[\s\S]*a whole number"):
+    with pytest.raises(ConfigError, match=r"training\.batch_size[\s\S]*a valid integer"):
         validate(settle(composed), heavy=False)
 
 

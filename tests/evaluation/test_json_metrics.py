@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stepladder.errors import DataError
+from stepladder.errors import ConfigError
 from stepladder.evaluation.metrics.json_fields import (
     FieldF1,
     FieldPrecision,
@@ -86,5 +86,5 @@ def test_the_best_answer_that_counts_is_taken(asked):
 
 def test_a_schema_that_points_elsewhere_is_refused_and_nothing_is_fetched(asked):
     schema = {"$ref": "http://127.0.0.1:9/schema.json"}
-    with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9"):
+    with pytest.raises(ConfigError, match=r"http://127\.0\.0\.1:9"):
         Side(ValidJson(), asked([json.dumps({})], ["{}"], Json(schema)))

@@ -12,7 +12,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +340,8 @@ Exit codes: 0 done, 2 an error to fix, 3 a failed check, 1 a bug,
 
 
 def version_text() -> str:
+    from importlib.metadata import version
+
     return f"stepladder {version('stepladder')}"
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stepladder.config.options import conf_folder, options
+from stepladder.config.yaml_files import content_of
 from stepladder.errors import UserError, did_you_mean
 from stepladder.io.redaction import DATA
 
@@ -134,7 +133,7 @@ def _group(name: str, folders: Sequence[Path], described: Mapping[str, tuple[str
 def _option(group: str, name: str, folders: Sequence[Path]) -> Option:
     file = _file(group, name, folders)
     assert file is not None
-    text, node = _text(file), _read(file)
+    text, node = _text(file), content_of(file)
     own = "" if "@package _global_" in text else group.replace("/", ".")
     return Option(name, _description(text, node), dict(_keys(own, group, node, folders, ())), file)
 
@@ -154,7 +153,7 @@ def _keys(
         if isinstance(line, str) and line != "_self_":
             file = _file(group, line, folders)
             if file is not None and file not in seen:
-                found |= _keys(prefix, group, _read(file), folders, (*seen, file))
+                found |= _keys(prefix, group, content_of(file), folders, (*seen, file))
         elif isinstance(line, Mapping):
             found |= {_dotted(prefix, str(key)): chosen for key, chosen in line.items() if "override" not in str(key)}
     values = {name: value for name, value in node.items() if name not in ("defaults", "_target_")}
@@ -207,11 +206,3 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _read(file: Path) -> Mapping[str, Any]:
-    try:
-        found = yaml.safe_load(_text(file))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}  # a broken file is listed without keys; composing it says what is wrong
-    return found if isinstance(found, Mapping) else {}

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stepladder.config.annotations import choices_of, hints_of
 from stepladder.config.catalogue import catalogue
 from stepladder.config.options import conf_folder, file_of, groups, options
 from stepladder.config.targets import resolve
+from stepladder.config.yaml_files import content_of
 from stepladder.errors import Fault
 
 SHELLS = ("bash", "zsh", "fish")
@@ -89,7 +88,7 @@ def _option(group: str, option: str, folders: Sequence[Path], seen: tuple[str, .
     file = file_of(folders, group, option)
     if file is None or option in seen:
         return {}
-    own = _read(file)
+    own = content_of(file)
     found: dict[str, Any] = {}
     for entry in own.get("defaults") or []:
         if isinstance(entry, str) and entry != "_self_":
@@ -111,16 +110,8 @@ def _values(node: Mapping[str, Any], group: str, inner: Sequence[str]) -> list[s
 
 
 def _default(group: str, folders: Sequence[Path]) -> str:
-    lines = _read(folders[-1] / "config.yaml").get("defaults", [])
+    lines = content_of(folders[-1] / "config.yaml").get("defaults", [])
     return next((str(line[group]) for line in lines if isinstance(line, Mapping) and group in line), "default")
-
-
-def _read(file: Path) -> Mapping[str, Any]:
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}  # a broken file completes to nothing; composing it tells why
-    return found if isinstance(found, Mapping) else {}
 
 
 def script(shell: str) -> str:

@@ -11,24 +11,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
-import omegaconf
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from stepladder.config import layers, plain
 from stepladder.config import overrides as judged
-from stepladder.config.compositions import Composition, contents_of, keep, note_of, told
 from stepladder.config.experiment_defaults import GROUP, SUITES
 from stepladder.config.experiment_file import ExperimentFile
-from stepladder.config.hydra_options import hydra_in, options_made
+from stepladder.config.hydra_options import composed_options, hydra_in
 from stepladder.config.interpolation import UNWRITTEN, confined, is_variable
 from stepladder.config.layers import reference
-from stepladder.config.options import chosen_by_default, conf_folder, file_of, groups
+from stepladder.config.options import chosen_by_default, conf_folder, contents_of, file_of, groups
 from stepladder.config.plain_words import in_plain_words
 from stepladder.config.precedence import planned, suites_line
 from stepladder.config.yaml_files import unreadable
@@ -89,23 +85,23 @@ class Nested:
 
 
 def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
-    """Raises ConfigError with every fault of the overrides and of the experiment file."""
-    folders, overrides = _asked(texts, config_dir)
-    lines = [str(o.input_line) for o in overrides]
-    note = note_of(lines, contents_of(folders), (hydra.__version__, omegaconf.__version__))
-    found = told(note)
-    composition = found or _composed_anew(overrides, folders)
-    _refuse_secrets(composition.config)
-    if found is None:
-        keep(note, composition)
-    config = composition.config
+    """Compose the overrides of a command line into one configuration.
+
+    Raises:
+        ConfigError: With every fault of the overrides and of the experiment file.
+    """
+    folders, overrides = _parsed(texts, config_dir)
+    assembled, config = _assembled_and_resolved(overrides, folders)
+    _refuse_secrets(config)
+    choices = {key: option for key, option in assembled.choices.items() if "/" not in key and "@" not in key}
     known = [*groups(folders), "seed"]
-    beside = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
-    beside += [_in_its_file(fault, composition.choices, folders) for fault in plain.faults(config)]
-    if beside:
-        raise ConfigError(beside)
-    notices = [*_shadowed(folders), *_reaching_nothing(overrides, config), *composition.unchanged]
-    return Composed(config, composition.choices, tuple(texts), tuple(notices), composition.dropped)
+    faults = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
+    faults += [_in_its_file(fault, choices, folders) for fault in plain.faults(config)]
+    if faults:
+        raise ConfigError(faults)
+    unchanged = _unchanged(assembled, overrides)
+    notices = [*_shadowed(folders), *_reaching_nothing(overrides, config), *unchanged]
+    return Composed(config, choices, tuple(texts), tuple(notices), assembled.dropped)
 
 
 def _in_its_file(fault: Fault, choices: Mapping[str, Any], folders: Sequence[Path]) -> Fault:
@@ -116,7 +112,7 @@ def _in_its_file(fault: Fault, choices: Mapping[str, Any], folders: Sequence[Pat
 
 def assemble(texts: Sequence[str], config_dir: Path | None = None) -> Assembled:
     """The configuration as `compose` makes it, before anything is resolved. Raises ConfigError."""
-    folders, overrides = _asked(texts, config_dir)
+    folders, overrides = _parsed(texts, config_dir)
     contents = contents_of(folders, without=GROUP)
     with hydra_in(folders):
         found = _assembled(overrides, folders, contents)
@@ -126,7 +122,7 @@ def assemble(texts: Sequence[str], config_dir: Path | None = None) -> Assembled:
         by_default = chosen_by_default(folders)
         lines = [f"{'' if g in by_default else '+'}{g}={_listed(o)}" for g, o in top.items() if g != SUITES]
         lines += [f"~{g}" for g in by_default if g not in top and g != GROUP]
-        _, brought = options_made((*lines, suites_line(top[SUITES])), contents)
+        _, brought = composed_options((*lines, suites_line(top[SUITES])), contents)
     nested = {
         group: Nested(found.choices.get(group), group not in brought)
         for group in sorted({*brought, *found.choices} - {*top})
@@ -139,7 +135,7 @@ def _listed(option: Any) -> Any:
     return f"[{','.join(option)}]" if isinstance(option, list) else option
 
 
-def _asked(texts: Sequence[str], config_dir: Path | None) -> tuple[list[Path], list[Override]]:
+def _parsed(texts: Sequence[str], config_dir: Path | None) -> tuple[list[Path], list[Override]]:
     folders = conf_folders(config_dir)
     overrides = judged.parse([judged.nested(text, folders) for text in texts])
     judged.lists(overrides)
@@ -152,11 +148,12 @@ def _asked(texts: Sequence[str], config_dir: Path | None) -> tuple[list[Path], l
     return folders, overrides
 
 
-def _composed_anew(overrides: Sequence[Override], folders: Sequence[Path]) -> Composition:
+def _assembled_and_resolved(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[Assembled, dict[str, Any]]:
     contents = contents_of(folders, without=GROUP)
     with hydra_in(folders):
         try:
-            return _resolved(_assembled(overrides, folders, contents), overrides)
+            assembled = _assembled(overrides, folders, contents)
+            return assembled, _resolved(assembled.whole)
         except (HydraException, OmegaConfBaseException) as error:
             faults, sound = _diagnose(overrides, folders, contents, error)
             raise ConfigError(faults, sound) from error
@@ -183,9 +180,9 @@ def _assembled(overrides: Sequence[Override], folders: Sequence[Path], contents:
     below nodes whose option the command line changes; last the values of the command line."""
     choosing, setting = judged.parted(overrides, folders)
     plan = planned(choosing, folders)
-    of_file = options_made(plan.of_file, contents)[1] if plan.files and plan.of_command else {}
+    of_file = composed_options(plan.of_file, contents)[1] if plan.files and plan.of_command else {}
     kept, given_up = plan.kept(of_file)
-    base, choices = options_made((*kept, *plan.of_command), contents)
+    base, choices = composed_options((*kept, *plan.of_command), contents)
     changed = plan.changes(of_file, choices, base) if of_file else {}
     whole: dict[str, Any] = dict(base)
     lost: dict[layers.Path, Any] = {}
@@ -197,13 +194,37 @@ def _assembled(overrides: Sequence[Override], folders: Sequence[Path], contents:
     dropped = plan.dropped(changed, lost, given_up, whole, said)
     own = OmegaConf.create(whole)
     OmegaConf.set_struct(own, True)  # as Hydra does before it sets values: a key that is not there is an error
-    ConfigLoaderImpl._apply_overrides_to_config(list(setting), own)
+    _set_values(own, setting)
     within = any("/" in group or "@" in group for group in (*plan.choices, *plan.command))
     return Assembled(base, own, choices, whole, dropped, chooses_within=within)
 
 
-def _resolved(assembled: Assembled, overrides: Sequence[Override]) -> Composition:
-    own = assembled.whole
+def _set_values(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """Set, add or remove a value for each override, in order, with the meaning that Hydra gives `+`, `++` and `~`.
+
+    Raises:
+        HydraException, OmegaConfBaseException: For the first override that names no key, or adds what is there.
+    """
+    for override in overrides:
+        key, value = override.key_or_group, override.value()
+        present = OmegaConf.select(config, key) if override.is_delete() or override.is_add() else None
+        if override.is_delete():
+            if present is None or value not in (None, present):
+                raise ConfigCompositionException(f"Could not delete from config. '{key}'")
+            above, _, name = key.rpartition(".")
+            with open_dict(config):
+                del (OmegaConf.select(config, above) if above else config)[name]
+        elif override.is_add() and present is not None and not isinstance(value, dict | list):
+            raise ConfigCompositionException(f"Could not append to config. An item is already at '{key}'")
+        else:
+            try:
+                force = override.is_add() or override.is_force_add()
+                OmegaConf.update(config, key, value, merge=True, force_add=force)
+            except (ConfigAttributeError, ConfigKeyError) as error:
+                raise ConfigCompositionException(f"Could not override '{key}'") from error
+
+
+def _resolved(own: DictConfig) -> dict[str, Any]:
     raw: Any = OmegaConf.to_container(own, resolve=False)
     unwritten = _unwritten(raw)
     if unwritten is not None:
@@ -211,15 +232,15 @@ def _resolved(assembled: Assembled, overrides: Sequence[Override]) -> Compositio
     with confined():
         config = _with_references(raw, OmegaConf.to_container(own, resolve=True))
     if unwritten is not None:
-        config[UNWRITTEN[0]][UNWRITTEN[1]] = unwritten
-    choices = {key: option for key, option in assembled.choices.items() if "/" not in key and "@" not in key}
-    return Composition(
-        {str(k): v for k, v in config.items()}, choices, assembled.dropped, _unchanged(assembled, raw, overrides)
-    )
+        node, key = UNWRITTEN
+        config[node][key] = unwritten
+        OmegaConf.update(own, f"{node}.{key}", unwritten)
+    return {str(k): v for k, v in config.items()}
 
 
-def _unchanged(assembled: Assembled, raw: Mapping[str, Any], overrides: Sequence[Override]) -> tuple[str, ...]:
-    """Overrides that set a value to what it is without them."""
+def _unchanged(assembled: Assembled, overrides: Sequence[Override]) -> list[str]:
+    """Notices of overrides that set a value to what it is without them."""
+    raw: Any = OmegaConf.to_container(assembled.whole, resolve=False)
     found = []
     for override in overrides:
         path = tuple(override.key_or_group.split("."))
@@ -229,7 +250,7 @@ def _unchanged(assembled: Assembled, raw: Mapping[str, Any], overrides: Sequence
         value = layers.at(raw, path)
         if not isinstance(value, Mapping) and layers.equal(layers.at(assembled.before, path), value):
             found.append(f"{_as_typed(override)} changes nothing: {key} has this value already")
-    return tuple(found)
+    return found
 
 
 def _unwritten(raw: Any) -> str | None:

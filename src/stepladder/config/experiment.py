@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
-from stepladder.config.annotations import fits
 from stepladder.config.compose import PARTS, expanded, references
+from stepladder.config.value_types import fits
 from stepladder.errors import StoreError
 
 Rows = Literal["test", "validation"]

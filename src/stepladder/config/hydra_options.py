@@ -1,4 +1,4 @@
-"""Runs Hydra: from choices of options to what their files make, unresolved, and the option of every group."""
+"""Runs Hydra: composes the chosen options of the groups, without resolving interpolations."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any, ClassVar
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from stepladder.config.interpolation import confined
-from stepladder.config.sources import USER, Named, named
+from stepladder.config.sources import USER, ConfinedSource, confined_address
 
 
-class _Confined(SearchPathPlugin):  # type: ignore[misc]
-    """Puts the user's own conf before the packaged one, so that a file of the same name wins, and both in a source that
-    nothing leads out of. Others who use Hydra in this process are not its business: it works while we compose."""
+class _SearchPath(SearchPathPlugin):  # type: ignore[misc]
+    """Puts the user's conf before the packaged one, so that a file of the same name wins, and reads both confined.
+
+    It does nothing outside of `hydra_in`: other users of Hydra in this process keep their search path.
+    """
 
     users: ClassVar[Sequence[Path] | None] = None
 
@@ -30,28 +31,34 @@ class _Confined(SearchPathPlugin):  # type: ignore[misc]
         if self.users is None:
             return
         for element in search_path.get_path():
-            element.path = named(element.path)
+            element.path = confined_address(element.path)
         for folder in self.users:
-            search_path.prepend(USER, named(f"file://{folder}"), "main")
+            search_path.prepend(USER, confined_address(str(folder)), "main")
 
 
 @contextmanager
 def hydra_in(folders: Sequence[Path]) -> Iterator[None]:
+    """Within it Hydra reads from these folders, the packaged conf/ last."""
     *users, packaged = folders
-    Plugins.instance().register(_Confined)
-    SourcesRegistry.instance().register(Named)
-    _Confined.users = users
+    Plugins.instance().register(_SearchPath)
+    Plugins.instance().register(ConfinedSource)
+    _SearchPath.users = users
     try:
         with initialize_config_dir(config_dir=str(packaged), version_base="1.3"):
             yield
     finally:
-        _Confined.users = None
+        _SearchPath.users = None
 
 
-def options_made(lines: Sequence[str], contents: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What Hydra makes of these choices, unresolved, and the option of every group."""
-    with confined("oc.env"):  # Hydra's own node asks others for its clock
-        found, choices = chosen(tuple(lines), contents)
+def composed_options(lines: Sequence[str], contents: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Hydra composes of these choices, and the option of every group.
+
+    Args:
+        lines: Choices of options, as overrides.
+        contents: The texts of all files that Hydra may read (`contents_of`).
+    """
+    with confined("oc.env"):  # Hydra's own node uses other resolvers
+        found, choices = _composed(tuple(lines), contents)
     base: Any = OmegaConf.to_container(found, resolve=False)
     lists = {
         key: value[1:-1].split(",") for key, _, value in (text.partition("=") for text in lines) if value[:1] == "["
@@ -60,8 +67,8 @@ def options_made(lines: Sequence[str], contents: str) -> tuple[dict[str, Any], d
 
 
 @lru_cache(maxsize=32)
-def chosen(lines: tuple[str, ...], contents: str) -> tuple[DictConfig, Mapping[str, Any]]:
-    """What these options make of files with these contents: a worker's trials mostly differ in values alone."""
+def _composed(lines: tuple[str, ...], contents: str) -> tuple[DictConfig, Mapping[str, Any]]:
+    """Most trials of a sweep differ in values alone: a worker composes their options once."""
     whole: DictConfig = hydra_compose("config", overrides=list(lines), return_hydra_config=True)
     choices = {k: v for k, v in whole.hydra.runtime.choices.items() if k.split("/")[0] not in ("hydra", "experiment")}
     own = OmegaConf.masked_copy(whole, [str(k) for k in whole if k != "hydra"])

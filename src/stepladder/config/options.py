@@ -1,12 +1,13 @@
-"""Where conf/ is, and which groups and options are in it. Reads names of files and the primary config's defaults."""
+"""Finds conf/ and lists its groups and options, from file names and the primary config's defaults list."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
+from stepladder.config.yaml_files import content_of
 
 PRIMARY = "config.yaml"
 
@@ -48,13 +49,20 @@ def chosen_by_default(folders: Sequence[Path]) -> Mapping[str, object]:
 
 @lru_cache(maxsize=8)
 def _defaults(primary: Path, changed: int) -> Mapping[str, object]:
-    try:
-        content = yaml.safe_load(primary.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return {}  # composing it tells what is wrong
-    entries = content.get("defaults") if isinstance(content, Mapping) else None
+    entries = content_of(primary).get("defaults")
     found: dict[str, object] = {}
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, Mapping):
             found |= {str(key).removeprefix("/"): option for key, option in entry.items()}
     return found
+
+
+def contents_of(folders: Sequence[Path], without: str) -> str:
+    """The names and texts of all files in `folders` except those of the group `without`, as one text to compare."""
+    files = [
+        file
+        for folder in folders
+        for file in sorted(folder.rglob("*.yaml"))
+        if file.relative_to(folder).parts[0] != without
+    ]
+    return json.dumps([(str(file), file.read_bytes().decode("utf-8", errors="backslashreplace")) for file in files])

@@ -100,7 +100,7 @@ def _depth(text: str) -> int:
 
 def _endless(override: Override) -> str:
     """What keeps the values that an override names from being counted; empty where nothing does."""
-    values = override._value
+    values = override.value()
     if isinstance(values, Glob):
         return "a pattern names no values"
     if isinstance(values, IntervalSweep) and not all(_is_finite(end) for end in (values.start, values.end)):
@@ -156,8 +156,8 @@ def several(override: Override, folders: Sequence[Path]) -> Fault:
 
 def _is_prose(override: Override) -> bool:
     """Whether values that a comma separates are words of one sentence rather than values."""
-    values = override._value.list if isinstance(override._value, ChoiceSweep) else []
-    return any(isinstance(value, str) and " " in value for value in values)
+    values = override.value()
+    return isinstance(values, ChoiceSweep) and any(isinstance(each, str) and " " in each for each in values.list)
 
 
 def prose(overrides: Sequence[Override]) -> list[Fault]:

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.types import Override
 
 from stepladder.config import layers
 from stepladder.config.experiment_defaults import GROUP, SUITES, Choice, Option
 from stepladder.config.experiment_file import ExperimentFile, read
 from stepladder.config.options import chosen_by_default, file_of
-from stepladder.config.yaml_files import parse_yaml
+from stepladder.config.yaml_files import content_of
 from stepladder.errors import ConfigError, Fault
 
 AUTO = "auto"
@@ -191,14 +190,11 @@ def brought_by(group: str, option: str, folders: Sequence[Path], seen: tuple[str
     file = file_of(folders, group.partition("@")[0], option)
     if file is None or f"{group}={option}" in seen:
         return {}
+    if b"defaults" not in file.read_bytes():  # spares parsing most files
+        return {}
     seen = (*seen, f"{group}={option}")
-    try:
-        _, node = parse_yaml(file, file.read_bytes())
-        content = yaml.safe_load(yaml.serialize(node)) if node is not None else None
-    except (ConfigError, yaml.YAMLError):
-        return {}  # composing it tells what is wrong
     found: dict[str, Option] = {}
-    entries = content.get("defaults") if isinstance(content, Mapping) else None
+    entries = content_of(file).get("defaults")
     for entry in entries if isinstance(entries, list) else []:
         found |= _of_entry(entry, group, folders, seen)
     return found

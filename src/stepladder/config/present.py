@@ -29,7 +29,10 @@ def presentable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_experiment(
-    texts: Sequence[str], config_dir: Path | None = None, without: Sequence[str] = (), comments: Sequence[str] = ()
+    texts: Sequence[str],
+    config_dir: Path | None = None,
+    without: Sequence[str] = (),
+    comments: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The text of an experiment file that composes to the same configuration as the overrides `texts`.
 
@@ -37,17 +40,26 @@ def as_experiment(
     retrieval. A choice that another choice brings (`prompt=structured` by `method=structured`) is not written.
 
     Args:
-        texts: the overrides of a command line.
-        config_dir: the user's own conf.
-        without: groups to leave out.
-        comments: lines that are written as comments at the end.
+        texts: The overrides of a command line.
+        config_dir: The user's own conf.
+        without: Groups to leave out.
+        comments: Lines to write as comments below each node, by its name.
     """
     assembled = assemble(texts, config_dir)
     whole: Any = OmegaConf.to_container(assembled.whole, resolve=False)
     values = {key: node for key, node in differing(assembled.base, whole).items() if key not in without}
     text = f"{HEADER}\n{_dumped({'defaults': _choices(assembled, conf_folders(config_dir), without)})}"
-    text += _dumped(presentable(values)) if values else ""
-    return text + "".join(f"# {line}\n" for line in comments)
+    comments = {node: lines for node, lines in (comments or {}).items() if lines}
+    for key, node in presentable(values).items():
+        heading, _, rest = _dumped({key: node}).partition("\n")
+        text += "\n".join([heading, *_comment_lines(comments.pop(key, ())), rest])
+    for key, lines in comments.items():  # nodes that are as their options have them
+        text += "\n".join([f"# {key}:", *_comment_lines(lines), ""])
+    return text
+
+
+def _comment_lines(lines: Sequence[str]) -> list[str]:
+    return [f"  # {line}" for line in lines]
 
 
 def copy_options(config_dir: Path, folder: Path) -> None:

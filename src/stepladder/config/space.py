@@ -9,7 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, Quote, QuotedString, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    Transformer,
+)
 
 from stepladder.config.overrides import parse
 from stepladder.errors import ConfigError, Fault
@@ -167,4 +175,4 @@ def _scalar(value: Any) -> Scalar:
         return str(value.text)
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    return str(Override._get_value_element_as_str(value))
+    return str(Transformer.str(value))

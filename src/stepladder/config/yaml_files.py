@@ -1,15 +1,25 @@
-"""Reads YAML files of a configuration: their nodes, the line of every key, and in plain words what is no YAML."""
+"""Reads YAML files of a configuration, with the line of every key, and explains what makes a file unreadable."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from stepladder.config import layers
 from stepladder.errors import ConfigError, Fault
+
+
+def content_of(file: Path) -> Mapping[str, Any]:
+    """The keys of a file; none where it is no YAML or holds no keys: composing it reports what is wrong."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def parse_yaml(path: Path, content: bytes) -> tuple[str, yaml.Node | None]:

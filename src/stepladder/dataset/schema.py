@@ -1,24 +1,21 @@
-"""JSON schemas: the tightest plain one that given values fit, and whether a value fits.
+"""Infers a JSON schema from values, and puts the keys of a value in a schema's order.
 
-Knows JSON values alone. What is inferred bounds every text and list, so that writing under it ends.
+An inferred schema bounds the length of every string and list, so that constrained generation ends.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from stepladder.errors import ConfigError, Fault
 
 LEAST_LENGTH = 64
 LEAST_ITEMS = 8
 
 
 def inferred(values: Sequence[Any]) -> dict[str, Any]:
-    """A schema that all `values` fit.
+    """The tightest plain schema that all `values` meet.
 
-    Properties stand in the order first seen, are required where every object has them, and there are no others; texts
+    Properties are in the order first seen, required where every object has them, and no others are allowed. Strings
     and lists may be twice as long as the longest seen (at least 64 characters, 8 items).
     """
     types = list(dict.fromkeys(_type(value) for value in values))
@@ -61,53 +58,3 @@ def _type(value: Any) -> str:
         return "boolean"
     names = {int: "integer", float: "number", str: "string", list: "array", dict: "object"}
     return names[type(value)]
-
-
-def validator(schema: Mapping[str, Any]) -> Any:
-    """Judges values by the schema. Raises ConfigError where the schema is none, or refers to what is not in it."""
-    from jsonschema import Draft202012Validator, SchemaError
-    from referencing import Registry
-
-    for address in _references(schema):
-        what = f"it refers to '{address}', and no other file or address is read"
-        raise ConfigError(Fault("dataset.task.schema", what, "write it into the schema: #/$defs/NAME"))
-
-    try:
-        Draft202012Validator.check_schema(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
-    except SchemaError as error:
-        raise _no_schema(error.message) from None
-    return Draft202012Validator(schema, registry=Registry())
-
-
-def _references(schema: Any) -> Iterator[str]:
-    """Whatever a schema refers to outside of itself."""
-    if isinstance(schema, Mapping):
-        for key, value in schema.items():
-            if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(value, str) and not value.startswith("#"):
-                yield value
-            yield from _references(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from _references(value)
-
-
-def fault_of(value: Any, judge: Any) -> str:
-    """What keeps the value from fitting, if anything. Raises ConfigError where the schema can not be followed."""
-    from referencing.exceptions import Unresolvable
-
-    try:
-        for error in judge.iter_errors(value):
-            return f"the answer does not meet the schema at {error.json_path}: {error.message}"
-    except Unresolvable as error:
-        raise _no_schema(f"it refers to '{error.ref}', which is not in it") from error
-    except RecursionError as error:
-        raise _no_schema("it refers to itself without an end") from error
-    except re.error as error:
-        raise _no_schema(f"a pattern is no regular expression: {error}") from error
-    return ""
-
-
-def _no_schema(what: str) -> ConfigError:
-    return ConfigError(
-        Fault("dataset.task.schema", f"this is no JSON schema: {what}", "see json-schema.org, draft 2020-12")
-    )

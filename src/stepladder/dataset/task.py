@@ -13,9 +13,10 @@ from typing import Any
 from stepladder.dataset.accounts import Ledger
 from stepladder.dataset.labels import nearest
 from stepladder.dataset.rows import Kind, Row
-from stepladder.dataset.schema import fault_of, in_order, inferred, validator
+from stepladder.dataset.schema import in_order, inferred
 from stepladder.dataset.values import compact
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
+from stepladder.io.json_schema import SchemaValidator
 from stepladder.types import Answer, Choice, Json, Task, Text
 
 INSTRUCTIONS: Mapping[Kind, str] = {
@@ -128,6 +129,6 @@ def _misfits(rows: Sequence[Row], task: Task) -> list[tuple[Row, str]]:
         strange = [(row, row.example.answers[0]) for row in rows if row.example.answers[0] not in known]
         return [(row, f"'{label}' is not among the labels; {_hint(label, labels)}") for row, label in strange]
     if isinstance(task.answer, Json):
-        judge = validator(task.answer.schema)
-        return [(row, fault_of(json.loads(row.example.answers[0]), judge)) for row in rows]
+        validator = SchemaValidator(task.answer.schema)
+        return [(row, validator.fault(json.loads(row.example.answers[0]))) for row in rows]
     return []

@@ -17,8 +17,6 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock
-
 from stepladder.errors import UserError
 from stepladder.io.files import UNFINISHED, content_hash, write_text
 
@@ -103,6 +101,8 @@ def fetch_package(distribution: str, version: str, sha256: str) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(exist_ok=True)
+    from filelock import FileLock
+
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=folder.parent) as work:

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
-from filelock import FileLock
-
 from stepladder.errors import UserError
 
 T = TypeVar("T")
@@ -160,6 +158,8 @@ def kept(
     folder = shared / name
     if not _is_kept(folder):
         shared.mkdir(parents=True, exist_ok=True)
+        from filelock import FileLock
+
         with FileLock(f"{folder}.lock"):
             if not _is_kept(folder):
                 made = make()

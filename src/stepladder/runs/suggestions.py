@@ -1,23 +1,33 @@
-"""Says what `auto` and null stand for with the options chosen: comments of a saved experiment, never values."""
+"""The values that `auto` and null take with the options chosen, which `show` prints as comments.
+
+They are never written as values: another adapter, or another kind of task, takes others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepladder.config.compose import Composed, references
-from stepladder.tuning.adapters import suggested_rate
+from stepladder.tuning.adapters import suggested_learning_rate
 
 
-def dependent_values(composed: Composed, config: Mapping[str, Any]) -> list[str]:
-    """What `auto` and null stand for with the options chosen: comments of an experiment file, never values of it."""
-    found = [
-        f"decoding.{key} is auto, which means {config['decoding'][key]} for this task"
-        for key, value in composed.config["decoding"].items()
-        if value == "auto" and config["decoding"].get(key) != "auto"
-    ]
+def dependent_values(composed: Composed, config: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """Comments by the node that they belong to, such as `learning_rate: 0.001, suggested for lora`.
+
+    Args:
+        composed: The configuration as it was composed, with `auto` where the command line has it.
+        config: The same configuration with every `auto` resolved.
+    """
+    found: dict[str, Sequence[str]] = {}
     training, used = config.get("training") or {}, references(config["method"], config)
     if {"adapter", "training"} <= used and "learning_rate" in training and training["learning_rate"] is None:
-        rate = suggested_rate(str(config["adapter"].get("_target_")))
-        found.append(f"training.learning_rate is null, which means {rate:g} with this adapter")
-    return ["Values that depend on these choices, and are not part of this file:", *found] if found else []
+        rate = suggested_learning_rate(str(config["adapter"].get("_target_")))
+        found["training"] = [f"learning_rate: {rate:g}, suggested for {composed.choices['adapter']}"]
+    resolved = config["decoding"]
+    found["decoding"] = [
+        f"{key}: {resolved[key]}, auto for this task"
+        for key, value in composed.config["decoding"].items()
+        if value == "auto" and resolved.get(key) != "auto"
+    ]
+    return found

@@ -13,9 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from stepladder.config.annotations import lineage
 from stepladder.config.build import Component
-from stepladder.config.remembered import remember
 from stepladder.public import public_name
 
 
@@ -27,8 +25,6 @@ def digest(value: Any) -> str:
 
 def identity(component: Component, full: bool = False) -> Any:
     """Plain data: two components of equal identity do the same."""
-    if component.known is not None:
-        return component.known.full if full else component.known.short
     if component.target is None:
         if component.items:
             return [identity(item, full) for item in component.items]
@@ -42,10 +38,7 @@ def identity(component: Component, full: bool = False) -> Any:
     fingerprint = getattr(component.object, "fingerprint", None)
     if callable(fingerprint):
         return {**named, **fingerprint()}
-    found = {flag: {**named, **_arguments(component, flag)} for flag in (False, True)}
-    plain = {n: a.object for n, a in component.arguments.items()}
-    remember(component.written, plain, lineage(component.target), found[False], found[True])
-    return found[full]
+    return {**named, **_arguments(component, full)}
 
 
 def _arguments(component: Component, full: bool) -> dict[str, Any]:

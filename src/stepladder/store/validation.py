@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stepladder.config.annotations import fits
+from stepladder.config.value_types import fits
 
 Number = int | float
 FIGURE = {"value": Number | None, "low": Number | None, "high": Number | None, "n": int}

@@ -66,10 +66,16 @@ class QLora:
     quant_type: Literal["nf4", "fp4"] = "nf4"
 
 
-LEARNING_RATES = {"full": 5e-5, "bitfit": 1e-3, "IA3": 5e-3, "PROMPT_TUNING": 1e-2, "PREFIX_TUNING": 1e-2}
-"""Peak rates that suit small models and some hundreds of rows, by what is trained; all others: `USUAL_RATE`."""
-
-USUAL_RATE = 1.5e-3
+DEFAULT_LEARNING_RATE = 1.5e-3
+LEARNING_RATES = {
+    "Full": 5e-5,
+    "BitFit": 1e-3,
+    "IA3Config": 5e-3,
+    "PromptTuningConfig": 1e-2,
+    "PrefixTuningConfig": 1e-2,
+}
+"""Peak learning rates by the adapter's class, for small models and some hundreds of rows. All other adapters (LoRA and
+its variants) take `DEFAULT_LEARNING_RATE`."""
 
 REFUSED = {
     "ADALORA": "its ranks follow a schedule of their own",
@@ -81,17 +87,14 @@ REFUSED = {
 
 
 def learning_rate(adapter: object) -> float:
-    """The peak rate that suits what is trained."""
-    if isinstance(adapter, Full | BitFit):
-        return LEARNING_RATES["full" if isinstance(adapter, Full) else "bitfit"]
-    return LEARNING_RATES.get(_peft(adapter).peft_type, USUAL_RATE)
+    """The peak learning rate that suits an adapter, where `training.learning_rate` is null."""
+    names = [base.__name__ for base in type(adapter).__mro__]
+    return next((LEARNING_RATES[name] for name in names if name in LEARNING_RATES), DEFAULT_LEARNING_RATE)
 
 
-def suggested_rate(target: str) -> float:
-    """What `learning_rate` gives for an adapter whose `_target_` is `target`, without building it."""
-    kinds = {"Full": "full", "BitFit": "bitfit", "IA3Config": "IA3"}
-    kinds |= {"PromptTuningConfig": "PROMPT_TUNING", "PrefixTuningConfig": "PREFIX_TUNING"}
-    return LEARNING_RATES.get(kinds.get(target.rpartition(".")[2], ""), USUAL_RATE)
+def suggested_learning_rate(target: str) -> float:
+    """What `learning_rate` returns for an adapter whose `_target_` is `target`, without importing its class."""
+    return LEARNING_RATES.get(target.rpartition(".")[2], DEFAULT_LEARNING_RATE)
 
 
 def attach(model: LanguageModel, adapter: object) -> LanguageModel:

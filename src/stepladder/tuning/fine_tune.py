@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -29,7 +29,7 @@ Adapter = Annotated[
     "stepladder.tuning.BitFit",
     "stepladder.tuning.QLora",
 ]
-"""Any of these, by name, since PEFT is not to be imported to be asked for; or a function that makes one."""
+"""An object of any of these classes. They are named, not imported: importing this module does not load PEFT."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,6 @@ class FineTune:
     adapter: Adapter
     training: Training = field(default_factory=Training)
 
-    @cached_property
-    def _adapter(self) -> Any:
-        return self.adapter() if callable(self.adapter) else self.adapter
-
     @property
     def reads(self) -> frozenset[str]:
         return frozenset({"train", "validation", "seed"} | {"objective"} & {self.training.validate_with})
@@ -53,7 +49,7 @@ class FineTune:
     def check_devices(self, devices: Devices) -> None:
         """Raises ConfigError for what several devices can not do together."""
         faults = []
-        if devices.count > 1 and isinstance(self._adapter, adapters.QLora):
+        if devices.count > 1 and isinstance(self.adapter, adapters.QLora):
             what = "a base in four bits is trained on one device"
             faults.append(Fault("adapter", what, "say compute.devices=1 compute.nodes=1, or adapter=lora"))
         if devices.count > 1 and devices.strategy == "fsdp" and self.training.validate_with == "objective":
@@ -93,29 +89,29 @@ class FineTune:
             resources.progress.note("no validation rows: the last weights are kept")
         device = next(model.module.parameters()).device
         with own_randomness(device, seed):
-            tuned = adapters.attach(model, self._adapter)
+            tuned = adapters.attach(model, self.adapter)
             _check_lengths(tuned.window, [*rows, *validation])
-            peak = self.training.learning_rate or adapters.learning_rate(self._adapter)
+            peak = self.training.learning_rate or adapters.learning_rate(self.adapter)
             resources.report.record({"trained_parameters": weights.trained(tuned.module), "learning_rate": peak})
             # Biases of norms meet their frozen weights inside one kernel, which wants one dtype.
-            frozen_too = self.training.precision == "float32" or isinstance(self._adapter, adapters.BitFit)
+            frozen_too = self.training.precision == "float32" or isinstance(self.adapter, adapters.BitFit)
             if self.training.lora_plus_ratio is not None:
                 _check_up_projections(tuned)
-            keep_float32 = isinstance(self._adapter, adapters.Full) and self._adapter.dtype == "float32"
+            keep_float32 = isinstance(self.adapter, adapters.Full) and self.adapter.dtype == "float32"
             rounded = partial(_report_rounding, resources=resources)
             with weights.in_training(tuned.module, frozen_too, rounded, keep_float32) as at_rest:
                 train(tuned, rows, validation, self.training, peak, resources, seed, at_rest)
-            tuned = adapters.in_stored_form(model, tuned, self._adapter)
+            tuned = adapters.in_stored_form(model, tuned, self.adapter)
         if resources.leads:
             with TemporaryDirectory() as folder:
-                adapters.check_stored(Path(folder), model, tuned, self._adapter)
+                adapters.check_stored(Path(folder), model, tuned, self.adapter)
         return tuned
 
     def save(self, folder: Path, model: LanguageModel) -> None:
         adapters.save(folder, model)
 
     def load(self, folder: Path, model: LanguageModel, resources: Resources) -> LanguageModel:
-        return adapters.load(folder, model, self._adapter)
+        return adapters.load(folder, model, self.adapter)
 
 
 def _check_up_projections(model: LanguageModel) -> None:

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from stepladder.errors import DataError
 from stepladder.evaluation.metrics.choice import Floats, NotDefinedError, PerQuestion
+from stepladder.io.json_schema import SchemaValidator
 from stepladder.types import Example, Json, Prediction, Task
 
 
@@ -46,7 +46,7 @@ class ValidJson(PerQuestion):
             parsed(prediction.text)
         except NotJsonError:
             return 0.0
-        return float(_meets(json.dumps(task.answer.schema, sort_keys=True), prediction.text))
+        return float(_validator(json.dumps(task.answer.schema, sort_keys=True)).is_valid(json.loads(prediction.text)))
 
 
 @dataclass(frozen=True)
@@ -161,27 +161,6 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _meets(schema: str, text: str) -> bool:
-    from referencing.exceptions import Unresolvable
-
-    try:
-        return bool(_validator(schema).is_valid(json.loads(text)))
-    except Unresolvable as error:
-        raise DataError(
-            f"The schema refers to '{error.ref}', which is not in it",
-            "dataset.task.schema",
-            "write the schema out in full",
-        ) from error
-    except RecursionError:
-        return False
-
-
 @lru_cache(maxsize=8)
-def _validator(schema: str) -> Any:
-    """A validator that looks nothing up outside the schema."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-
-    known = json.loads(schema)
-    return validator_for(known, default=Draft202012Validator)(known, registry=Registry())
+def _validator(schema: str) -> SchemaValidator:
+    return SchemaValidator(json.loads(schema))
