@@ -281,7 +281,8 @@ def _configured(adapter: object) -> PeftConfig:
 
 
 def _wrapped(model: LanguageModel, module: PeftModel) -> LanguageModel:
-    _quicken(module)
+    if model.engine_name == "fast":
+        _quicken(module)
     config = module.active_peft_config
     return model.adapted(module, _virtual(module, config.num_virtual_tokens) if config.is_prompt_learning else None)
 
@@ -302,7 +303,9 @@ def _quicken(module: nn.Module) -> None:
 def _quick_kind() -> type:
     from peft.tuners import lora
 
-    from stepladder.engine.fast.low_rank import low_rank_linear
+    from stepladder.engine.select import fused_low_rank_linear
+
+    low_rank_linear = fused_low_rank_linear()
 
     class QuickLinear(lora.Linear):  # type: ignore[misc]
         def forward(self, x: Tensor, *arguments: Any, **named: Any) -> Tensor:

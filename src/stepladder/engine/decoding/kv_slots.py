@@ -18,7 +18,7 @@ from stepladder.engine.decoding.fused_step import Steps, at_once
 from stepladder.engine.fast import varlen
 from stepladder.engine.fast.attention import apart, causally, folded, together, unfolded, weighed
 from stepladder.engine.fast.cuda_graphs import Recordings
-from stepladder.engine.network import Network
+from stepladder.engine.fast.network import FastNetwork
 
 Tokens = Sequence[int]
 FEW = 8  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
@@ -60,7 +60,7 @@ class SlotReading:
 
     takes_more: bool = True
 
-    def __init__(self, network: Network, prefix: Prefix, rows: int, room: int) -> None:
+    def __init__(self, network: FastNetwork, prefix: Prefix, rows: int, room: int) -> None:
         self.network, self.prefix, self.rows, self.body = network, prefix, rows, network.body()
         few = COPIED_ON_GPU if self.device.type == "cuda" else COPIED
         self.copied = prefix.columns if prefix.columns <= few else 0

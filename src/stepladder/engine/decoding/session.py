@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stepladder.engine.decoding.kv_slots import Prefix, SlotReading, Tokens
-from stepladder.engine.network import Network
+from stepladder.engine.fast.network import FastNetwork
 
 
 class Reading(Protocol):
@@ -70,7 +70,7 @@ class BranchReading(Reading, Protocol):
         ...
 
 
-def shared(network: Network, prompts: Sequence[Tokens]) -> Prefix:
+def shared(network: FastNetwork, prompts: Sequence[Tokens]) -> Prefix:
     """What all `prompts` begin with, read once; at least one token is left to each."""
     tokens: list[int] = []
     if len(prompts) > 1:
@@ -84,7 +84,7 @@ def shared(network: Network, prompts: Sequence[Tokens]) -> Prefix:
         return Prefix(tokens, network.prefix(tokens))
 
 
-def begin(network: Network, prefix: Prefix, rows: int, room: int) -> BranchReading:
+def begin(network: FastNetwork, prefix: Prefix, rows: int, room: int) -> BranchReading:
     """A reading for at most `rows` rows at once, each of at most `room` tokens after the `prefix`."""
     if network.ours:
         return SlotReading(network, prefix, rows, room)
@@ -97,7 +97,7 @@ class CacheReading:
 
     takes_more: bool = False
 
-    def __init__(self, network: Network, prefix: Prefix) -> None:
+    def __init__(self, network: FastNetwork, prefix: Prefix) -> None:
         self.network, self.prefix = network, prefix
         self._rows = 0
 
@@ -119,7 +119,7 @@ class CacheReading:
     @property
     def guesses(self) -> bool:
         """Guesses of one row pad the others, to positions that may lie where rotary frequencies change."""
-        return self.network.switch is None
+        return self.network.rotary_switch is None
 
     def takes_at_once(self, tokens: int) -> bool:
         return False

@@ -37,7 +37,7 @@ class Sight(Protocol):
         ...
 
 
-class UnsuitedError(Exception):
+class UnsuitedError(RuntimeError):
     """The model asks its attention for something that is not done here."""
 
 
