@@ -75,6 +75,7 @@ class AdaptedModel:
                 resources, objective=lambda model: judge(lambda probe: self._answered(model, probe, quiet))
             )
         self._fitted = self.tuning.tune(base, rows[0], rows[1], resources, seed)
+        resources.report.engine = self._fitted.engine_name
         check_template(self._fitted, conversation_tokens(base), "the tuned model")
 
     def _rows(
@@ -125,6 +126,7 @@ class AdaptedModel:
         return self._answered(model, probe, resources)
 
     def _answered(self, model: LanguageModel, probe: Probe, resources: Resources) -> Iterator[Prediction]:
+        resources.report.engine = model.engine_name
         prompt: Prompt = self.prompt
         if probe.reading is not None and probe.reading.format is not None:
             prompt = Reformatted(prompt, probe.reading.format)

@@ -57,6 +57,8 @@ class ToyCheckpoint:
             )
         if self.dtype not in ("bf16", "float32"):
             faults.append(Fault("dtype", f"'{self.dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
+        if self.engine not in ("auto", "reference"):
+            faults.append(Fault("engine", f"'{self.engine}' is no engine", "use auto or reference"))
         if faults:
             raise ConfigError(faults)
 
