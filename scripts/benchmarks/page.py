@@ -28,80 +28,71 @@ TECHNIQUES = {
         "a CPU, and a compiler on the machine, which works for a second once", "tests/engine/fast/test_kernels.py",
     ),
     "tiles": (
-        "products by tiles, in an order of our own", "bf16 on a CPU with tiles (AMX); gains little from 1,000 rows on",
+        "products by AMX tiles of prepacked weights", "bf16 on a CPU with tiles (AMX); gains little from 1,000 rows on",
         "tests/engine/fast/test_matrix.py",
     ),
-    "low_rank": (
+    "fused_lora": (
         "LoRA as one function", "no copies in float32, no gradient for frozen weights; plain LoRA and rsLoRA only",
         "tests/engine/fast/test_low_rank.py",
     ),
-    "training/body": (
+    "training/fused_decoder": (
         "joined matrices, norms, rotation and gate with backward passes of their own",
-        "LoRA on Llama and its kin; a second copy of the weights that are joined",
+        "LoRA on Llama, Mistral, Qwen2 and Qwen3; a second copy of the weights that are joined",
         "tests/engine/fast/test_fused_training.py",
     ),
-    "body": (
-        "joined matrices, few operations", "Llama and its kin; a second copy of the weights in memory",
+    "fused_decoder": (
+        "joined matrices, few operations", "Llama, Mistral, Qwen2 and Qwen3; a second copy of the weights in memory",
         "tests/engine/decoding/test_session.py",
     ),
-    "rows": (
+    "row_attention": (
         "attention inside short rows as one function", "rows of up to 512 tokens on a CPU; keeps weights for backward",
         "tests/engine/fast/test_attention.py",
     ),
-    "training/attention": (
-        "attention by row, padding not read", "models that hand their attention out; short rows on a CPU gain most",
+    "training/own_attention": (
+        "attention by row, padding not read", "models whose attention can be replaced; short rows on a CPU gain most",
         "tests/engine/fast/test_attention.py",
     ),
-    "attention": (
-        "keys and values looked at where they lie", "models that hand their attention out",
+    "own_attention": (
+        "own attention over KV-cache slots", "models whose attention can be replaced",
         "tests/engine/decoding/test_session.py",
     ),
-    "training/prefix": (
-        "what all rows of a batch begin with is read once", "gains nothing where prompts begin differently",
+    "training/shared_prefix": (
+        "the shared prefix of a batch is read once", "gains nothing where prompts begin differently",
         "tests/engine/fast/test_attention.py",
     ),
-    "prefix": (
-        "the prompts' shared beginning read once", "gains nothing where prompts begin differently",
+    "shared_prefix": (
+        "the prompts' shared prefix is read once", "gains nothing where prompts begin differently",
         "tests/engine/decoding/test_session.py",
     ),
-    "head": (
-        "gradient of the frozen head taken chunk by chunk", "bounds memory with long answers; short ones gain little",
-        "tests/engine/test_cross_entropy.py",
-    ),
-    "packed": (
-        "rows end to end for one attention kernel that knows where each begins", "a GPU and bf16; no mask, no padding",
+    "varlen": (
+        "one attention kernel for rows of different lengths", "a GPU and bf16; no mask, no padding",
         "tests/engine/fast/test_varlen.py",
     ),
-    "training/recordings": (
-        "a pass and its gradients recorded once for a shape, then played",
-        "a GPU, bf16, Llama and its kin; from the third pass of a shape on, and to record takes some passes' time",
+    "training/cuda_graphs": (
+        "a pass and its gradients captured once for a shape, then replayed (CUDA graphs)",
+        "a GPU, bf16, the fused decoder; from the third pass of a shape on; a capture takes some passes' time",
         "tests/engine/fast/test_gpu.py",
     ),
-    "recordings": (
-        "a step of all rows recorded once for a shape, then played",
-        "a GPU, Llama and its kin; from the third step of a shape on, and to record takes some steps' time",
+    "cuda_graphs": (
+        "a step of all rows captured once for a shape, then replayed (CUDA graphs)",
+        "a GPU, the fused decoder; from the third step of a shape on; a capture takes some steps' time",
         "tests/engine/fast/test_gpu.py",
     ),
-    "steps": (
+    "fused_step": (
         "a step of few tokens through all layers in one compiled call",
-        "Llama and its kin on a CPU with vectors of 64 bytes, and a compiler on the machine",
+        "Llama, Mistral, Qwen2 and Qwen3 on a CPU with vectors of 64 bytes, and a compiler on the machine",
         "tests/engine/decoding/test_fused_step.py",
     ),
-    "slots": (
-        "a row that is done makes room for one that waits", "gains nothing where all answers are of one length",
+    "refill": (
+        "a finished row makes room for a waiting one", "gains nothing where all answers are of one length",
         "tests/engine/decoding/test_session.py",
     ),
-    "forced": (
-        "what the schema forces is guessed too", "keys, and labels that were begun; other text gains nothing",
-        "tests/engine/decoding/test_speculation.py",
-    ),
-    "drafts": (
-        "what was written before is guessed and read ahead",
-        "answers that repeat each other; others pay for guesses that fail, and a GPU records one shape more",
+    "forced_tokens": (
+        "tokens that the schema forces are read ahead", "keys, and labels once they have begun; no other text",
         "tests/engine/decoding/test_speculation.py",
     ),
 }  # fmt: skip
-"""Of a technique, by its name or a case's and its name: what it is, when it pays, what holds it to the plain way."""
+"""By a technique's name, or a case's and its name: what it is, when it pays, the test of its results."""
 CASES = {"form": "JSON of five short fields", "two trainings": "two trainings at once"}
 
 
@@ -233,8 +224,8 @@ def techniques(found: Spec) -> str:
         for name, gain in gains.items():
             what, when, test = TECHNIQUES.get(f"{case}/{name}") or TECHNIQUES[name]
             rows.append((CASES.get(case, case), what, f"{gain:.2f}", when, f"`{test}`"))
-    head = ("in", "technique", "times faster with it", "when it pays, what it costs", "equal to the plain path by")
-    return "Each put back to the plain way alone, all others left on.\n\n" + table(head, rows)
+    head = ("in", "technique", "times faster with it", "when it pays, what it costs", "equal to the reference by")
+    return "Each switched off alone, all others left on (`engine/fast/techniques.py`).\n\n" + table(head, rows)
 
 
 def growth(found: Spec) -> str:

@@ -63,8 +63,12 @@ def fast_engine() -> type[FastEngine] | None:
     return FastEngine
 
 
-def fused_low_rank_linear() -> LowRankLinear:
-    """A frozen linear layer with low-rank additions as one function with its own backward pass."""
-    from stepladder.engine.fast.low_rank import low_rank_linear
+def fused_low_rank_linear() -> LowRankLinear | None:
+    """A frozen linear layer with low-rank additions as one function with its own backward pass; None if switched off.
 
-    return low_rank_linear
+    Only for models that the fast engine runs.
+    """
+    from stepladder.engine.fast.low_rank import low_rank_linear
+    from stepladder.engine.fast.techniques import ON
+
+    return low_rank_linear if ON.fused_lora else None

@@ -20,6 +20,7 @@ from stepladder.engine.decoding.session import Reading, begin, shared
 from stepladder.engine.decoding.speculation import Speculation
 from stepladder.engine.fast import kernels
 from stepladder.engine.fast.network import FastNetwork
+from stepladder.engine.fast.techniques import ON
 from stepladder.engine.grammar import JsonGrammar
 from stepladder.engine.sampling import Answer, Sampling, next_tokens
 from stepladder.engine.values import Generated
@@ -117,7 +118,7 @@ class _Wave:
         return self._go_on(forced, drafts, at_once)
 
     def _draft(self, answer: Answer, forced: Tokens) -> Tokens:
-        if not forced or not self.session.guesses:
+        if not (ON.forced_tokens and forced and self.session.guesses):
             return ()
         return self.speculation.proposal(forced, answer.budget - len(answer.ids) - 1)
 

@@ -19,10 +19,11 @@ from stepladder.engine.fast.network import FastNetwork
 class Reading(Protocol):
     """Rows on their way, counted from nought in the order in which they came.
 
-    takes_more: whether new rows may begin while others are on their way.
+    takes_more: whether new rows may begin while others are generated.
     """
 
-    takes_more: bool
+    @property
+    def takes_more(self) -> bool: ...
 
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
         """New rows, after those there are, read their prompts: the hidden state at each one's end (rows, width)."""
@@ -77,7 +78,8 @@ def shared(network: FastNetwork, prompts: Sequence[Tokens]) -> Prefix:
         rows = [list(prompt) for prompt in prompts]
         low, high, most = min(rows), max(rows), min(map(len, rows)) - 1
         same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), most)
-        tokens = low[: min(same, most)]
+        worth = network.shortest_shared_prefix
+        tokens = low[: min(same, most)] if worth is not None and min(same, most) >= worth else []
     if not network.ours:
         return Prefix(tokens)
     with network.predicting():
