@@ -29,7 +29,7 @@ ENTRY_POINTS = {  # the only places, under src/stepladder, that import the packa
     "markupsafe": "reports/page.py",
     "transformers": ("models/", "engine/"),
     "tokenizers": "models/",
-    "llguidance": "engine/decoding/grammar.py",
+    "llguidance": "engine/grammar.py",
     "bm25s": "context/index.py",
     "datasets": "dataset/sources.py",
     "submitit": "distributed/launch.py",

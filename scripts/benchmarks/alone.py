@@ -88,7 +88,7 @@ def start(material: Material) -> Spec:
 
 
 def techniques(material: Material) -> Spec:
-    """Each technique put back to the plain way, alone: how many times slower that is."""
+    """Each technique switched off alone: how many times slower that is."""
     rows = material.training(16 * 40 if material.on_gpu else 160)
     train = {**material.spec, "batch": 16, "rows": rows}
     score = {
@@ -102,19 +102,20 @@ def techniques(material: Material) -> Spec:
     form = {**write, "new": 160, "schema": FORM}
     few = {**train, "rows": rows[:64]}
     anywhere = () if material.on_gpu else ("kernels", *(("tiles",) if kernels.tiled(torch.bfloat16) else ()))
-    own = ("packed", "recordings") if material.on_gpu else (*anywhere, "rows")
-    steps = ("recordings",) if material.on_gpu else ("steps",)
+    own = ("varlen", "cuda_graphs") if material.on_gpu else (*anywhere, "row_attention")
+    steps = ("cuda_graphs",) if material.on_gpu else ("fused_step",)
+    prefix = () if material.on_gpu else ("shared_prefix",)  # there only from SHARED_ON_GPU tokens on
     cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
-        "training": ("training", train, ("low_rank", "body", "attention", "prefix", "head", *own), rate),
+        "training": ("training", train, ("fused_lora", "fused_decoder", "own_attention", *prefix, *own), rate),
         "scoring": (
-            "scoring", score, (*anywhere, "prefix", "body", "attention"),
+            "scoring", score, (*anywhere, *prefix, "fused_decoder", "own_attention"),
             lambda runs: 1 / middle(runs, "seconds_a_row"),
         ),
         "generation": (
-            "generation", write, (*anywhere, *steps, "prefix", "body", "slots", "attention", "drafts"),
+            "generation", write, (*anywhere, *steps, *prefix, "fused_decoder", "refill", "own_attention"),
             written_a_second,
         ),
-        "form": ("generation", form, ("drafts", "forced"), written_a_second),
+        "form": ("generation", form, ("forced_tokens",), written_a_second),
     }  # fmt: skip
     found: Spec = {}
     for case, (task, spec, names, speed) in cases.items():

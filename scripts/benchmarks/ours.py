@@ -1,7 +1,7 @@
 """One measurement of Stepladder, in a process of its own: ours.py TASK SPEC.json prints a line of JSON.
 
 The spec holds the rows as token ids or texts, so that both sides of a comparison read the very same.
-`without` names techniques that are put back to the plain way, to see what each gives alone.
+`without` names techniques of the fast engine that are switched off, to see what each gives alone.
 """
 
 from __future__ import annotations
@@ -169,122 +169,8 @@ def ceiling(spec: Spec) -> Spec:
     return {"operations_a_second": best}
 
 
-def plain_kernels() -> None:
-    from stepladder.engine.fast import kernels
-
-    kernels.serve = lambda *tensors: False
-
-
-def plain_low_rank() -> None:
-    from stepladder.tuning import adapters
-
-    adapters._quicken = lambda module: None
-
-
-def plain_attention() -> None:
-    from stepladder.engine.fast import attention
-
-    attention.suits = lambda causal: False
-
-
-def plain_rows() -> None:
-    from stepladder.engine.fast import attention
-
-    attention.SHORT = 0
-
-
-def plain_body() -> None:
-    from stepladder.engine.network import Network
-
-    Network.body = Network.learning_body = lambda self: None  # type: ignore[method-assign]
-
-
-def plain_prefix() -> None:
-    from stepladder.engine.decoding import generation, scoring
-    from stepladder.engine.decoding.kv_slots import Prefix
-    from stepladder.engine.network import Network
-
-    generation.shared = scoring.shared = lambda network, prompts: Prefix()  # type: ignore[attr-defined]
-    hidden = Network.hidden
-
-    def each_alone(self: Any, ids: Any, mask: Any, wanted: Any) -> Any:
-        marked = wanted.clone()
-        marked[:, 0] = True  # where something is wanted of the first token, nothing before it can be shared
-        return hidden(self, ids, mask, marked)[wanted[marked]]
-
-    Network.hidden = each_alone  # type: ignore[method-assign]
-
-
-def plain_head() -> None:
-    from stepladder.engine import network
-
-    network.frozen_head_losses = lambda hidden, weight, targets: network.head_losses(
-        hidden, lambda rows: rows @ weight.T.to(rows.dtype), targets
-    )
-
-
-def plain_slots() -> None:
-    from stepladder.engine.decoding.kv_slots import SlotReading
-
-    SlotReading.takes_more = False
-
-
-def plain_steps() -> None:
-    from stepladder.engine.fast import kernels
-
-    kernels.steps_at_once = lambda dtype: 0
-
-
-def plain_tiles() -> None:
-    from stepladder.engine.fast import kernels
-
-    kernels.tiled = lambda dtype: False
-
-
-def plain_packed() -> None:
-    from stepladder.engine.fast import varlen
-
-    varlen.serves = lambda *_: False
-
-
-def plain_recordings() -> None:
-    from stepladder.engine.decoding.kv_slots import SlotReading
-    from stepladder.engine.fast import cuda_graphs
-
-    cuda_graphs.SEEN = 10**9
-    SlotReading._plays = False  # type: ignore[assignment,method-assign]
-
-
-def plain_drafts() -> None:
-    from stepladder.engine.decoding import speculation
-
-    speculation.WORTH = speculation.WORTH_IF_DEAR = 2.0  # no guess is worth it
-
-
-def plain_forced() -> None:
-    from stepladder.engine.decoding.grammar import JsonWriter
-
-    JsonWriter.forced = lambda self: []  # type: ignore[method-assign]
-
-
 SAID = {"waits": ("GOMP_SPINCOUNT", "300000")}
 """What is plain because the environment says so before the process begins."""
-WITHOUT: dict[str, Callable[[], None]] = {
-    "kernels": plain_kernels,
-    "low_rank": plain_low_rank,
-    "attention": plain_attention,
-    "rows": plain_rows,
-    "body": plain_body,
-    "prefix": plain_prefix,
-    "head": plain_head,
-    "slots": plain_slots,
-    "steps": plain_steps,
-    "tiles": plain_tiles,
-    "packed": plain_packed,
-    "recordings": plain_recordings,
-    "drafts": plain_drafts,
-    "forced": plain_forced,
-}
 TASKS: dict[str, Callable[[Spec], Spec]] = {
     task.__name__: task for task in (training, largest, scoring, generation, retrieval, ceiling)
 }
@@ -295,6 +181,9 @@ if __name__ == "__main__":
     for name in without & SAID.keys():
         os.environ.update([SAID[name]])
     wait_briefly()  # as the command does
-    for name in without - SAID.keys():
-        WITHOUT[name]()
+    if techniques := without - SAID.keys():
+        from stepladder.engine.fast.techniques import ON
+
+        for name in techniques:
+            setattr(ON, name, False)
     print(json.dumps(TASKS[sys.argv[1]](given)))

@@ -33,76 +33,67 @@ TECHNIQUES = {
         "matrix products with AMX tiles on prepacked weights", "CPU with AMX in bf16; small gain from 1,000 rows on",
         "tests/engine/fast/test_matrix.py",
     ),
-    "low_rank": (
+    "fused_lora": (
         "fused LoRA", "no float32 copies, no gradients of frozen weights; plain LoRA and rsLoRA only",
         "tests/engine/fast/test_low_rank.py",
     ),
-    "training/body": (
+    "training/fused_decoder": (
         "fused decoder layers with their own backward passes",
         "LoRA on the Llama family; needs a second copy of the fused weights",
         "tests/engine/fast/test_fused_training.py",
     ),
-    "body": (
+    "fused_decoder": (
         "fused decoder layers", "Llama family; needs a second copy of the weights",
         "tests/engine/decoding/test_session.py",
     ),
-    "rows": (
+    "row_attention": (
         "fused attention over short rows",
         "CPU, rows of up to 512 tokens; stores attention weights for the backward pass",
         "tests/engine/fast/test_attention.py",
     ),
-    "training/attention": (
+    "training/own_attention": (
         "variable-length attention without padding",
         "models with transformers' attention interface; largest gain for short rows on a CPU",
         "tests/engine/fast/test_attention.py",
     ),
-    "attention": (
+    "own_attention": (
         "attention directly on KV-cache slots", "models with transformers' attention interface",
         "tests/engine/decoding/test_session.py",
     ),
-    "training/prefix": (
+    "training/shared_prefix": (
         "shared prefix of a batch computed once", "no gain if the prompts start differently",
         "tests/engine/fast/test_attention.py",
     ),
-    "prefix": (
+    "shared_prefix": (
         "shared prefix of the prompts computed once", "no gain if the prompts start differently",
         "tests/engine/decoding/test_session.py",
     ),
-    "head": (
-        "cross-entropy over the frozen head in chunks", "limits memory for long answers; no gain for short ones",
-        "tests/engine/test_cross_entropy.py",
-    ),
-    "packed": (
+    "varlen": (
         "variable-length (packed) batch with one attention kernel", "GPU in bf16; no mask and no padding",
         "tests/engine/fast/test_varlen.py",
     ),
-    "training/recordings": (
+    "training/cuda_graphs": (
         "CUDA graphs of forward and backward passes",
         "GPU in bf16, Llama family; from the third pass of a shape on; capturing takes as long as a few passes",
         "tests/engine/fast/test_gpu.py",
     ),
-    "recordings": (
+    "cuda_graphs": (
         "CUDA graphs of decoding steps",
         "GPU, Llama family; from the third step of a shape on; capturing takes as long as a few steps",
         "tests/engine/fast/test_gpu.py",
     ),
-    "steps": (
+    "fused_step": (
         "a decoding step through all layers in one compiled call",
         "Llama family, CPU with 64-byte vectors (AVX-512) and a C++ compiler",
         "tests/engine/decoding/test_fused_step.py",
     ),
-    "slots": (
+    "refill": (
         "continuous batching: a finished row's slot is reused", "no gain if all answers have the same length",
         "tests/engine/decoding/test_session.py",
     ),
-    "forced": (
+    "forced_tokens": (
         "speculative decoding of tokens that the schema forces",
         "JSON keys and started enum values; no gain for other text",
-        "tests/engine/decoding/test_speculation.py",
-    ),
-    "drafts": (
-        "speculative decoding by prompt lookup",
-        "answers that repeat text; rejected tokens cost time in others, and a GPU captures one more shape",
         "tests/engine/decoding/test_speculation.py",
     ),
 }  # fmt: skip

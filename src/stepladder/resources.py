@@ -84,10 +84,12 @@ class StageReport:
     """What a stage accumulates, stored beside its result.
 
     figures: measured while it works (trained_parameters, steps, best_step, ...). checks: results of preflight checks.
+    engine: what ran the language model, None without one.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
     checks: list[CheckResult] = field(default_factory=list)
+    engine: str | None = None
 
     def record(self, figures: Mapping[str, float]) -> None:
         """Add figures, or replace those of the same names."""

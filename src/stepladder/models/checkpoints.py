@@ -1,7 +1,7 @@
-"""The three places that weights come from: a package of the package registry, a folder, a hub.
+"""Checkpoints: weights from a package of the package registry, from a folder, or from a hub.
 
-Knows names, hashes and folders; loads nothing by itself and imports nothing heavy. Weights are safetensors; pickled
-weights and code that comes with a model are refused.
+This module imports nothing heavy. Weights are safetensors; pickled weights and code that comes with a model are
+refused.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stepladder.models.local import CausalModel
 
 Dtype = Literal["bf16", "float32"]
+EngineName = Literal["auto", "reference"]
 _READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # weights, configuration, tokenizer, chat template
 
 
@@ -31,6 +32,11 @@ class Weights(Protocol):
 
     @property
     def dtype(self) -> Dtype: ...
+
+    @property
+    def engine(self) -> EngineName:
+        """What runs the model: `reference` is plain transformers, `auto` the fast engine where it gives the same."""
+        ...
 
     @property
     def name(self) -> str:
@@ -61,17 +67,19 @@ class PackageCheckpoint:
     sha256: str
     file: str
     dtype: Dtype = "bf16"
+    engine: EngineName = "auto"
     conversion: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        _checked(self.dtype)
+        _check(self.dtype, self.engine)
 
     @property
     def name(self) -> str:
         return self.distribution
 
     def fingerprint(self) -> Mapping[str, Any]:
-        return {"package": self.sha256, "file": self.file, "conversion": self.conversion, "dtype": self.dtype}
+        own = {"package": self.sha256, "file": self.file, "conversion": self.conversion, "dtype": self.dtype}
+        return {**own, **explicit_engine(self.engine)}
 
     def folder(self) -> Path:
         place = within(fetch_package(self.distribution, self.version, self.sha256), self.file)
@@ -96,16 +104,18 @@ class FolderCheckpoint:
 
     path: str
     dtype: Dtype = "bf16"
+    engine: EngineName = "auto"
 
     def __post_init__(self) -> None:
-        _checked(self.dtype)
+        _check(self.dtype, self.engine)
 
     @property
     def name(self) -> str:
         return at_home(self.path).resolve().name
 
     def fingerprint(self) -> Mapping[str, Any]:
-        return {"files": {file.name: file_hash(file) for file in read_files(self.folder())}, "dtype": self.dtype}
+        files = {file.name: file_hash(file) for file in read_files(self.folder())}
+        return {"files": files, "dtype": self.dtype, **explicit_engine(self.engine)}
 
     def folder(self) -> Path:
         folder = at_home(self.path)
@@ -138,16 +148,17 @@ class HubCheckpoint:
     repo: str
     revision: str | None = None
     dtype: Dtype = "bf16"
+    engine: EngineName = "auto"
 
     def __post_init__(self) -> None:
-        _checked(self.dtype)
+        _check(self.dtype, self.engine)
 
     @property
     def name(self) -> str:
         return self.repo
 
     def fingerprint(self) -> Mapping[str, Any]:
-        return {"hub": self.repo, "commit": self.commit(), "dtype": self.dtype}
+        return {"hub": self.repo, "commit": self.commit(), "dtype": self.dtype, **explicit_engine(self.engine)}
 
     def commit(self) -> str:
         from stepladder.models.hub import resolve
@@ -166,15 +177,25 @@ class HubCheckpoint:
         return _chat(self.folder())
 
 
-def _checked(dtype: str) -> None:
+def explicit_engine(engine: str) -> dict[str, str]:
+    """The part of a fingerprint that names the engine: none for `auto`, whose choice is provenance only."""
+    return {} if engine == "auto" else {"engine": engine}
+
+
+def _check(dtype: str, engine: str) -> None:
+    faults = []
     if dtype not in ("bf16", "float32"):
-        raise ConfigError(Fault("dtype", f"'{dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
+        faults.append(Fault("dtype", f"'{dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
+    if engine not in ("auto", "reference"):
+        faults.append(Fault("engine", f"'{engine}' is no engine", "use auto or reference"))
+    if faults:
+        raise ConfigError(faults)
 
 
 def _load(weights: Weights, device: torch.device | str | None) -> CausalModel:
     from stepladder.models.loading import load_causal, set_name
 
-    model = load_causal(weights.folder(), weights.dtype, device)
+    model = load_causal(weights.folder(), weights.dtype, device, weights.engine)
     set_name(model.module, weights.name)
     return model
 

@@ -19,9 +19,9 @@ from gguf import GGUFReader
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from stepladder.engine.logs import quiet
 from stepladder.io.cache import cache_folder
 from stepladder.io.files import grant_by_umask
-from stepladder.models.loading import quiet
 
 
 def converted(file: Path, name: str, content: str) -> Path:

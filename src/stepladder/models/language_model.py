@@ -99,7 +99,12 @@ class LanguageModel(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """The network itself, for those who train it."""
+        """The network itself, for training."""
+        ...
+
+    @property
+    def engine_name(self) -> str:
+        """What computes: `fast` or `reference`."""
         ...
 
     def encode(self, messages: Sequence[Message]) -> list[int]:

@@ -6,18 +6,16 @@ Knows files, not where they come from.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
-from stepladder.engine.admission import choose_path
+from stepladder.engine.logs import quiet
 from stepladder.engine.precision import DTYPES, computed
+from stepladder.engine.select import EngineName, create_engine
 from stepladder.errors import ModelError
 from stepladder.io.files import read_json
 from stepladder.models.chat import Chat
@@ -26,13 +24,17 @@ from stepladder.models.local import CausalModel
 _MEDIA = re.compile(r"(image|video|audio|boi|eoi|boa|eoa)(_\w+)?_token")
 
 
-def load_causal(folder: Path, dtype: str, device: torch.device | str | None = None) -> CausalModel:
-    """A causal model, ready to predict, on `device` (none: the first GPU, else the processor)."""
+def load_causal(
+    folder: Path, dtype: str, device: torch.device | str | None = None, engine: EngineName = "auto"
+) -> CausalModel:
+    """A causal model on `device` (None: the first GPU, else the CPU), run by `engine`, ready to predict.
+
+    Raises:
+        ModelError: The files are no causal model that can be loaded and run.
+    """
     module, tokenizer = load_parts(AutoModelForCausalLM, folder, dtype, device)
     _check_vocabulary(module, tokenizer, folder)
-    model = CausalModel(module, Chat(tokenizer))
-    choose_path(model.network)
-    return model
+    return CausalModel(create_engine(module, engine), Chat(tokenizer))
 
 
 def load_encoder(folder: Path, dtype: str, device: torch.device | str | None = None) -> tuple[Any, Any]:
@@ -124,17 +126,3 @@ def _check_vocabulary(module: Any, tokenizer: Any, folder: Path) -> None:
             str(folder),
             "save the model again after model.resize_token_embeddings(len(tokenizer)), or take its own tokenizer",
         )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No chatter from transformers; afterwards as before."""
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

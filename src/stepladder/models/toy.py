@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepladder.errors import ConfigError, Fault
+from stepladder.models.checkpoints import explicit_engine
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ class ToyCheckpoint:
     window: int = 4096
     bias: bool = False
     dtype: Literal["bf16", "float32"] = "float32"
+    engine: Literal["auto", "reference"] = "auto"
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -55,6 +57,8 @@ class ToyCheckpoint:
             )
         if self.dtype not in ("bf16", "float32"):
             faults.append(Fault("dtype", f"'{self.dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
+        if self.engine not in ("auto", "reference"):
+            faults.append(Fault("engine", f"'{self.engine}' is no engine", "use auto or reference"))
         if faults:
             raise ConfigError(faults)
 
@@ -63,7 +67,8 @@ class ToyCheckpoint:
         return "stepladder-toy"
 
     def fingerprint(self) -> Mapping[str, Any]:
-        return {"toy": self.version, **asdict(self)}
+        own = {name: value for name, value in asdict(self).items() if name != "engine"}
+        return {"toy": self.version, **own, **explicit_engine(self.engine)}
 
     def chat(self) -> Chat:
         from stepladder.models.chat import Chat
@@ -75,6 +80,7 @@ class ToyCheckpoint:
         from transformers import LlamaConfig, LlamaForCausalLM
 
         from stepladder.engine.precision import DTYPES, computed
+        from stepladder.engine.select import create_engine
         from stepladder.models.chat import Chat
         from stepladder.models.local import CausalModel
 
@@ -99,7 +105,8 @@ class ToyCheckpoint:
             module = LlamaForCausalLM(config)
         module.name_or_path = config._name_or_path = self.name
         kept = module.to(device=device, dtype=DTYPES[self.dtype])
-        return CausalModel(kept.to(computed(self.dtype, kept.device)).eval(), Chat(tokenizer))
+        module = kept.to(computed(self.dtype, kept.device)).eval()
+        return CausalModel(create_engine(module, self.engine, admit=False), Chat(tokenizer))
 
 
 def toy_tokenizer() -> Any:

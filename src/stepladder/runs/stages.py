@@ -46,7 +46,7 @@ from stepladder.store.content_keys import (
 from stepladder.store.identity import digest, identity
 from stepladder.store.store import Form, changed, read_mapping
 from stepladder.store.validation import has
-from stepladder.store.writing import RowHashes, write_provenance
+from stepladder.store.writing import RowHashes, record_engine, write_provenance
 from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Json, Prediction, Task, Text
 
 CODE_VERSION = 5
@@ -288,6 +288,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any
         method.save(artefact)
         if getattr(method, "tunes", False):
             write_card(artefact, prepared.experiment, prepared.data, resources.report.figures)
+        record_engine(folder, resources.report.engine)
         discard(folder / "checkpoints")
     most = {f"training_{name}": value for name, value in memory.items()}
     gate = {"gate": [found.as_dict() for found in resources.report.checks]} if resources.report.checks else {}
@@ -311,6 +312,7 @@ def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -
     with peak() as memory:
         predictions = list(method.predict(request, resources))
     _record(prepared, folder, resources, weights=True)
+    record_engine(folder, resources.report.engine)
     write_predictions(folder, request, predictions, prepared.expected[name])
     return {**resources.report.figures, **cost(predictions), **memory}
 

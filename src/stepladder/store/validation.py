@@ -28,7 +28,7 @@ PROVENANCE: Mapping[str, Any] = {
     "time": str, "stepladder": str, "folder": str, "python": str, "platform": str, "devices": Mapping[str, Any],
     "distributions": Mapping[str, str], "source": str, "code": Mapping[str, Any] | None, "config": Mapping[str, Any],
     "compute": Mapping[str, Any], "data": Mapping[str, Mapping[str, Any]], "weights": Mapping[str, Mapping[str, str]],
-    "command": list[str], "environment": Mapping[str, str],
+    "command": list[str], "environment": Mapping[str, str], "engine": str,
 }  # fmt: skip
 
 

@@ -44,6 +44,13 @@ def write_provenance(
     write_text(folder / "lock.txt", lock())
 
 
+def record_engine(folder: Path, engine: str | None) -> None:
+    """Add the engine that ran the language model to the provenance of a stage; nothing for None."""
+    file = folder / "provenance.json"
+    if engine is not None:
+        write_text(file, json.dumps({**(read_json(file) or {}), "engine": engine}, indent=1, ensure_ascii=False))
+
+
 def _compute(resources: Resources) -> dict[str, Any]:
     return {**asdict(resources.devices), "micro_batch": resources.micro_batch}
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from torch import Tensor, nn
 
+    from stepladder.engine.select import LowRankLinear
+
 
 @dataclass(frozen=True)
 class Full:
@@ -284,7 +286,8 @@ def _configured(adapter: object) -> PeftConfig:
 
 
 def _wrapped(model: LanguageModel, module: PeftModel) -> LanguageModel:
-    _quicken(module)
+    if model.engine_name == "fast":
+        _quicken(module)
     config = module.active_peft_config
     return model.adapted(module, _virtual(module, config.num_virtual_tokens) if config.is_prompt_learning else None)
 
@@ -294,18 +297,21 @@ def _quicken(module: nn.Module) -> None:
     from peft.tuners import lora
     from torch import nn
 
+    from stepladder.engine.select import fused_low_rank_linear
+
+    linear = fused_low_rank_linear()
+    if linear is None:
+        return
     layers: list[Any] = [layer for layer in module.modules() if type(layer) is lora.Linear]
     for layer in layers:
         plain = type(layer.base_layer) is nn.Linear and not layer.lora_variant and not any(layer.lora_bias.values())
         if plain and not layer.base_layer.weight.requires_grad:
-            layer.__class__ = _quick_kind()
+            layer.__class__ = _quick_kind(linear)
 
 
 @cache
-def _quick_kind() -> type:
+def _quick_kind(low_rank_linear: LowRankLinear) -> type:
     from peft.tuners import lora
-
-    from stepladder.engine.fast.low_rank import low_rank_linear
 
     class QuickLinear(lora.Linear):  # type: ignore[misc]
         def forward(self, x: Tensor, *arguments: Any, **named: Any) -> Tensor:

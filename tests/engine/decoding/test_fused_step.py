@@ -15,9 +15,10 @@ import transformers
 from test_scoring import from_configuration
 
 from stepladder.engine.decoding import kv_slots
-from stepladder.engine.decoding.generation import Draw, generate
+from stepladder.engine.decoding.generation import generate
 from stepladder.engine.decoding.session import begin, shared
 from stepladder.engine.fast import kernels
+from stepladder.engine.sampling import Sampling
 from stepladder.models.local import CausalModel
 from stepladder.tuning.adapters import attach
 
@@ -68,7 +69,7 @@ def model_of(config, dtype, tuned=False) -> CausalModel:
 
 def read_on(model, prefix=True):
     """Hidden states of rows that go on, forget, part, take a new row in, and read a tree, then alone."""
-    network = model.network
+    network = model.engine.network
     kept = shared(network, PROMPTS) if prefix else shared(network, PROMPTS[:1])
     own = [prompt[len(kept.tokens) :] for prompt in PROMPTS]
     reading = begin(network, kept, 3, 120)
@@ -128,7 +129,7 @@ def test_rows_without_a_prefix(both):
 @pytest.mark.parametrize("dtype", NEAR)
 def test_any_number_of_threads_gives_the_same_step(dtype):
     model, threads = model_of(KIN["llama"], dtype, tuned=True), torch.get_num_threads()
-    reading = begin(model.network, shared(model.network, PROMPTS[:1]), 3, 120)
+    reading = begin(model.engine.network, shared(model.engine.network, PROMPTS[:1]), 3, 120)
     reading.read(PROMPTS)
     found = []
     try:
@@ -143,7 +144,7 @@ def test_any_number_of_threads_gives_the_same_step(dtype):
 
 def test_a_place_that_is_not_there_is_not_written_to():
     model = model_of(KIN["llama"], torch.float32)
-    reading = begin(model.network, shared(model.network, PROMPTS[:1]), 3, 90)
+    reading = begin(model.engine.network, shared(model.engine.network, PROMPTS[:1]), 3, 90)
     reading.read(PROMPTS)
     before = reading.go_on([[50]] * 3)
     reading.forget([1] * 3)
@@ -155,7 +156,7 @@ def test_a_place_that_is_not_there_is_not_written_to():
 
 def test_a_row_does_not_depend_on_the_rows_beside_it():
     model = model_of(KIN["llama"], torch.bfloat16)
-    reading = begin(model.network, shared(model.network, PROMPTS[:1]), 40, 60)
+    reading = begin(model.engine.network, shared(model.engine.network, PROMPTS[:1]), 40, 60)
     reading.read([PROMPTS[0]] * 40)
     many = reading.go_on([[50]] * 40)
     reading.forget([1] * 40)
@@ -169,8 +170,8 @@ def test_rows_begin_in_a_step_of_others_and_write_what_they_write_alone(monkeypa
     budgets = [3 + 5 * n % 17 for n in range(12)]
 
     def texts(rows, slots):
-        found = generate(model.network, [prompts[n] for n in rows], [(slots, range(len(rows)))],
-                         [budgets[n] for n in rows], Draw(None, 0), frozenset())  # fmt: skip
+        found = generate(model.engine.network, [prompts[n] for n in rows], [(slots, range(len(rows)))],
+                         [budgets[n] for n in rows], Sampling(None, 0), frozenset())  # fmt: skip
         return [model.chat.decode(row.ids) for _, row in sorted(found, key=lambda pair: pair[0])]
 
     begun = []

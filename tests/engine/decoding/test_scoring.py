@@ -9,12 +9,13 @@ import pytest
 import torch
 import transformers
 
-from stepladder.engine.admission import choose_path
+from stepladder.engine.decoding.engine import in_batches
 from stepladder.engine.decoding.scoring import Trie
+from stepladder.engine.select import create_engine
 from stepladder.engine.values import VirtualTokens
 from stepladder.errors import ModelError
 from stepladder.models.chat import Chat
-from stepladder.models.local import CausalModel, batched
+from stepladder.models.local import CausalModel
 from stepladder.models.toy import ToyCheckpoint, toy_tokenizer
 
 LABELS = ("no", "note", "notes of a meeting", "yes", "")
@@ -111,11 +112,11 @@ def test_what_candidates_begin_with_in_common_is_read_once():
 
 def test_batches_hold_every_row_once_and_stay_small():
     lengths = [5, 4000, 10, 3000, 7]
-    batches = batched(lengths, lengths, None)
+    batches = in_batches(lengths, lengths, None)
     assert sorted(index for batch in batches for index in batch) == [0, 1, 2, 3, 4]
     assert batches[0] == [1, 3]
     assert all(max(lengths[i] for i in batch) * len(batch) <= 8192 for batch in batches)
-    assert [len(batch) for batch in batched(lengths, lengths, 2)] == [2, 2, 1]
+    assert [len(batch) for batch in in_batches(lengths, lengths, 2)] == [2, 2, 1]
 
 
 SHAPE = {
@@ -144,55 +145,10 @@ def from_configuration(config: transformers.PreTrainedConfig) -> CausalModel:
     for parameter in module.parameters():
         if parameter.ndim > 1:
             parameter.data.mul_(3)
-    return CausalModel(module, Chat(toy_tokenizer()))
+    return CausalModel(create_engine(module), Chat(toy_tokenizer()))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_other_architectures(name):
     model = from_configuration(ARCHITECTURES[name])
-    choose_path(model.network)
     check(model, PROMPTS, [LABELS] * 3)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        transformers.BloomConfig(vocab_size=261, hidden_size=32, n_layer=2, n_head=4),
-        transformers.MambaConfig(vocab_size=261, hidden_size=32, num_hidden_layers=2, state_size=4),
-        transformers.FalconConfig(
-            vocab_size=261, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, alibi=True
-        ),
-    ],
-    ids=lambda config: config.model_type,
-)
-def test_an_architecture_that_a_cache_with_masks_would_score_wrongly_is_run_plainly(config):
-    model = from_configuration(config)
-    choose_path(model.network)
-    assert model.network.path == "plain"
-    check(model, PROMPTS, [LABELS] * 3)
-
-
-def test_a_head_that_does_more_than_we_know_is_that_of_the_model():
-    model = from_configuration(ARCHITECTURES["full attention"])
-    forward = model.module.forward
-
-    def doubled(*arguments, **named):
-        out = forward(*arguments, **named)
-        return transformers.modeling_outputs.CausalLMOutputWithPast(logits=out.logits * 2)
-
-    model.module.forward = doubled
-    choose_path(model.network)
-    assert model.network.packs.own_head
-    assert model.network.path == "slots"
-    check(model, PROMPTS, [LABELS] * 3)
-
-
-def test_a_model_whose_forward_fails_is_refused():
-    model = from_configuration(ARCHITECTURES["full attention"])
-
-    def failing(*_, **__):
-        raise RuntimeError("no such kernel")
-
-    model.module.forward = failing
-    with pytest.raises(ModelError, match="can not be run: no such kernel"):
-        choose_path(model.network)

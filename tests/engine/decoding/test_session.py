@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import peft
 import pytest
 import torch
 import transformers
 from test_scoring import ARCHITECTURES, LABELS, SHAPE, from_configuration
 
-from stepladder.engine import network as networks
 from stepladder.engine.decoding import kv_slots as room
 from stepladder.engine.decoding.kv_slots import Prefix, SlotReading
 from stepladder.engine.decoding.session import CacheReading, begin, shared
 from stepladder.engine.fast import attention
+from stepladder.engine.fast import network as networks
 from stepladder.engine.fast.attention import Rows
 from stepladder.engine.fast.matrix import Matrix, Packs
-from stepladder.engine.network import Network
+from stepladder.engine.fast.network import FastNetwork
 from stepladder.models.toy import ToyCheckpoint
 from stepladder.tuning import adapters
 from stepladder.tuning.weights import shared_copy
@@ -43,7 +41,7 @@ def no_gradients():
         yield
 
 
-def alone(network: Network, ids):
+def alone(network: FastNetwork, ids):
     return network.causal.base_model(input_ids=torch.tensor([ids])).last_hidden_state[0]
 
 
@@ -56,7 +54,7 @@ SLOTS = ["slots", "slots, prefix copied", "slots, prefix beside"]
 
 @pytest.fixture(params=[*SLOTS, *(f"{kind}, passes of few shapes" for kind in SLOTS), "cache"])
 def started(request, monkeypatch):
-    network = ToyCheckpoint().load().network
+    network = ToyCheckpoint().load().engine.network
     if "passes of few shapes" in request.param:  # as on a GPU, where they are played
         monkeypatch.setattr(room, "at_once", lambda body: 0)
         monkeypatch.setattr(SlotReading, "_plays", True)
@@ -106,7 +104,7 @@ def test_steps_on_a_gpu_are_of_few_shapes(monkeypatch):
     monkeypatch.setattr(
         SlotReading, "_recordings", lambda self, shape, compute, inputs: shapes.append(shape) or compute(*inputs)
     )
-    reading = SlotReading(ToyCheckpoint().load().network, Prefix(), 4, 300)
+    reading = SlotReading(ToyCheckpoint().load().engine.network, Prefix(), 4, 300)
     reading.read(PROMPTS)
     assert not shapes
     for more in ([[50]] * 3, [[51, 52], [53], [54]], [[55], [56], [57] * 8], [[58], [59], [60] * 9]):
@@ -157,7 +155,7 @@ def test_a_tree_of_tokens_sees_its_ancestors_alone(started):
 @pytest.mark.parametrize("copied", [0, 128])
 def test_new_rows_take_the_slots_of_others(monkeypatch, copied):
     monkeypatch.setattr(room, "COPIED", copied)
-    network = ToyCheckpoint().load().network
+    network = ToyCheckpoint().load().engine.network
     prefix = shared(network, PROMPTS)
     reading = begin(network, prefix, 3, 30)
     assert isinstance(reading, SlotReading)
@@ -174,7 +172,7 @@ def test_new_rows_take_the_slots_of_others(monkeypatch, copied):
 def test_few_and_many_tokens_look_at_the_prefix_alike(monkeypatch, few):
     monkeypatch.setattr(room, "FEW", few)
     monkeypatch.setattr(room, "COPIED", 3)
-    network = ToyCheckpoint().load().network
+    network = ToyCheckpoint().load().engine.network
     reading = begin(network, shared(network, PROMPTS), 3, 30)
     close(reading.read([p[4:] for p in PROMPTS]), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
     found = reading.go_on([[50, 51, 52]] * 3)
@@ -182,7 +180,7 @@ def test_few_and_many_tokens_look_at_the_prefix_alike(monkeypatch, few):
 
 
 def test_what_all_prompts_begin_with():
-    network = ToyCheckpoint().load().network
+    network = ToyCheckpoint().load().engine.network
     assert shared(network, PROMPTS).tokens == PREFIX
     assert shared(network, PROMPTS).columns == 4
     assert shared(network, [[1, 2, 3], [1, 2, 3]]).tokens == [1, 2]
@@ -193,7 +191,7 @@ def test_what_all_prompts_begin_with():
 
 @pytest.mark.parametrize("name", KIN)
 def test_the_body_of_the_kin_is_the_models_own(name):
-    network = from_configuration(KIN[name]).network
+    network = from_configuration(KIN[name]).engine.network
     body = network.body()
     assert body is not None
     reading = begin(network, Prefix(), 3, 30)
@@ -204,7 +202,7 @@ def test_the_body_of_the_kin_is_the_models_own(name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_not_of_the_kin_has_no_body(name):
-    assert from_configuration(OTHERS[name]).network.body() is None
+    assert from_configuration(OTHERS[name]).engine.network.body() is None
 
 
 @pytest.mark.parametrize("more", [{}, {"use_rslora": True}], ids=["lora", "rslora"])
@@ -214,7 +212,7 @@ def test_the_body_has_the_adapter_in_it_and_follows_its_changes(more):
     model = ToyCheckpoint().load()
     base = dict(model.score(PROMPTS, [LABELS] * 3))
     tuned = attach(model, peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, **more))
-    network = tuned.network
+    network = tuned.engine.network
     body = network.body()
     assert body is not None
     assert network.body() is body
@@ -227,7 +225,7 @@ def test_the_body_has_the_adapter_in_it_and_follows_its_changes(more):
     assert network.body() is not body
     close(begin(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
     attached = attach(model, peft.LoraConfig(r=4, target_modules="all-linear", use_dora=True))
-    assert attached.network.body() is None
+    assert attached.engine.network.body() is None
 
 
 def test_a_body_that_computes_something_else_is_not_used(monkeypatch):
@@ -236,14 +234,14 @@ def test_a_body_that_computes_something_else_is_not_used(monkeypatch):
             return super().__call__(ids, positions, sight, wanted) * 1.01
 
     monkeypatch.setattr(networks, "Body", Wrong)
-    assert ToyCheckpoint().load().network.body() is None
+    assert ToyCheckpoint().load().engine.network.body() is None
 
 
 def test_frozen_matrices_are_packed_once_for_all_who_are_tuned_from_one_base():
     base = ToyCheckpoint().load()
     base.module.requires_grad_(False)
-    first, second = (replace(base, module=shared_copy(base.module)) for _ in range(2))
-    one, two = first.network.body(), second.network.body()
+    first, second = (base.adapted(shared_copy(base.module)) for _ in range(2))
+    one, two = first.engine.network.body(), second.engine.network.body()
     for ours, theirs in zip(one.layers, two.layers, strict=True):
         for a, b in zip(ours.linears, theirs.linears, strict=True):
             assert a.matrix.packed is not None
@@ -287,7 +285,7 @@ def test_what_is_put_on_a_model_after_it_has_computed_is_seen():
     adapter = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
     torch.manual_seed(0)
     model = adapters.attach(base, adapter)
-    network = model.network
+    network = model.engine.network
 
     def now():
         with torch.no_grad():
@@ -310,7 +308,7 @@ def test_what_is_put_on_a_model_after_it_has_computed_is_seen():
 def test_rows_that_are_all_done_leave_nothing_whoever_keeps_keys_and_values(monkeypatch):
     monkeypatch.setattr(attention, "suits", lambda causal: False)
     model = ToyCheckpoint().load()
-    network = model.network
+    network = model.engine.network
     reading = begin(network, shared(network, [[5, 6, 7], [5, 6, 8]]), 2, 10)
     assert isinstance(reading, CacheReading)
     with network.predicting():

@@ -12,7 +12,7 @@ import torch
 from stepladder.cli.entry import main
 from stepladder.engine.decoding import kv_slots
 from stepladder.engine.fast import cuda_graphs
-from stepladder.engine.network import Network
+from stepladder.engine.fast.network import FastNetwork
 from stepladder.models.toy import ToyCheckpoint
 from stepladder.resources import Resources
 from stepladder.tuning import adapters
@@ -52,14 +52,14 @@ def test_a_pass_that_is_played_gives_what_it_gives_when_computed(monkeypatch):
         draw.shuffle(texts)
         batches.append(Batch(*(part.cuda() for part in collate(rows(model, texts[:16])))))
     played = [learnt(model, batch) for batch in batches]
-    kept = model.network._recordings.kept
+    kept = model.engine.network._recordings.kept
     assert kept
-    assert model.network._recordings.plays > 0
+    assert model.engine.network._recordings.plays > 0
     with monkeypatch.context() as patched:
         patched.setattr(cuda_graphs, "SEEN", 10**9)
         kept.clear()
         computed = [learnt(model, batch) for batch in batches]
-    monkeypatch.setattr(Network, "learning_body", lambda self: None)
+    monkeypatch.setattr(FastNetwork, "learning_body", lambda self: None)
     plain = [learnt(model, batch) for batch in batches]
     for (a, a_gradients), (b, b_gradients), (c, c_gradients) in zip(played, computed, plain, strict=True):
         assert near(a, b, 1e-3)

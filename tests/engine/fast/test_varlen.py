@@ -97,12 +97,12 @@ def test_a_model_reads_packed_rows_as_it_reads_padded_ones(monkeypatch):
     ids, mask, wanted = batch(ROWS)
     monkeypatch.setattr(varlen, "serves", lambda *_: False)
     with torch.no_grad():
-        padded = model.network.hidden(ids, mask, wanted).float()
+        padded = model.engine.network.hidden(ids, mask, wanted).float()
         monkeypatch.setattr(varlen, "serves", lambda *_: True)
         seen = []
         of = Packed.of
         monkeypatch.setattr(Packed, "of", lambda *a, **k: (seen.append(1), of(*a, **k))[1])
-        ours = model.network.hidden(ids, mask, wanted).float()
+        ours = model.engine.network.hidden(ids, mask, wanted).float()
     assert seen
     assert (ours - padded).norm() < NEAR * padded.norm()
 

@@ -241,6 +241,18 @@ def test_on_another_machine_near_is_enough(project: Path, reproduce: Reproduce) 
     assert told["tolerance"]["name"] != "exact"
 
 
+def test_another_engine_is_a_possible_cause(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = of(project, "predictions", "zero_shot"), of(project, "predictions", "finetune")
+    kept = [json.loads((folder / "provenance.json").read_text(encoding="utf-8")) for folder in (one, other)]
+    assert [each["engine"] for each in kept] == ["fast", "fast"]
+    _rewritten(other / "provenance.json", {**kept[1], "engine": "reference"})
+    assert main(["diff", str(one), str(other), "--json"]) == 0
+    found = aspects(json.loads(capsys.readouterr().out))
+    assert found["engine"]["state"] == "differs"
+    assert found["engine"]["differences"] == ["the predict's engine was fast, is reference"]
+    assert "engine" in found["predictions"]["explained_by"]
+
+
 def test_without_verify_it_only_tells(project: Path, reproduce: Reproduce) -> None:
     folder = of(project, "scores", "linear")
     rows = project / "rows.csv"

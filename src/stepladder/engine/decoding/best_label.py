@@ -18,9 +18,9 @@ from torch import Tensor
 from stepladder.engine.decoding.kv_slots import Tokens
 from stepladder.engine.decoding.scoring import scored
 from stepladder.engine.decoding.session import BranchReading, begin, shared
+from stepladder.engine.fast.network import FastNetwork
 from stepladder.engine.fast.softmax import log_sum_exp
-from stepladder.engine.network import Network
-from stepladder.engine.values import Best, Scores
+from stepladder.engine.values import Best
 
 AT_ONCE = 3  # so many open beginnings of a row are read on together
 PROBED = 8  # so many rows show whether searching pays
@@ -88,7 +88,7 @@ class _Row:
 
 
 def choose(
-    network: Network,
+    network: FastNetwork,
     prompts: Sequence[Tokens],
     candidates: Sequence[Sequence[Tokens]],
     batches: Sequence[Sequence[int]],
@@ -121,13 +121,7 @@ def choose(
             break
     left = [rest for batch in whole if (rest := [index for index in batch if index not in done])]
     for index, scores in scored(network, prefix, prompts, candidates, left):
-        yield index, best(scores, spent)
-
-
-def best(scores: Scores, spent: float = 0.0) -> Best:
-    """The likeliest of all candidates that are scored, the first of equal ones."""
-    log, place = max((log, -place) for place, log in enumerate(scores.log_probabilities))
-    return Best(-place, log, scores.lengths[-place], scores.seconds + spent)
+        yield index, scores.best(spent)
 
 
 def _search(reading: BranchReading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:

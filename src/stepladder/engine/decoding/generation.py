@@ -1,7 +1,7 @@
-"""Writing answers, many rows at a time.
+"""Generates answers for many rows at a time.
 
-Knows token ids, the network and what a row may write next; knows no task. Rows read their prompts, then each gets a
-token a step, until its end token or its length. A row that is done makes room for one that waits.
+Rows read their prompts, then each gets a token a step, until its end token or its budget. A finished row makes room for
+a waiting one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, count, islice
 
@@ -17,222 +16,175 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepladder.engine.decoding.grammar import JsonGrammar, JsonWriter
-from stepladder.engine.decoding.kv_slots import Prefix
 from stepladder.engine.decoding.session import Reading, begin, shared
-from stepladder.engine.decoding.speculation import Drafted, Drafts
+from stepladder.engine.decoding.speculation import Speculation
 from stepladder.engine.fast import kernels
-from stepladder.engine.network import Network
-from stepladder.engine.reference import PlainReading
+from stepladder.engine.fast.network import FastNetwork
+from stepladder.engine.fast.techniques import ON
+from stepladder.engine.grammar import JsonGrammar
+from stepladder.engine.sampling import Answer, Sampling, next_tokens
 from stepladder.engine.values import Generated
 
 Tokens = Sequence[int]
 
 
-@dataclass(frozen=True)
-class Draw:
-    """How a token is chosen: the likeliest (no `temperature`), or drawn by numbers that belong to the row alone."""
-
-    temperature: float | None
-    seed: int
-
-    def stream(self, index: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, index])
-
-
-@dataclass
-class _Row:
-    index: int
-    prompt: Tokens  # without what all begin with
-    budget: int
-    stream: np.random.Generator
-    writer: JsonWriter | None
-    text: Drafted
-    ids: list[int] = field(default_factory=list)
-    seconds: float = 0.0
-    finished: bool = False
-    done: bool = False
-
-    def guess(self) -> Tokens:
-        forced = self.writer.forced() if self.writer else ()
-        return self.text.guess(self.budget - len(self.ids) - 1, forced)
-
-    def take(self, token: int, ends: frozenset[int]) -> None:
-        """Write the token; afterwards the row may be `done`."""
-        self.ids.append(token)
-        self.finished = token in ends
-        if self.writer is not None and not self.finished:
-            self.writer.take(token)
-            given_back = self.writer.give_back(self.budget - len(self.ids))
-            if given_back:
-                self.ids = self.ids[:-given_back] + self.writer.close()
-                self.finished, self.done = self.writer.complete, True
-                return
-        self.done = self.finished or len(self.ids) >= self.budget
-
-
 def generate(
-    network: Network,
+    network: FastNetwork,
     prompts: Sequence[Tokens],
     waves: Sequence[tuple[int, Sequence[int]]],
     budgets: Sequence[int],
-    draw: Draw,
+    sampling: Sampling,
     ends: frozenset[int],
     grammar: JsonGrammar | None = None,
-    plainly: bool = False,
 ) -> Iterator[tuple[int, Generated]]:
-    """Write at most `budgets[i]` tokens after `prompts[i]`; the end token counts as one. What all prompts begin with is
-    read once. Of each of `waves` so many rows at once are written, in its order; `plainly` by plain transformers."""
+    """Generate at most `budgets[i]` tokens after `prompts[i]`; the end token counts as one.
+
+    Args:
+        waves: How many rows are generated at once, and the indices of the rows, in this order. The shared prefix of all
+            prompts is read once.
+    """
     if not waves:
         return
     begun = time.perf_counter()
-    prefix = Prefix() if plainly else shared(network, prompts)
+    prefix = shared(network, prompts)
     spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0
-    drafts = Drafts(prefix.tokens, dear=network.dtype == torch.float32 or network.device.type == "cuda")
-
     own = [prompt[len(prefix.tokens) :] for prompt in prompts]
+    speculation = Speculation(expensive=network.dtype == torch.float32 or network.device.type == "cuda")
 
-    def begin_row(i: int) -> _Row:
-        writer = grammar.writer() if grammar else None
-        return _Row(i, own[i], budgets[i], draw.stream(i), writer, drafts.begin(own[i]))
+    def begin_answer(index: int) -> Answer:
+        return Answer.begin(index, budgets[index], sampling, grammar)
 
     for slots, indices in waves:
-        room = max(len(own[i]) + budgets[i] for i in indices)
-        waiting = deque((i, len(own[i])) for i in indices)
-        begin_reading = partial(_reading, network, prefix, min(slots, len(waiting)), room, plainly)
-        writing = _Writing(begin_reading, slots, waiting, begin_row, draw.temperature, ends)
-        while writing.goes_on:
+        longest = max(len(own[i]) + budgets[i] for i in indices)
+        begin_session = partial(begin, network, prefix, min(slots, len(indices)), longest)
+        wave = _Wave(begin_session, slots, indices, own, begin_answer, sampling.temperature, ends, speculation)
+        while wave.goes_on:
             with network.predicting():
-                done = writing.until_some_are_done()
-            for row in done:
-                yield row.index, Generated(tuple(row.ids), row.seconds + spent, row.finished)
+                done = wave.until_some_are_done()
+            for answer in done:
+                yield answer.index, Generated(tuple(answer.ids), answer.seconds + spent, answer.finished)
 
 
-def _reading(network: Network, prefix: Prefix, slots: int, room: int, plainly: bool) -> Reading:
-    return PlainReading(network) if plainly else begin(network, prefix, slots, room)
+class _Wave:
+    """Waiting rows, and at most `slots` answers that are generated at once."""
 
-
-@dataclass
-class _Writing:
-    """Rows that wait, each with the tokens of its prompt, and rows that are written, `slots` of these at most."""
-
-    begin_reading: Callable[[], Reading]
-    slots: int
-    waiting: deque[tuple[int, int]]
-    begin_row: Callable[[int], _Row]
-    temperature: float | None
-    ends: frozenset[int]
-    rows: list[_Row] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.slots = min(self.slots, len(self.waiting))
-        self.reading = self.begin_reading()
+    def __init__(
+        self,
+        begin_session: Callable[[], Reading],
+        slots: int,
+        waiting: Sequence[int],
+        prompts: Sequence[Tokens],
+        begin_answer: Callable[[int], Answer],
+        temperature: float | None,
+        ends: frozenset[int],
+        speculation: Speculation,
+    ) -> None:
+        self.begin_session, self.begin_answer, self.prompts = begin_session, begin_answer, prompts
+        self.waiting = deque(waiting)
+        self.slots = min(slots, len(waiting))
+        self.temperature, self.ends, self.speculation = temperature, ends, speculation
+        self.answers: list[Answer] = []
+        self.session = begin_session()
 
     @property
     def goes_on(self) -> bool:
-        return bool(self.rows or self.waiting)
+        return bool(self.answers or self.waiting)
 
-    def until_some_are_done(self) -> list[_Row]:
+    def until_some_are_done(self) -> list[Answer]:
         while True:
             begun = time.perf_counter()
-            asked = self._step()
-            seconds = (time.perf_counter() - begun) / len(asked)
-            for row in asked:
-                row.seconds += seconds
-            if any(row.done for row in asked):
-                return self._part()
+            stepped = self._step()
+            seconds = (time.perf_counter() - begun) / len(stepped)
+            for answer in stepped:
+                answer.seconds += seconds
+            if any(answer.done for answer in stepped):
+                return self._take_out_done()
 
-    def _step(self) -> list[_Row]:
-        """Rows go on, and those that wait begin where there is room: as many in the same pass as it takes. Where it
-        takes none they begin alone and some at a time: one alone costs about as much as a token of all."""
-        free = min(self.slots - len(self.rows), len(self.waiting))
-        if not self.rows:
+    def _step(self) -> list[Answer]:
+        """Answers go on, and waiting rows begin where slots are free: as many in the same pass as it takes. Where it
+        takes none they begin in a pass of their own, some at a time: one alone costs about as much as a token of
+        all."""
+        free = min(self.slots - len(self.answers), len(self.waiting))
+        if not self.answers:
             return self._read(free)
-        drafts = [row.guess() if self.reading.guesses else () for row in self.rows]
+        forced = [answer.writer.forced() if answer.writer else [] for answer in self.answers]
+        drafts = [self._draft(answer, own) for answer, own in zip(self.answers, forced, strict=True)]
         going = len(drafts) + sum(map(len, drafts))
-        with_new = accumulate((n for _, n in islice(self.waiting, free)), initial=going)
-        at_once = sum(map(self.reading.takes_at_once, islice(with_new, 1, None)))
+        with_new = accumulate((len(self.prompts[i]) for i in islice(self.waiting, free)), initial=going)
+        at_once = sum(map(self.session.takes_at_once, islice(with_new, 1, None)))
         some = free and free >= min(len(self.waiting), -(-self.slots // 4))
-        if some and not at_once and self.reading.takes_more:
+        if some and not at_once and self.session.takes_more:
             return self._read(free)
-        return self._go_on(drafts, at_once)
+        return self._go_on(forced, drafts, at_once)
 
-    def _new(self, count: int) -> list[_Row]:
-        return [self.begin_row(self.waiting.popleft()[0]) for _ in range(count)]
+    def _draft(self, answer: Answer, forced: Tokens) -> Tokens:
+        if not (ON.forced_tokens and forced and self.session.guesses):
+            return ()
+        return self.speculation.proposal(forced, answer.budget - len(answer.ids) - 1)
 
-    def _read(self, count: int) -> list[_Row]:
-        """So many rows begin."""
-        if not self.rows and not self.reading.takes_more:
-            self.reading = self.begin_reading()
+    def _new(self, count: int) -> list[Answer]:
+        return [self.begin_answer(self.waiting.popleft()) for _ in range(count)]
+
+    def _read(self, count: int) -> list[Answer]:
+        """This many waiting rows begin."""
+        if not self.answers and not self.session.takes_more:
+            self.session = self.begin_session()
         new = self._new(count)
-        self.rows += new
-        self._write(new, [[] for _ in new], self.reading.read([row.prompt for row in new]))
+        self.answers += new
+        self._write(new, [()] * count, self.session.read([self.prompts[answer.index] for answer in new]))
         return new
 
-    def _go_on(self, drafts: Sequence[Tokens], others: int) -> list[_Row]:
-        """Every row reads its last token and its draft, and writes as far as that was right, and a token; so many
+    def _go_on(self, forced: Sequence[Tokens], drafts: Sequence[Tokens], others: int) -> list[Answer]:
+        """Every row reads its last token and its draft, and keeps of the draft what it would have written; this many
         others begin."""
-        read = [[row.ids[-1], *draft] for row, draft in zip(self.rows, drafts, strict=True)]
+        read = [[answer.ids[-1], *draft] for answer, draft in zip(self.answers, drafts, strict=True)]
+        before = [len(answer.ids) for answer in self.answers]
         new = self._new(others)
-        hidden = self.reading.go_on(read, [row.prompt for row in new])
-        self.rows += new
-        written = self._write(self.rows, [*drafts, *([] for _ in new)], hidden)
+        hidden = self.session.go_on(read, [self.prompts[answer.index] for answer in new])
+        self.answers += new
+        written = self._write(self.answers, [*drafts, *[()] * others], hidden)
+        for answer, proposed, first in zip(self.answers, forced, before, strict=False):
+            self.speculation.compare(proposed, answer.ids[first:])
         over = [max(0, len(tokens) - n) for tokens, n in zip(read, written, strict=False)]
-        self.reading.forget([*over, *[0] * others])
-        return self.rows
+        self.session.forget([*over, *[0] * others])
+        return self.answers
 
-    def _write(self, rows: Sequence[_Row], drafts: Sequence[Tokens], hidden: Tensor) -> list[int]:
-        """A row writes after each of its places in `hidden` (tokens, width), as long as its draft says the same: how
-        many tokens."""
-        logits = self.reading.logits(hidden)
-        before = [len(row.ids) for row in rows]
-        going = list(zip(rows, drafts, accumulate((1 + len(draft) for draft in drafts), initial=0), strict=False))
+    def _write(self, answers: Sequence[Answer], drafts: Sequence[Tokens], hidden: Tensor) -> list[int]:
+        """An answer takes a token after each of its places in `hidden` (tokens, width), as long as its draft is the
+        same. Returns how many tokens each has taken."""
+        logits = self.session.logits(hidden)
+        before = [len(answer.ids) for answer in answers]
+        going = list(zip(answers, drafts, accumulate((1 + len(draft) for draft in drafts), initial=0), strict=False))
         for depth in count():
             if not going:
                 break
             at = torch.tensor([first + depth for _, _, first in going])
-            tokens = _next(logits, at, [row for row, _, _ in going], self.temperature)
+            tokens = _next(logits, at, [answer for answer, _, _ in going], self.temperature)
             right = []
             for each, token in zip(going, tokens, strict=True):
-                row, draft, _ = each
-                row.take(token, self.ends)
-                if not row.done and list(draft[depth : depth + 1]) == [token]:
+                answer, draft, _ = each
+                answer.take(token, self.ends)
+                if not answer.done and list(draft[depth : depth + 1]) == [token]:
                     right.append(each)
             going = right
-        written = [max(0, len(row.ids) - had) for row, had in zip(rows, before, strict=True)]
-        for row, n in zip(rows, written, strict=True):
-            row.text.write(row.ids[len(row.ids) - n :])
-        return written
+        return [max(0, len(answer.ids) - had) for answer, had in zip(answers, before, strict=True)]
 
-    def _part(self) -> list[_Row]:
-        """Take the rows that are done out; the last ones move to their places."""
-        done = [row for row in self.rows if row.done]
-        left = len(self.rows) - len(done)
-        movable = [at for at in range(left, len(self.rows)) if not self.rows[at].done]
-        places = [movable.pop() if self.rows[at].done else at for at in range(left)]
-        self.reading.keep(places)
-        self.rows = [self.rows[at] for at in places]
+    def _take_out_done(self) -> list[Answer]:
+        """Remove the answers that are done; the last ones move to their places."""
+        done = [answer for answer in self.answers if answer.done]
+        left = len(self.answers) - len(done)
+        movable = [at for at in range(left, len(self.answers)) if not self.answers[at].done]
+        places = [movable.pop() if self.answers[at].done else at for at in range(left)]
+        self.session.keep(places)
+        self.answers = [self.answers[at] for at in places]
         return done
 
 
-def _next(logits: Tensor, at: Tensor, rows: Sequence[_Row], temperature: float | None) -> list[int]:
-    """The next token of each row by its logits, which are those `at` (rows,) of logits (any, vocabulary)."""
-    writers = [row.writer for row in rows if row.writer]
+def _next(logits: Tensor, at: Tensor, answers: Sequence[Answer], temperature: float | None) -> list[int]:
+    """The next token of each answer by its row `at` (answers,) of logits (any, vocabulary)."""
     if not temperature and kernels.serve(logits):
+        writers = [answer.writer for answer in answers if answer.writer]
         bits = torch.from_numpy(np.stack([writer.bits() for writer in writers])) if writers else None
         found: list[int] = kernels.highest_place(logits, at, bits).tolist()
         return found
-    logits = logits[at.to(logits.device)]
-    if writers:
-        allowed = torch.from_numpy(np.stack([writer.allowed() for writer in writers]))
-        logits = logits.masked_fill(~allowed.to(logits.device), -torch.inf)
-    if temperature:
-        return [_drawn(of_row, row.stream, temperature) for row, of_row in zip(rows, logits, strict=True)]
-    likeliest: list[int] = logits.float().argmax(dim=-1).tolist()  # of bfloat16 it takes four times as long
-    return likeliest
-
-
-def _drawn(logits: Tensor, stream: np.random.Generator, temperature: float) -> int:
-    upto = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
-    drawn = torch.searchsorted(upto, stream.random() * upto[-1], right=True)
-    return min(int(drawn), len(upto) - 1)
+    return next_tokens(logits[at.to(logits.device)], answers, temperature)

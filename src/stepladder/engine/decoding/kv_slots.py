@@ -18,7 +18,8 @@ from stepladder.engine.decoding.fused_step import Steps, at_once
 from stepladder.engine.fast import varlen
 from stepladder.engine.fast.attention import apart, causally, folded, together, unfolded, weighed
 from stepladder.engine.fast.cuda_graphs import Recordings
-from stepladder.engine.network import Network
+from stepladder.engine.fast.network import FastNetwork
+from stepladder.engine.fast.techniques import ON
 
 Tokens = Sequence[int]
 FEW = 8  # up to so many new tokens a row, a long shared prefix is looked at in place; with more, copying it costs less
@@ -58,9 +59,7 @@ class SlotReading:
     A short prefix stands at the beginning of every slot; a longer one lies beside them, once for all.
     """
 
-    takes_more: bool = True
-
-    def __init__(self, network: Network, prefix: Prefix, rows: int, room: int) -> None:
+    def __init__(self, network: FastNetwork, prefix: Prefix, rows: int, room: int) -> None:
         self.network, self.prefix, self.rows, self.body = network, prefix, rows, network.body()
         few = COPIED_ON_GPU if self.device.type == "cuda" else COPIED
         self.copied = prefix.columns if prefix.columns <= few else 0
@@ -69,6 +68,10 @@ class SlotReading:
         self.lengths: list[int] = []  # of each row, what is copied counted in
         self._layers: dict[int, _Layer] = {}
         self._steps: Steps | None = None
+
+    @property
+    def takes_more(self) -> bool:
+        return ON.refill
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +130,7 @@ class SlotReading:
     def _plays(self) -> bool:
         """Whether passes of few shapes are worth having: a GPU plays them from recordings."""
         here = self.body is not None and self.device.type == "cuda" and self.rows <= PLAYED
-        return here and self._recordings.able
+        return ON.cuda_graphs and here and self._recordings.able
 
     def _play(self, ids: Tensor, row: Tensor, column: Tensor, depth: Tensor, longest: int) -> Tensor:
         """Hidden states of tokens that stand `depth` (tokens,) behind their rows' ends, by a pass of one of few shapes:

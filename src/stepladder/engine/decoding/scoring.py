@@ -17,8 +17,8 @@ from torch import Tensor
 
 from stepladder.engine.decoding.kv_slots import Prefix
 from stepladder.engine.decoding.session import BranchReading, begin, shared
+from stepladder.engine.fast.network import FastNetwork
 from stepladder.engine.fast.softmax import log_sum_exp
-from stepladder.engine.network import Network
 from stepladder.engine.values import Scores
 
 Tokens = Sequence[int]
@@ -75,7 +75,7 @@ class Trie:
 
 
 def score(
-    network: Network,
+    network: FastNetwork,
     prompts: Sequence[Tokens],
     candidates: Sequence[Sequence[Tokens]],
     batches: Sequence[Sequence[int]],
@@ -87,7 +87,7 @@ def score(
 
 
 def scored(
-    network: Network,
+    network: FastNetwork,
     prefix: Prefix,
     prompts: Sequence[Tokens],
     candidates: Sequence[Sequence[Tokens]],
@@ -110,7 +110,7 @@ def scored(
             yield index, Scores(logs, tuple(map(len, trie.paths)), seconds)
 
 
-def _batch(network: Network, prefix: Prefix, prompts: Sequence[Tokens], tries: Sequence[Trie]) -> list[list[float]]:
+def _batch(network: FastNetwork, prefix: Prefix, prompts: Sequence[Tokens], tries: Sequence[Trie]) -> list[list[float]]:
     """Of each row the log-probability of each edge of its trie."""
     widest = max(len(trie.tokens) for trie in tries)
     reading = begin(network, prefix, len(prompts), max(map(len, prompts)) + widest)

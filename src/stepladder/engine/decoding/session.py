@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from stepladder.engine.decoding.kv_slots import Prefix, SlotReading, Tokens
-from stepladder.engine.network import Network
+from stepladder.engine.fast.network import FastNetwork
 
 
 class Reading(Protocol):
     """Rows on their way, counted from nought in the order in which they came.
 
-    takes_more: whether new rows may begin while others are on their way.
+    takes_more: whether new rows may begin while others are generated.
     """
 
-    takes_more: bool
+    @property
+    def takes_more(self) -> bool: ...
 
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
         """New rows, after those there are, read their prompts: the hidden state at each one's end (rows, width)."""
@@ -70,21 +71,22 @@ class BranchReading(Reading, Protocol):
         ...
 
 
-def shared(network: Network, prompts: Sequence[Tokens]) -> Prefix:
+def shared(network: FastNetwork, prompts: Sequence[Tokens]) -> Prefix:
     """What all `prompts` begin with, read once; at least one token is left to each."""
     tokens: list[int] = []
     if len(prompts) > 1:
         rows = [list(prompt) for prompt in prompts]
         low, high, most = min(rows), max(rows), min(map(len, rows)) - 1
         same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), most)
-        tokens = low[: min(same, most)]
+        worth = network.shortest_shared_prefix
+        tokens = low[: min(same, most)] if worth is not None and min(same, most) >= worth else []
     if not network.ours:
         return Prefix(tokens)
     with network.predicting():
         return Prefix(tokens, network.prefix(tokens))
 
 
-def begin(network: Network, prefix: Prefix, rows: int, room: int) -> BranchReading:
+def begin(network: FastNetwork, prefix: Prefix, rows: int, room: int) -> BranchReading:
     """A reading for at most `rows` rows at once, each of at most `room` tokens after the `prefix`."""
     if network.ours:
         return SlotReading(network, prefix, rows, room)
@@ -97,7 +99,7 @@ class CacheReading:
 
     takes_more: bool = False
 
-    def __init__(self, network: Network, prefix: Prefix) -> None:
+    def __init__(self, network: FastNetwork, prefix: Prefix) -> None:
         self.network, self.prefix = network, prefix
         self._rows = 0
 
@@ -119,7 +121,7 @@ class CacheReading:
     @property
     def guesses(self) -> bool:
         """Guesses of one row pad the others, to positions that may lie where rotary frequencies change."""
-        return self.network.switch is None
+        return self.network.rotary_switch is None
 
     def takes_at_once(self, tokens: int) -> bool:
         return False

@@ -17,6 +17,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import causal_mask_function
 
 from stepladder.engine.fast.row_attention import Gathering, attend_in_rows
+from stepladder.engine.fast.techniques import ON
 
 NAME = "stepladder"
 TRIED = "stepladder, tried"
@@ -37,7 +38,7 @@ class Sight(Protocol):
         ...
 
 
-class UnsuitedError(Exception):
+class UnsuitedError(RuntimeError):
     """The model asks its attention for something that is not done here."""
 
 
@@ -137,7 +138,8 @@ class Rows:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
         self.layers.add(layer)
-        if query.requires_grad and query.device.type == "cpu" and not dropout and self.prefix + self.longest <= SHORT:
+        short = ON.row_attention and self.prefix + self.longest <= SHORT
+        if short and query.requires_grad and query.device.type == "cpu" and not dropout:
             return attend_in_rows(query, key, value, self._gatherings(query, key), scaling)
         own = [self._padded(part[:, :, self.prefix :]) for part in (query, key, value)]
         if not self.prefix:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from stepladder.engine.fast.techniques import ON
+
 Compute = Callable[..., Tensor]
 
 SEEN = 2  # a shape is recorded when it comes once more than so often: to record takes as long as some steps
@@ -41,7 +43,7 @@ class Recordings:
         self.seen[shape] += 1
         if shape not in self.kept:
             full = bool(self.learnt) and len(self.kept) >= KEPT
-            if not self.able or self.seen[shape] <= SEEN or full:
+            if not (ON.cuda_graphs and self.able) or self.seen[shape] <= SEEN or full:
                 return compute(*inputs)
             recording = self._recorded(compute, inputs)
             if recording is None:

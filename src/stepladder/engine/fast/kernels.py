@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stepladder.engine.fast.techniques import ON
 from stepladder.errors import UserError
 from stepladder.io.cache import cache_folder
 
@@ -67,7 +68,8 @@ def serve(*tensors: Tensor) -> bool:
     """Whether the kernels do for `tensors`: of one dtype, on a CPU, the numbers of a row end to end."""
     first = tensors[0]
     return (
-        first.dtype in NAMES
+        ON.kernels
+        and first.dtype in NAMES
         and all(t.device.type == "cpu" and t.dtype == first.dtype and t.stride(-1) == 1 for t in tensors)
         and kernels() is not None
     )
@@ -141,7 +143,7 @@ def highest_place(x: Tensor, at: Tensor, allowed: Tensor | None) -> Tensor:
 
 def tiled(dtype: torch.dtype) -> bool:
     """Whether the processor has tiles for products of the dtype."""
-    return dtype == torch.bfloat16 and hasattr(kernels(), "tiled_bf16") and bool(kernels().tiled_bf16())
+    return ON.tiles and dtype == torch.bfloat16 and hasattr(kernels(), "tiled_bf16") and bool(kernels().tiled_bf16())
 
 
 def packed(weight: Tensor) -> Tensor:
@@ -177,7 +179,8 @@ def step(dtype: torch.dtype, pass_: Any) -> None:
 def steps_at_once(dtype: torch.dtype) -> int:
     """Tokens up to which a compiled step by vectors takes less time than the body; nought where there are no steps for
     this dtype and processor."""
-    return BY_VECTORS if dtype in NAMES and hasattr(kernels(), f"step_{NAMES[dtype]}") else 0
+    there = ON.fused_step and dtype in NAMES and hasattr(kernels(), f"step_{NAMES[dtype]}")
+    return BY_VECTORS if there else 0
 
 
 def _call(name: str, first: Tensor, *others: Tensor | float | None) -> None:

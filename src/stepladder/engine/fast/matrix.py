@@ -7,7 +7,7 @@ outputs are few and rows some hundreds, and arrange few rows anew for each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,19 +36,9 @@ class Blocks(NamedTuple):
 
 
 class Packs:
-    """What is found out once for all models that are tuned from one base: frozen weights as products want them, whether
-    the attention of this package `suits` them (None: not tried yet), the `path` on which they are run (None: not chosen
-    yet), whether a row `continues` there by the model's own cache, the `length_bound` above which a row's results may
-    depend on its length (None: they do not), whether logits need the model's `own_head`, and
-    by their form which bodies were `tried`."""
+    """Prepacked frozen weights of one base model, shared by all models that are tuned from it."""
 
     def __init__(self) -> None:
-        self.suits: bool | None = None
-        self.path: Literal["slots", "cache", "plain"] | None = None
-        self.continues = False
-        self.length_bound: int | None = None
-        self.own_head = False
-        self.tried: dict[object, bool] = {}
         self._kept: dict[tuple[object, ...], tuple[Sequence[Tensor], Tensor]] = {}
 
     def packed(self, weights: Sequence[Tensor], transposed: bool) -> Tensor:

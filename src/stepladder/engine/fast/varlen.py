@@ -19,13 +19,14 @@ from torch.nn.attention import varlen
 from torch.nn.functional import pad
 
 from stepladder.engine.fast.attention import Rows
+from stepladder.engine.fast.techniques import ON
 
 HALVES = torch.bfloat16, torch.float16
 
 
 def serves(device: torch.device, dtype: torch.dtype, size: int) -> bool:
     """Whether a device computes attention of heads of such a `size` in `dtype` by that kernel."""
-    if device.type != "cuda" or dtype not in HALVES or size % 8 or size > 256:
+    if not ON.varlen or device.type != "cuda" or dtype not in HALVES or size % 8 or size > 256:
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
@@ -42,11 +43,13 @@ class Laid:
     prefix: int
 
     @classmethod
-    def of(cls, ids: Tensor, mask: Tensor, wanted: Tensor, shares: bool = True) -> Laid:
-        """ids, mask, wanted: (rows, length). What all begin with ends where something is wanted; it is read once if the
-        batch `shares` it."""
-        same = ((ids == ids[:1]) & mask & ~wanted).all(dim=0).long().cumprod(dim=0)
-        prefix = int(same.sum()) if shares and len(ids) > 1 else 0
+    def of(cls, ids: Tensor, mask: Tensor, wanted: Tensor, shared_from: int | None = 1) -> Laid:
+        """ids, mask, wanted: (rows, length). The shared prefix ends where something is wanted; it is read once if it
+        has `shared_from` tokens or more (None: never)."""
+        prefix = 0
+        if shared_from is not None and shared_from <= ids.shape[1] and len(ids) > 1:
+            same = int(((ids == ids[:1]) & mask & ~wanted).all(dim=0).long().cumprod(dim=0).sum())
+            prefix = same if same >= shared_from else 0
         real = mask[:, prefix:]
         places = torch.arange(ids.shape[1], device=ids.device)
         return cls(

@@ -74,7 +74,7 @@ def compared(before: Recorded, now: Recorded) -> list[Aspect]:
         *_data(before, now, forms),
         _weights(before, now, forms),
     ]
-    around = [_versions(before, now), _code(before, now, forms), _machine(before, now)]
+    around = [_versions(before, now), _code(before, now, forms), _machine(before, now), _engine(before, now)]
     band = held_to(before, now)
     results = [_result(outcome) for outcome in outcomes.compared(before, now, band)]
     causes = [aspect for aspect in (*made_from, *around) if aspect.state == "differs"]
@@ -319,6 +319,17 @@ def _machine(before: Recorded, now: Recorded) -> Aspect:
         told += found
         reaches += [stage] if found else []
     return _around("machine", told, _first(reaches), recorded)
+
+
+def _engine(before: Recorded, now: Recorded) -> Aspect:
+    """What ran the language model: `fast` or `reference`."""
+    changed, recorded = [], False
+    for stage, one, other in _pairs(before, now):
+        was, is_ = one.provenance.get("engine"), other.provenance.get("engine")
+        recorded = recorded or bool(was and is_)
+        if was and is_ and was != is_:
+            changed.append((stage, f"the {stage}'s engine was {was}, is {is_}"))
+    return _around("engine", [line for _, line in changed], _first(stage for stage, _ in changed), recorded)
 
 
 def _around(name: str, told: Iterable[str], reaches: str | None, recorded: bool) -> Aspect:

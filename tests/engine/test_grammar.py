@@ -7,7 +7,7 @@ import json
 import jsonschema
 import pytest
 
-from stepladder.engine.decoding.grammar import JsonGrammar
+from stepladder.engine.grammar import JsonGrammar
 from stepladder.errors import ModelError
 from stepladder.models.local import CausalModel
 from stepladder.models.toy import ToyCheckpoint
