@@ -10,8 +10,8 @@ import pytest
 from stepladder.config.build import build
 from stepladder.config.compose import compose
 from stepladder.config.options import conf_folder
+from stepladder.config.resolution import resolve_auto, validate
 from stepladder.config.schema import UNTARGETED
-from stepladder.config.settle import settle, validate
 
 CONF = conf_folder()
 OPTIONS = sorted(f.relative_to(CONF) for f in CONF.rglob("*.yaml") if f.parent != CONF)
@@ -54,7 +54,7 @@ def test_option_composes_and_binds(option: Path) -> None:
     else:
         overrides = [f"{group}={name}"]
     composed = compose([*overrides, *NEEDS.get(f"{group}={name}", []), *COMPANY.get(group, [])])
-    config = settle(composed)
+    config = resolve_auto(composed)
     built = validate(config)
     assert build({"sweep": {"_target_": UNTARGETED["sweep"], **config["sweep"]}})["sweep"].object.trials
     assert {"dataset", "method", "decoding", "evaluation", "compute", "tracking", "comparison"} <= built.keys()

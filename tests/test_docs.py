@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stepladder.config.settle import settled
+from stepladder.config.resolution import compose_resolved
 from stepladder.evaluation.statistics.closed_form import detectable_difference
 from stepladder.studies.break_even import Prices, Spending, bill, break_even
 from stepladder.studies.sweep.plan import draft
@@ -37,11 +37,11 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 @pytest.mark.parametrize("line", re.findall(r"^stepladder (.*)$", (DOCS / "evaluation.md").read_text(), re.MULTILINE))
 def test_the_commands_of_the_page_on_suites_compose(line: str) -> None:
     verb, *words = shlex.split(line)
-    assert plan_comparison(words).variants if verb == "compare" else settled(words)
+    assert plan_comparison(words).variants if verb == "compare" else compose_resolved(words)
 
 
 def test_another_dataset_can_be_named_for_retention() -> None:
-    _, config = settled(["evaluation=[retention]", "dataset@evaluation.retention.dataset=faq_route"])
+    _, config = compose_resolved(["evaluation=[retention]", "dataset@evaluation.retention.dataset=faq_route"])
     assert config["evaluation"]["retention"]["dataset"]["target"] == "category"
 
 

@@ -46,11 +46,11 @@ def trials(result: dict[str, Any]) -> list[dict[str, Any]]:
 def one(words: Sequence[str], outputs: Path) -> None:
     """One trial in this process, from its command line to its score on the validation rows."""
     from stepladder.config.experiment import Experiment
-    from stepladder.config.settle import settled
+    from stepladder.config.resolution import compose_resolved
     from stepladder.runs.run import Circumstances, run
     from stepladder.store.store import Store
 
-    composed, config = settled(words)
+    composed, config = compose_resolved(words)
     run(Experiment.from_config(config, composed.choices).on("validation"), Circumstances(Store(outputs)))
 
 

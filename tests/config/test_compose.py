@@ -10,7 +10,7 @@ import pytest
 
 from stepladder.config.compose import compose, expanded
 from stepladder.config.options import conf_folder
-from stepladder.config.settle import settle, validate
+from stepladder.config.resolution import resolve_auto, validate
 from stepladder.errors import ConfigError
 
 TOY = ["dataset=toy", "model=toy", "demonstrations=fixed", "tracking=none"]
@@ -28,13 +28,13 @@ def test_all_faults_are_told_at_once() -> None:
 def test_a_key_added_with_plus_must_be_known_to_the_constructor() -> None:
     composed = compose([*TOY, "method=finetune", "+training.lerning_rate=1"])
     with pytest.raises(ConfigError, match=r"Training takes no 'lerning_rate'[\s\S]*did you mean 'learning_rate'"):
-        validate(settle(composed), heavy=False)
+        validate(resolve_auto(composed), heavy=False)
 
 
 def test_a_value_of_the_wrong_kind_is_told_with_what_is_wanted() -> None:
     composed = compose([*TOY, "method=finetune", "training.batch_size=many"])
     with pytest.raises(ConfigError, match=r"training\.batch_size[\s\S]*a valid integer"):
-        validate(settle(composed), heavy=False)
+        validate(resolve_auto(composed), heavy=False)
 
 
 def test_a_new_top_level_key_is_read_by_nobody() -> None:
@@ -66,15 +66,15 @@ def test_an_override_that_reaches_nothing_is_told() -> None:
 
 
 def test_suites_are_added_to_the_tasks_own() -> None:
-    config = settle(compose([*TOY, "evaluation=[classification]"]))
+    config = resolve_auto(compose([*TOY, "evaluation=[classification]"]))
     assert list(config["evaluation"]) == ["classification"]
     with pytest.raises(ConfigError, match="does not serve choice tasks"):
-        settle(compose([*TOY, "evaluation=[extraction]"]))
+        resolve_auto(compose([*TOY, "evaluation=[extraction]"]))
 
 
 @pytest.mark.parametrize(("kind", "mode", "suite"), [("text", "greedy", "answers"), ("json", "json", "extraction")])
 def test_auto_is_settled_by_the_tasks_kind(kind: str, mode: str, suite: str) -> None:
-    config = settle(
+    config = resolve_auto(
         compose(
             ["dataset=file", "dataset.train=x.csv", "dataset.input=a", "dataset.target=b", f"dataset.task.kind={kind}"]
         )
@@ -103,11 +103,11 @@ def test_references_are_followed() -> None:
 
 def test_the_config_room_loads_nothing_heavy() -> None:
     script = (
-        "import sys, stepladder.config.compose, stepladder.config.settle, stepladder.store.identity\n"
+        "import sys, stepladder.config.compose, stepladder.config.resolution, stepladder.store.identity\n"
         "import stepladder.cli.entry\n"
         "from stepladder.config.compose import compose\n"
-        "from stepladder.config.settle import settle, validate\n"
-        "validate(settle(compose(['method=finetune_rag', 'dataset=toy'])), heavy=False)\n"
+        "from stepladder.config.resolution import resolve_auto, validate\n"
+        "validate(resolve_auto(compose(['method=finetune_rag', 'dataset=toy'])), heavy=False)\n"
         "heavy = {'torch', 'pytorch_lightning', 'lightning', 'transformers', 'peft', 'wandb', 'sklearn', 'optuna'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from stepladder.config.compose import Composed, compose
-from stepladder.config.layers import differing, merged
-from stepladder.config.present import as_experiment
+from stepladder.config.experiment_writer import as_experiment
+from stepladder.config.merging import differing, merged
 
 TOY = ["dataset=toy", "model=toy", "demonstrations=fixed", "tracking=none"]
 FILE = ["dataset=file", "dataset.train=rows.csv", "dataset.input=text", "dataset.target=label"]
@@ -146,7 +146,7 @@ def test_a_saved_file_holds_choices_and_differing_values_only(tmp_path: Path) ->
     entries = {key: option for entry in found.pop("defaults") for key, option in entry.items()}
     assert entries["override /method"] == "structured"
     assert entries["override /evaluation"] == ["auto", "slices"]
-    assert "override /prompt" not in entries  # method=structured brings it
+    assert "override /prompt" not in entries  # method=structured implies it
     assert found == {"decoding": {"temperature": 0.5}}
 
 
@@ -201,10 +201,10 @@ def test_nested_groups_and_suites_are_replaced_one_by_one(tuned: Path) -> None:
     assert "evaluation.calibration.bins=5" in gone.dropped[0]
 
 
-def test_what_a_chosen_option_brings_wins_too(tuned: Path) -> None:
+def test_what_a_chosen_option_implies_wins_too(tuned: Path) -> None:
     found = compose(["experiment=saved", "method=structured"], tuned)
     assert found.choices["prompt"] == "structured"
-    assert any("method=structured brings prompt=structured" in notice for notice in found.dropped)
+    assert any("method=structured implies prompt=structured" in notice for notice in found.dropped)
     assert compose(["experiment=saved", "method=structured", "prompt=plain"], tuned).choices["prompt"] == "plain"
     assert compose(["experiment=saved", "sweep=retrieval"], tuned).choices["method"] == "rag"
 

@@ -10,7 +10,7 @@ import pytest
 from stepladder.config.compose import compose
 from stepladder.config.experiment import Experiment
 from stepladder.config.options import conf_folder
-from stepladder.config.settle import settle
+from stepladder.config.resolution import resolve_auto
 from stepladder.methods.method import Method
 from stepladder.resources import Resources
 from stepladder.runs.stages import Prepared, prepare
@@ -21,7 +21,7 @@ RUNGS = sorted(f.stem for f in (conf_folder() / "method").glob("*.yaml"))
 
 def prepared(rung: str, *more: str) -> Prepared:
     composed = compose(["experiment=first_look", f"method={rung}", "training.epochs=1", *more])
-    return prepare(Experiment.from_config(settle(composed), composed.choices))
+    return prepare(Experiment.from_config(resolve_auto(composed), composed.choices))
 
 
 def fitted(ready: Prepared, seed: int = 0) -> Method:

@@ -9,7 +9,7 @@ import pytest
 
 from stepladder.config.compose import compose
 from stepladder.config.experiment import Experiment
-from stepladder.config.settle import settle
+from stepladder.config.resolution import resolve_auto
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, unfit
@@ -21,7 +21,7 @@ from stepladder.types import Decoding, Example, Format, Passage, PromptOverride,
 
 def prepared(*overrides: str, rows: str = "test") -> Prepared:
     composed = compose(["experiment=first_look", *overrides])
-    experiment = Experiment.from_config(settle(composed), composed.choices)
+    experiment = Experiment.from_config(resolve_auto(composed), composed.choices)
     return prepare(experiment.on(rows))  # type: ignore[arg-type]
 
 

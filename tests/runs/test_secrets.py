@@ -199,7 +199,7 @@ def test_an_experiment_with_a_secret_is_refused_before_anything_is_written(
     words = ["run", *data, "tracking=none", override, "--outputs", str(tmp_path / "outputs")]
     assert main(words) == 2
     told = capsys.readouterr().err
-    assert "a secret may not stand in a configuration" in told
+    assert "a secret must not be in a configuration" in told
     assert override.partition("=")[0].lstrip("+") in told
     assert found_in(told.encode()) == []
     assert not (tmp_path / "outputs").exists()

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def composed(args: Arguments) -> tuple[Composed, dict[str, Any]]:
-    """Compose the configuration, print its notices, and return the composition and the settled configuration."""
-    from stepladder.config.settle import settled
+    """Compose the configuration, print its notices, and return the composition and the configuration without `auto`."""
+    from stepladder.config.resolution import compose_resolved
 
-    composition, config = settled(args.overrides, args.config_dir, args.trust)
+    composition, config = compose_resolved(args.overrides, args.config_dir, args.trust)
     notify([*composition.notices, *composition.dropped])
     return composition, config
 
 
 def run_context(args: Arguments, config: Mapping[str, Any], heavy: bool = True) -> Circumstances:
     from stepladder.cli.terminal import Terminal
-    from stepladder.config.settle import validate
+    from stepladder.config.resolution import validate
     from stepladder.runs.run import Circumstances
     from stepladder.runs.stages import older_results
     from stepladder.store.store import Store

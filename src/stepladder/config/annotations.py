@@ -25,9 +25,9 @@ def lineage(target: type) -> tuple[str, ...]:
 
 
 def is_kind(target: type, hint: Any) -> bool:
-    """Whether objects of class `target` are what `hint` asks for; true where the hint says nothing that can be judged.
+    """Whether objects of class `target` are what `hint` asks for; true where the hint allows any class.
 
-    A protocol is judged by the names of its members, so that nothing has to be constructed to know.
+    A class implements a protocol if it has the names of the protocol's members: no object is made to find out.
     """
     if hint is Any:
         return True
@@ -46,14 +46,14 @@ def is_kind(target: type, hint: Any) -> bool:
 
 
 def members(protocol: type) -> set[str]:
-    """The names that a protocol asks for."""
+    """The public names of a protocol's attributes and methods."""
     bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False) and base.__module__ != "typing"]
     names = {name for base in bases for name in (*vars(base), *vars(base).get("__annotations__", ()))}
     return {name for name in names if not name.startswith("_")}
 
 
 def inner(hint: Any) -> Any:
-    """What a mapping's values, or a sequence's items, are to be; Any where the hint does not say."""
+    """The annotation of a mapping's values or a sequence's items; Any where the hint has none."""
     if get_origin(hint) in (Union, types.UnionType):
         found = [inner(choice) for choice in get_args(hint) if choice is not type(None)]
         return found[0] if len(found) == 1 else Any
@@ -61,7 +61,7 @@ def inner(hint: Any) -> Any:
 
 
 def hints_of(target: Any) -> dict[str, Any]:
-    """The constructor's annotations; empty where they can not be resolved without importing more."""
+    """The annotations of a constructor's arguments; empty where they can not be resolved without importing more."""
     constructor = target.__init__ if inspect.isclass(target) else target
     try:
         found = get_type_hints(constructor, include_extras=True)

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any, get_args, get_origin
 
 from stepladder.config.annotations import hints_of, inner, is_kind
-from stepladder.config.layers import reference
+from stepladder.config.merging import reference
 from stepladder.config.own_classes import checked, shortcomings
-from stepladder.config.targets import resolve, stands_under
+from stepladder.config.targets import is_under, resolve
 from stepladder.config.value_types import expected, fits, value_faults
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
@@ -130,7 +130,7 @@ class _Builder:
             return _BROKEN
         if later:
             return Component(partial(target, **{n: a.object for n, a in arguments.items()}), target, arguments)
-        trusted = stands_under(target.__module__, self.trust)
+        trusted = is_under(target.__module__, self.trust)
         return self._constructed(target, arguments, key, checked(target, hint) if trusted else target)
 
     def _may_be_here(self, target: Any, name: str, key: str, hint: Any, later: bool) -> bool:
@@ -138,10 +138,10 @@ class _Builder:
         before = len(self.faults)
         if not inspect.isclass(target):
             self._fault(key, f"{name} is not a class", "name a class")
-        elif hint is Any and not stands_under(name, self.trust):
+        elif hint is Any and not is_under(name, self.trust):
             self._fault(key, "nothing says what belongs here", "write plain values")
         elif not later:
-            lacks = shortcomings(target, hint) if stands_under(target.__module__, self.trust) else []
+            lacks = shortcomings(target, hint) if is_under(target.__module__, self.trust) else []
             if lacks or not is_kind(target, hint):
                 what = f"{name} does not fit here{': ' if lacks else ''}{'; '.join(lacks)}"
                 self._fault(key, what, f"this takes {expected(hint)}")
@@ -188,7 +188,7 @@ class _Builder:
         """Add what our own constructor reports about the other arguments, so that one fault hides no other."""
         parameters = inspect.signature(target).parameters
         fitting = {name: argument for name, argument in sound.items() if name in parameters}
-        ours = stands_under(target.__module__, ["stepladder"])
+        ours = is_under(target.__module__, ["stepladder"])
         if ours and all(p.default is not p.empty or name in fitting for name, p in parameters.items()):
             before = len(self.faults)
             self._constructed(target, fitting, key)

@@ -1,4 +1,4 @@
-"""Lists the groups of the configuration and their options, from the files of conf/ alone. Composes nothing.
+"""Lists the groups of the configuration and their options, from the files of conf/.
 
 An option's description is the first sentence of the comment that its file begins with; a group's is its comment in
 conf/config.yaml.
@@ -24,7 +24,7 @@ _SENTENCE = re.compile(r".+?(?<!\bal)[.?!](?=\s|$)")
 
 
 LONGEST_VALUE = 60
-"""Characters of a value that is printed for people."""
+"""Characters of a printed value."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Group:
 
 
 def catalogue(folders: Sequence[Path]) -> list[Group]:
-    """All groups of the conf folders, the user's own first: a file there stands for the packaged one of its name."""
+    """All groups of the conf folders, the user's first: a file there replaces the packaged one of that name."""
     described = _described(folders[-1])
     names = {
         d.relative_to(folder).as_posix()
@@ -73,7 +73,11 @@ def catalogue(folders: Sequence[Path]) -> list[Group]:
 
 
 def group(name: str, folders: Sequence[Path]) -> Group:
-    """Raises UserError where there is no such group."""
+    """The group of that name.
+
+    Raises:
+        UserError: Where there is no such group.
+    """
     found = catalogue(folders)
     wanted = name.strip("/=").replace("/", ".")
     for each in found:
@@ -87,14 +91,18 @@ def group(name: str, folders: Sequence[Path]) -> Group:
 
 
 def folders(config_dir: Path | None) -> list[Path]:
-    """The conf folders, the user's own first. Raises UserError where that is not a directory."""
+    """The conf folders, the user's first.
+
+    Raises:
+        UserError: Where `config_dir` is not a directory.
+    """
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"There is no directory {config_dir}", "--config-dir", "name a directory laid out like conf/")
     return [conf_folder()] if config_dir is None else [config_dir.resolve(), conf_folder()]
 
 
 def lines_of_groups(groups: Sequence[Group], width: int) -> Iterator[str]:
-    """For people: each group with what it decides, its options, and the default."""
+    """The text of `options`: each group with its description, its options and the default."""
     for each in groups:
         yield from _wrapped(f"{each.name}: {each.description}".rstrip(": "), width, "")
         names = [f"{option.name} (default)" if option.name == each.default else option.name for option in each.options]
@@ -102,7 +110,7 @@ def lines_of_groups(groups: Sequence[Group], width: int) -> Iterator[str]:
 
 
 def lines_of_options(group: Group, width: int) -> Iterator[str]:
-    """For people: each option with its description and its keys."""
+    """The text of `options GROUP`: each option with its description and its keys."""
     yield from _wrapped(f"{group.name}: {group.description}".rstrip(": "), width, "")
     for option in group.options:
         yield ""
@@ -161,7 +169,7 @@ def _keys(
 
 
 def _dotted(prefix: str, choice: str) -> str:
-    """The key of a nested choice: `/embedder@embedder` and `prices` are keys of the option that has them."""
+    """The key of a nested choice, such as `/embedder@embedder` or `prices`, below the option that has it."""
     return f"{prefix}.{choice.rpartition('@')[2].lstrip('/').replace('/', '.')}".lstrip(".")
 
 
@@ -194,7 +202,7 @@ def _description(text: str, node: Mapping[str, Any]) -> str:
 
 
 def _described(packaged: Path) -> dict[str, tuple[str, str]]:
-    """By group, the option that config.yaml chooses and what its comment says."""
+    """By group, the option that config.yaml chooses and its comment."""
     found = {}
     for name, default, comment in _GROUP.findall(_text(packaged / "config.yaml")):
         found[name] = (default, comment) if comment else ("", default)

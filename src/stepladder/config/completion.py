@@ -1,6 +1,6 @@
-"""What can come next on a command line: verbs, flags, groups, options, keys, values; and the scripts that ask for it.
+"""Shell completion: the verbs, flags, groups, options, keys and values that can come next on a command line.
 
-Reads conf/ as files; composes nothing and imports nothing heavy, so that a shell need not wait.
+It reads the files of conf/ and does not compose them, so that the shell does not wait.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stepladder.config.yaml_files import content_of
 from stepladder.errors import Fault
 
 SHELLS = ("bash", "zsh", "fish")
-"""For which there is a script."""
+"""Shells with a completion script."""
 OVERRIDES = ("show", "check", "run", "compare", "sweep")
 """Verbs that take overrides."""
 
@@ -25,9 +25,16 @@ OVERRIDES = ("show", "check", "run", "compare", "sweep")
 def candidates(
     line: str, verbs: Sequence[str], flags: Mapping[str, Sequence[str]], config_dir: Path | None
 ) -> list[str]:
-    """The words that the last one of `line` can become; `line` is what stands after the command's own name.
+    """The completions of the last word of a command line.
 
-    `flags` gives the verbs of each flag, none for one that all verbs take. A word that ends in = wants a value.
+    Args:
+        line: The command line without the command's name.
+        verbs: All verbs.
+        flags: The verbs of each flag; none for a flag that all verbs take.
+        config_dir: The user's conf, unless `line` names one.
+
+    Returns:
+        The possible words. A word that ends in `=` needs a value.
     """
     *before, last = line.split(" ")
     before = [word for word in before if word]
@@ -51,7 +58,7 @@ def _folders(config_dir: Path | None) -> list[Path]:
 
 
 def _named(before: Sequence[str]) -> Path | None:
-    """The folder that `--config-dir` names on the line."""
+    """The folder that `--config-dir` names in these words."""
     for place, word in enumerate(before):
         flag, sign, value = word.partition("=")
         if flag == "--config-dir":
@@ -80,7 +87,7 @@ def _overrides(last: str, before: Sequence[str], folders: Sequence[Path]) -> Ite
 
 
 def _node(group: str, chosen: Mapping[str, str], folders: Sequence[Path]) -> Mapping[str, Any]:
-    """The keys of the option that is chosen of a group, with those of the options that it begins with."""
+    """The keys of a group's chosen option, with those of the options in its defaults list."""
     return _option(group, chosen.get(group) or _default(group, folders), folders, ())
 
 
@@ -97,7 +104,7 @@ def _option(group: str, option: str, folders: Sequence[Path], seen: tuple[str, .
 
 
 def _values(node: Mapping[str, Any], group: str, inner: Sequence[str]) -> list[str]:
-    """The values of a key whose constructor lists them."""
+    """The values of a key that its constructor's annotation lists."""
     from stepladder.config.schema import UNTARGETED
 
     target = node.get("_target_", UNTARGETED.get(group))
@@ -115,7 +122,7 @@ def _default(group: str, folders: Sequence[Path]) -> str:
 
 
 def script(shell: str) -> str:
-    """What a shell is to read: `source <(stepladder completion bash)`; fish: `stepladder completion fish | source`."""
+    """The script to source: `source <(stepladder completion bash)`; in fish `stepladder completion fish | source`."""
     return {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[shell]
 
 

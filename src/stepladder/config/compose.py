@@ -1,7 +1,7 @@
 """Composes one resolved configuration from the overrides of a command line.
 
 Hydra composes the options of the groups. The values of an experiment file and then those of the command line are set on
-top, so that the command line always wins. Nothing heavy is imported. `build` binds the values to constructors.
+top, so that the command line always wins. `build` binds the values to constructors.
 """
 
 from __future__ import annotations
@@ -17,37 +17,41 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from stepladder.config import layers, plain
-from stepladder.config import overrides as judged
+from stepladder.config import merging, plain_data
+from stepladder.config import overrides as parsing
 from stepladder.config.experiment_defaults import GROUP, SUITES
 from stepladder.config.experiment_file import ExperimentFile
+from stepladder.config.hydra_errors import explained
 from stepladder.config.hydra_options import composed_options, hydra_in
 from stepladder.config.interpolation import UNWRITTEN, confined, is_variable
-from stepladder.config.layers import reference
+from stepladder.config.merging import reference
 from stepladder.config.options import chosen_by_default, conf_folder, contents_of, file_of, groups
-from stepladder.config.plain_words import in_plain_words
 from stepladder.config.precedence import planned, suites_line
 from stepladder.config.yaml_files import unreadable
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.io.redaction import secrets_in
 
 _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
-"""What comes of a file that is no YAML, not UTF-8, has a date that is none, or never ends."""
+"""What is raised for a file that is not YAML or not UTF-8, has an impossible date, or includes itself."""
 
 PARTS = ("model", "prompt", "demonstrations", "retrieval", "adapter", "training")
-"""Groups that reach an id only where the chosen method refers to them."""
+"""Groups that are part of a key only where the chosen method refers to them."""
 
 LIMIT = "++dataset.questions="
-"""The override that the flag --limit stands for."""
+"""The override that the flag `--limit` is turned into."""
 
 
 @dataclass(frozen=True)
 class Composed:
-    """One configuration. Every value is resolved except for references to whole nodes (`prompt: ${prompt}`), which
-    `expanded` follows.
+    """A composed configuration.
 
-    choices: the option of each group. notices: what a person should know about the overrides. dropped: values and
-    choices of an experiment file that the command line replaces.
+    Attributes:
+        config: Every value is resolved except references to whole nodes (`prompt: ${prompt}`), which `expanded`
+            follows.
+        choices: The option of each group.
+        overrides: The overrides that it was composed from.
+        notices: Notices for the user about the overrides.
+        dropped: Notices about values and choices of an experiment file that the command line replaces.
     """
 
     config: Mapping[str, Any]
@@ -59,12 +63,16 @@ class Composed:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A configuration before anything is resolved.
+    """A configuration whose interpolations are not resolved yet.
 
-    base: what the chosen options make. whole: with the values of experiment file and command line. choices: the option
-    of every group, nested ones too (`sweep/sampler`, `tuning@method.tuning`). before: `base` with the experiment file's
-    values, in which the command line's are set. nested: options of groups within groups that no other choice brings.
-    chooses_within: whether there may be some.
+    Attributes:
+        base: What the chosen options compose to.
+        before: `base` with the values of the experiment file.
+        whole: `before` with the values of the command line.
+        choices: The option of every group, including nested ones (`sweep/sampler`, `tuning@method.tuning`).
+        dropped: Notices about values and choices of the experiment file that the command line replaces.
+        nested: Options of nested groups that no other choice implies.
+        chooses_within: Whether the experiment file or the command line chooses options of nested groups.
     """
 
     base: Mapping[str, Any]
@@ -78,7 +86,7 @@ class Assembled:
 
 @dataclass(frozen=True)
 class Nested:
-    """The option of a group within a group that no other choice brings; None takes the group away."""
+    """The option of a nested group that no other choice implies; None removes the group."""
 
     name: Any
     added: bool
@@ -96,7 +104,7 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
     choices = {key: option for key, option in assembled.choices.items() if "/" not in key and "@" not in key}
     known = [*groups(folders), "seed"]
     faults = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
-    faults += [_in_its_file(fault, choices, folders) for fault in plain.faults(config)]
+    faults += [_in_its_file(fault, choices, folders) for fault in plain_data.faults(config)]
     if faults:
         raise ConfigError(faults)
     unchanged = _unchanged(assembled, overrides)
@@ -105,13 +113,17 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
 
 
 def _in_its_file(fault: Fault, choices: Mapping[str, Any], folders: Sequence[Path]) -> Fault:
-    """The fault of a whole node, with the file of the option that makes it."""
+    """The fault of a whole node, with the file of its option."""
     file = file_of(folders, fault.key, str(choices.get(fault.key))) if fault.key in choices else None
     return replace(fault, key=f"{fault.key} ({file})") if file else fault
 
 
 def assemble(texts: Sequence[str], config_dir: Path | None = None) -> Assembled:
-    """The configuration as `compose` makes it, before anything is resolved. Raises ConfigError."""
+    """The configuration as `compose` makes it, before interpolations are resolved.
+
+    Raises:
+        ConfigError: With the faults of the overrides.
+    """
     folders, overrides = _parsed(texts, config_dir)
     contents = contents_of(folders, without=GROUP)
     with hydra_in(folders):
@@ -137,12 +149,12 @@ def _listed(option: Any) -> Any:
 
 def _parsed(texts: Sequence[str], config_dir: Path | None) -> tuple[list[Path], list[Override]]:
     folders = conf_folders(config_dir)
-    overrides = judged.parse([judged.nested(text, folders) for text in texts])
-    judged.lists(overrides)
-    several = [judged.several(override, folders) for override in overrides if override.is_sweep_override()]
+    overrides = parsing.parse([parsing.in_nested_group(text, folders) for text in texts])
+    parsing.lists(overrides)
+    several = [parsing.fault_of_list(override, folders) for override in overrides if override.is_sweep_override()]
     if several:
         raise ConfigError(several)
-    unnamed = judged.unnamed(overrides, folders)
+    unnamed = parsing.faults_of_names(overrides, folders)
     if unnamed:
         raise ConfigError(unnamed)
     return folders, overrides
@@ -169,29 +181,31 @@ def conf_folders(config_dir: Path | None) -> list[Path]:
             Fault("--config-dir", f"there is no folder {config_dir}", "name a folder laid out like conf/")
         )
     own = config_dir.resolve()
-    swollen = plain.swollen_files(own)
-    if swollen:
-        raise ConfigError(swollen)
+    oversized = plain_data.oversized_files(own)
+    if oversized:
+        raise ConfigError(oversized)
     return [own, conf_folder()]
 
 
 def _assembled(overrides: Sequence[Override], folders: Sequence[Path], contents: str) -> Assembled:
-    """First the options, whose files make up the configuration; then the values of the experiment file, without those
-    below nodes whose option the command line changes; last the values of the command line."""
-    choosing, setting = judged.parted(overrides, folders)
+    """Compose the options, then set the values of the experiment file, then those of the command line.
+
+    Values of the experiment file below a node whose option the command line changes are left out.
+    """
+    choosing, setting = parsing.parted(overrides, folders)
     plan = planned(choosing, folders)
     of_file = composed_options(plan.of_file, contents)[1] if plan.files and plan.of_command else {}
     kept, given_up = plan.kept(of_file)
     base, choices = composed_options((*kept, *plan.of_command), contents)
     changed = plan.changes(of_file, choices, base) if of_file else {}
     whole: dict[str, Any] = dict(base)
-    lost: dict[layers.Path, Any] = {}
+    lost: dict[merging.Path, Any] = {}
     for file in plan.files:
-        values, out = layers.taken_out(file.values, list(changed))
-        whole = layers.merged(whole, values)
+        values, out = merging.taken_out(file.values, list(changed))
+        whole = merging.merged(whole, values)
         lost |= out
-    said = [tuple(o.key_or_group.split(".")) for o in setting]
-    dropped = plan.dropped(changed, lost, given_up, whole, said)
+    set_by_command = [tuple(o.key_or_group.split(".")) for o in setting]
+    dropped = plan.dropped(changed, lost, given_up, whole, set_by_command)
     own = OmegaConf.create(whole)
     OmegaConf.set_struct(own, True)  # as Hydra does before it sets values: a key that is not there is an error
     _set_values(own, setting)
@@ -247,22 +261,22 @@ def _unchanged(assembled: Assembled, overrides: Sequence[Override]) -> list[str]
         key = ".".join(path)
         if override.is_delete() or override.is_add() or ("." not in key and key != "seed"):
             continue
-        value = layers.at(raw, path)
-        if not isinstance(value, Mapping) and layers.equal(layers.at(assembled.before, path), value):
+        value = merging.at(raw, path)
+        if not isinstance(value, Mapping) and merging.equal(merging.at(assembled.before, path), value):
             found.append(f"{_as_typed(override)} changes nothing: {key} has this value already")
     return found
 
 
 def _unwritten(raw: Any) -> str | None:
-    """The variable of the environment that the storage is read from; it is followed where the storage is opened."""
+    """The storage's `${oc.env:NAME}`, if that is its value. It is resolved where the storage is opened."""
     node, key = UNWRITTEN
     value = raw[node].get(key) if isinstance(raw.get(node), dict) else None
     return value if is_variable(value) else None
 
 
 def _refuse_secrets(config: Mapping[str, Any]) -> None:
-    """An experiment is saved as it is, shown and hashed: no secret has a place in it, nor in a study's name. What
-    `tracking` says is masked on its way."""
+    """Raise ConfigError for a secret: a configuration is saved, shown and hashed. Values of `tracking` are masked where
+    they are used."""
     node, key = UNWRITTEN
     shown = {name: value for name, value in config.items() if name != "tracking"}
     shown[node] = {k: v for k, v in (config.get(node) or {}).items() if k != key}
@@ -270,7 +284,7 @@ def _refuse_secrets(config: Mapping[str, Any]) -> None:
         "leave it out: libraries find theirs in the environment (HF_TOKEN, WANDB_API_KEY); sweep.storage may hold one"
     )
     faults = [
-        Fault(where, f"a secret may not stand in a configuration: {why}", to_do) for where, why in secrets_in(shown)
+        Fault(where, f"a secret must not be in a configuration: {why}", to_do) for where, why in secrets_in(shown)
     ]
     if faults:
         raise ConfigError(faults)
@@ -284,7 +298,7 @@ def _with_references(raw: Any, resolved: Any) -> Any:
     for text in _texts(resolved):
         if reference(text):
             what = "a text reads like a reference to a node, and is none"
-            raise ConfigError(Fault(text, what, "take the backslash before it away, or write another text"))
+            raise ConfigError(Fault(text, what, "remove the backslash before it, or write another text"))
     return resolved
 
 
@@ -308,52 +322,52 @@ def expanded(config: Mapping[str, Any], node: Any = None) -> Any:
 def _diagnose(
     overrides: Sequence[Override], folders: Sequence[Path], contents: str, error: Exception
 ) -> tuple[list[Fault], list[str] | None]:
-    """Every fault behind a composition that failed (Hydra itself stops at the first), and the overrides without one."""
-    by_text = judged.faults_of_groups(overrides, folders)
+    """Every fault of a composition that failed (Hydra stops at the first), and the overrides without a fault."""
+    by_text = parsing.faults_of_groups(overrides, folders)
     faults = [fault for found in by_text.values() for fault in found]
     sound = [text for text, found in by_text.items() if not found]
     try:
-        own = _assembled(judged.parse(sound), folders, contents).whole
+        own = _assembled(parsing.parse(sound), folders, contents).whole
     except (HydraException, OmegaConfBaseException) as more:
-        return faults or [in_plain_words(more, folders, sound, _files(overrides, folders))], None
+        return faults or [explained(more, folders, sound, _files(overrides, folders))], None
     except _UNREADABLE as more:
         return [*faults, _fault_of_file(more, folders)], None
     config: Any = OmegaConf.to_container(own, resolve=False)
     for override in overrides:
         text = str(override.input_line)
         if text not in by_text:
-            fault = judged.fault_of_value(override, config, groups(folders))
+            fault = parsing.fault_of_value(override, config, groups(folders))
             if fault:
                 faults.append(fault)
             else:
                 sound.append(text)
-    return (faults, sound) if faults else ([in_plain_words(error, folders, sound, _files(overrides, folders))], None)
+    return (faults, sound) if faults else ([explained(error, folders, sound, _files(overrides, folders))], None)
 
 
 def _fault_of_file(error: Exception, folders: Sequence[Path]) -> Fault:
     if isinstance(error, yaml.YAMLError | UnicodeDecodeError | RecursionError):
         return unreadable(error, "a file of the configuration")
-    return in_plain_words(error, folders, ())  # Hydra's ValueErrors are about the entries of a defaults list
+    return explained(error, folders, ())  # Hydra's ValueErrors are about the entries of a defaults list
 
 
 def _files(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[ExperimentFile, ...]:
-    return planned(judged.parted(overrides, folders)[0], folders).files
+    return planned(parsing.parted(overrides, folders)[0], folders).files
 
 
 def _shadowed(folders: Sequence[Path]) -> list[str]:
-    """Files of the user's conf that stand in for packaged ones."""
+    """Notices about files of the user's conf that replace packaged ones."""
     if len(folders) == 1:
         return []
     own, packaged = folders
     return [
-        f"{file.relative_to(own)} in {own} stands in for the packaged file of that name"
+        f"{file.relative_to(own)} in {own} replaces the packaged file of that name"
         for file in sorted(own.rglob("*.yaml"))
         if (packaged / file.relative_to(own)).exists()
     ]
 
 
 def _reaching_nothing(overrides: Sequence[Override], config: Mapping[str, Any]) -> list[str]:
-    """Overrides of parts that the chosen method does not use."""
+    """Notices about overrides of parts that the chosen method does not use."""
     used = references(config["method"], config)
     return [
         f"{override.input_line} changes nothing: the chosen method does not use {top}"
@@ -363,7 +377,7 @@ def _reaching_nothing(overrides: Sequence[Override], config: Mapping[str, Any]) 
 
 
 def references(node: Any, config: Mapping[str, Any]) -> set[str]:
-    """The names of all nodes that `node` refers to, directly or through others."""
+    """The names of all nodes that `node` refers to, directly or through other nodes."""
     if isinstance(node, Mapping):
         return {name for child in node.values() for name in references(child, config)}
     name = reference(node)
@@ -371,6 +385,6 @@ def references(node: Any, config: Mapping[str, Any]) -> set[str]:
 
 
 def _as_typed(override: Override) -> str:
-    """The words of the command line that made an override: `--limit N` is kept as an override of its own."""
+    """An override as the user typed it: `--limit N` was turned into an override."""
     limit = override.input_line.removeprefix(LIMIT)
     return override.input_line if limit == override.input_line else f"--limit {limit}"

@@ -1,7 +1,6 @@
-"""An experiment is a value: what is asked, by which method, read off how, scored how, and a seed.
+"""An experiment as a value: dataset, method, decoding, evaluation and a seed.
 
-Knows plain configuration nodes and nothing of circumstances: where it runs, on what, and who watches are not here. An
-experiment has no name; a study may give it one.
+Devices, trackers and folders are not part of it. An experiment has no name; a study may give it one.
 """
 
 from __future__ import annotations
@@ -23,8 +22,13 @@ _STORED = {**dict.fromkeys(_NODES, Mapping[str, Any]), "seed": int, "rows": Rows
 
 @dataclass(frozen=True)
 class Experiment:
-    """Four resolved nodes and a seed; `rows` are those that questions are asked of. No part of the value: `label`, what
-    a person reads in a folder's name, and `choices`, the option of each group that reaches it."""
+    """Four resolved nodes and a seed.
+
+    Attributes:
+        rows: The split whose questions the method answers.
+        label: The readable part of the folders' names. Not compared.
+        choices: The option of each group that the experiment depends on. Not compared.
+    """
 
     dataset: Mapping[str, Any]
     method: Mapping[str, Any]
@@ -36,12 +40,12 @@ class Experiment:
     choices: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def on(self, rows: Rows) -> Experiment:
-        """The same experiment, asked of other rows."""
+        """The same experiment on another split."""
         return replace(self, rows=rows)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Experiment:
-        """From a settled configuration; `choices` (the option of each group) only make it easy to name and to find."""
+        """The experiment of a configuration without `auto`. `choices` (the option of each group) only name it."""
         nodes = {name: expanded(config, config[name]) for name in ("dataset", "method", "decoding", "evaluation")}
         used = {*nodes, *(references(config["method"], config) & {*PARTS})}
         chosen = {group: option for group, option in (choices or {}).items() if group in used}
@@ -49,7 +53,7 @@ class Experiment:
 
     @property
     def dataset_name(self) -> str:
-        """The dataset as a person would name it: its file, its repository, or its option of the group `dataset`."""
+        """A readable name: the dataset's file, its repository, or its option of the group `dataset`."""
         source, option = self.dataset.get("source") or {}, self.choices.get("dataset")
         if source.get("repo"):
             return str(source["repo"])
@@ -59,7 +63,7 @@ class Experiment:
 
     @property
     def model_name(self) -> str | None:
-        """The model as a person would name it; None where the method has none."""
+        """A readable name of the model; None for a method without one."""
         model = self.method.get("model")
         if not isinstance(model, Mapping):
             return None
@@ -68,7 +72,7 @@ class Experiment:
         return str(self.choices.get("model") or model.get("distribution") or "a model")
 
     def as_config(self) -> dict[str, Any]:
-        """Plain data that `from_stored` takes back."""
+        """Plain data that `from_stored` reads back."""
         return {
             "dataset": dict(self.dataset),
             "method": dict(self.method),
@@ -82,13 +86,20 @@ class Experiment:
 
     @classmethod
     def from_stored(cls, config: Mapping[str, Any], where: str) -> Experiment:
+        """The experiment that `as_config` wrote.
+
+        Raises:
+            StoreError: Where `config`, read from `where`, was not written by `as_config`.
+        """
         known = {field.name for field in fields(cls)}
         wrong = sorted({str(name) for name in config} - known)
         wrong += [name for name, of in _STORED.items() if not fits(config.get(name), of)]
         if wrong or not re.fullmatch(r"[\w-]*", config["label"]):
-            told = ", ".join(wrong) or "label"
+            names = ", ".join(wrong) or "label"
             raise StoreError(
-                f"This is no stored experiment: {told} is not what a run wrote", where, "name a folder that a run wrote"
+                f"This is not a stored experiment: {names} is not what a run wrote",
+                where,
+                "name a folder that a run wrote",
             )
         return cls(**config)
 

@@ -11,23 +11,27 @@ from typing import Any
 import yaml
 
 from stepladder.config.options import chosen_by_default, file_of, groups, options
-from stepladder.config.plain import NODES
+from stepladder.config.plain_data import NODES
 from stepladder.errors import Fault, did_you_mean
 
 GROUP = "experiment"
 HEADER = "# @package _global_"
 SUITES = "evaluation"
 SEVERAL = (SUITES, "tracking")
-"""Groups of which several options are chosen at once."""
+"""Groups of which several options can be chosen at once."""
 
 Option = str | tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An option that a file chooses. `group` is `method`, `sweep/sampler` or `dataset@evaluation.retention.dataset`.
+    """An option that a file chooses.
 
-    added: the option is added to those that other files choose (`- /GROUP@NODE: OPTION`), not put in place of one.
+    Attributes:
+        group: For example `method`, `sweep/sampler` or `dataset@evaluation.retention.dataset`.
+        option: The option's name, several names, or None, which removes the group.
+        line: The line of the choice in its file.
+        added: Whether the option is added (`- /GROUP@NODE: OPTION`) instead of replacing one.
     """
 
     group: str
@@ -37,7 +41,7 @@ class Choice:
 
 
 class DefaultsReader:
-    """Reads one defaults list. Finds `choices`, `included` files (None is the file itself) and `faults`."""
+    """Reads one defaults list and collects `choices`, `included` files (None is the file itself) and `faults`."""
 
     def __init__(self, path: Path, folders: Sequence[Path]) -> None:
         self.path, self.folders = path, folders
@@ -130,7 +134,7 @@ class DefaultsReader:
         return bool(group) and any((folder / group).is_dir() for folder in self.folders)
 
     def _option(self, group: str, value: yaml.Node, line: int) -> Any:
-        """The option named; Ellipsis after a fault."""
+        """The named option; Ellipsis after a fault."""
         there = options(self.folders, group)
         if isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null":
             if group in NODES:
@@ -159,13 +163,13 @@ class DefaultsReader:
 
 
 def _address(group: str, package: str) -> str:
-    """As Hydra names the choice: without the package where it is the group's own."""
+    """The choice's name in Hydra: without the package if it is the group's own."""
     package = re.sub(r"^_(global|here)_\.", "", package)
     return group if package in ("", group.replace("/", ".")) else f"{group}@{package}"
 
 
 def lost_option(name: str, folders: Sequence[Path], group: str) -> str:
-    """What to do about an option that is not there."""
+    """What to do about an option that does not exist."""
     for folder in folders:
         for file in (folder / group / f"{name}.yml", folder / group / name):
             if file.is_file():

@@ -1,7 +1,7 @@
 """Reads files of `experiment/`: the options that they choose and the values that they set, each with its line.
 
-Stepladder reads these files itself. Hydra would merge their values after the options of the command line, so that a
-saved experiment would silently win over it; and Hydra's messages name neither file nor line.
+Stepladder reads these files itself. Hydra would merge their values after the command line's options, so that a saved
+experiment would silently win over the command line, and Hydra's messages name neither file nor line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stepladder.config import layers
+from stepladder.config import merging
 from stepladder.config.experiment_defaults import GROUP, HEADER, SEVERAL, Choice, DefaultsReader
 from stepladder.config.options import file_of, groups, options
 from stepladder.config.yaml_files import lines_of, parse_yaml
@@ -32,12 +32,12 @@ class ExperimentFile:
     path: Path
     choices: tuple[Choice, ...]
     values: Mapping[str, Any]
-    lines: Mapping[layers.Path, int] = field(default_factory=dict)
+    lines: Mapping[merging.Path, int] = field(default_factory=dict)
 
     def where(self, line: int) -> str:
         return f"{self.path}, line {line}"
 
-    def place(self, path: layers.Path) -> str | None:
+    def place(self, path: merging.Path) -> str | None:
         """The file and line of a key, or of the node that holds it; None where the file sets neither."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
@@ -54,7 +54,7 @@ def read(name: str, folders: Sequence[Path], including: tuple[str, ...] = ()) ->
     if path is None:
         raise ConfigError(missing(name, folders))
     if name in including:
-        raise ConfigError(Fault(str(path), "this experiment file includes itself", "take the line out of its defaults"))
+        raise ConfigError(Fault(str(path), "this experiment file includes itself", "remove the line from its defaults"))
     parsed = _Parsed(name, path, path.read_bytes(), tuple(folders))
     found: list[ExperimentFile] = []
     before = True
@@ -69,7 +69,7 @@ def read(name: str, folders: Sequence[Path], including: tuple[str, ...] = ()) ->
 
 
 def missing(name: str, folders: Sequence[Path]) -> Fault:
-    """What to tell where no conf folder has the experiment file."""
+    """The fault of an experiment file that no conf folder has."""
     for folder in folders:
         other = next((folder / GROUP / f"{name}{end}" for end in (".yml", "") if name), None)
         for file in (folder / GROUP / f"{name}.yml", folder / f"{name}.yaml", other):
@@ -172,13 +172,13 @@ class _Reader:
                     "write \\${ for the characters themselves, or ${KEY} with the name of a key",
                 )
             ) from error
-        except OSError:  # OmegaConf's word for a file of comments alone
+        except OSError:  # what OmegaConf raises for a file with nothing but comments
             return {}
         return {str(key): value for key, value in (found or {}).items() if key != "defaults"}
 
     def _top_key(self, key: yaml.Node, value: yaml.Node) -> None:
         name, line = str(key.value), key.start_mark.line + 1
-        bare = name.removeprefix(layers.REMOVED)
+        bare = name.removeprefix(merging.REMOVED)
         if name.split(".")[0] == "hydra":
             self.fault(line, "Hydra's own settings are not used", "use --outputs DIR to say where results go")
         elif "." in name and name.split(".")[0] in self.groups:
@@ -192,7 +192,7 @@ class _Reader:
             self.fault(line, f"nothing reads the key '{name}'", self._meant(name))
 
     def _meant(self, name: str) -> str:
-        """What a key at the top was probably meant to be: a group that is misspelt, or a key of a node."""
+        """What an unknown key at the top was probably meant to be: a misspelt group, or a key of a node."""
         near = did_you_mean(name, [*self.groups, "seed", "defaults"])
         homes = [group for group in self.groups if group != GROUP and name in keys_of(self.parsed.folders, group)]
         if homes and not near.startswith("did you mean"):
@@ -200,13 +200,13 @@ class _Reader:
         return near
 
     def _node(self, group: str, value: yaml.Node, line: int) -> None:
-        """What is wrong where the node of a group does not hold keys."""
-        if isinstance(value, yaml.MappingNode) or group.startswith(layers.REMOVED):
+        """Add the fault of a group whose value is not a mapping with keys."""
+        if isinstance(value, yaml.MappingNode) or group.startswith(merging.REMOVED):
             return
         there = options(self.parsed.folders, group)
         names = [v.value for v in value.value] if isinstance(value, yaml.SequenceNode) else [value.value]
         if isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null":
-            below = ("nothing is below this key", f"indent the keys of '{group}' below it, or take it out")
+            below = ("nothing is below this key", f"indent the keys of '{group}' below it, or remove it")
             self.fault(line, *below)
         elif isinstance(value, yaml.ScalarNode) or (group in SEVERAL and all(isinstance(n, str) for n in names)):
             listed = f"[{', '.join(map(str, names))}]" if isinstance(value, yaml.SequenceNode) else names[0]

@@ -1,7 +1,10 @@
-"""What `${name:...}` may say in a configuration: what other values of it say, and nothing of the machine.
+"""Restricts what `${name:...}` may read in a configuration: other values of it, and nothing of the machine.
 
-A configuration is saved whole, is hashed, and may come from strangers: what it reads of the environment would be saved
-with it. Knows OmegaConf's resolvers; knows no key but the one that is never written down.
+A configuration is saved and hashed, and may come from somebody else: what it reads from the environment would be saved
+with it.
+
+OmegaConf has no public way to list its resolvers and to put back one that was replaced. `confined` therefore reads and
+restores `BaseContainer._resolvers`, the only private state of OmegaConf that is used here.
 """
 
 from __future__ import annotations
@@ -19,19 +22,23 @@ from omegaconf.basecontainer import BaseContainer
 from stepladder.errors import ConfigError, Fault
 
 ALLOWED = frozenset({"oc.create", "oc.decode", "oc.deprecated", "oc.dict.keys", "oc.dict.values", "oc.select"})
-"""Resolvers that only say again what stands in the configuration."""
+"""Resolvers that only read the configuration itself."""
 
 UNWRITTEN = ("sweep", "storage")
-"""The one value that is never written down: it alone may hold a password, or name a variable that does."""
+"""The one value that is never saved: it may hold a password, or name an environment variable that does."""
 
 _VARIABLE = re.compile(r"\$\{oc\.env:\s*(\w+)\s*\}")
 
 
 @contextmanager
 def confined(*names: str) -> Iterator[None]:
-    """Within it these resolvers (without names: all but the allowed) are refused, however they are reached.
+    """Within it these resolvers are refused, however a configuration reaches them.
 
-    Raises ConfigError for one that is.
+    Args:
+        names: The resolvers to refuse; without any, all except `ALLOWED`.
+
+    Raises:
+        ConfigError: For the first one that is used.
     """
     before, reached = dict(BaseContainer._resolvers), list[str]()
     for name in names or before.keys() - ALLOWED:
@@ -67,7 +74,11 @@ def is_variable(value: object) -> bool:
 
 
 def of_environment(value: str) -> str:
-    """The value itself; of `${oc.env:NAME}` that of the variable. Raises ConfigError where it is not set."""
+    """The value itself; for `${oc.env:NAME}`, that of the variable.
+
+    Raises:
+        ConfigError: Where the variable is not set.
+    """
     named = _VARIABLE.fullmatch(value)
     if named is None:
         return value

@@ -1,13 +1,12 @@
-"""Parses the overrides of a command line by Hydra's grammar and checks each by itself, so that all faults are reported.
+"""Parses the overrides of a command line by Hydra's grammar, and reports the faults of all of them.
 
-Every fault says what to type instead.
+Each fault says what to type instead.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,24 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, O
 from hydra.errors import HydraException
 
 from stepladder.config.experiment_defaults import GROUP, SEVERAL, SUITES, lost_option
-from stepladder.config.layers import reference
+from stepladder.config.merging import reference
 from stepladder.config.options import groups, options
-from stepladder.config.plain import NODES
+from stepladder.config.plain_data import NODES
+from stepladder.config.quoting import shell_word
 from stepladder.errors import ConfigError, Fault, did_you_mean
 
 DEEPEST = 40
-"""So many brackets may be open at once: the grammar takes its time with them."""
+"""Brackets that may be open at once: Hydra's parser is slow for deep nesting."""
 MOST_VALUES = 10_000
-"""So many values may one override name."""
+"""Values that one override may list."""
 
 
 def parse(texts: Sequence[str]) -> list[Override]:
-    """Raises ConfigError with every text that is no override, or that is not ours to take."""
+    """Parse overrides.
+
+    Raises:
+        ConfigError: With a fault for every text that is not an override, or that sets Hydra itself.
+    """
     parser, faults, parsed = OverridesParser.create(), [], []
     for text in texts:
         if _depth(text) > DEEPEST:
@@ -53,17 +57,6 @@ def parse(texts: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def typed(key: str, value: str) -> str:
-    """An override as a shell takes it, with `value` as one text whatever characters it has."""
-    for_the_shell = set("$`!\\") & set(f"{key}{value}")
-    quote = '"' if "'" in value or (for_the_shell and '"' not in value) else "'"
-    escaped = value.replace("\\" + quote, "\\\\" + quote).replace(quote, "\\" + quote)
-    word = f"{key}={quote}{escaped}{quote}"
-    if not for_the_shell:
-        return '"' + word.replace('"', '\\"') + '"'
-    return f"'{word}'" if "'" not in word else shlex.quote(word)
-
-
 def _not_an_override(text: str) -> Fault:
     key, equals, value = text.partition("=")
     if not equals:
@@ -85,9 +78,9 @@ def _not_an_override(text: str) -> Fault:
     if "${" in value:
         value = re.sub(r"(?<!\\)\$\{", r"\\${", value)
         return Fault(
-            text, "'${' begins a reference to another key", f"for the characters themselves: {typed(key, value)}"
+            text, "'${' begins a reference to another key", f"for the characters themselves: {shell_word(key, value)}"
         )
-    return Fault(text, "the value has characters that must be quoted", f"write {typed(key, value)}")
+    return Fault(text, "the value has characters that must be quoted", f"write {shell_word(key, value)}")
 
 
 def _depth(text: str) -> int:
@@ -99,7 +92,7 @@ def _depth(text: str) -> int:
 
 
 def _endless(override: Override) -> str:
-    """What keeps the values that an override names from being counted; empty where nothing does."""
+    """Why the values of an override can not be counted; empty where they can."""
     values = override.value()
     if isinstance(values, Glob):
         return "a pattern names no values"
@@ -119,7 +112,11 @@ def _is_finite(value: object) -> bool:
 
 
 def lists(overrides: Sequence[Override]) -> dict[str, list[str]]:
-    """The values of every override that names several (`a=1,2`, `a=choice(1,2)`, `a=range(1,3)`), by key."""
+    """The values of every override that lists several (`a=1,2`, `a=choice(1,2)`, `a=range(1,3)`), by key.
+
+    Raises:
+        ConfigError: For an interval, which has no list of values.
+    """
     found = {}
     for override in overrides:
         if override.is_sweep_override():
@@ -131,8 +128,8 @@ def lists(overrides: Sequence[Override]) -> dict[str, list[str]]:
     return found
 
 
-def several(override: Override, folders: Sequence[Path]) -> Fault:
-    """The fault of several values where one experiment takes one."""
+def fault_of_list(override: Override, folders: Sequence[Path]) -> Fault:
+    """The fault of an override with several values where an experiment takes one."""
     text = str(override.input_line)
     key, _, value = text.partition("=")
     if key in SEVERAL:
@@ -146,27 +143,28 @@ def several(override: Override, folders: Sequence[Path]) -> Fault:
     listed = f"{key}=[{value}]"
     what = "a comma separates several values, and one experiment takes one"
     if _is_prose(override):
-        return Fault(text, what, f"for one text: {typed(key, value)}")
+        return Fault(text, what, f"for one text: {shell_word(key, value)}")
     return Fault(
         text,
         what,
-        f"for a list: {listed}; for one text: {typed(key, value)}; to compare them: stepladder compare {text}",
+        f"for a list: {listed}; for one text: {shell_word(key, value)}; to compare them: stepladder compare {text}",
     )
 
 
 def _is_prose(override: Override) -> bool:
-    """Whether values that a comma separates are words of one sentence rather than values."""
+    """Whether the values that commas separate are parts of one sentence."""
     values = override.value()
     return isinstance(values, ChoiceSweep) and any(isinstance(each, str) and " " in each for each in values.list)
 
 
 def prose(overrides: Sequence[Override]) -> list[Fault]:
-    """Faults of sentences with a comma that was not quoted, where several values are allowed."""
+    """The faults of unquoted sentences with a comma, where several values are allowed."""
     return [
         Fault(
             str(override.input_line),
             "a comma separates several values, and one of these has spaces",
-            f"for one text: {typed(*str(override.input_line).split('=', 1))}; for several, quote each: KEY='a b','c d'",
+            f"for one text: {shell_word(*str(override.input_line).split('=', 1))}; "
+            "for several, quote each: KEY='a b','c d'",
         )
         for override in overrides
         if _is_prose(override)
@@ -174,7 +172,7 @@ def prose(overrides: Sequence[Override]) -> list[Fault]:
 
 
 def parted(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[list[Override], list[Override]]:
-    """Those that choose the options of groups, and those that set values."""
+    """The overrides that choose options of groups, and those that set values."""
     known = groups(folders)
     return [o for o in overrides if _chooses(o, known)], [o for o in overrides if not _chooses(o, known)]
 
@@ -184,23 +182,23 @@ def _chooses(override: Override, known: Sequence[str]) -> bool:
     return key in known or "/" in key or override.package is not None
 
 
-def unnamed(overrides: Sequence[Override], folders: Sequence[Path]) -> list[Fault]:
-    """Choices of an option by what is no name."""
+def faults_of_names(overrides: Sequence[Override], folders: Sequence[Path]) -> list[Fault]:
+    """The faults of choices that name no option: null, numbers, mappings."""
     return [
-        _unnamed(override, folders)
+        _fault_of_name(override, folders)
         for override in parted(overrides, folders)[0]
         if not override.is_delete() and not _is_name(override)
     ]
 
 
-def _unnamed(override: Override, folders: Sequence[Path]) -> Fault:
+def _fault_of_name(override: Override, folders: Sequence[Path]) -> Fault:
     text, group, chosen = str(override.input_line), override.key_or_group, override.value()
     there = options(folders, group)
     if isinstance(chosen, list) and group not in SEVERAL and all(isinstance(name, str) for name in chosen):
         what = f"one experiment has one option of '{group}'"
         return Fault(text, what, f"to compare them: stepladder compare {group}={','.join(chosen)}")
     if chosen is None:
-        to_do = f"write ~{group} to take the group away"
+        to_do = f"write ~{group} to remove the group"
         return Fault(text, f"null is no option of '{group}'", did_you_mean("", there) if group in NODES else to_do)
     if group in SEVERAL:
         return Fault(
@@ -219,8 +217,8 @@ def _is_name(override: Override) -> bool:
     return several or isinstance(chosen, str)
 
 
-def nested(text: str, folders: Sequence[Path]) -> str:
-    """`sweep.sampler=gp`, where gp is an option of a group in a group, as Hydra has it: `sweep/sampler=gp`."""
+def in_nested_group(text: str, folders: Sequence[Path]) -> str:
+    """A choice of an option of a nested group in Hydra's form: `sweep.sampler=gp` becomes `sweep/sampler=gp`."""
     key, _, value = text.partition("=")
     inside = key.replace(".", "/")
     there = "." in key and any((folder / inside).is_dir() for folder in folders)
@@ -228,7 +226,7 @@ def nested(text: str, folders: Sequence[Path]) -> str:
 
 
 def faults_of_groups(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str, list[Fault]]:
-    """Of every override that chooses an option: what is wrong with the choice, by its text."""
+    """The faults of every override that chooses an option, by the override's text."""
     known, found = groups(folders), {}
     for override in overrides:
         if _chooses(override, known) and not override.is_delete():
@@ -249,7 +247,7 @@ def faults_of_groups(overrides: Sequence[Override], folders: Sequence[Path]) -> 
 
 
 def fault_of_value(override: Override, config: Mapping[str, Any], known_groups: Sequence[str]) -> Fault | None:
-    """What is wrong with an override that sets a value in `config`; None when its key is there (or is to be added)."""
+    """The fault of an override that sets a value in `config`; None where its key exists or is to be added."""
     text, key = str(override.input_line), override.key_or_group
     parts = key.split(".")
     if override.is_add():
@@ -270,9 +268,7 @@ def fault_of_value(override: Override, config: Mapping[str, Any], known_groups: 
     if override.is_add() and (name := reference(node)):
         return _of_reference(override, name, ".".join(parts))
     if override.is_delete() and node is None:
-        return Fault(
-            text, f"{key} is null already: there is nothing to take away", f"leave it out, or write {key}=VALUE"
-        )
+        return Fault(text, f"{key} is null already: there is nothing to remove", f"leave it out, or write {key}=VALUE")
     value = None if override.is_delete() else override.value()
     if isinstance(value, Mapping) and isinstance(node, Mapping) and not override.is_add():
         return _inner_fault(text, key, value, node)
@@ -280,7 +276,7 @@ def fault_of_value(override: Override, config: Mapping[str, Any], known_groups: 
 
 
 def _of_reference(override: Override, name: str, above: str) -> Fault:
-    """The fault of a key below a node that refers to another one."""
+    """The fault of a key below a node that refers to another node."""
     text = str(override.input_line)
     sign = "+" if override.is_add() else ""
     instead = f"{sign}{name}{text.lstrip('+')[len(above) :]}"
@@ -288,7 +284,7 @@ def _of_reference(override: Override, name: str, above: str) -> Fault:
 
 
 def _meant(part: str, names: Sequence[str], override: Override) -> str:
-    """The key that was meant; where none is near, how to add one."""
+    """The most similar key; where there is none, how to add one."""
     hint = did_you_mean(part, names)
     if hint.startswith("did you mean") or override.is_delete() or override.is_add():
         return hint
@@ -296,7 +292,7 @@ def _meant(part: str, names: Sequence[str], override: Override) -> str:
 
 
 def _inner_fault(text: str, key: str, value: Mapping[Any, Any], node: Mapping[str, Any]) -> Fault | None:
-    """What is wrong with the keys of a mapping that is given as a value."""
+    """The fault of a key of a mapping that is given as a value."""
     for name, child in value.items():
         if str(name) not in {str(each) for each in node}:
             hint = did_you_mean(str(name), [str(each) for each in node])

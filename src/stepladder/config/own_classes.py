@@ -1,7 +1,7 @@
-"""Checks the user's own classes against the protocol of their place: their methods, and what these return.
+"""Checks a user's classes against the protocol that their place in the configuration asks for.
 
-A class of ours is checked by mypy. A class under `--trust` is checked while it is used, so that a value of the wrong
-type is reported where it comes from: which class, which method, what it returned, what is expected.
+mypy checks our own classes. A class under `--trust` is checked for its methods when it is bound, and for what they
+return while it is used, so that a value of the wrong type is reported with the class and the method that returned it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from stepladder.errors import UserError
 from stepladder.public import public_name
 
 LOOKED_AT = 20
-"""So many items of a list are looked into; of all others the type alone is checked."""
+"""Items of a list whose fields are checked; of the others only the type is."""
 
 
 def protocols(hint: Any) -> list[type]:
-    """The protocols that an annotation asks for."""
+    """The protocols in an annotation."""
     if get_origin(hint) in (Union, types.UnionType):
         return [each for choice in get_args(hint) for each in protocols(choice)]
     return [hint] if isinstance(hint, type) and getattr(hint, "_is_protocol", False) else []
 
 
 def shortcomings(target: type, hint: Any) -> list[str]:
-    """What a class lacks of the protocol that its place asks for: methods, attributes, arguments of a method."""
+    """What a class lacks of the protocol in `hint`: methods, attributes, arguments of a method."""
     found: list[str] = []
     for protocol in protocols(hint)[:1]:
         has = {n for base in target.__mro__ for n in (*vars(base), *vars(base).get("__annotations__", ()))}
@@ -43,7 +43,7 @@ def shortcomings(target: type, hint: Any) -> list[str]:
 
 
 def checked(target: type, hint: Any) -> type:
-    """The class, with methods that check what they return as the protocol of its place says."""
+    """A subclass whose methods check what they return against the protocol in `hint`; the class itself without one."""
     wanted = tuple(protocols(hint))
     return _checked(target, wanted) if wanted else target
 
@@ -84,7 +84,11 @@ def _checking(function: Callable[..., Any], name: str, returned: Any, protocol: 
 
 
 def _sound(value: Any, annotation: Any, name: str, protocol: type) -> Any:
-    """The value. Raises UserError for one that is not what the annotation says."""
+    """The value.
+
+    Raises:
+        UserError: Where it is not what the annotation asks for.
+    """
     problem = mismatch(value, annotation)
     if problem:
         to_do = f"let it return {expected(annotation)} (protocol {public_name(protocol)})"
@@ -95,22 +99,22 @@ def _sound(value: Any, annotation: Any, name: str, protocol: type) -> Any:
 
 
 def mismatch(value: Any, annotation: Any) -> str:
-    """How a value differs from an annotation ('None, expected a number'); empty where it fits."""
+    """How a value differs from an annotation (`None, expected a number`); empty where it fits."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return mismatch(value, inside[0])
     if origin in (Union, types.UnionType):
         problems = [mismatch(value, each) for each in inside]
-        return "" if "" in problems else f"{_said(value)}, expected {expected(annotation)}"
+        return "" if "" in problems else f"{_described(value)}, expected {expected(annotation)}"
     kind = origin or annotation
     if annotation is None or annotation is type(None):
-        return "" if value is None else f"{_said(value)}, expected nothing"
+        return "" if value is None else f"{_described(value)}, expected nothing"
     if origin is Literal:
-        return "" if value in inside else f"{_said(value)}, expected {expected(annotation)}"
+        return "" if value in inside else f"{_described(value)}, expected {expected(annotation)}"
     if not isinstance(kind, type) or kind is object:
         return ""
     if not _is_a(value, kind):
-        return f"{_said(value)}, expected {expected(annotation)}"
+        return f"{_described(value)}, expected {expected(annotation)}"
     return _inside(value, kind, inside)
 
 
@@ -150,7 +154,7 @@ def _fits_alone(item: Any, annotation: Any) -> bool:
 
 
 def expected(annotation: Any) -> str:
-    """What a method is to return, in plain words."""
+    """The words for an annotation in a message."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return " or ".join(expected(each) for each in inside)
@@ -167,7 +171,7 @@ def expected(annotation: Any) -> str:
     return "an array" if name == "ndarray" else f"a {name}"
 
 
-def _said(value: Any) -> str:
+def _described(value: Any) -> str:
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     return f"the text {value[:30]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
@@ -188,7 +192,7 @@ def _properties(protocol: type) -> Iterator[tuple[str, Any]]:
 
 
 def _takes(own: Any, wanted: Any) -> bool:
-    """Whether a method can be called as the protocol's is: what has a default there may come by its name."""
+    """Whether a method can be called like the protocol's; arguments with a default there are passed by name."""
     given = [p for p in list(inspect.signature(wanted).parameters.values())[1:] if p.kind is not p.VAR_KEYWORD]
     by_place = [p for p in given if p.default is p.empty]
     try:
@@ -199,7 +203,7 @@ def _takes(own: Any, wanted: Any) -> bool:
 
 
 def _returned(method: Any) -> Any:
-    """The annotation of what a method returns; None where there is none."""
+    """The annotation of a method's return value; None without one."""
     hints = _hints(method)
     if "return" in hints or not isinstance(getattr(method, "__annotations__", {}).get("return"), str):
         return hints.get("return")

@@ -1,7 +1,7 @@
-"""Which option of each group is chosen: by the command line first, then by the experiment file, then by conf/.
+"""Decides which option of each group is used: the command line's, the experiment file's, or the default of conf/.
 
-What the command line chooses may bring choices of its own (`method=structured` brings `prompt=structured`); they win
-over the experiment file, too. Values that an experiment file sets below a node whose option changes are left out and
+An option of the command line may imply other choices (`method=structured` implies `prompt=structured`). They win over
+the experiment file, too. Values that an experiment file sets below a node whose option changes are left out and
 reported.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from stepladder.config import layers
+from stepladder.config import merging
 from stepladder.config.experiment_defaults import GROUP, SUITES, Choice, Option
 from stepladder.config.experiment_file import ExperimentFile, read
 from stepladder.config.options import chosen_by_default, file_of
@@ -23,7 +23,7 @@ from stepladder.config.yaml_files import content_of
 from stepladder.errors import ConfigError, Fault
 
 AUTO = "auto"
-"""The suites of the task's kind, to which named suites are added."""
+"""The option with the suites of the task's kind. Named suites are added to it."""
 LONGEST = 60
 
 
@@ -38,9 +38,15 @@ class Change:
 
 @dataclass(frozen=True)
 class ChoicePlan:
-    """The choices of a command line and of its experiment files, as lines for Hydra.
+    """The choices of a command line and of its experiment files, as overrides for Hydra.
 
-    brought: choices that an option of the command line brings, with that option.
+    Attributes:
+        files: The experiment files, in the order of merging.
+        choices: The choices of the experiment files, by group.
+        command: The options that the command line chooses, by group.
+        of_command: The overrides of the command line's choices.
+        brought: Choices that an option of the command line implies, each with that option.
+        base: Overrides that are always needed.
     """
 
     files: tuple[ExperimentFile, ...]
@@ -52,16 +58,17 @@ class ChoicePlan:
 
     @property
     def of_file(self) -> tuple[str, ...]:
-        """The lines of the experiment files alone."""
+        """The overrides of the experiment files alone."""
         return (*self.base, *(_line(choice) for choice in self._single()), *self._suites(self.choices))
 
     def _single(self) -> list[Choice]:
         return [choice for group, choice in self.choices.items() if group != SUITES]
 
     def kept(self, own: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Choice, str]]]:
-        """The experiment files' lines that stay beside the command line, and the choices that do not, with the reason.
+        """The overrides of the experiment files that the command line leaves, and the other choices with the reason.
 
-        `own` has the options that the files choose by themselves.
+        Args:
+            own: The options that the files choose without the command line.
         """
         given = {**{g: option for g, (option, _) in self.brought.items()}, **self.command}
         changed = [node_of(group) for group, option in given.items() if own and _frozen(own.get(group)) != option]
@@ -73,7 +80,7 @@ class ChoicePlan:
             if group in self.brought:
                 option, by = self.brought[group]
                 if option != choice.option:
-                    given_up.append((choice, f"{by} brings {text_of(group, option)}"))
+                    given_up.append((choice, f"{by} implies {text_of(group, option)}"))
             elif any(node != each and node[: len(each)] == each for each in changed):
                 given_up.append((choice, f"it is below {'.'.join(next(e for e in changed if node[: len(e)] == e))}"))
             else:
@@ -88,8 +95,14 @@ class ChoicePlan:
 
     def changes(
         self, own: Mapping[str, Any], final: Mapping[str, Any], base: Mapping[str, Any]
-    ) -> dict[layers.Path, Change]:
-        """The nodes whose option the command line changes. `base` is what the final options make."""
+    ) -> dict[merging.Path, Change]:
+        """The nodes whose option the command line changes.
+
+        Args:
+            own: The options of the experiment files alone.
+            final: The options of both.
+            base: What the final options compose to.
+        """
         found = {
             node_of(group): Change(group, _frozen(own.get(group)), _frozen(final.get(group)))
             for group in sorted({*own, *final} - {SUITES}, key=lambda group: len(node_of(group)))
@@ -97,22 +110,22 @@ class ChoicePlan:
         }
         if own.get(SUITES) != final.get(SUITES):
             for name in {str(n) for file in self.files for n in file.values.get(SUITES) or ()}:
-                bare = name.removeprefix(layers.REMOVED)
+                bare = name.removeprefix(merging.REMOVED)
                 if bare not in (base.get(SUITES) or {}):
                     found[SUITES, bare] = Change(SUITES, tuple(own[SUITES]), tuple(final[SUITES]))
         return found
 
     def dropped(
         self,
-        changed: Mapping[layers.Path, Change],
-        lost: Mapping[layers.Path, Any],
+        changed: Mapping[merging.Path, Change],
+        lost: Mapping[merging.Path, Any],
         given_up: Sequence[tuple[Choice, str]],
         whole: Mapping[str, Any],
-        said: Sequence[layers.Path],
+        set_by_command: Sequence[merging.Path],
     ) -> tuple[str, ...]:
-        """What a person should know: the values and choices of the experiment files that are not used.
+        """Notices about the values and choices of the experiment files that are not used.
 
-        Left out are values that the new option has as well, and those that the command line sets itself (`said`).
+        There is no notice for a value that the new option has as well, and for one that the command line sets itself.
         """
         if not self.files:
             return ()
@@ -124,8 +137,8 @@ class ChoicePlan:
         by_change: dict[Change, list[str]] = {}
         for path, value in lost.items():
             change = next(changed[path[:length]] for length in range(1, len(path) + 1) if path[:length] in changed)
-            if layers.equal(layers.at(whole, path), value) or any(
-                path[: len(s)] == s or s[: len(path)] == path for s in said
+            if merging.equal(merging.at(whole, path), value) or any(
+                path[: len(s)] == s or s[: len(path)] == path for s in set_by_command
             ):
                 continue
             by_change.setdefault(change, []).append(f"{'.'.join(path)}={_short(value)}")
@@ -138,7 +151,11 @@ class ChoicePlan:
 
 
 def planned(choosing: Sequence[Override], folders: Sequence[Path]) -> ChoicePlan:
-    """Read the experiment file that is chosen. Raises ConfigError with its faults."""
+    """Read the chosen experiment file and plan the choices of options.
+
+    Raises:
+        ConfigError: With the faults of the file.
+    """
     default = chosen_by_default(folders).get(GROUP)
     name: Any = default
     others: list[Override] = []
@@ -177,7 +194,7 @@ def planned(choosing: Sequence[Override], folders: Sequence[Path]) -> ChoicePlan
 
 
 def address_of(override: Override) -> str:
-    """The group of a choice as Hydra's list of choices names it."""
+    """The group of a choice, with its package, as Hydra names it."""
     return f"{override.key_or_group}@{override.package}" if override.package else str(override.key_or_group)
 
 
@@ -186,7 +203,7 @@ def suites_line(names: Sequence[Any]) -> str:
 
 
 def brought_by(group: str, option: str, folders: Sequence[Path], seen: tuple[str, ...] = ()) -> dict[str, Option]:
-    """The choices of other groups that an option's own file makes (`override /prompt@_global_.prompt: structured`)."""
+    """The choices of other groups in an option's file (`override /prompt@_global_.prompt: structured`)."""
     file = file_of(folders, group.partition("@")[0], option)
     if file is None or f"{group}={option}" in seen:
         return {}
@@ -219,8 +236,8 @@ def _of_entry(entry: Any, group: str, folders: Sequence[Path], seen: tuple[str, 
     return brought_by(full, option, folders, seen) if isinstance(option, str) else {}
 
 
-def node_of(group: str) -> layers.Path:
-    """The node that holds the keys of a group: of `sweep/sampler` it is `sweep.sampler`, of `GROUP@NODE` the node."""
+def node_of(group: str) -> merging.Path:
+    """The node of a group: `sweep.sampler` for `sweep/sampler`, NODE for `GROUP@NODE`."""
     name, _, package = group.partition("@")
     return tuple(package.split(".")) if package else tuple(name.split("/"))
 

@@ -1,7 +1,4 @@
-"""The shapes of nodes that have no `_target_` of their own: the top of a configuration.
-
-Knows which constructor stands behind which top-level node; knows nothing of what they do.
-"""
+"""The classes of configuration nodes that name no `_target_`: devices, comparison and sweep."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ UNTARGETED = {
     "comparison": "stepladder.config.Comparison",
     "sweep": "stepladder.config.Sweep",
 }
-"""Nodes that are bound to a class though they name no `_target_`."""
+"""Nodes that name no `_target_`, with the class that they are bound to."""
 
-# What is not to be imported to be asked for is named: any of these classes, or one made from them.
+# Named, not imported: objects of these classes, or of subclasses.
 Tracking = Annotated[Any, "stepladder.runs.Tracking"]
 Sampler = Annotated[Any, "optuna.samplers.BaseSampler", "stepladder.studies.Grid"]
 Pruner = Annotated[Any, "optuna.pruners.BasePruner"]
@@ -30,7 +27,7 @@ Prices = Annotated[Any, "stepladder.studies.Prices"]
 
 
 def names_folder(name: str) -> bool:
-    """Whether a study's name can be that of its folder, and of nothing else."""
+    """Whether a study's name can be the name of a folder."""
     return re.fullmatch(r"\w[\w.-]{0,79}", name) is not None and len(name.encode()) <= 160
 
 
@@ -40,10 +37,15 @@ def _no_folder(name: str) -> Fault:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a run works. Never in an id.
+    """The devices that a run uses. Never part of a key.
 
-    strategy: how several devices train one model: each with all of it (ddp), or each with a piece (fsdp).
-    slurm: what a job of Slurm is asked for with, in submitit's own words; null starts processes here.
+    Attributes:
+        accelerator: The kind of device; `auto` takes a GPU where there is one.
+        devices: Devices per node.
+        nodes: Machines.
+        micro_batch: Rows per forward pass; None: as many as fit the memory.
+        strategy: How several devices train one model: each holds all of it (`ddp`) or a shard of it (`fsdp`).
+        slurm: Parameters of a Slurm job, by their names in submitit; None starts processes on this machine.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -60,7 +62,7 @@ class Compute:
             if value is not None and value < 1:
                 faults.append(Fault(name, f"{value} is less than one", "give a whole number from 1"))
         if self.strategy is None and self.devices * self.nodes > 1:
-            what = "nothing says how several devices train one model together"
+            what = "several devices need a strategy to train one model together"
             faults.append(Fault("strategy", what, "say compute=ddp or compute=fsdp, or devices=1 and nodes=1"))
         if faults:
             raise ConfigError(faults)
@@ -68,13 +70,21 @@ class Compute:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` varies: values by key, the first key slowest; and how it judges.
+    """What `compare` varies, and how it reaches a verdict.
 
-    curve: a varied number of training rows along which scores are drawn; variants that come to the same run are one.
-    tune: for each method a space, in the grammar of `sweep`, that is searched on validation rows before it is compared.
-    target: a score of the main metric that is good enough; null asks instead for one within `margin` of the best.
-    mid_p, correction: of the tests. prices: what things cost (`stepladder.studies.Prices`). requests: how
-    many questions you expect to ask in all, null where you can not say.
+    Attributes:
+        name: The study's name, and its folder's.
+        vary: Values by key. The first key varies slowest.
+        tune: For each method a search space, in the grammar of `sweep`. It is searched on the validation rows before
+            the method is compared.
+        baseline: The row that the others are compared with.
+        target: A score of the main metric that is good enough; None: a score within `margin` of the best.
+        margin: The difference to the best score that is still good enough.
+        mid_p: Whether McNemar's test takes the mid-p value.
+        correction: The correction for multiple comparisons.
+        prices: What time and tokens cost (`stepladder.studies.Prices`).
+        requests: The number of requests that you expect in production; None: unknown.
+        curve: The varied key with the number of training rows, for a learning curve.
     """
 
     name: str
@@ -101,11 +111,21 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `sweep` tries, by key in the grammar of overrides, and for how long. Never in an id.
+    """What `sweep` searches, and for how long. Never part of a key.
 
-    sampler, pruner: of Optuna. name: null is a hash of what makes the study. conditions: a function of what was drawn,
-    by key, that gives more of the space. objective: a metric or a cost, or several; null is the main metric.
-    trials, seconds, patience, max_failures: each ends the study. storage: null is a journal in the study's folder.
+    Attributes:
+        sampler: A sampler of Optuna, or a grid.
+        pruner: A pruner of Optuna.
+        name: The study's name; None: a hash of what defines the study.
+        space: Search spaces by key, in Hydra's grammar of sweeps.
+        conditions: A function of the values drawn, by key, that returns more of the space.
+        objective: A metric or a cost, or several; None: the main metric.
+        trials: The budget of trials.
+        seconds: The budget of seconds.
+        patience: Trials without a better one after which the study stops.
+        max_failures: Failed trials after which the study stops; None: a third of the trials, at least 2.
+        workers: Processes on this machine.
+        storage: The URL of a PostgreSQL database; None: a journal in the study's folder.
     """
 
     sampler: Sampler
@@ -138,5 +158,5 @@ class Sweep:
 
     @property
     def tolerated(self) -> int:
-        """How many trials may fail."""
+        """The number of trials that may fail."""
         return max(2, self.trials // 3) if self.max_failures is None else self.max_failures

@@ -1,7 +1,4 @@
-"""What a sweep may try: parameters in the grammar of a command line's sweeps.
-
-Knows Hydra's `choice`, `range`, `interval` and their tags; knows no sampler, no study and not what a key means.
-"""
+"""The search space of a sweep: parameters in Hydra's grammar of `choice`, `range`, `interval` and `tag(log, …)`."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Choice:
-    """One of `values`; `texts` say the same as overrides do."""
+    """One of `values`. `texts` are the same values as overrides have them."""
 
     values: tuple[Scalar, ...]
     texts: tuple[str, ...]
@@ -35,7 +32,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers from `low` to `high`, both included; `step` apart where one is given."""
+    """Numbers from `low` to `high`, both included, in steps of `step` if it is given."""
 
     low: float
     high: float
@@ -45,13 +42,13 @@ class Numbers:
 
     @property
     def size(self) -> int | None:
-        """How many there are; None for a continuum."""
+        """The number of values; None for a continuous interval."""
         return None if self.step is None else round((self.high - self.low) / self.step) + 1
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A key of the configuration and what it may be; `text` is how that was written."""
+    """A key of the configuration and its values; `text` is how they were written."""
 
     key: str
     text: str
@@ -59,7 +56,7 @@ class Parameter:
 
     @property
     def name(self) -> str:
-        """The key without Hydra's sign for an added one."""
+        """The key without the `+` of an added key."""
         return self.key.lstrip("+")
 
     @property
@@ -80,7 +77,7 @@ class Parameter:
 
     @property
     def samples(self) -> tuple[Scalar, ...]:
-        """Values that stand for all: every choice, or both ends."""
+        """Every choice, or both ends of an interval: values to check the space with."""
         if isinstance(self.domain, Choice):
             return self.domain.values
         return tuple(dict.fromkeys((self.domain.low, self.domain.high)))
@@ -93,21 +90,29 @@ class Parameter:
 
 
 def parameters(texts: Mapping[str, Any]) -> tuple[Parameter, ...]:
-    """The space written as texts by key. Raises ConfigError with all faults."""
-    strange = [
+    """The parameters of a search space that is written as texts by key.
+
+    Raises:
+        ConfigError: With all faults.
+    """
+    faults = [
         Fault(
             f"sweep.space.{key}", f"{text!r} says no values to try", "write choice(A, B), range(1, 4) or interval(0, 1)"
         )
         for key, text in texts.items()
         if not isinstance(text, str)
     ]
-    if strange:
-        raise ConfigError(strange)
+    if faults:
+        raise ConfigError(faults)
     return parsed(parse([f"{key}={text}" for key, text in texts.items()]))
 
 
 def parsed(overrides: Iterable[Override]) -> tuple[Parameter, ...]:
-    """The parameters that overrides of several values stand for. Raises ConfigError with all faults."""
+    """The parameters of overrides that list several values.
+
+    Raises:
+        ConfigError: With all faults.
+    """
     found, faults = [], []
     for override in overrides:
         text = str(override.input_line)
@@ -159,7 +164,7 @@ def _numbers(low: Any, high: Any, step: Any, log: bool, whole: bool) -> Numbers:
 
 
 def _text(value: object, text: str) -> str:
-    """`text` as an override has it, quoted where it would not be read as the text `value`: `1`, `null`, `it's`."""
+    """`text`, quoted where an override would not read it as the string `value`: `1`, `null`, `it's`."""
     if not isinstance(value, str):
         return text
     try:
@@ -170,7 +175,7 @@ def _text(value: object, text: str) -> str:
 
 
 def _scalar(value: Any) -> Scalar:
-    """What a choice is called: a list or mapping by its text."""
+    """The value of a choice; a list or mapping as its text."""
     if isinstance(value, QuotedString):
         return str(value.text)
     if value is None or isinstance(value, str | int | float | bool):

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from stepladder.config.annotations import kinds
-from stepladder.config.overrides import typed
+from stepladder.config.quoting import shell_word
 from stepladder.errors import Fault
 
 _SCALARS = (Any, None, type(None), bool, int, float, str)
@@ -128,7 +128,7 @@ def _words(error: ErrorDetails) -> str:
 def _as_text(value: object, words: Mapping[str, None], key: str) -> str:
     """What to type where only the quotes of a string are missing."""
     if isinstance(value, bool | int | float) and "a valid string" in words:
-        return f"; as a text: {typed(key, as_written(value))}"
+        return f"; as a text: {shell_word(key, as_written(value))}"
     if isinstance(value, list) and any("each a valid string" in each for each in words):
         texts = ",".join(f"'{as_written(each)}'" for each in value)
         return f'; as texts: "{key}=[{texts}]"'

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from stepladder.config import layers
+from stepladder.config import merging
 from stepladder.errors import ConfigError, Fault
 
 
@@ -23,7 +23,11 @@ def content_of(file: Path) -> Mapping[str, Any]:
 
 
 def parse_yaml(path: Path, content: bytes) -> tuple[str, yaml.Node | None]:
-    """The text of a file and its YAML node. Raises ConfigError, with file and line, for what is no YAML."""
+    """The text of a file and its YAML node.
+
+    Raises:
+        ConfigError: With file and line, where the file is not YAML or has a key twice in one mapping.
+    """
     try:
         text = content.decode("utf-8-sig")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -34,7 +38,7 @@ def parse_yaml(path: Path, content: bytes) -> tuple[str, yaml.Node | None]:
 
 
 def _distinct(node: yaml.Node | None) -> None:
-    """Raises a YAML error for a key that stands twice in one mapping."""
+    """Raise a YAML error for a key that is there twice in one mapping."""
     if isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
@@ -51,7 +55,7 @@ def _distinct(node: yaml.Node | None) -> None:
 
 
 def unreadable(error: Exception, file: str) -> Fault:
-    """A file that is no YAML, in plain words, with its line."""
+    """The fault of a file that can not be read as YAML, with the line."""
     if isinstance(error, UnicodeDecodeError):
         return Fault(file, f"byte {error.start} is not UTF-8", "save the file as UTF-8")
     if not isinstance(error, yaml.YAMLError):
@@ -71,7 +75,7 @@ def unreadable(error: Exception, file: str) -> Fault:
     if "mapping values are not allowed" in problem:
         return Fault(
             where,
-            "a colon where none can be: the line before is indented wrongly, or a value with ': ' is not quoted",
+            "an unexpected colon: the line before is indented wrongly, or a value with ': ' is not quoted",
             "align the keys of one node, and quote such a value",
         )
     if "expected <block end>" in problem or "did not find expected" in problem:
@@ -83,10 +87,10 @@ def unreadable(error: Exception, file: str) -> Fault:
     return Fault(where, f"not YAML: {problem}", "correct the line, or quote its value")
 
 
-def lines_of(node: yaml.Node, path: layers.Path = ()) -> Iterator[tuple[layers.Path, int]]:
-    """The line of every key, by its path."""
+def lines_of(node: yaml.Node, path: merging.Path = ()) -> Iterator[tuple[merging.Path, int]]:
+    """The line number of every key, by its path."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            here = (*path, str(key.value).removeprefix(layers.REMOVED))
+            here = (*path, str(key.value).removeprefix(merging.REMOVED))
             yield here, key.start_mark.line + 1
             yield from lines_of(value, here)

@@ -1,8 +1,8 @@
-"""What a built component is, as plain data that can be hashed.
+"""The identity of a built component: plain data that is hashed for keys.
 
-The short form leaves out arguments that equal the constructor's default and names keys; the full form has everything,
-lies in the folder, and is compared on every hit, so that a changed default is caught. A component that can tell its own
-`fingerprint` (weights: content, not path) is that fingerprint.
+The short form, of which keys are made, leaves out arguments that equal the constructor's default. The full form has all
+arguments; it is stored in the folder and compared whenever the folder is reused, so that a changed default is noticed.
+The identity of an object with a `fingerprint` method (weights: by content, not by path) is what that method returns.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from stepladder.public import public_name
 
 
 def digest(value: Any) -> str:
-    """A short name for plain data: 128 bits of SHA-256 over its canonical JSON, as hexadecimal text."""
+    """The first 128 bits of the SHA-256 of the canonical JSON of plain data, as 32 hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def identity(component: Component, full: bool = False) -> Any:
-    """Plain data: two components of equal identity do the same."""
+    """The identity of a component. Two components of equal identity do the same."""
     if component.target is None:
         if component.items:
             return [identity(item, full) for item in component.items]
@@ -64,7 +64,7 @@ def _is_default(given: Component, parameter: inspect.Parameter) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Plain data for a default that is an object; a factory's is told by its class."""
+    """Plain data for any default of an argument."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
-from stepladder.config.settle import settled
+from stepladder.config.resolution import compose_resolved
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.runs.run import Circumstances
 from stepladder.studies.sweep.plan import SweepPlan
@@ -73,7 +73,7 @@ def _named(fixed: Sequence[str], cell: str) -> list[str]:
 def _won(
     variant: Variant, winner: Sequence[str], fixed: Sequence[str], config_dir: Path | None, trust: Sequence[str]
 ) -> Variant:
-    composed, config = settled([*fixed, *variant.overrides, *winner], config_dir, trust)
+    composed, config = compose_resolved([*fixed, *variant.overrides, *winner], config_dir, trust)
     experiment = Experiment.from_config(config, composed.choices)
     return replace(variant, overrides=(*variant.overrides, *winner), experiment=experiment)
 

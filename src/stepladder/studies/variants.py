@@ -16,8 +16,8 @@ from typing import Any
 from stepladder.config.compose import PARTS, Composed, references
 from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import lists, parse, prose
+from stepladder.config.resolution import compose_resolved, validate
 from stepladder.config.schema import Comparison
-from stepladder.config.settle import settled, validate
 from stepladder.errors import ConfigError, Fault
 
 MOST_RUNS = 2000
@@ -51,7 +51,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     listed = lists(parsed)
     fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     first = [f"{key}={values[0]}" for key, values in listed.items() if values]
-    _, base = settled([*fixed, *first], config_dir, trust)
+    _, base = compose_resolved([*fixed, *first], config_dir, trust)
     comparison: Comparison = validate(base, trust, heavy=False)["comparison"].object
     said = {o.key_or_group for o in parsed if not o.is_sweep_override()}
     vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in said} | listed
@@ -67,7 +67,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     variants, notices, dropped = [], [], dict[str, None]()
     for values in product(*vary.values()):
         own = tuple(f"{key}={value}" for key, value in zip(vary, values, strict=True))
-        composed, config = settled([*fixed, *own], config_dir, trust)
+        composed, config = compose_resolved([*fixed, *own], config_dir, trust)
         validate(config, trust)
         experiment = Experiment.from_config(config, composed.choices)
         variants.append(Variant(_name(composed, vary), own, config["seed"], experiment))

@@ -10,8 +10,8 @@ from stepladder.cli.setup import composed, run_context
 
 def show(args: Arguments) -> dict[str, Any]:
     from stepladder.config.compose import expanded
-    from stepladder.config.present import as_experiment, presentable
-    from stepladder.config.settle import validate
+    from stepladder.config.experiment_writer import as_experiment, presentable
+    from stepladder.config.resolution import validate
     from stepladder.runs.suggestions import dependent_values
 
     composition, config = composed(args)

@@ -17,8 +17,8 @@ from stepladder.config.build import build
 from stepladder.config.compose import PARTS, compose, references
 from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
+from stepladder.config.resolution import compose_resolved, validate
 from stepladder.config.schema import UNTARGETED, Sweep
-from stepladder.config.settle import settled, validate
 from stepladder.config.space import Parameter, Scalar, parameters, parsed
 from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError, Fault
@@ -88,7 +88,7 @@ class Draft:
 
     def composed(self, overrides: Sequence[str]) -> tuple[Experiment, dict[str, Any]]:
         """The experiment at a point, on validation rows, with the whole configuration."""
-        composed, config = settled([*self.fixed, *overrides], self.config_dir, self.trust)
+        composed, config = compose_resolved([*self.fixed, *overrides], self.config_dir, self.trust)
         return Experiment.from_config(config, composed.choices).on("validation"), config
 
     def corners(self) -> Iterator[tuple[str, ...]]:
@@ -148,7 +148,7 @@ def draft(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[
     varied = parsed([o for o in overrides if o.is_sweep_override()])
     fixed = tuple(str(o.input_line) for o in overrides if not o.is_sweep_override())
     said = {o.key_or_group for o in overrides if not o.is_sweep_override()} | {p.name for p in varied}
-    composed, config = settled(fixed, config_dir, trust)
+    composed, config = compose_resolved(fixed, config_dir, trust)
     node = {key: value for key, value in config["sweep"].items() if key not in ("sampler", "pruner")}
     bound = {"_target_": UNTARGETED["sweep"], "sampler": None, "pruner": None, **node}
     settings: Sweep = build({"sweep": bound}, {"sweep": Sweep}, trust)["sweep"].object

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.experiment import Experiment
-from stepladder.config.present import as_experiment, copy_options
+from stepladder.config.experiment_writer import as_experiment, copy_options
 from stepladder.errors import ConfigError, Fault, StepladderError, UserError
 from stepladder.io.files import read_json, write_text
 from stepladder.runs.run import Circumstances, Run, run_prepared

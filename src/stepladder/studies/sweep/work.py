@@ -19,7 +19,7 @@ from typing import Any
 
 from optuna import TrialPruned
 
-from stepladder.config.settle import validate
+from stepladder.config.resolution import validate
 from stepladder.errors import StepladderError, UserError
 from stepladder.io.files import read_lines
 from stepladder.io.redaction import mask, mask_tracebacks, meet

@@ -1,4 +1,4 @@
-"""Adds file and line to faults whose value comes from an experiment file or from an option of the user's own."""
+"""Adds file and line to faults of values that an experiment file or an option of the user's conf sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stepladder.config import layers
+from stepladder.config import merging
 from stepladder.config.experiment_defaults import GROUP
 from stepladder.config.experiment_file import ExperimentFile, read
 from stepladder.config.options import chosen_by_default, conf_folder
@@ -17,9 +17,9 @@ from stepladder.errors import ConfigError
 
 
 def located(error: ConfigError, texts: Sequence[str], config_dir: Path | None) -> ConfigError:
-    """The same error; faults of keys that a file sets, and the command line does not, name the file and the line."""
+    """The same error. Faults of keys that a file sets, and the command line does not, name the file and the line."""
     folders = [*([config_dir] if config_dir is not None and config_dir.is_dir() else []), conf_folder()]
-    said = {key for text in texts if "." in (key := text.lstrip("+~").partition("=")[0])}
+    on_command_line = {key for text in texts if "." in (key := text.lstrip("+~").partition("=")[0])}
     try:
         files = [file for name in _experiments(texts) for file in read(name, folders)]
     except ConfigError:
@@ -29,7 +29,7 @@ def located(error: ConfigError, texts: Sequence[str], config_dir: Path | None) -
     faults = []
     for fault in error.faults:
         path = tuple(part for part in re.split(r"\.|\[\d+\]", fault.key) if part)
-        own = any(fault.key == key or fault.key.startswith((f"{key}.", f"{key}=")) for key in said)
+        own = any(fault.key == key or fault.key.startswith((f"{key}.", f"{key}=")) for key in on_command_line)
         place = None if own else next(_places(path, files, texts, folders), None)
         faults.append(replace(fault, key=f"{fault.key} ({place})") if place else fault)
     return ConfigError(faults, error.sound)
@@ -41,7 +41,7 @@ def _experiments(texts: Sequence[str]) -> list[str]:
 
 
 def _places(
-    path: layers.Path, files: Sequence[ExperimentFile], texts: Sequence[str], folders: Sequence[Path]
+    path: merging.Path, files: Sequence[ExperimentFile], texts: Sequence[str], folders: Sequence[Path]
 ) -> Iterator[str]:
     for file in reversed(files):
         if path in file.lines:
@@ -59,7 +59,7 @@ def _places(
                 yield from _in_option(own, path[len(node) :])
 
 
-def _in_option(file: Path, path: layers.Path) -> Iterator[str]:
+def _in_option(file: Path, path: merging.Path) -> Iterator[str]:
     try:
         _, node = parse_yaml(file, file.read_bytes())
     except ConfigError:

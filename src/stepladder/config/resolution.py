@@ -1,6 +1,6 @@
-"""What `auto` means: the decoding and the suites that the task's kind asks for, settled before anything is hashed.
+"""Resolves `auto` by the kind of the dataset's task, and binds every node of a configuration to its class.
 
-Knows kinds of tasks and the names of modes; builds the dataset's node to ask its kind, but reads no data.
+`auto` is resolved before anything is hashed. For this the dataset's node is built; its data is not read.
 """
 
 from __future__ import annotations
@@ -21,75 +21,89 @@ BY_KIND: Mapping[str, Mapping[str, Any]] = {
     "text": {"mode": "greedy", "max_new_tokens": 128},
     "json": {"mode": "json", "max_new_tokens": 384},
 }
-"""What `auto` stands for in the decoding's node."""
+"""The decoding that `auto` is resolved to, by the task's kind."""
 
 NOT_BUILT = ("experiment", "seed")
 ALWAYS_BUILT = ("decoding", "compute", "preflight", "tracking", "comparison")
-"""Nodes of our own classes, which import nothing heavy unless somebody puts it into them."""
+"""Nodes that every command needs. Their own classes import no third-party package."""
 
 
-def settle(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration with no `auto` left that an id would depend on.
+def resolve_auto(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration without an `auto` that a key would depend on.
 
-    Raises ConfigError with all faults of the dataset's node, or for a suite that serves another kind of task.
+    Raises:
+        ConfigError: With all faults of the configuration where the dataset's node has one; for a chosen suite that
+            does not evaluate this kind of task.
     """
     config = dict(composed.config)
     wanted = {"dataset": wanted_nodes()["dataset"]}
     try:
         kind = build({"dataset": config["dataset"]}, wanted=wanted, trust=trust)["dataset"].object.kind
     except ConfigError as error:
-        raise ConfigError([*error.faults, *_beside(config, trust)]) from error
+        raise ConfigError([*error.faults, *_faults_of_other_nodes(config, trust)]) from error
     config["decoding"] = {
         key: BY_KIND[kind][key] if value == "auto" and key in BY_KIND[kind] else value
         for key, value in config["decoding"].items()
     }
-    asked = [name for name in composed.choices["evaluation"] if name in config["evaluation"]]
-    misfits = [name for name in asked if not _serves(config["evaluation"][name], kind, trust)]
+    chosen = [name for name in composed.choices["evaluation"] if name in config["evaluation"]]
+    misfits = [name for name in chosen if not _evaluates(config["evaluation"][name], kind, trust)]
     if misfits:
         raise ConfigError(
             [Fault(f"evaluation={n}", f"this suite does not serve {kind} tasks", "leave it out") for n in misfits]
         )
-    config["evaluation"] = {n: node for n, node in config["evaluation"].items() if _serves(node, kind, trust)}
+    config["evaluation"] = {n: node for n, node in config["evaluation"].items() if _evaluates(node, kind, trust)}
     return config
 
 
-def _beside(config: Mapping[str, Any], trust: Sequence[str]) -> list[Fault]:
-    """The faults of all nodes but the dataset's and those that wait for its kind."""
-    waiting = ("dataset", "decoding", "evaluation")
+def _faults_of_other_nodes(config: Mapping[str, Any], trust: Sequence[str]) -> list[Fault]:
+    """The faults of all nodes except the dataset's and those that depend on its kind."""
+    dependent = ("dataset", "decoding", "evaluation")
     try:
-        validate({key: node for key, node in config.items() if key not in waiting}, trust, heavy=False)
+        validate({key: node for key, node in config.items() if key not in dependent}, trust, heavy=False)
     except ConfigError as error:
         return list(error.faults)
     return []
 
 
-def settled(
+def compose_resolved(
     texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[str] = ()
 ) -> tuple[Composed, dict[str, Any]]:
-    """Compose and settle. Raises ConfigError with the overrides' faults and those of what the rest composes to."""
+    """Compose overrides and resolve `auto`.
+
+    Raises:
+        ConfigError: With the faults of the overrides, and those of the configuration that the other overrides make.
+    """
     try:
         composed = compose(texts, config_dir)
     except ConfigError as error:
         faults = list(error.faults)
         if error.sound is not None:
             try:
-                validate(settle(compose(error.sound, config_dir), trust), trust, heavy=False)
+                validate(resolve_auto(compose(error.sound, config_dir), trust), trust, heavy=False)
             except ConfigError as more:
                 faults += more.faults
         raise ConfigError(faults) from error
-    return composed, settle(composed, trust)
+    return composed, resolve_auto(composed, trust)
 
 
-def _serves(suite: Mapping[str, Any], kind: str, trust: Sequence[str]) -> bool:
-    """Whether the suite is for this kind of task: as its node says, else as its class does."""
+def _evaluates(suite: Mapping[str, Any], kind: str, trust: Sequence[str]) -> bool:
+    """Whether the suite is for this kind of task: by its node's `kind`, else by its class's."""
     of_class = getattr(resolve(suite.get("_target_"), "", trust), "kind", None)
     return suite.get("kind", of_class if isinstance(of_class, str) else None) in (None, kind)
 
 
 def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool = True) -> dict[str, Component]:
-    """Bind every node of a configuration to its constructor; all faults at once.
+    """Bind every node of a configuration to its class.
 
-    With `heavy=False` nothing outside this package is imported for it, and nodes that would need that go unbuilt.
+    Args:
+        config: A configuration without `auto`.
+        trust: Prefixes of modules that the user trusts.
+        heavy: Whether third-party packages are imported for it. `show` does not import them: a node whose class is in
+            one, such as LoRA's, is neither bound nor checked beyond its keys. The sweep, and parts that the method
+            does not use, are never imported for.
+
+    Raises:
+        ConfigError: With all faults.
     """
     nodes = {}
     for key, node in config.items():
@@ -99,7 +113,7 @@ def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool =
     used = references(config["method"], config)
     spared = [key for key in nodes if not heavy or key == "sweep" or (key in PARTS and key not in used)]
     light = [key for key in spared if key not in ALWAYS_BUILT]
-    faults = _of_seed(config.get("seed"))
+    faults = _faults_of_seed(config.get("seed"))
     try:
         built = build(nodes, wanted=wanted_nodes(), trust=trust, light=light)
     except ConfigError as error:
@@ -130,10 +144,9 @@ def wanted_nodes() -> dict[str, Any]:
     return {**found, "adapter": hints_of(fine_tune)["adapter"], "tracking": Tracking}
 
 
-def _of_seed(seed: object) -> list[Fault]:
+def _faults_of_seed(seed: object) -> list[Fault]:
     if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**32:
         return []
-    several = isinstance(seed, list)
-    hint = f"; for several: stepladder compare seed={','.join(map(str, seed))}" if isinstance(seed, list) else ""
-    what = "one experiment has one seed" if several else f"{seed!r} is no seed"
-    return [Fault("seed", what, f"give a whole number from 0 to 4294967295{hint}")]
+    several = f"; for several: stepladder compare seed={','.join(map(str, seed))}" if isinstance(seed, list) else ""
+    what = "one experiment has one seed" if several else f"{seed!r} is not a seed"
+    return [Fault("seed", what, f"give a whole number from 0 to 4294967295{several}")]

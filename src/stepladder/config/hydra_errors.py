@@ -1,4 +1,4 @@
-"""Says in plain words, with the file, what Hydra and OmegaConf report about a composition that failed."""
+"""Turns what Hydra and OmegaConf report about a failed composition into faults that name the file and the fix."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from pathlib import Path
 
 from stepladder.config.experiment_file import ExperimentFile
 from stepladder.config.options import file_of, options
-from stepladder.config.overrides import typed
+from stepladder.config.quoting import shell_word
 from stepladder.errors import Fault, did_you_mean
 
 
-def in_plain_words(
+def explained(
     error: Exception, folders: Sequence[Path], texts: Sequence[str], files: Sequence[ExperimentFile] = ()
 ) -> Fault:
-    """One fault for an error of Hydra's. `texts` are the command line's overrides, `files` its experiment files."""
+    """The fault behind an error of Hydra or OmegaConf.
+
+    Args:
+        error: What was raised.
+        folders: The conf folders.
+        texts: The overrides of the command line.
+        files: The experiment files that are used.
+    """
     message = "\n".join(line.strip() for line in str(error).splitlines() if line.strip())
     file = _file(message, folders)
     where = file or "the command line"
@@ -67,7 +74,7 @@ def _no_match(found: re.Match[str], where: str, folders: Sequence[Path], texts: 
         lines = Path(where).read_text(encoding="utf-8", errors="replace").splitlines()
         line = next((n for n, text in enumerate(lines, 1) if "override" in text and name in text), 1)
         return Fault(f"{where}, line {line}", what, f"write - override /{name}@_global_.{name}: OPTION")
-    return Fault(where, what, "take the line out, or choose the option that has this group")
+    return Fault(where, what, "remove the line, or choose the option that has this group")
 
 
 def _twice(found: re.Match[str], where: str, folders: Sequence[Path], texts: Sequence[str]) -> Fault:
@@ -92,7 +99,7 @@ def _added_twice(found: re.Match[str], where: str, folders: Sequence[Path], text
 def _not_deleted(found: re.Match[str], where: str, folders: Sequence[Path], texts: Sequence[str]) -> Fault:
     key = found[1].partition("=")[0]
     text = next((text for text in texts if text.lstrip("~").partition("=")[0] == key), f"~{key}")
-    return Fault(text, f"there is nothing named '{key}' to take away", "'stepladder show' prints what is chosen")
+    return Fault(text, f"there is nothing named '{key}' to remove", "'stepladder show' prints what is chosen")
 
 
 def _no_reference(found: re.Match[str], where: str, folders: Sequence[Path], texts: Sequence[str]) -> Fault:
@@ -100,7 +107,7 @@ def _no_reference(found: re.Match[str], where: str, folders: Sequence[Path], tex
     what = f"${{{found[1]}}} refers to a key that the configuration does not have"
     text = next((text for text in texts if f"${{{found[1]}}}" in text), None)
     plain = text.replace("${", "\\${") if text else f"\\${{{found[1]}}}"
-    plain = typed(*plain.split("=", 1)) if text and "'" in plain else f"'{plain}'"
+    plain = shell_word(*plain.split("=", 1)) if text and "'" in plain else f"'{plain}'"
     return Fault(
         key[1] if key else where, what, f"name a key that it has, or for the characters themselves write {plain}"
     )
@@ -109,7 +116,7 @@ def _no_reference(found: re.Match[str], where: str, folders: Sequence[Path], tex
 def _no_resolver(found: re.Match[str], where: str, folders: Sequence[Path], texts: Sequence[str]) -> Fault:
     key = re.search(r"full_key: (\S+)", found.string)
     to_do = "write \\${ for the characters themselves, or ${KEY} with the name of a key"
-    return Fault(key[1] if key else where, f"'${{{found[1]}:' is nothing that a configuration can read", to_do)
+    return Fault(key[1] if key else where, f"'${{{found[1]}:' is not a resolver that a configuration can use", to_do)
 
 
 def _in_circles(found: re.Match[str], where: str, folders: Sequence[Path], texts: Sequence[str]) -> Fault:
@@ -142,4 +149,4 @@ _KNOWN = (
     (r"Invalid defaults list in", _no_list),
     (r"Too many keys in default item|Missing group name in|Unsupported (?:item value|type) in defaults", _item),
 )
-"""What Hydra and OmegaConf say, and the function that says it in other words."""
+"""Patterns of messages of Hydra and OmegaConf, each with the function that makes the fault."""

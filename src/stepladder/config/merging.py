@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 REMOVED = "~"
-"""Before a key whose value is null: the key is removed, as `~KEY` does on the command line."""
+"""The prefix of a key that is removed, as `~KEY` does on a command line. Its value is null."""
 
 Path = tuple[str, ...]
 
@@ -66,7 +66,7 @@ def _followed(value: Any, whole: Mapping[str, Any]) -> dict[Any, Any]:
 
 
 def differing(base: Mapping[Any, Any], whole: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The values of `whole` that differ from those of `base`; `~KEY: null` stands for a key that only `base` has."""
+    """The values of `whole` that differ from those of `base`; `~KEY: null` for a key that only `base` has."""
     return _differing(base, whole, whole)
 
 
@@ -88,7 +88,7 @@ def _differing(base: Mapping[Any, Any], node: Mapping[Any, Any], whole: Mapping[
 
 
 def equal(one: object, other: object) -> bool:
-    """Whether both are the same plain data in the same order; 1, 1.0 and true differ."""
+    """Whether both are the same plain data in the same order. 1, 1.0 and true differ."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return list(one) == list(other) and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -97,7 +97,7 @@ def equal(one: object, other: object) -> bool:
 
 
 def leaves(values: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every value that is no mapping of keys, with its path."""
+    """Every value that is not a mapping with keys, with its path."""
     if isinstance(values, Mapping) and values:
         for key, value in values.items():
             yield from leaves(value, (*path, str(key)))
@@ -106,7 +106,7 @@ def leaves(values: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def taken_out(values: Mapping[Any, Any], nodes: Sequence[Path]) -> tuple[dict[Any, Any], dict[Path, Any]]:
-    """`values` without what is set at or below `nodes`, and what was taken out, by its path."""
+    """`values` without those at or below `nodes`, and the values that were left out, by path."""
     out: dict[Path, Any] = {}
 
     def rest(node: Mapping[Any, Any], path: Path) -> dict[Any, Any]:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from stepladder.config.compose import Assembled, assemble, conf_folders
 from stepladder.config.experiment_defaults import GROUP, HEADER
-from stepladder.config.layers import differing
+from stepladder.config.merging import differing
 from stepladder.config.options import chosen_by_default, conf_folder, groups
 from stepladder.config.precedence import brought_by, node_of
 from stepladder.io.files import write_text
@@ -20,11 +20,11 @@ from stepladder.io.redaction import mask
 
 WIDTH = 120
 MASKED = ("tracking", "sweep")
-"""Nodes that are no part of an experiment and may hold a secret."""
+"""Nodes that are not part of an experiment and may hold a secret."""
 
 
 def presentable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration without the secrets that the nodes which are no part of an experiment may hold."""
+    """The configuration with the secrets of `MASKED` nodes masked."""
     return {key: mask(node) if key in MASKED else node for key, node in config.items()}
 
 
@@ -37,7 +37,7 @@ def as_experiment(
     """The text of an experiment file that composes to the same configuration as the overrides `texts`.
 
     Interpolations stay as they are written, so that an override of `retrieval.k` still reaches a method that refers to
-    retrieval. A choice that another choice brings (`prompt=structured` by `method=structured`) is not written.
+    retrieval. A choice that another choice implies (`prompt=structured` by `method=structured`) is not written.
 
     Args:
         texts: The overrides of a command line.
@@ -63,7 +63,7 @@ def _comment_lines(lines: Sequence[str]) -> list[str]:
 
 
 def copy_options(config_dir: Path, folder: Path) -> None:
-    """Copy the options of the user's own next to an experiment file, so that the folder alone composes."""
+    """Copy the options of the user's conf next to an experiment file, so that the folder is complete."""
     packaged = set(groups([conf_folder()])) - {GROUP}
     for file in sorted(config_dir.rglob("*.yaml")):
         name = file.relative_to(config_dir)
@@ -93,7 +93,7 @@ def _choices(assembled: Assembled, folders: Sequence[Path], without: Sequence[st
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that OmegaConf would read as a number (`1e-3`), and writes nothing as an anchor."""
+    """Quotes every string that OmegaConf would read as a number (`1e-3`), and writes no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

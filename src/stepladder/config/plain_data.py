@@ -1,7 +1,4 @@
-"""Whether a configuration is plain data of a sensible size, before anybody looks at what it means.
-
-Knows texts, numbers, lists and mappings, and which nodes every configuration has; knows no Hydra and no constructor.
-"""
+"""Checks that a configuration is plain data of limited size and has the nodes that every configuration has."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ import yaml
 from stepladder.errors import Fault
 
 NODES = ("dataset", "method", "decoding", "evaluation", "compute", "preflight", "tracking", "comparison", "sweep")
-"""Nodes of keys that every configuration has."""
+"""Nodes that every configuration has."""
 LARGEST = 2**63 - 1
-"""The largest whole number that all who compute with it can hold."""
+"""The largest integer: it fits a 64-bit integer of NumPy, PyArrow and PostgreSQL."""
 MOST_NODES = 100_000
-"""So many values may a file stand for, with all that its anchors repeat."""
+"""Values that one file may have, counted with every repetition of an anchor."""
 DEEPEST = 60
 
 
 def faults(config: Mapping[str, Any]) -> list[Fault]:
-    """All that is missing, no plain value, or no value to compute with."""
+    """The faults of a configuration: missing nodes, values that are not plain data, numbers that are not finite."""
     found = [
         Fault(key, "the configuration does not have it" if config.get(key) is None else "the chosen option has no keys",
               f"choose an option of the group: {key}=...")
@@ -60,10 +57,10 @@ def _of_values(value: Any, key: str) -> Iterator[Fault]:
         yield Fault(key, f"a value of the kind {type(value).__name__}", "write a text, a number, a list or keys")
 
 
-def swollen_files(folder: Path) -> list[Fault]:
-    """Files of a conf folder that stand for endlessly much by anchors that repeat anchors, or are nested too deep.
+def oversized_files(folder: Path) -> list[Fault]:
+    """The faults of files in a conf folder that are nested too deep, or too large because anchors repeat anchors.
 
-    What is no YAML at all is told when it is read.
+    A file that is not YAML is reported when it is read.
     """
     found = []
     for file in sorted(folder.rglob("*.yaml")):
@@ -80,7 +77,11 @@ def swollen_files(folder: Path) -> list[Fault]:
 
 
 def _size(node: Any, known: dict[int, int], depth: int) -> int:
-    """How many values a node stands for. Raises OverflowError where they are too many, too deep, or their own part."""
+    """The number of values of a node, counted with every repetition of an anchor.
+
+    Raises:
+        OverflowError: Where they are too many, nested too deep, or contain themselves.
+    """
     if id(node) in known:
         if known[id(node)] == 0:
             raise OverflowError("an anchor is a part of itself")
@@ -97,6 +98,6 @@ def _size(node: Any, known: dict[int, int], depth: int) -> int:
     for part in parts:
         size += _size(part, known, depth + 1)
         if size > MOST_NODES:
-            raise OverflowError(f"it stands for more than {MOST_NODES:,} values")
+            raise OverflowError(f"it has more than {MOST_NODES:,} values, counted with repeated anchors")
     known[id(node)] = size
     return size
