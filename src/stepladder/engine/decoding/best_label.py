@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stepladder.engine.decoding.kv_slots import Tokens
 from stepladder.engine.decoding.scoring import scored
-from stepladder.engine.decoding.session import BranchReading, begin, shared
+from stepladder.engine.decoding.session import BranchingSession, begin_session, shared_prefix
 from stepladder.engine.fast.network import FastNetwork
 from stepladder.engine.fast.softmax import log_sum_exp
 from stepladder.engine.values import Best
@@ -100,7 +100,7 @@ def choose(
         return
     tries: dict[int, Node] = {}
     begun = time.perf_counter()
-    prefix = shared(network, prompts)
+    prefix = shared_prefix(network, prompts)
     spent = (time.perf_counter() - begun) / max(1, len(prompts))
     first, *others = batches
     done: set[int] = set()
@@ -112,7 +112,7 @@ def choose(
         own = [prompts[index][len(prefix.tokens) :] for index in batch]
         deepest = max(len(candidate) for index in batch for candidate in candidates[index])
         with network.predicting():
-            read = _search(begin(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows)
+            read = _search(begin_session(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows)
         for row in rows:
             log, place = row.best
             yield row.index, Best(place, log, len(candidates[row.index][place]), row.seconds)
@@ -124,10 +124,10 @@ def choose(
         yield index, scores.best(spent)
 
 
-def _search(reading: BranchReading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
+def _search(session: BranchingSession, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
     """How many tokens were read after the prompts."""
     read, begun = 0, time.perf_counter()
-    for row, of_row in zip(rows, _summed(reading, reading.read(prompts)), strict=True):
+    for row, of_row in zip(rows, _summed(session, session.read(prompts)), strict=True):
         row.learn(row.root, 0.0, *of_row)
     searching = list(rows)
     while True:
@@ -139,12 +139,12 @@ def _search(reading: BranchReading, prompts: Sequence[Tokens], rows: Sequence[_R
         if not left:
             return read
         begun = time.perf_counter()
-        reading.keep(left)
+        session.keep(left)
         searching, chosen = [searching[at] for at in left], [chosen[at] for at in left]
-        read += _read_on(reading, searching, chosen)
+        read += _read_on(session, searching, chosen)
 
 
-def _read_on(reading: BranchReading, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
+def _read_on(session: BranchingSession, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
     """Read the chosen nodes, from the prompt's end, with what follows them of necessity. How many tokens that was."""
     branches = []
     for row, nodes in zip(rows, chosen, strict=True):
@@ -152,9 +152,9 @@ def _read_on(reading: BranchReading, rows: Sequence[_Row], chosen: Sequence[Sequ
             del row.open[node]
             branches.append((row, node, log, node.chain()))
     tokens, depth, among, starts = _laid_out(rows, branches)
-    device = reading.device
-    hidden = reading.extend(tokens.to(device), depth.to(device), among.to(device))
-    reading.forget([tokens.shape[1]] * len(tokens))
+    device = session.device
+    hidden = session.extend(tokens.to(device), depth.to(device), among.to(device))
+    session.forget([tokens.shape[1]] * len(tokens))
     place = {id(row): at for at, row in enumerate(rows)}
     wanted = [
         (place[id(row)], start + len(node.path) - 1 + step)
@@ -163,7 +163,7 @@ def _read_on(reading: BranchReading, rows: Sequence[_Row], chosen: Sequence[Sequ
         if after.children
     ]
     at_rows, at_columns = (torch.tensor(part, device=device) for part in zip(*wanted, strict=True))
-    found = _summed(reading, hidden[at_rows, at_columns])
+    found = _summed(session, hidden[at_rows, at_columns])
     for row, _, log, chain in branches:
         for after in chain:
             if after.children:
@@ -174,9 +174,9 @@ def _read_on(reading: BranchReading, rows: Sequence[_Row], chosen: Sequence[Sequ
     return tokens.numel()
 
 
-def _summed(reading: BranchReading, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
+def _summed(session: BranchingSession, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
     """Of each of the hidden states (n, width) its logits (vocabulary,), and the log of their exponentials' sum."""
-    logits = reading.logits(hidden)
+    logits = session.logits(hidden)
     return zip(logits, log_sum_exp(logits).tolist(), strict=True)
 
 

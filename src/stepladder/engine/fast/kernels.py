@@ -64,7 +64,7 @@ COMPILERS = ("c++", "g++", "clang++")
 THREADS = re.compile(r"lib(gomp|omp|iomp5)\b[^/]*\.so[^/]*$")
 
 
-def serve(*tensors: Tensor) -> bool:
+def support(*tensors: Tensor) -> bool:
     """Whether the kernels do for `tensors`: of one dtype, on a CPU, the numbers of a row end to end."""
     first = tensors[0]
     return (

@@ -35,7 +35,7 @@ class Blocks(NamedTuple):
         return self.down.dim() > 2
 
 
-class Packs:
+class PrepackedWeights:
     """Prepacked frozen weights of one base model, shared by all models that are tuned from it."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Matrix:
     """
 
     def __init__(
-        self, weights: Sequence[Tensor], bias: Tensor | None, packs: Packs | None = None, both: bool = False
+        self, weights: Sequence[Tensor], bias: Tensor | None, packs: PrepackedWeights | None = None, both: bool = False
     ) -> None:
         self.bias = bias
         self.dtype, self.outs, self.ins = weights[0].dtype, sum(map(len, weights)), weights[0].shape[1]

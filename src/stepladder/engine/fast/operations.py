@@ -20,7 +20,7 @@ from stepladder.engine.fast import kernels
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """The root mean square norm (Zhang and Sennrich 2019) of x (..., width), rounded once, at its end. No gradient for
     `weight` (width)."""
-    if not x.requires_grad and kernels.serve(x, weight):
+    if not x.requires_grad and kernels.support(x, weight):
         return kernels.rms_norm(x, weight, eps)[0]
     if not x.requires_grad or x.device.type == "cuda":  # which has a kernel of its own for both ways
         with torch.autocast(x.device.type, enabled=False):
@@ -50,7 +50,7 @@ def gated(gate_up: Tensor) -> Tensor:
 class _RmsNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        if kernels.serve(x, weight):
+        if kernels.support(x, weight):
             out, scales = kernels.rms_norm(x, weight, eps)
             ctx.save_for_backward(x, weight, scales)
             return out
@@ -63,7 +63,7 @@ class _RmsNorm(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         x, weight, scale = ctx.saved_tensors
-        if kernels.serve(gradient, x, weight):
+        if kernels.support(gradient, x, weight):
             return kernels.rms_norm_back(gradient, x, weight, scale), None, None
         towards = gradient * weight
         along = (towards * x).sum(dim=-1, keepdim=True, dtype=_sums(x))
@@ -92,7 +92,7 @@ class _Gated(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (gate_up,) = ctx.saved_tensors
-        if kernels.serve(gradient, gate_up):
+        if kernels.support(gradient, gate_up):
             return kernels.gated_back(gradient, gate_up)
         found = torch.empty_like(gate_up)
         (gate, up), (to_gate, to_up) = gate_up.chunk(2, dim=1), found.chunk(2, dim=1)
@@ -107,14 +107,14 @@ def _sums(x: Tensor) -> torch.dtype:
 
 
 def _gated(gate_up: Tensor) -> Tensor:
-    if kernels.serve(gate_up):
+    if kernels.support(gate_up):
         return kernels.gated(gate_up)
     gate, up = gate_up.chunk(2, dim=1)
     return silu(gate).mul_(up)
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
-    if kernels.serve(x, cos, sin):
+    if kernels.support(x, cos, sin):
         return kernels.rotated(x, cos, sin, back)
     sin = -sin if back else sin
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin).to(x.dtype)

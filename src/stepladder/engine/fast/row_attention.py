@@ -83,17 +83,17 @@ class Gathering:
         return query, key, value
 
 
-def attend_in_rows(
+def attend_within_rows(
     query: Tensor, key: Tensor, value: Tensor, gatherings: Sequence[Gathering], scaling: float
 ) -> Tensor:
     """query (1, heads, tokens, size), key and value (1, key heads, tokens, size); the `gatherings` hold all tokens, in
     their order, the first one those that are a prefix to others. Returns (1, tokens, heads, size)."""
-    apply: Any = _AttendInRows.apply
+    apply: Any = _AttendWithinRows.apply
     found: Tensor = apply(torch.cat([query, key, value], dim=1)[0], query.shape[1], gatherings, scaling)
     return found[None]
 
 
-class _AttendInRows(Function):
+class _AttendWithinRows(Function):
     @staticmethod
     def forward(ctx: Any, parts: Tensor, heads: int, gatherings: Sequence[Gathering], scaling: float) -> Tensor:
         flat, found, kept = parts.flatten(0, 1), [], []

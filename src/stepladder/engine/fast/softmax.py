@@ -19,7 +19,7 @@ def causal_weights(query: Tensor, key: Tensor, mask: Tensor, prefix: int, scalin
     prefix + length, size). The `mask` (groups * length, prefix + length), to be added to scores, lets each see the
     prefix and up to its own place."""
     width = mask.shape[-1]
-    if width <= kernels.CAUSAL_WIDTH and scaling > 0 and kernels.serve(query, key):
+    if width <= kernels.CAUSAL_WIDTH and scaling > 0 and kernels.support(query, key):
         scores = torch.bmm(query, key.mT)
         kernels.causal_softmax(scores, width - prefix, prefix, scaling)
         return scores
@@ -28,7 +28,7 @@ def causal_weights(query: Tensor, key: Tensor, mask: Tensor, prefix: int, scalin
 
 def log_sum_exp(logits: Tensor) -> Tensor:
     """log(sum(exp)) of logits (n, vocabulary), in float32: (n,)."""
-    if kernels.serve(logits):
+    if kernels.support(logits):
         return kernels.log_sum_exp(logits)
     few = CACHED if logits.device.type == "cpu" else max(1, len(logits))
     return torch.cat([part.float().logsumexp(dim=-1) for part in torch.split(logits, few)])
@@ -37,7 +37,7 @@ def log_sum_exp(logits: Tensor) -> Tensor:
 def losses_and_gradient(logits: Tensor, targets: Tensor, learnt: bool) -> tuple[Tensor, Tensor]:
     """Cross-entropy (n,), float32, of `targets` (n,) by logits (n, vocabulary), and where something is `learnt` its
     gradient for the logits in their dtype, perhaps in their place."""
-    if logits.is_contiguous() and targets.dtype == torch.long and kernels.serve(logits):
+    if logits.is_contiguous() and targets.dtype == torch.long and kernels.support(logits):
         return kernels.cross_entropy(logits, targets, learnt), logits
     logs, wanted = logits.float().log_softmax(dim=-1), targets[:, None]
     losses = -logs.gather(1, wanted)[:, 0]
