@@ -1,7 +1,7 @@
-"""Log-probabilities of all candidate answers at once.
+"""Label scoring: log-probabilities of all candidate answers at once.
 
-Knows token ids and the network; knows no text. The candidates of a row form a trie: what they begin with in common is
-read once. A batch reads its prompts, then all tries together, each token seeing its prompt and its own ancestors.
+The candidates of a row form a trie, so that common prefixes are read once. A batch reads its prompts, then all tries
+together; each token attends to its prompt and its own ancestors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stepladder.engine.fast.softmax import log_sum_exp
 from stepladder.engine.values import Scores
 
 Tokens = Sequence[int]
-_HEAD_ROWS = 256  # how many rows of logits exist at once: 25 MB in bf16 with a vocabulary of 50,000
+_HEAD_ROWS = 256  # rows of logits in memory at once: 25 MB in bf16 with a vocabulary of 50,000
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def scored(
     candidates: Sequence[Sequence[Tokens]],
     batches: Iterable[Sequence[int]],
 ) -> Iterator[tuple[int, Scores]]:
-    """`score`, where what all prompts begin with has been read."""
+    """`score` after a shared `prefix` that has been read."""
     tries: dict[int, Trie] = {}
     for batch in batches:
         begun = time.perf_counter()
