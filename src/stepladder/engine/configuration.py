@@ -1,4 +1,4 @@
-"""What a transformers configuration says of a model that its path through `stepladder.models` depends on.
+"""Properties of a model that its transformers configuration determines: windows, rotary switches, dropout.
 
 Functions take the configuration of the text model (`config.get_text_config()`).
 """
@@ -20,7 +20,7 @@ _COUNTS = {"max_window_layers", "chunk_size_feed_forward"}
 
 def window(config: Any, tokenizer: Any) -> int:
     """How many tokens fit, prompt and answer together. For models without a longest position (ALiBi, state spaces) it
-    is what the tokenizer says, or 2**20."""
+    is the tokenizer's `model_max_length`, or 2**20."""
     for name in _LENGTHS:
         length = getattr(config, name, None)
         if isinstance(length, int) and length > 0:
@@ -59,17 +59,17 @@ def _rope_parameters(config: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def windows(config: Any) -> list[int]:
-    """All numbers of tokens that bound what a token sees, as far as the configuration names them."""
+    """All numbers of tokens that bound what a token attends to, as far as the configuration names them."""
     return [value for _, value in _windows(config)]
 
 
 def unknown_windows(config: Any) -> list[int]:
-    """Those of `windows` that are no sliding window: chunks, blocks, the number of keys that an indexer keeps."""
+    """Those of `windows` that are not sliding windows: chunks, blocks, the number of keys that an indexer keeps."""
     return [value for name, value in _windows(config) if name != "sliding_window"]
 
 
 def masks_are_known(config: Any) -> bool:
-    """Whether every layer sees all earlier tokens, or those in a sliding window that `sliding_window` names."""
+    """Whether every layer attends to all earlier tokens, or to those in the window of `sliding_window`."""
     kinds = set(getattr(config, "layer_types", None) or ())
     return not unknown_windows(config) and kinds <= {"full_attention", "sliding_attention"}
 
@@ -84,7 +84,7 @@ def _windows(config: Any) -> Iterator[tuple[str, int]]:
 
 
 def has_dropout(config: Any) -> bool:
-    """Whether the configuration asks for dropout of any kind in the body of the model."""
+    """Whether the configuration has dropout of any kind in the decoder."""
     return any(
         isinstance(value, int | float) and value > 0
         for name, value in config.to_dict().items()

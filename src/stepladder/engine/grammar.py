@@ -1,8 +1,7 @@
-"""What may be written next, so that the whole is JSON of a given schema.
+"""Constrained decoding: which tokens may come next, so that an answer is JSON of a given schema.
 
-Knows a schema and tokens; knows no model. The value is written compactly, without white space, keys in the schema's
-order: the form that training teaches. When the budget runs out the value is closed the short way, so that it is always
-whole.
+The value is compact, without white space, keys in the schema's order: the form of the training answers. Before the
+budget ends the value is closed the short way, so that it is always complete.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from stepladder.errors import ModelError
 
 _COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
-_OUTSIDE, _INSIDE = '}],"0', '"0'  # what ends a value soonest: between values and keys, and inside a string
+_OUTSIDE, _INSIDE = '}],"0', '"0'  # characters that end a value soonest: between values and keys, and in a string
 _QUOTE, _BACKSLASH = b'"\\'
 _LONGEST_CLOSE = 1000
 
@@ -53,11 +52,11 @@ class JsonGrammar:
 
 
 class JsonWriter:
-    """One value on its way: what is allowed next, and the short way to the end."""
+    """One value while it is generated: which tokens are allowed next, and the short way to the end."""
 
     def __init__(self, grammar: JsonGrammar) -> None:
         self._now = _Value(grammar, grammar.start.deep_copy())
-        self._sure = self._now.copy()  # as it was when the short way was last seen to fit in, or at its beginning
+        self._sure = self._now.copy()  # the state in which the short way was last known to fit, or the beginning
         self._since: list[int] = []  # tokens taken from then on
         self._look_after = 1  # so many of them
 
@@ -66,15 +65,15 @@ class JsonWriter:
         return self._now.complete
 
     def bits(self) -> NDArray[np.int32]:
-        """Which tokens may come next, 32 a number, the end token only after a whole value."""
+        """Which tokens may come next, as bits, 32 a number; the end token only after a complete value."""
         return self._now.bits()
 
     def allowed(self) -> NDArray[np.bool_]:
-        """The same, one by one: (vocabulary,)."""
+        """The same as booleans (vocabulary,)."""
         return self._now.allowed()
 
     def forced(self) -> list[int]:
-        """What comes next where the grammar allows one text alone, as the tokenizer cuts it into tokens."""
+        """The next tokens where the grammar allows one text only, as the tokenizer cuts it."""
         return self._now.forced()
 
     def take(self, token: int) -> None:
@@ -82,9 +81,9 @@ class JsonWriter:
         self._since.append(token)
 
     def give_back(self, left: int) -> int:
-        """Give back as many of the last tokens as it takes for the short way to fit into the `left` ones: how many.
+        """Remove as many of the last tokens as the short way needs to fit into the `left` ones. Returns how many.
 
-        To find that way costs as much as some tokens: it is looked for when half of what was to spare is spent."""
+        Finding that way costs as much as some tokens, so it is searched when half of the spare tokens are used."""
         if len(self._since) < self._look_after and left > 0:
             return 0
         spare = self._now.spare(left)
@@ -105,12 +104,12 @@ class JsonWriter:
         return len(self._since) - kept
 
     def close(self) -> list[int]:
-        """Write the short way to the end, end token included, and return it."""
+        """Append the short way to the end, end token included, and return it."""
         return self._now.close()
 
 
 class _Value:
-    """What was written of a value."""
+    """The state of a partial value."""
 
     def __init__(self, grammar: JsonGrammar, matcher: LLMatcher) -> None:
         self._grammar, self._matcher, self._in_string, self._escaped = grammar, matcher, False, False
@@ -147,12 +146,12 @@ class _Value:
                 self._in_string = not self._in_string
 
     def spare(self, left: int) -> int:
-        """How many of the tokens that are `left` the short way does not need; -1 where it needs more."""
+        """How many of the `left` tokens the short way does not need; -1 where it needs more."""
         way = len(self.copy().close())
         return max(left - way, -1) if way <= _LONGEST_CLOSE else -1
 
     def close(self) -> list[int]:
-        """Ways longer than _LONGEST_CLOSE are given up."""
+        """The tokens of the short way; of one longer than _LONGEST_CLOSE, its beginning."""
         written: list[int] = []
         while not self.complete and len(written) < _LONGEST_CLOSE:
             for token in self.forced() or [self._shortening()]:

@@ -1,8 +1,8 @@
-"""The dtype that a device computes in. Knows devices; knows no model.
+"""The dtype that a device computes in.
 
-A config says `bf16` or `float32`, and no machine changes what it says. A processor without bf16 products (before
-AVX512 or AVX-NE-CONVERT) takes about a hundred times as long for one as for the same in float32: there weights of bf16
-are computed with in float32, which gives them no more digits, spares every later rounding, and takes twice the memory.
+A configuration names `bf16` or `float32`. A CPU without bf16 products (before AVX512 or AVX-NE-CONVERT) takes about a
+hundred times as long for one as for a float32 product: there bf16 weights are computed with in float32. This adds no
+digits to the weights, avoids all later rounding, and takes twice the memory.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 
 
 def computed(precision: str, device: torch.device | str) -> torch.dtype:
-    """The dtype in which `device` computes at `precision` (`bf16` or `float32`); says so where it is another."""
+    """The dtype in which `device` computes at `precision` (`bf16` or `float32`); notes on stderr where it differs."""
     if precision == "bf16" and not has_bf16(torch.device(device).type):
-        _said()
+        _note()
         return torch.float32
     return DTYPES[precision]
 
@@ -32,5 +32,5 @@ def has_bf16(kind: str) -> bool:
 
 
 @cache
-def _said() -> None:
+def _note() -> None:
     print("note: this device has no bf16 matrix products; bf16 weights are computed in float32", file=sys.stderr)

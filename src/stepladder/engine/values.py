@@ -59,10 +59,10 @@ class VirtualTokens:
 
 @dataclass(frozen=True)
 class LowRank:
-    """What an adapter adds to a linear layer: `scaling` x down' up', with `down` (rank, in) and `up` (out, rank).
+    """The addition of an adapter to a linear layer: `scaling` x down' up', with `down` (rank, in) and `up` (out, rank).
 
-    While the layer is trained, x is given to it with a share `dropout` of it dropped. A layer that is a linear one,
-    `base_layer`, and no more than this beside it says so by a method `low_rank`.
+    In training, a share `dropout` of x is dropped before it. A layer that is a linear `base_layer` with only this
+    addition returns it from a method `low_rank`.
     """
 
     down: Tensor

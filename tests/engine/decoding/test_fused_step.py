@@ -16,7 +16,7 @@ from test_scoring import from_configuration
 
 from stepladder.engine.decoding import kv_slots
 from stepladder.engine.decoding.generation import generate
-from stepladder.engine.decoding.session import begin, shared
+from stepladder.engine.decoding.session import begin_session, shared_prefix
 from stepladder.engine.fast import kernels
 from stepladder.engine.sampling import Sampling
 from stepladder.models.local import CausalModel
@@ -27,7 +27,7 @@ SHAPE = {
     "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 512, "bos_token_id": None, "eos_token_id": 1,
     "pad_token_id": 0,
 }  # fmt: skip
-KIN = {
+SUPPORTED = {
     "llama": transformers.LlamaConfig(**SHAPE),
     "with biases": transformers.LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True),
     "a head for itself": transformers.LlamaConfig(**{**SHAPE, "num_key_value_heads": 6}),
@@ -70,18 +70,18 @@ def model_of(config, dtype, tuned=False) -> CausalModel:
 def read_on(model, prefix=True):
     """Hidden states of rows that go on, forget, part, take a new row in, and read a tree, then alone."""
     network = model.engine.network
-    kept = shared(network, PROMPTS) if prefix else shared(network, PROMPTS[:1])
+    kept = shared_prefix(network, PROMPTS) if prefix else shared_prefix(network, PROMPTS[:1])
     own = [prompt[len(kept.tokens) :] for prompt in PROMPTS]
-    reading = begin(network, kept, 3, 120)
-    found = [reading.read(own), reading.go_on([[50, 51], [52], list(range(60, 81))])]
-    reading.forget([1, 0, 3])
-    reading.keep([2, 1])
-    found += [reading.read([[90, 91, 92]]), reading.go_on([[53], [54], [55]])]
+    session = begin_session(network, kept, 3, 120)
+    found = [session.read(own), session.advance([[50, 51], [52], list(range(60, 81))])]
+    session.forget([1, 0, 3])
+    session.keep([2, 1])
+    found += [session.read([[90, 91, 92]]), session.advance([[53], [54], [55]])]
     among = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]).bool().expand(3, -1, -1)
     tree = torch.tensor([[61, 62, 63, 64]]).expand(3, -1), torch.tensor([[0, 1, 1, 0]]).expand(3, -1)
-    found.append(reading.extend(*tree, among).flatten(0, 1))
-    reading.keep([1])
-    return [*found, reading.extend(*(part[:1] for part in (*tree, among))).flatten(0, 1)]
+    found.append(session.extend(*tree, among).flatten(0, 1))
+    session.keep([1])
+    return [*found, session.extend(*(part[:1] for part in (*tree, among))).flatten(0, 1)]
 
 
 @pytest.fixture
@@ -110,62 +110,62 @@ def assert_near(ours, plain):
 
 @pytest.mark.parametrize("dtype", NEAR)
 @pytest.mark.parametrize("tuned", [False, True], ids=["base", "tuned"])
-@pytest.mark.parametrize("name", KIN)
+@pytest.mark.parametrize("name", SUPPORTED)
 def test_a_step_equals_the_body(name, tuned, dtype, both):
-    assert_near(*both(model_of(KIN[name], dtype, tuned)))
+    assert_near(*both(model_of(SUPPORTED[name], dtype, tuned)))
 
 
 @pytest.mark.parametrize("dtype", NEAR)
 @pytest.mark.parametrize("copied", [0, 128], ids=["beside", "copied"])
 def test_a_prefix_beside_the_slots_is_seen_like_one_in_them(copied, dtype, both, monkeypatch):
     monkeypatch.setattr(kv_slots, "COPIED", copied)
-    assert_near(*both(model_of(KIN["llama"], dtype)))
+    assert_near(*both(model_of(SUPPORTED["llama"], dtype)))
 
 
 def test_rows_without_a_prefix(both):
-    assert_near(*both(model_of(KIN["llama"], torch.float32), prefix=False))
+    assert_near(*both(model_of(SUPPORTED["llama"], torch.float32), prefix=False))
 
 
 @pytest.mark.parametrize("dtype", NEAR)
 def test_any_number_of_threads_gives_the_same_step(dtype):
-    model, threads = model_of(KIN["llama"], dtype, tuned=True), torch.get_num_threads()
-    reading = begin(model.engine.network, shared(model.engine.network, PROMPTS[:1]), 3, 120)
-    reading.read(PROMPTS)
+    model, threads = model_of(SUPPORTED["llama"], dtype, tuned=True), torch.get_num_threads()
+    session = begin_session(model.engine.network, shared_prefix(model.engine.network, PROMPTS[:1]), 3, 120)
+    session.read(PROMPTS)
     found = []
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
-            found.append(reading.go_on([[50, 51], [52], [54]]))
-            reading.forget([2, 1, 1])
+            found.append(session.advance([[50, 51], [52], [54]]))
+            session.forget([2, 1, 1])
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*found)
 
 
 def test_a_place_that_is_not_there_is_not_written_to():
-    model = model_of(KIN["llama"], torch.float32)
-    reading = begin(model.engine.network, shared(model.engine.network, PROMPTS[:1]), 3, 90)
-    reading.read(PROMPTS)
-    before = reading.go_on([[50]] * 3)
-    reading.forget([1] * 3)
+    model = model_of(SUPPORTED["llama"], torch.float32)
+    session = begin_session(model.engine.network, shared_prefix(model.engine.network, PROMPTS[:1]), 3, 90)
+    session.read(PROMPTS)
+    before = session.advance([[50]] * 3)
+    session.forget([1] * 3)
     for row in range(3):
         with pytest.raises(IndexError):
-            reading.go_on([[50] * (60 if row == at else 1) for at in range(3)])
-    assert torch.equal(before, reading.go_on([[50]] * 3))
+            session.advance([[50] * (60 if row == at else 1) for at in range(3)])
+    assert torch.equal(before, session.advance([[50]] * 3))
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it():
-    model = model_of(KIN["llama"], torch.bfloat16)
-    reading = begin(model.engine.network, shared(model.engine.network, PROMPTS[:1]), 40, 60)
-    reading.read([PROMPTS[0]] * 40)
-    many = reading.go_on([[50]] * 40)
-    reading.forget([1] * 40)
-    reading.keep([0])
-    assert torch.equal(many, reading.go_on([[50]]).expand(40, -1))
+    model = model_of(SUPPORTED["llama"], torch.bfloat16)
+    session = begin_session(model.engine.network, shared_prefix(model.engine.network, PROMPTS[:1]), 40, 60)
+    session.read([PROMPTS[0]] * 40)
+    many = session.advance([[50]] * 40)
+    session.forget([1] * 40)
+    session.keep([0])
+    assert torch.equal(many, session.advance([[50]]).expand(40, -1))
 
 
 def test_rows_begin_in_a_step_of_others_and_write_what_they_write_alone(monkeypatch):
-    model = model_of(KIN["llama"], torch.float32)
+    model = model_of(SUPPORTED["llama"], torch.float32)
     prompts = [[*PREFIX, *range(60, 60 + n)] for n in range(1, 13)]
     budgets = [3 + 5 * n % 17 for n in range(12)]
 
@@ -175,13 +175,13 @@ def test_rows_begin_in_a_step_of_others_and_write_what_they_write_alone(monkeypa
         return [model.chat.decode(row.ids) for _, row in sorted(found, key=lambda pair: pair[0])]
 
     begun = []
-    go_on = kv_slots.SlotReading.go_on
+    advance = kv_slots.SlotSession.advance
 
     def counted(self, tokens, prompts=()):
         begun.append(len(prompts))
-        return go_on(self, tokens, prompts)
+        return advance(self, tokens, prompts)
 
-    monkeypatch.setattr(kv_slots.SlotReading, "go_on", counted)
+    monkeypatch.setattr(kv_slots.SlotSession, "advance", counted)
     together = texts(range(12), 5)
     assert sum(begun) == 7  # all but the five that begin
     assert together == [text for n in range(12) for text in texts([n], 1)]
@@ -191,7 +191,7 @@ def test_rows_begin_in_a_step_of_others_and_write_what_they_write_alone(monkeypa
     "other", [{"hidden_size": 198}, {"head_dim": 16}, {"intermediate_size": 168}], ids=lambda other: str(other)
 )
 def test_other_widths_are_left_to_the_body(other, monkeypatch):
-    model = model_of(KIN["llama"], torch.float32)
+    model = model_of(SUPPORTED["llama"], torch.float32)
     monkeypatch.setattr(kernels, "step", None)
     with pytest.raises(TypeError):
         read_on(model)

@@ -9,12 +9,12 @@ import transformers
 from test_scoring import ARCHITECTURES, LABELS, SHAPE, from_configuration
 
 from stepladder.engine.decoding import kv_slots as room
-from stepladder.engine.decoding.kv_slots import Prefix, SlotReading
-from stepladder.engine.decoding.session import CacheReading, begin, shared
+from stepladder.engine.decoding.kv_slots import Prefix, SlotSession
+from stepladder.engine.decoding.session import CacheSession, begin_session, shared_prefix
 from stepladder.engine.fast import attention
 from stepladder.engine.fast import network as networks
 from stepladder.engine.fast.attention import Rows
-from stepladder.engine.fast.matrix import Matrix, Packs
+from stepladder.engine.fast.matrix import Matrix, PrepackedWeights
 from stepladder.engine.fast.network import FastNetwork
 from stepladder.models.toy import ToyCheckpoint
 from stepladder.tuning import adapters
@@ -22,7 +22,7 @@ from stepladder.tuning.weights import shared_copy
 
 PREFIX = [101, 102, 103, 104]
 PROMPTS = [[*PREFIX, 70, 71, 72], [*PREFIX, 80], [*PREFIX, *range(20, 33)]]
-KIN = {
+SUPPORTED = {
     "llama": transformers.LlamaConfig(**SHAPE),
     "llama with biases": transformers.LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True),
     "mistral": transformers.MistralConfig(**SHAPE, sliding_window=None, head_dim=8),
@@ -57,42 +57,42 @@ def started(request, monkeypatch):
     network = ToyCheckpoint().load().engine.network
     if "passes of few shapes" in request.param:  # as on a GPU, where they are played
         monkeypatch.setattr(room, "at_once", lambda body: 0)
-        monkeypatch.setattr(SlotReading, "_plays", True)
-        monkeypatch.setattr(SlotReading, "_recordings", lambda self, shape, compute, inputs: compute(*inputs))
+        monkeypatch.setattr(SlotSession, "_replays", True)
+        monkeypatch.setattr(SlotSession, "_graphs", lambda self, shape, compute, inputs: compute(*inputs))
     if "beside" in request.param:
         monkeypatch.setattr(room, "COPIED", 3)
     if request.param == "cache":
-        return network, CacheReading(network, Prefix(PREFIX))
-    kept = shared(network, PROMPTS) if "prefix" in request.param else Prefix()
-    return network, SlotReading(network, kept, 3, 30)
+        return network, CacheSession(network, Prefix(PREFIX))
+    kept = shared_prefix(network, PROMPTS) if "prefix" in request.param else Prefix()
+    return network, SlotSession(network, kept, 3, 30)
 
 
-def suffixes(reading):
-    return [prompt[len(reading.prefix.tokens) :] for prompt in PROMPTS]
+def suffixes(session):
+    return [prompt[len(session.prefix.tokens) :] for prompt in PROMPTS]
 
 
 def test_rows_read_their_prompts_and_go_on(started):
-    network, reading = started
-    close(reading.read(suffixes(reading)), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
+    network, session = started
+    close(session.read(suffixes(session)), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
     more = [[50, 51], [52], [54, 55, 56]]
-    found = reading.go_on(more).split([2, 1, 3])
+    found = session.advance(more).split([2, 1, 3])
     for of_row, prompt, own in zip(found, PROMPTS, more, strict=True):
         close(of_row, alone(network, prompt + own)[-len(own) :])
 
 
 def test_new_rows_begin_while_others_go_on(started):
-    network, reading = started
-    first, second, third = suffixes(reading)
-    reading.read([first, second])
-    if isinstance(reading, CacheReading):
+    network, session = started
+    first, second, third = suffixes(session)
+    session.read([first, second])
+    if isinstance(session, CacheSession):
         with pytest.raises(ValueError, match="can not be added"):
-            reading.go_on([[50], [52]], [third])
+            session.advance([[50], [52]], [third])
         return
-    found = reading.go_on([[50, 51], [52]], [third])
+    found = session.advance([[50, 51], [52]], [third])
     close(found[:2], alone(network, [*PROMPTS[0], 50, 51])[-2:])
     close(found[2], alone(network, [*PROMPTS[1], 52])[-1])
     close(found[3], alone(network, PROMPTS[2])[-1])
-    found = reading.go_on([[60], [61], [62]])
+    found = session.advance([[60], [61], [62]])
     for of_row, whole in zip(found, ([*PROMPTS[0], 50, 51, 60], [*PROMPTS[1], 52, 61], [*PROMPTS[2], 62]), strict=True):
         close(of_row, alone(network, whole)[-1])
 
@@ -100,53 +100,53 @@ def test_new_rows_begin_while_others_go_on(started):
 def test_steps_on_a_gpu_are_of_few_shapes(monkeypatch):
     shapes = []
     monkeypatch.setattr(room, "at_once", lambda body: 0)
-    monkeypatch.setattr(SlotReading, "_plays", True)
+    monkeypatch.setattr(SlotSession, "_replays", True)
     monkeypatch.setattr(
-        SlotReading, "_recordings", lambda self, shape, compute, inputs: shapes.append(shape) or compute(*inputs)
+        SlotSession, "_graphs", lambda self, shape, compute, inputs: shapes.append(shape) or compute(*inputs)
     )
-    reading = SlotReading(ToyCheckpoint().load().engine.network, Prefix(), 4, 300)
-    reading.read(PROMPTS)
+    session = SlotSession(ToyCheckpoint().load().engine.network, Prefix(), 4, 300)
+    session.read(PROMPTS)
     assert not shapes
     for more in ([[50]] * 3, [[51, 52], [53], [54]], [[55], [56], [57] * 8], [[58], [59], [60] * 9]):
-        reading.go_on(more)
+        session.advance(more)
     assert shapes == [(1, 256), (8, 256), (8, 256)]
-    monkeypatch.setattr(room, "PLAYED", 31)  # too many slots for eight tokens each
-    assert not reading.guesses
-    reading.go_on([[61], [62], [63]])
-    reading.go_on([[64], [65], [66, 67]])
+    monkeypatch.setattr(room, "REPLAYED", 31)  # too many slots for eight tokens each
+    assert not session.speculates
+    session.advance([[61], [62], [63]])
+    session.advance([[64], [65], [66, 67]])
     assert shapes[3:] == [(1, 256)]
     with pytest.raises(IndexError, match="5 rows in 4 slots"):
-        reading.read([[1], [2]])
-    assert len(reading.lengths) == 3
+        session.read([[1], [2]])
+    assert len(session.lengths) == 3
 
 
 def test_what_rows_forget_was_never_read(started):
-    network, reading = started
-    reading.read(suffixes(reading))
-    reading.go_on([[50, 51], [52], [54, 55, 56]])
-    reading.forget([1, 0, 3])
-    found = reading.go_on([[60, 61], [62], [63]]).split([2, 1, 1])
+    network, session = started
+    session.read(suffixes(session))
+    session.advance([[50, 51], [52], [54, 55, 56]])
+    session.forget([1, 0, 3])
+    found = session.advance([[60, 61], [62], [63]]).split([2, 1, 1])
     for of_row, prompt, own in zip(found, PROMPTS, ([50, 60, 61], [52, 62], [63]), strict=True):
         close(of_row, alone(network, prompt + own)[-len(of_row) :])
 
 
 def test_rows_that_are_kept_go_on_in_their_new_order(started):
-    network, reading = started
-    reading.read(suffixes(reading))
-    reading.go_on([[50], [52], [54]])
-    reading.keep([2, 1])
-    found = reading.go_on([[60], [61]])
+    network, session = started
+    session.read(suffixes(session))
+    session.advance([[50], [52], [54]])
+    session.keep([2, 1])
+    found = session.advance([[60], [61]])
     close(found[0], alone(network, [*PROMPTS[2], 54, 60])[-1])
     close(found[1], alone(network, [*PROMPTS[1], 52, 61])[-1])
 
 
 def test_a_tree_of_tokens_sees_its_ancestors_alone(started):
-    network, reading = started
-    reading.read(suffixes(reading))
+    network, session = started
+    session.read(suffixes(session))
     among = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]).bool()
     ids = torch.tensor([[50, 51, 52, 53, 54]]).expand(3, -1)
     depth = torch.tensor([[0, 1, 1, 0, 1]]).expand(3, -1)
-    found = reading.extend(ids, depth, among.expand(3, -1, -1))
+    found = session.extend(ids, depth, among.expand(3, -1, -1))
     for row, prompt in enumerate(PROMPTS):
         for node, path in enumerate([[50], [50, 51], [50, 52], [53], [53, 54]]):
             close(found[row, node], alone(network, prompt + path)[-1])
@@ -156,14 +156,14 @@ def test_a_tree_of_tokens_sees_its_ancestors_alone(started):
 def test_new_rows_take_the_slots_of_others(monkeypatch, copied):
     monkeypatch.setattr(room, "COPIED", copied)
     network = ToyCheckpoint().load().engine.network
-    prefix = shared(network, PROMPTS)
-    reading = begin(network, prefix, 3, 30)
-    assert isinstance(reading, SlotReading)
-    reading.read([prompt[4:] for prompt in PROMPTS])
-    reading.keep([0, 2])
+    prefix = shared_prefix(network, PROMPTS)
+    session = begin_session(network, prefix, 3, 30)
+    assert isinstance(session, SlotSession)
+    session.read([prompt[4:] for prompt in PROMPTS])
+    session.keep([0, 2])
     late = [*PREFIX, 90, 91]
-    close(reading.read([late[4:]])[0], alone(network, late)[-1])
-    found = reading.go_on([[50], [54], [92]])
+    close(session.read([late[4:]])[0], alone(network, late)[-1])
+    found = session.advance([[50], [54], [92]])
     for row, whole in enumerate(([*PROMPTS[0], 50], [*PROMPTS[2], 54], [*late, 92])):
         close(found[row], alone(network, whole)[-1])
 
@@ -173,36 +173,36 @@ def test_few_and_many_tokens_look_at_the_prefix_alike(monkeypatch, few):
     monkeypatch.setattr(room, "FEW", few)
     monkeypatch.setattr(room, "COPIED", 3)
     network = ToyCheckpoint().load().engine.network
-    reading = begin(network, shared(network, PROMPTS), 3, 30)
-    close(reading.read([p[4:] for p in PROMPTS]), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
-    found = reading.go_on([[50, 51, 52]] * 3)
+    session = begin_session(network, shared_prefix(network, PROMPTS), 3, 30)
+    close(session.read([p[4:] for p in PROMPTS]), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
+    found = session.advance([[50, 51, 52]] * 3)
     close(found[3:6], alone(network, [*PROMPTS[1], 50, 51, 52])[-3:])
 
 
 def test_what_all_prompts_begin_with():
     network = ToyCheckpoint().load().engine.network
-    assert shared(network, PROMPTS).tokens == PREFIX
-    assert shared(network, PROMPTS).columns == 4
-    assert shared(network, [[1, 2, 3], [1, 2, 3]]).tokens == [1, 2]
-    assert shared(network, [[1, 2], [3]]).tokens == []
-    assert shared(network, [[1, 2, 3]]).kept is None
-    assert shared(network, []).tokens == []
+    assert shared_prefix(network, PROMPTS).tokens == PREFIX
+    assert shared_prefix(network, PROMPTS).columns == 4
+    assert shared_prefix(network, [[1, 2, 3], [1, 2, 3]]).tokens == [1, 2]
+    assert shared_prefix(network, [[1, 2], [3]]).tokens == []
+    assert shared_prefix(network, [[1, 2, 3]]).kept is None
+    assert shared_prefix(network, []).tokens == []
 
 
-@pytest.mark.parametrize("name", KIN)
+@pytest.mark.parametrize("name", SUPPORTED)
 def test_the_body_of_the_kin_is_the_models_own(name):
-    network = from_configuration(KIN[name]).engine.network
-    body = network.body()
+    network = from_configuration(SUPPORTED[name]).engine.network
+    body = network.decoder()
     assert body is not None
-    reading = begin(network, Prefix(), 3, 30)
-    close(reading.read(PROMPTS), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
-    close(reading.logits(reading.go_on([[50], [51], [52]])[:1]), network.causal(
+    session = begin_session(network, Prefix(), 3, 30)
+    close(session.read(PROMPTS), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
+    close(session.logits(session.advance([[50], [51], [52]])[:1]), network.causal(
         torch.tensor([[*PROMPTS[0], 50]])).logits[0, -1:])  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_not_of_the_kin_has_no_body(name):
-    assert from_configuration(OTHERS[name]).engine.network.body() is None
+    assert from_configuration(OTHERS[name]).engine.network.decoder() is None
 
 
 @pytest.mark.parametrize("more", [{}, {"use_rslora": True}], ids=["lora", "rslora"])
@@ -213,35 +213,35 @@ def test_the_body_has_the_adapter_in_it_and_follows_its_changes(more):
     base = dict(model.score(PROMPTS, [LABELS] * 3))
     tuned = attach(model, peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, **more))
     network = tuned.engine.network
-    body = network.body()
+    body = network.decoder()
     assert body is not None
-    assert network.body() is body
+    assert network.decoder() is body
     first = dict(tuned.score(PROMPTS, [LABELS] * 3))
     assert first[0].log_probabilities != pytest.approx(base[0].log_probabilities, abs=1e-2)
-    close(begin(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
+    close(begin_session(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
     for parameter in tuned.module.parameters():
         if parameter.requires_grad:
             parameter.mul_(1.5)
-    assert network.body() is not body
-    close(begin(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
+    assert network.decoder() is not body
+    close(begin_session(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
     attached = attach(model, peft.LoraConfig(r=4, target_modules="all-linear", use_dora=True))
-    assert attached.engine.network.body() is None
+    assert attached.engine.network.decoder() is None
 
 
 def test_a_body_that_computes_something_else_is_not_used(monkeypatch):
-    class Wrong(networks.Body):
-        def __call__(self, ids, positions, sight, wanted=None):
-            return super().__call__(ids, positions, sight, wanted) * 1.01
+    class Wrong(networks.FusedDecoder):
+        def __call__(self, ids, positions, pattern, wanted=None):
+            return super().__call__(ids, positions, pattern, wanted) * 1.01
 
-    monkeypatch.setattr(networks, "Body", Wrong)
-    assert ToyCheckpoint().load().engine.network.body() is None
+    monkeypatch.setattr(networks, "FusedDecoder", Wrong)
+    assert ToyCheckpoint().load().engine.network.decoder() is None
 
 
 def test_frozen_matrices_are_packed_once_for_all_who_are_tuned_from_one_base():
     base = ToyCheckpoint().load()
     base.module.requires_grad_(False)
     first, second = (base.adapted(shared_copy(base.module)) for _ in range(2))
-    one, two = first.engine.network.body(), second.engine.network.body()
+    one, two = first.engine.network.decoder(), second.engine.network.decoder()
     for ours, theirs in zip(one.layers, two.layers, strict=True):
         for a, b in zip(ours.linears, theirs.linears, strict=True):
             assert a.matrix.packed is not None
@@ -249,7 +249,7 @@ def test_frozen_matrices_are_packed_once_for_all_who_are_tuned_from_one_base():
 
 
 def test_a_matrix_that_is_learnt_or_was_changed_is_packed_anew():
-    weight, packs = torch.nn.Parameter(torch.randn(8, 8), requires_grad=False), Packs()
+    weight, packs = torch.nn.Parameter(torch.randn(8, 8), requires_grad=False), PrepackedWeights()
     x = torch.randn(2, 8)
     assert Matrix([weight], None, packs).packed is Matrix([weight], None, packs).packed
     weight.mul_(2)
@@ -271,7 +271,7 @@ def test_weights_that_stay_where_they_are_give_what_joined_ones_give():
 
 
 def test_the_memory_of_packed_weights_is_held_when_a_parameter_is_put_elsewhere():
-    weight, packs = torch.nn.Parameter(torch.randn(8, 8), requires_grad=False), Packs()
+    weight, packs = torch.nn.Parameter(torch.randn(8, 8), requires_grad=False), PrepackedWeights()
     Matrix([weight], None, packs)
     place = weight.data_ptr()
     weight.data = torch.randn(8, 8)
@@ -289,7 +289,7 @@ def test_what_is_put_on_a_model_after_it_has_computed_is_seen():
 
     def now():
         with torch.no_grad():
-            body = network.body()
+            body = network.decoder()
             assert body is not None
             ids = torch.arange(5, 11)
             return body(ids, torch.arange(6), Rows([6], 0, ids.device))
@@ -306,13 +306,13 @@ def test_what_is_put_on_a_model_after_it_has_computed_is_seen():
 
 
 def test_rows_that_are_all_done_leave_nothing_whoever_keeps_keys_and_values(monkeypatch):
-    monkeypatch.setattr(attention, "suits", lambda causal: False)
+    monkeypatch.setattr(attention, "supports", lambda causal: False)
     model = ToyCheckpoint().load()
     network = model.engine.network
-    reading = begin(network, shared(network, [[5, 6, 7], [5, 6, 8]]), 2, 10)
-    assert isinstance(reading, CacheReading)
+    session = begin_session(network, shared_prefix(network, [[5, 6, 7], [5, 6, 8]]), 2, 10)
+    assert isinstance(session, CacheSession)
     with network.predicting():
-        reading.read([[7], [8]])
-        reading.keep([])
+        session.read([[7], [8]])
+        session.keep([])
     written = dict(model.generate([[5, 6, 7], [5, 6, 8]], 3, micro_batch=2))
     assert [written[i].new_tokens > 0 for i in range(2)] == [True, True]

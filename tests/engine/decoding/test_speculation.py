@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepladder.engine.decoding import speculation
-from stepladder.engine.decoding.kv_slots import SlotReading
+from stepladder.engine.decoding.kv_slots import SlotSession
 from stepladder.engine.decoding.speculation import MOST, Speculation
 from stepladder.models.toy import ToyCheckpoint
 from stepladder.types import Message
@@ -40,8 +40,8 @@ def test_forced_tokens_are_proposed_until_they_are_seen_to_be_cut_otherwise():
 @pytest.mark.parametrize("temperature", [None, 0.05])
 def test_answers_are_those_that_are_written_token_by_token(monkeypatch, temperature):
     model, passes = ToyCheckpoint().load(), []
-    plain = SlotReading.go_on
-    monkeypatch.setattr(SlotReading, "go_on", lambda self, *given: passes.append(1) or plain(self, *given))
+    plain = SlotSession.advance
+    monkeypatch.setattr(SlotSession, "advance", lambda self, *given: passes.append(1) or plain(self, *given))
     prompts = [model.encode([Message("user", f"say it {at} times again and again")]) for at in range(6)]
 
     def written(worth):

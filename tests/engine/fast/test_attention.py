@@ -42,11 +42,11 @@ def plainly(model, rows=ROWS, answer=2):
 
 def test_a_shared_prefix_is_read_once_and_changes_neither_losses_nor_gradients(monkeypatch):
     model, read = ToyCheckpoint().load(), []
-    through = attention.through
+    through = attention.forward_with
     monkeypatch.setattr(
-        attention, "through", lambda *a, **k: (read.append(k["input_ids"].numel()), through(*a, **k))[1]
+        attention, "forward_with", lambda *a, **k: (read.append(k["input_ids"].numel()), through(*a, **k))[1]
     )
-    assert model.engine.network.ours
+    assert model.engine.network.uses_slots
     read.clear()
     ours = model.answer_losses(*batch())
     assert read == [len(PREFIX) + sum(len(row) - len(PREFIX) for row in ROWS)]
@@ -87,7 +87,7 @@ def test_short_and_long_rows_attend_alike(monkeypatch, lengths, prefix):
     for short in (512, 0):
         monkeypatch.setattr(attention, "SHORT", short)
         out = Rows(lengths, prefix, torch.device("cpu")).attend(0, *parts, 0.3, 0.0)
-        assert ("AttendInRows" in str(out.grad_fn.next_functions)) == bool(short)
+        assert ("AttendWithinRows" in str(out.grad_fn.next_functions)) == bool(short)
         found.append((out, *torch.autograd.grad(out, parts, towards)))
     for ours, fused in zip(*found, strict=True):
         torch.testing.assert_close(ours, fused, atol=1e-5, rtol=1e-4)
@@ -105,7 +105,7 @@ def test_short_and_long_rows_attend_alike(monkeypatch, lengths, prefix):
     ids=lambda given: getattr(given, "model_type", None),
 )
 def test_a_model_that_wants_more_of_its_attention_keeps_its_own(config, ours):
-    assert attention.suits(transformers.AutoModelForCausalLM.from_config(config)) is ours
+    assert attention.supports(transformers.AutoModelForCausalLM.from_config(config)) is ours
 
 
 def test_the_models_own_attention_stands_again_afterwards():
@@ -127,8 +127,8 @@ def test_the_fused_weights_are_the_plain_ones(masked):
     query, key, value = (torch.randn(2, 3, n, 8) for n in (4, 9, 9))
     mask = torch.zeros(2, 1, 4, 9).masked_fill(torch.rand(2, 1, 4, 9) > 0.6, -torch.inf) if masked else None
     scores = query @ key.transpose(2, 3) * 0.3 + (0 if mask is None else mask)
-    found, weight = attention.weighed(query, key, value, mask, 0.3)
+    found, weight = attention.attention_with_weight(query, key, value, mask, 0.3)
     torch.testing.assert_close(weight, scores.logsumexp(-1))
     torch.testing.assert_close(found, scores.softmax(-1) @ value)
-    plain = attention.weighed(query.to("meta"), key.to("meta"), value.to("meta"), None, 0.3)
+    plain = attention.attention_with_weight(query.to("meta"), key.to("meta"), value.to("meta"), None, 0.3)
     assert [part.shape for part in plain] == [found.shape, weight.shape]

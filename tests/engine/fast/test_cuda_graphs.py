@@ -1,5 +1,4 @@
-"""When a pass is recorded and played, and when not. What a GPU does of it stands in test_gpu.py; here a stand-in that
-computes, and forgets what it had computed before."""
+"""When a pass is captured and replayed. A stand-in computes, and forgets its last result; test_gpu.py has a GPU."""
 
 from __future__ import annotations
 
@@ -7,31 +6,31 @@ import pytest
 import torch
 
 from stepladder.engine.fast import cuda_graphs
-from stepladder.engine.fast.cuda_graphs import Recordings
+from stepladder.engine.fast.cuda_graphs import CudaGraphs
 
 
-class Played:
-    """Has the one memory of all: what is played last is what gradients are of."""
+class Replayed:
+    """One memory for all graphs: gradients are those of the last replay."""
 
     made, last = 0, None
 
-    def __init__(self, compute, inputs, learnt, pool):
+    def __init__(self, compute, inputs, trained, pool):
         type(self).made += 1
-        self.compute, self.inputs, self.learnt = compute, [each.clone() for each in inputs], learnt
-        self.towards = torch.zeros_like(compute(*inputs))
-        self.there, self.back, self.shapes = self, Back(self), [each.shape for each in learnt]
+        self.compute, self.inputs, self.trained = compute, [each.clone() for each in inputs], trained
+        self.output_gradient = torch.zeros_like(compute(*inputs))
+        self.forward, self.backward, self.shapes = self, Back(self), [each.shape for each in trained]
         self.replay()
 
     def replay(self):
         with torch.enable_grad():
-            Played.last = self.compute(*self.inputs)
-        self.found = Played.last.detach()
+            Replayed.last = self.compute(*self.inputs)
+        self.output = Replayed.last.detach()
 
-    def play(self, given):
-        for place, now in zip(self.inputs, given, strict=True):
+    def run(self, inputs):
+        for place, now in zip(self.inputs, inputs, strict=True):
             place.copy_(now)
         self.replay()
-        return self.found.clone()
+        return self.output.clone()
 
 
 class Back:
@@ -39,38 +38,40 @@ class Back:
         self.whole = whole
 
     def replay(self):
-        gradients = torch.autograd.grad(Played.last, self.whole.learnt, self.whole.towards)
+        gradients = torch.autograd.grad(Replayed.last, self.whole.trained, self.whole.output_gradient)
         self.whole.gradients = torch.cat([each.flatten() for each in gradients])
 
 
 @pytest.fixture
 def weight(monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
-    monkeypatch.setattr(Recordings, "_recorded", lambda self, *given: cuda_graphs._Recording(*given, self.learnt, None))
-    monkeypatch.setattr(cuda_graphs, "_Recording", Played)
-    Played.made = 0
+    monkeypatch.setattr(
+        CudaGraphs, "_captured", lambda self, *given: cuda_graphs._CapturedGraph(*given, self.trained, None)
+    )
+    monkeypatch.setattr(cuda_graphs, "_CapturedGraph", Replayed)
+    Replayed.made = 0
     return torch.tensor([2.0, 3.0], requires_grad=True)
 
 
-def step(recordings, weight, x, shape="one"):
-    losses = recordings(shape, lambda x: weight[0] * x + weight[1], [x])
+def step(graphs, weight, x, shape="one"):
+    losses = graphs(shape, lambda x: weight[0] * x + weight[1], [x])
     return losses, lambda: torch.autograd.grad(losses.sum(), weight)[0]
 
 
-def test_a_shape_is_recorded_when_it_comes_again_and_again(weight):
-    kept = Recordings([weight])
+def test_a_shape_is_captured_when_it_comes_again_and_again(weight):
+    kept = CudaGraphs([weight])
     for n in range(1, 6):
         losses, gradient = step(kept, weight, torch.tensor([1.0, n]))
         assert losses.tolist() == [5.0, 2.0 * n + 3]
         assert gradient().tolist() == [1.0 + n, 2.0]
-        assert Played.made == (n > cuda_graphs.SEEN)
-    assert kept.plays > 0
+        assert Replayed.made == (n > cuda_graphs.WARMUP)
+    assert kept.replays > 0
 
 
-def test_gradients_are_asked_for_once_and_before_anything_else_is_played(weight):
-    kept = Recordings([weight])
+def test_gradients_are_asked_for_once_and_before_anything_else_is_replayed(weight):
+    kept = CudaGraphs([weight])
     for shape in ("one", "two"):
-        for _ in range(cuda_graphs.SEEN + 1):
+        for _ in range(cuda_graphs.WARMUP + 1):
             step(kept, weight, torch.ones(2), shape)[1]()
     _, first = step(kept, weight, torch.ones(2), "one")
     _, second = step(kept, weight, torch.ones(2), "two")
@@ -84,29 +85,29 @@ def test_gradients_are_asked_for_once_and_before_anything_else_is_played(weight)
         second()
 
 
-def test_what_can_not_be_recorded_is_computed_and_not_tried_again(weight, monkeypatch):
-    kept, tried = Recordings([weight]), []
-    monkeypatch.setattr(Recordings, "_recorded", lambda self, *given: tried.append(given))
+def test_what_can_not_be_captured_is_computed_and_not_tried_again(weight, monkeypatch):
+    kept, tried = CudaGraphs([weight]), []
+    monkeypatch.setattr(CudaGraphs, "_captured", lambda self, *given: tried.append(given))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    for _ in range(cuda_graphs.SEEN + 3):
+    for _ in range(cuda_graphs.WARMUP + 3):
         losses, gradient = step(kept, weight, torch.ones(2))
         assert (losses.tolist(), gradient().tolist()) == ([5.0, 5.0], [2.0, 2.0])
     assert len(tried) == 1
 
 
 def test_no_more_are_kept_than_there_is_room_for(weight, monkeypatch):
-    monkeypatch.setattr(cuda_graphs, "KEPT", 1)
-    kept = Recordings([weight])
+    monkeypatch.setattr(cuda_graphs, "MOST", 1)
+    kept = CudaGraphs([weight])
     for shape in ("one", "two"):
-        for _ in range(cuda_graphs.SEEN + 2):
+        for _ in range(cuda_graphs.WARMUP + 2):
             assert step(kept, weight, torch.ones(2), shape)[1]().tolist() == [2.0, 2.0]
-    assert list(kept.kept) == ["one"]
+    assert list(kept.graphs) == ["one"]
 
 
-def test_where_nothing_is_learnt_all_that_comes_again_is_played(weight, monkeypatch):
-    monkeypatch.setattr(cuda_graphs, "KEPT", 1)
-    kept = Recordings(())
+def test_where_nothing_is_trained_all_that_comes_again_is_replayed(weight, monkeypatch):
+    monkeypatch.setattr(cuda_graphs, "MOST", 1)
+    kept = CudaGraphs(())
     for shape in ("one", "two"):
-        for n in range(cuda_graphs.SEEN + 3):
+        for n in range(cuda_graphs.WARMUP + 3):
             assert kept(shape, lambda x: 2 * x, [torch.tensor([1.0, n])]).tolist() == [2.0, 2.0 * n]
-    assert Played.made == 2
+    assert Replayed.made == 2

@@ -38,9 +38,9 @@ SOME = {
 def test_losses_and_gradients_are_equal(monkeypatch, more, bias):
     torch.manual_seed(0)
     model = adapters.attach(toy(bias=bias), lora(**more))
-    assert model.engine.network.learning_body() is not None
+    assert model.engine.network.training_decoder() is not None
     ours, found = learnt(model)
-    monkeypatch.setattr(FastNetwork, "learning_body", lambda self: None)
+    monkeypatch.setattr(FastNetwork, "training_decoder", lambda self: None)
     plain, wanted = learnt(model)
     torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
     for mine, own in zip(found, wanted, strict=True):
@@ -52,9 +52,9 @@ def test_losses_and_gradients_are_equal(monkeypatch, more, bias):
 def test_in_bf16_they_are_near(monkeypatch, dtype, autocast):
     torch.manual_seed(0)
     model = adapters.attach(toy(dtype), lora())
-    assert model.engine.network.learning_body() is not None
+    assert model.engine.network.training_decoder() is not None
     ours, found = learnt(model, autocast)
-    monkeypatch.setattr(FastNetwork, "learning_body", lambda self: None)
+    monkeypatch.setattr(FastNetwork, "training_decoder", lambda self: None)
     plain, wanted = learnt(model, autocast)
     torch.testing.assert_close(ours, plain, atol=0.05, rtol=0.02)
     for mine, own in zip(found, wanted, strict=True):
@@ -71,22 +71,22 @@ def test_what_learns_more_than_low_rank_additions_has_none(adapter):
     if isinstance(adapter, peft.IA3Config):
         adapter.target_modules, adapter.feedforward_modules = ["k_proj", "down_proj"], ["down_proj"]
     model = adapters.attach(toy(bias=True), adapter)
-    assert model.engine.network.learning_body() is None
+    assert model.engine.network.training_decoder() is None
     assert all(torch.isfinite(gradient).all() for gradient in learnt(model)[1])
 
 
 def test_a_learnt_norm_has_none():
     model = adapters.attach(toy(), lora())
     model.engine.network.causal.base_model.norm.weight.requires_grad_()
-    assert model.engine.network.learning_body() is None
+    assert model.engine.network.training_decoder() is None
 
 
 def test_it_is_made_anew_when_what_is_learnt_changes_and_only_then():
     model = adapters.attach(toy(), lora())
-    body = model.engine.network.learning_body()
+    body = model.engine.network.training_decoder()
     learns = [p for p in model.module.parameters() if p.requires_grad]
     with torch.no_grad():
         learns[0].add_(0.1)
-    assert model.engine.network.learning_body() is body
+    assert model.engine.network.training_decoder() is body
     learns[0].requires_grad_(False)
-    assert model.engine.network.learning_body() is not body
+    assert model.engine.network.training_decoder() is not body

@@ -12,6 +12,7 @@ import torch
 from stepladder.cli.entry import main
 from stepladder.engine.decoding import kv_slots
 from stepladder.engine.fast import cuda_graphs
+from stepladder.engine.fast import network as networks
 from stepladder.engine.fast.network import FastNetwork
 from stepladder.models.toy import ToyCheckpoint
 from stepladder.resources import Resources
@@ -52,14 +53,14 @@ def test_a_pass_that_is_played_gives_what_it_gives_when_computed(monkeypatch):
         draw.shuffle(texts)
         batches.append(Batch(*(part.cuda() for part in collate(rows(model, texts[:16])))))
     played = [learnt(model, batch) for batch in batches]
-    kept = model.engine.network._recordings.kept
+    kept = model.engine.network._graphs.graphs
     assert kept
-    assert model.engine.network._recordings.plays > 0
+    assert model.engine.network._graphs.replays > 0
     with monkeypatch.context() as patched:
-        patched.setattr(cuda_graphs, "SEEN", 10**9)
+        patched.setattr(cuda_graphs, "WARMUP", 10**9)
         kept.clear()
         computed = [learnt(model, batch) for batch in batches]
-    monkeypatch.setattr(FastNetwork, "learning_body", lambda self: None)
+    monkeypatch.setattr(FastNetwork, "training_decoder", lambda self: None)
     plain = [learnt(model, batch) for batch in batches]
     for (a, a_gradients), (b, b_gradients), (c, c_gradients) in zip(played, computed, plain, strict=True):
         assert near(a, b, 1e-3)
@@ -71,7 +72,7 @@ def test_a_pass_that_is_played_gives_what_it_gives_when_computed(monkeypatch):
 def test_gradients_of_a_pass_that_was_played_again_are_refused():
     model = adapters.attach(ToyCheckpoint(dtype="bf16").load("cuda"), lora())
     batch = Batch(*(part.cuda() for part in collate(rows(model)[:8])))
-    for _ in range(cuda_graphs.SEEN + 1):
+    for _ in range(cuda_graphs.WARMUP + 1):
         learnt(model, batch)
     first = model.answer_losses(*batch)
     learnt(model, batch)
@@ -111,18 +112,19 @@ def test_labels_and_texts_are_those_of_a_processor():
 
 @pytest.mark.parametrize("copied", [0, kv_slots.COPIED_ON_GPU], ids=["prefix beside", "prefix copied"])
 def test_a_step_that_is_played_gives_what_it_gives_when_computed(monkeypatch, copied):
+    monkeypatch.setattr(networks, "SHARED_ON_GPU", 1)
     monkeypatch.setattr(kv_slots, "COPIED_ON_GPU", copied)
     played = []
-    play = cuda_graphs._Recording.play
-    monkeypatch.setattr(cuda_graphs._Recording, "play", lambda self, given: played.append(1) or play(self, given))
+    run = cuda_graphs._CapturedGraph.run
+    monkeypatch.setattr(cuda_graphs._CapturedGraph, "run", lambda self, given: played.append(1) or run(self, given))
     torch.manual_seed(0)
     model = ToyCheckpoint().load("cuda")
     prompts = [model.tokenizer(f"some words {text}").input_ids for text in TEXTS]
     texts = dict(model.generate(prompts, 24, micro_batch=7))
     assert len(played) > 24
-    monkeypatch.setattr(cuda_graphs, "SEEN", 10**9)
+    monkeypatch.setattr(cuda_graphs, "WARMUP", 10**9)
     computed = dict(model.generate(prompts, 24, micro_batch=7))
-    monkeypatch.setattr(kv_slots.SlotReading, "_plays", False)
+    monkeypatch.setattr(kv_slots.SlotSession, "_replays", False)
     plain = dict(model.generate(prompts, 24, micro_batch=7))
     for n in range(len(prompts)):
         assert texts[n].text == computed[n].text == plain[n].text

@@ -53,7 +53,7 @@ def test_the_compiled_path_equals_the_plain_one(operation, dtype, rows, monkeypa
     given, x = 3 * drawn(rows, 256), torch.empty(0, dtype=dtype)
     ours = *learnt(operation, x, given), operation(given.to(dtype))
     calls = []
-    monkeypatch.setattr(kernels, "serve", lambda *tensors: calls.append(tensors))  # None: they do not serve
+    monkeypatch.setattr(kernels, "support", lambda *tensors: calls.append(tensors))  # None: they do not serve
     plain = *learnt(operation, x, given), operation(given.to(dtype))
     assert len(calls) == 3  # each was asked for: forwards, backwards, and without a gradient
     for found, wanted in zip(ours, plain, strict=True):
@@ -86,9 +86,9 @@ def test_what_is_no_number_stays_none(dtype):
 
 
 def test_what_they_do_not_serve():
-    assert not kernels.serve(torch.ones(2, 4, dtype=torch.float64))
-    assert not kernels.serve(torch.ones(2, 4), torch.ones(4, dtype=torch.bfloat16))
-    assert not kernels.serve(torch.ones(4, 2).T)
+    assert not kernels.support(torch.ones(2, 4, dtype=torch.float64))
+    assert not kernels.support(torch.ones(2, 4), torch.ones(4, dtype=torch.bfloat16))
+    assert not kernels.support(torch.ones(4, 2).T)
 
 
 def asked(cache, **variables):
@@ -128,7 +128,7 @@ def test_causal_weights_equal_the_plain_ones(dtype, prefix, length, monkeypatch)
     monkeypatch.setattr(kernels, "causal_softmax", lambda *given: (calls.append(given), compiled(*given)))
     ours = causal_weights(query, key, mask, prefix, 0.125)
     assert len(calls) == (prefix + length <= kernels.CAUSAL_WIDTH)
-    monkeypatch.setattr(kernels, "serve", lambda *tensors: False)
+    monkeypatch.setattr(kernels, "support", lambda *tensors: False)
     plain = causal_weights(query, key, mask, prefix, 0.125)
     assert ours.dtype == plain.dtype
     assert (ours == 0).equal(plain == 0)
@@ -152,7 +152,7 @@ def test_sums_and_losses_over_a_vocabulary_equal_the_plain_ones(dtype, monkeypat
         losses_and_gradient(rounded.double(), torch.tensor([0]), False)[0],
         check_dtype=False, rtol=0, atol=1e-6,
     )  # fmt: skip
-    monkeypatch.setattr(kernels, "serve", lambda *tensors: False)
+    monkeypatch.setattr(kernels, "support", lambda *tensors: False)
     for found, wanted in zip(ours, [found for call in calls for found in call()], strict=True):
         assert found.dtype == wanted.dtype
         assert (found.float() - wanted.float()).norm() <= NEAR[found.dtype] * wanted.float().norm()

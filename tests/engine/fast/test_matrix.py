@@ -1,4 +1,4 @@
-"""Packed matrices give the products of plain ones, whatever the shapes and however many threads."""
+"""Prepacked matrices give the products of plain ones, whatever the shapes and however many threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn.functional import linear
 
 from stepladder.engine.fast import kernels
 from stepladder.engine.fast import matrix as matrix_room
-from stepladder.engine.fast.matrix import Blocks, Matrix, Packs
+from stepladder.engine.fast.matrix import Blocks, Matrix, PrepackedWeights
 from stepladder.engine.precision import has_bf16
 
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
@@ -38,12 +38,12 @@ def assert_near(ours, plain):
 def test_products_of_packed_matrices(ins, parts, rows, dtype):
     weights, outs = [drawn(out, ins, dtype=dtype) for out in parts], sum(parts)
     bias, onto, x = (drawn(*shape, dtype=dtype) for shape in ((outs,), (rows, outs), (rows, ins)))
-    matrix = Matrix(weights, bias, Packs(), both=True)
+    matrix = Matrix(weights, bias, PrepackedWeights(), both=True)
     plain = linear(x, torch.cat(weights), bias)
     assert_near(matrix.times(x), plain)
     assert_near(matrix.times(x, onto), (plain.float() + onto.float()).to(dtype))
     assert_near(matrix.back(onto), onto @ torch.cat(weights))
-    assert_near(Matrix(weights, None, Packs()).times(x), linear(x, torch.cat(weights)))
+    assert_near(Matrix(weights, None, PrepackedWeights()).times(x), linear(x, torch.cat(weights)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -53,7 +53,10 @@ def test_products_of_packed_matrices(ins, parts, rows, dtype):
 def test_low_rank_products_are_added(ins, outs, ranks, rows, dtype):
     weight, x, onto = (drawn(*shape, dtype=dtype) for shape in ((outs, ins), (rows, ins), (rows, outs)))
     blocks = Blocks(drawn(ranks, ins, dtype=dtype), drawn(outs, ranks, dtype=dtype))
-    matrix, wide = Matrix([weight], None, Packs(), both=True), [part.float() for part in (weight, x, onto, *blocks)]
+    matrix, wide = (
+        Matrix([weight], None, PrepackedWeights(), both=True),
+        [part.float() for part in (weight, x, onto, *blocks)],
+    )
     out, low = matrix.times_with(x, matrix.fitted(blocks), onto)
     assert_near(low[:, :ranks], x @ blocks.down.T)
     assert_near(out, (wide[2] + wide[1] @ wide[0].T + low[:, :ranks].float() @ wide[4].T).to(dtype))
@@ -65,26 +68,26 @@ def test_low_rank_products_are_added(ins, outs, ranks, rows, dtype):
 @needs_bf16
 def test_a_product_of_columns_that_lie_apart():
     x, weight = drawn(40, 128, dtype=torch.bfloat16)[:, ::2], drawn(32, 64, dtype=torch.bfloat16)
-    assert_near(Matrix([weight], None, Packs()).times(x), x @ weight.T)
+    assert_near(Matrix([weight], None, PrepackedWeights()).times(x), x @ weight.T)
 
 
 @needs_bf16
 def test_what_is_added_may_be_of_another_kind_and_what_does_not_fit_is_refused():
     weight, onto = drawn(32, 64, dtype=torch.bfloat16), drawn(40, 32)
     x = drawn(40, 64, dtype=torch.bfloat16)
-    assert_near(Matrix([weight], drawn(32), Packs()).times(x), linear(x, weight, drawn(32).bfloat16()))
-    if Matrix([weight], None, Packs()).in_tiles:
-        assert_near(Matrix([weight], None, Packs()).times(x, onto), x @ weight.T + onto.bfloat16())
+    assert_near(Matrix([weight], drawn(32), PrepackedWeights()).times(x), linear(x, weight, drawn(32).bfloat16()))
+    if Matrix([weight], None, PrepackedWeights()).in_tiles:
+        assert_near(Matrix([weight], None, PrepackedWeights()).times(x, onto), x @ weight.T + onto.bfloat16())
     with pytest.raises((ValueError, RuntimeError)):
-        Matrix([weight], None, Packs()).times(x[:, :32])
+        Matrix([weight], None, PrepackedWeights()).times(x[:, :32])
 
 
 @needs_bf16
 def test_wide_inputs_are_left_to_others(monkeypatch):
     monkeypatch.setattr(matrix_room, "WIDEST", 64)
     weight, x = drawn(32, 96, dtype=torch.bfloat16), drawn(40, 96, dtype=torch.bfloat16)
-    assert not Matrix([weight], None, Packs()).in_tiles
-    assert_near(Matrix([weight], None, Packs()).times(x), x @ weight.T)
+    assert not Matrix([weight], None, PrepackedWeights()).in_tiles
+    assert_near(Matrix([weight], None, PrepackedWeights()).times(x), x @ weight.T)
 
 
 needs_tiles = pytest.mark.skipif(not kernels.tiled(torch.bfloat16), reason="a processor without tiles")

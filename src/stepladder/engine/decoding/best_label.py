@@ -1,8 +1,7 @@
-"""The likeliest candidate alone, by best-first search: exact, and most of the candidates' tokens are never read.
+"""The likeliest candidate only, by best-first search: exact, and most of the candidates' tokens are never read.
 
-Knows token ids and the network; knows no text. A candidate's log-probability only falls along its path in the trie of
-all candidates. So a candidate that is whole, and at least as likely as every beginning that is still open, is the
-likeliest of all. Of two that are equally likely the first one wins, as in a comparison of all.
+A candidate's log-probability only decreases along its path in the trie of all candidates. So a complete candidate that
+is at least as likely as every open node is the likeliest of all. Of equally likely ones the first wins.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from torch import Tensor
 
 from stepladder.engine.decoding.kv_slots import Tokens
 from stepladder.engine.decoding.scoring import scored
-from stepladder.engine.decoding.session import BranchReading, begin, shared
+from stepladder.engine.decoding.session import BranchingSession, begin_session, shared_prefix
 from stepladder.engine.fast.network import FastNetwork
 from stepladder.engine.fast.softmax import log_sum_exp
 from stepladder.engine.values import Best
 
-AT_ONCE = 3  # so many open beginnings of a row are read on together
-PROBED = 8  # so many rows show whether searching pays
-UNSURE = 0.5  # where their search reads more than this share of all tokens, the other rows are scored whole
+AT_ONCE = 3  # open nodes of a row that are expanded in one pass
+PROBED = 8  # rows that show whether searching pays
+UNSURE = 0.5  # if their search reads more than this share of all tokens, all candidates of the other rows are scored
 
 
 @dataclass(eq=False)
 class Node:
-    """A beginning of candidates: its tokens; what may follow, by token; the candidates that it is the whole of."""
+    """A prefix of candidates: its tokens, its children by token, and the first candidate that ends here."""
 
     path: tuple[int, ...] = ()
     children: dict[int, Node] = field(default_factory=dict)
@@ -47,11 +46,11 @@ class Node:
 
     @cached_property
     def tokens(self) -> int:
-        """How many tokens are read when everything that may follow is scored: all but those that end a candidate."""
+        """How many tokens are read when all descendants are scored: all but those that end a candidate."""
         return sum(1 + after.tokens for after in self.children.values() if after.children)
 
     def chain(self) -> list[Node]:
-        """This node and those after it as long as there is one way only."""
+        """This node and its descendants as long as each has one child."""
         found = [self]
         while len(found[-1].children) == 1:
             (after,) = found[-1].children.values()
@@ -67,9 +66,9 @@ class _Row:
     best: tuple[float, int] = (float("-inf"), 0)
     seconds: float = 0.0
 
-    def learn(self, node: Node, so_far: float, logits: Tensor, total: float) -> None:
-        """What may follow `node`, whose own log-probability is `so_far`, by the logits of next tokens, whose
-        exponentials add up to that of `total`."""
+    def expand(self, node: Node, so_far: float, logits: Tensor, total: float) -> None:
+        """Open the children of a `node` with log-probability `so_far`, by the logits (vocabulary,) of next tokens and
+        their log-sum-exp, `total`."""
         tokens = list(node.children)
         for token, logit in zip(tokens, logits[tokens].tolist(), strict=True):
             self._meet(node.children[token], so_far + logit - total)
@@ -81,7 +80,7 @@ class _Row:
             self.open[node] = log
 
     def next(self) -> list[tuple[Node, float]]:
-        """The likeliest open nodes that may still lead to something better."""
+        """The likeliest open nodes that may still lead to a better candidate."""
         promising = sorted(((n, log) for n, log in self.open.items() if log >= self.best[0]), key=lambda pair: -pair[1])
         self.open = dict(promising)
         return promising[:AT_ONCE]
@@ -94,13 +93,16 @@ def choose(
     batches: Sequence[Sequence[int]],
     whole: Sequence[Sequence[int]],
 ) -> Iterator[tuple[int, Best]]:
-    """The likeliest of `candidates[i]` after `prompts[i]`, batch by batch. Where the first rows show that the model is
-    unsure, so that searching does not pay, all candidates of the others are scored, in batches of `whole`."""
+    """The likeliest of `candidates[i]` after `prompts[i]`, batch by batch.
+
+    If the first rows show that the model is unsure, so that searching does not pay, all candidates of the other rows
+    are scored, in the batches of `whole`.
+    """
     if not batches:
         return
     tries: dict[int, Node] = {}
     begun = time.perf_counter()
-    prefix = shared(network, prompts)
+    prefix = shared_prefix(network, prompts)
     spent = (time.perf_counter() - begun) / max(1, len(prompts))
     first, *others = batches
     done: set[int] = set()
@@ -112,7 +114,7 @@ def choose(
         own = [prompts[index][len(prefix.tokens) :] for index in batch]
         deepest = max(len(candidate) for index in batch for candidate in candidates[index])
         with network.predicting():
-            read = _search(begin(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows)
+            read = _search(begin_session(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows)
         for row in rows:
             log, place = row.best
             yield row.index, Best(place, log, len(candidates[row.index][place]), row.seconds)
@@ -124,11 +126,11 @@ def choose(
         yield index, scores.best(spent)
 
 
-def _search(reading: BranchReading, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
-    """How many tokens were read after the prompts."""
+def _search(session: BranchingSession, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
+    """Search all rows; returns how many tokens were read after the prompts."""
     read, begun = 0, time.perf_counter()
-    for row, of_row in zip(rows, _summed(reading, reading.read(prompts)), strict=True):
-        row.learn(row.root, 0.0, *of_row)
+    for row, of_row in zip(rows, _summed(session, session.read(prompts)), strict=True):
+        row.expand(row.root, 0.0, *of_row)
     searching = list(rows)
     while True:
         chosen = [row.next() for row in searching]
@@ -139,22 +141,22 @@ def _search(reading: BranchReading, prompts: Sequence[Tokens], rows: Sequence[_R
         if not left:
             return read
         begun = time.perf_counter()
-        reading.keep(left)
+        session.keep(left)
         searching, chosen = [searching[at] for at in left], [chosen[at] for at in left]
-        read += _read_on(reading, searching, chosen)
+        read += _read_on(session, searching, chosen)
 
 
-def _read_on(reading: BranchReading, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
-    """Read the chosen nodes, from the prompt's end, with what follows them of necessity. How many tokens that was."""
+def _read_on(session: BranchingSession, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
+    """Read the chosen nodes, from the prompt's end, with their chains. Returns how many tokens were read."""
     branches = []
     for row, nodes in zip(rows, chosen, strict=True):
         for node, log in nodes:
             del row.open[node]
             branches.append((row, node, log, node.chain()))
-    tokens, depth, among, starts = _laid_out(rows, branches)
-    device = reading.device
-    hidden = reading.extend(tokens.to(device), depth.to(device), among.to(device))
-    reading.forget([tokens.shape[1]] * len(tokens))
+    tokens, depth, among, starts = _side_by_side(rows, branches)
+    device = session.device
+    hidden = session.extend(tokens.to(device), depth.to(device), among.to(device))
+    session.forget([tokens.shape[1]] * len(tokens))
     place = {id(row): at for at, row in enumerate(rows)}
     wanted = [
         (place[id(row)], start + len(node.path) - 1 + step)
@@ -163,27 +165,27 @@ def _read_on(reading: BranchReading, rows: Sequence[_Row], chosen: Sequence[Sequ
         if after.children
     ]
     at_rows, at_columns = (torch.tensor(part, device=device) for part in zip(*wanted, strict=True))
-    found = _summed(reading, hidden[at_rows, at_columns])
+    found = _summed(session, hidden[at_rows, at_columns])
     for row, _, log, chain in branches:
         for after in chain:
             if after.children:
-                row.learn(after, log, *next(found))
+                row.expand(after, log, *next(found))
                 if len(after.children) == 1:
                     (only,) = after.children.values()
                     log = row.open.pop(only, log)
     return tokens.numel()
 
 
-def _summed(reading: BranchReading, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
-    """Of each of the hidden states (n, width) its logits (vocabulary,), and the log of their exponentials' sum."""
-    logits = reading.logits(hidden)
+def _summed(session: BranchingSession, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
+    """For each of the hidden states (n, width), its logits (vocabulary,) and their log-sum-exp."""
+    logits = session.logits(hidden)
     return zip(logits, log_sum_exp(logits).tolist(), strict=True)
 
 
-def _laid_out(
+def _side_by_side(
     rows: Sequence[_Row], branches: Sequence[tuple[_Row, Node, float, list[Node]]]
 ) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-    """Each row's branches side by side: tokens and depth (rows, n), who sees whom (rows, n, n), each branch's start."""
+    """Each row's branches side by side: tokens and depth (rows, n), mask (rows, n, n), each branch's start."""
     width = {id(row): 0 for row in rows}
     starts = []
     paths = [chain[-1].path if chain[-1].children else chain[-2].path for _, _, _, chain in branches]

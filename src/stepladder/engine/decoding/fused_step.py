@@ -1,7 +1,7 @@
-"""Few tokens through a `Body` in one compiled call, which reads weights once and attends in the slots.
+"""A decoding step of few tokens through a `FusedDecoder` in one compiled call, which attends in the KV-cache slots.
 
-Knows weights, slots and places; knows no text. A step of some rows by one token each is hundreds of small operations,
-which wait for memory in turn and for each other; here all threads go through all layers together (`csrc/steps.cpp`).
+As single operations, a step of one token for each of some rows is hundreds of small ones, which wait for memory and for
+each other; here all threads go through all layers together (`csrc/steps.cpp`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from stepladder.engine.fast import kernels
-from stepladder.engine.fast.decoder import Body, Linear
+from stepladder.engine.fast.decoder import FusedDecoder, Linear
 from stepladder.engine.fast.kernels import TILE
 
 
 class Slots(Protocol):
-    """Keys and values of a layer: in slots (places, key heads, size), and, where there is one, of a prefix that all see
+    """Keys and values of a layer: in slots (places, key heads, size), and of the shared prefix, if there is one
     (1, key heads, columns, size)."""
 
     prefix: tuple[Tensor, Tensor] | None
@@ -56,31 +56,36 @@ class _Pass(ctypes.Structure):
 
 
 class Steps:
-    """Steps of `body` in the slots of its layers. The body's weights must not be put elsewhere meanwhile."""
+    """Steps of a `decoder` on the slots of its layers. The weights must stay at their addresses meanwhile."""
 
-    def __init__(self, body: Body, slots: Sequence[Slots]) -> None:
-        self.body, self.slots = body, slots
+    def __init__(self, decoder: FusedDecoder, slots: Sequence[Slots]) -> None:
+        self.decoder, self.slots = decoder, slots
         self._held: list[Tensor] = []  # what is made for the steps alone
-        self._tiled = _in_tiles(body)
-        self._layers = (_Layer * len(slots))(*map(self._layer, body.layers, slots))
-        first, prefix = body.layers[0], slots[0].prefix
+        self._tiled = _in_tiles(decoder)
+        self._layers = (_Layer * len(slots))(*map(self._layer, decoder.layers, slots))
+        first, prefix = decoder.layers[0], slots[0].prefix
         self._form: dict[str, Any] = {
             "layers": len(slots), "width": first.out.matrix.outs, "inner": first.gate_up.matrix.outs // 2,
             "heads": first.heads, "key_heads": first.key_heads, "size": first.size, "eps": first.before.eps,
             "ahead": 0 if prefix is None else prefix[0].shape[2], "scaling": first.scaling, "layer": self._layers,
-            "norm": body.norm.weight.data_ptr(), "tiled": self._tiled,
+            "norm": decoder.norm.weight.data_ptr(), "tiled": self._tiled,
         }  # fmt: skip
 
     def __call__(
         self, ids: Tensor, positions: Tensor, place: Tensor, first: Tensor, whole: Tensor, among: Tensor | None = None
     ) -> Tensor:
-        """Hidden states (tokens, width) of `ids` (tokens,) at `positions` (tokens,).
+        """Hidden states (tokens, width) of a step.
 
-        Among the slots each goes to its `place` (tokens,), and its row's begin at `first` (tokens,). It sees the prefix
-        and so many as `whole` (tokens,) says of its row's; behind these, where given, what `among` (tokens, n) says.
+        Args:
+            ids: The tokens (tokens,).
+            positions: Of the tokens (tokens,).
+            place: The place among the slots that each token's keys and values go to (tokens,).
+            first: Where the slot of each token's row begins (tokens,).
+            whole: How many columns of its row each token attends to, after the shared prefix (tokens,).
+            among: Which of the n columns after these each token attends to (tokens, n); None: none.
         """
-        x: Tensor = self.body.embeddings(ids).contiguous()
-        cosines, sines = self.body.turns(x, positions)
+        x: Tensor = self.decoder.embeddings(ids).contiguous()
+        cosines, sines = self.decoder.rotation(x, positions)
         seen = torch.empty(len(ids), 0, dtype=torch.uint8) if among is None else among.to(torch.uint8)
         names = ("x", "cosines", "sines", "place", "first", "whole", "among")
         tensors = [part.contiguous() for part in (x, cosines, sines, place, first, whole, seen)]
@@ -124,24 +129,26 @@ class Steps:
         return self._held[-1].data_ptr()
 
 
-def at_once(body: Body) -> int:
-    """How many tokens of `body` a step takes: none but on a CPU with vectors of 64 bytes, for widths that fill them."""
-    linears = [linear for layer in body.layers for linear in layer.linears]
+def at_once(decoder: FusedDecoder) -> int:
+    """How many tokens a step takes: 0 except on a CPU with vectors of 64 bytes, for multiples of these as widths."""
+    linears = [linear for layer in decoder.layers for linear in layer.linears]
     weights = [weight for linear in linears for weight in linear.matrix.weights]
-    norms = [norm for layer in body.layers for norm in (layer.before, layer.between, *layer.of_heads)] + [body.norm]
+    norms = [norm for layer in decoder.layers for norm in (layer.before, layer.between, *layer.of_heads)] + [
+        decoder.norm
+    ]
     biases = [linear.matrix.bias for linear in linears if linear.matrix.bias is not None]
-    tensors = [*weights, *biases, *(norm.weight for norm in norms), *body.embeddings.parameters()]
+    tensors = [*weights, *biases, *(norm.weight for norm in norms), *decoder.embeddings.parameters()]
     dtype, device = weights[0].dtype, weights[0].device
     suits = (
         device.type == "cpu"
         and all(tensor.dtype == dtype and tensor.is_contiguous() for tensor in tensors)
         and all(weight.shape[1] % TILE == 0 for weight in weights)
-        and all(layer.size % TILE == 0 for layer in body.layers)
+        and all(layer.size % TILE == 0 for layer in decoder.layers)
         and len({norm.eps for norm in norms}) == 1
     )
     most = kernels.steps_at_once(dtype) if suits else 0
-    return kernels.BY_TILES if most and _in_tiles(body) else most
+    return kernels.BY_TILES if most and _in_tiles(decoder) else most
 
 
-def _in_tiles(body: Body) -> bool:
-    return all(linear.matrix.in_tiles for layer in body.layers for linear in layer.linears)
+def _in_tiles(decoder: FusedDecoder) -> bool:
+    return all(linear.matrix.in_tiles for layer in decoder.layers for linear in layer.linears)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stepladder.engine.decoding.session import Reading, begin, shared
+from stepladder.engine.decoding.session import DecodingSession, begin_session, shared_prefix
 from stepladder.engine.decoding.speculation import Speculation
 from stepladder.engine.fast import kernels
 from stepladder.engine.fast.network import FastNetwork
@@ -46,7 +46,7 @@ def generate(
     if not waves:
         return
     begun = time.perf_counter()
-    prefix = shared(network, prompts)
+    prefix = shared_prefix(network, prompts)
     spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0
     own = [prompt[len(prefix.tokens) :] for prompt in prompts]
     speculation = Speculation(expensive=network.dtype == torch.float32 or network.device.type == "cuda")
@@ -56,8 +56,8 @@ def generate(
 
     for slots, indices in waves:
         longest = max(len(own[i]) + budgets[i] for i in indices)
-        begin_session = partial(begin, network, prefix, min(slots, len(indices)), longest)
-        wave = _Wave(begin_session, slots, indices, own, begin_answer, sampling.temperature, ends, speculation)
+        new_session = partial(begin_session, network, prefix, min(slots, len(indices)), longest)
+        wave = _Wave(new_session, slots, indices, own, begin_answer, sampling.temperature, ends, speculation)
         while wave.goes_on:
             with network.predicting():
                 done = wave.until_some_are_done()
@@ -70,7 +70,7 @@ class _Wave:
 
     def __init__(
         self,
-        begin_session: Callable[[], Reading],
+        new_session: Callable[[], DecodingSession],
         slots: int,
         waiting: Sequence[int],
         prompts: Sequence[Tokens],
@@ -79,12 +79,12 @@ class _Wave:
         ends: frozenset[int],
         speculation: Speculation,
     ) -> None:
-        self.begin_session, self.begin_answer, self.prompts = begin_session, begin_answer, prompts
+        self.new_session, self.begin_answer, self.prompts = new_session, begin_answer, prompts
         self.waiting = deque(waiting)
         self.slots = min(slots, len(waiting))
         self.temperature, self.ends, self.speculation = temperature, ends, speculation
         self.answers: list[Answer] = []
-        self.session = begin_session()
+        self.session = new_session()
 
     @property
     def goes_on(self) -> bool:
@@ -111,14 +111,14 @@ class _Wave:
         drafts = [self._draft(answer, own) for answer, own in zip(self.answers, forced, strict=True)]
         going = len(drafts) + sum(map(len, drafts))
         with_new = accumulate((len(self.prompts[i]) for i in islice(self.waiting, free)), initial=going)
-        at_once = sum(map(self.session.takes_at_once, islice(with_new, 1, None)))
+        at_once = sum(map(self.session.fits_into_step, islice(with_new, 1, None)))
         some = free and free >= min(len(self.waiting), -(-self.slots // 4))
-        if some and not at_once and self.session.takes_more:
+        if some and not at_once and self.session.accepts_rows:
             return self._read(free)
         return self._go_on(forced, drafts, at_once)
 
     def _draft(self, answer: Answer, forced: Tokens) -> Tokens:
-        if not (ON.forced_tokens and forced and self.session.guesses):
+        if not (ON.forced_tokens and forced and self.session.speculates):
             return ()
         return self.speculation.proposal(forced, answer.budget - len(answer.ids) - 1)
 
@@ -127,8 +127,8 @@ class _Wave:
 
     def _read(self, count: int) -> list[Answer]:
         """This many waiting rows begin."""
-        if not self.answers and not self.session.takes_more:
-            self.session = self.begin_session()
+        if not self.answers and not self.session.accepts_rows:
+            self.session = self.new_session()
         new = self._new(count)
         self.answers += new
         self._write(new, [()] * count, self.session.read([self.prompts[answer.index] for answer in new]))
@@ -140,7 +140,7 @@ class _Wave:
         read = [[answer.ids[-1], *draft] for answer, draft in zip(self.answers, drafts, strict=True)]
         before = [len(answer.ids) for answer in self.answers]
         new = self._new(others)
-        hidden = self.session.go_on(read, [self.prompts[answer.index] for answer in new])
+        hidden = self.session.advance(read, [self.prompts[answer.index] for answer in new])
         self.answers += new
         written = self._write(self.answers, [*drafts, *[()] * others], hidden)
         for answer, proposed, first in zip(self.answers, forced, before, strict=False):
@@ -182,7 +182,7 @@ class _Wave:
 
 def _next(logits: Tensor, at: Tensor, answers: Sequence[Answer], temperature: float | None) -> list[int]:
     """The next token of each answer by its row `at` (answers,) of logits (any, vocabulary)."""
-    if not temperature and kernels.serve(logits):
+    if not temperature and kernels.support(logits):
         writers = [answer.writer for answer in answers if answer.writer]
         bits = torch.from_numpy(np.stack([writer.bits() for writer in writers])) if writers else None
         found: list[int] = kernels.highest_place(logits, at, bits).tolist()

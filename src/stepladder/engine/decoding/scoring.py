@@ -1,7 +1,7 @@
-"""Log-probabilities of all candidate answers at once.
+"""Label scoring: log-probabilities of all candidate answers at once.
 
-Knows token ids and the network; knows no text. The candidates of a row form a trie: what they begin with in common is
-read once. A batch reads its prompts, then all tries together, each token seeing its prompt and its own ancestors.
+The candidates of a row form a trie, so that common prefixes are read once. A batch reads its prompts, then all tries
+together; each token attends to its prompt and its own ancestors.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from stepladder.engine.decoding.kv_slots import Prefix
-from stepladder.engine.decoding.session import BranchReading, begin, shared
+from stepladder.engine.decoding.session import BranchingSession, begin_session, shared_prefix
 from stepladder.engine.fast.network import FastNetwork
 from stepladder.engine.fast.softmax import log_sum_exp
 from stepladder.engine.values import Scores
 
 Tokens = Sequence[int]
-_HEAD_ROWS = 256  # how many rows of logits exist at once: 25 MB in bf16 with a vocabulary of 50,000
+_HEAD_ROWS = 256  # rows of logits in memory at once: 25 MB in bf16 with a vocabulary of 50,000
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def score(
     """Scores of `candidates[i]` after `prompts[i]`, batch by batch. What all prompts begin with is read once."""
     if not batches:
         return
-    yield from scored(network, shared(network, prompts), prompts, candidates, batches)
+    yield from scored(network, shared_prefix(network, prompts), prompts, candidates, batches)
 
 
 def scored(
@@ -93,7 +93,7 @@ def scored(
     candidates: Sequence[Sequence[Tokens]],
     batches: Iterable[Sequence[int]],
 ) -> Iterator[tuple[int, Scores]]:
-    """`score`, where what all prompts begin with has been read."""
+    """`score` after a shared `prefix` that has been read."""
     tries: dict[int, Trie] = {}
     for batch in batches:
         begun = time.perf_counter()
@@ -113,19 +113,19 @@ def scored(
 def _batch(network: FastNetwork, prefix: Prefix, prompts: Sequence[Tokens], tries: Sequence[Trie]) -> list[list[float]]:
     """Of each row the log-probability of each edge of its trie."""
     widest = max(len(trie.tokens) for trie in tries)
-    reading = begin(network, prefix, len(prompts), max(map(len, prompts)) + widest)
-    hidden = reading.read(prompts)[:, None]
+    session = begin_session(network, prefix, len(prompts), max(map(len, prompts)) + widest)
+    hidden = session.read(prompts)[:, None]
     if widest:
         nodes, _ = network.pad([(*trie.tokens, *[0] * (widest - len(trie.tokens))) for trie in tries])
         depth, _ = network.pad([(*trie.depth, *[0] * (widest - len(trie.depth))) for trie in tries])
         among = torch.eye(widest, dtype=torch.bool).repeat(len(tries), 1, 1)
         for row, trie in enumerate(tries):
             among[row, : len(trie.tokens), : len(trie.tokens)] = trie.ancestors
-        hidden = torch.cat([hidden, reading.extend(nodes, depth, among.to(nodes.device))], dim=1)
-    return _edges(reading, hidden, tries)
+        hidden = torch.cat([hidden, session.extend(nodes, depth, among.to(nodes.device))], dim=1)
+    return _edges(session, hidden, tries)
 
 
-def _edges(reading: BranchReading, hidden: Tensor, tries: Sequence[Trie]) -> list[list[float]]:
+def _edges(session: BranchingSession, hidden: Tensor, tries: Sequence[Trie]) -> list[list[float]]:
     """The head and log-probabilities (float32) at each node, a few at a time; only the edges' values are kept."""
     columns, device = hidden.shape[1], hidden.device
     real = [row * columns + node for row, trie in enumerate(tries) for node in range(len(trie.tokens) + 1)]
@@ -137,7 +137,7 @@ def _edges(reading: BranchReading, hidden: Tensor, tries: Sequence[Trie]) -> lis
     found = torch.empty(len(tokens))
     bounds = torch.searchsorted(parents[order], torch.arange(0, len(real) + _HEAD_ROWS, _HEAD_ROWS)).tolist()
     for start, (first, last) in zip(range(0, len(real), _HEAD_ROWS), pairwise(bounds), strict=True):
-        logits, edges = reading.logits(flat[start : start + _HEAD_ROWS]), order[first:last]
+        logits, edges = session.logits(flat[start : start + _HEAD_ROWS]), order[first:last]
         node, token = (parents[edges] - start).to(device), tokens[edges].to(device)
         found[edges] = (logits[node, token].float() - log_sum_exp(logits)[node]).cpu()
     counts = [len(trie.edge_tokens) for trie in tries]

@@ -1,6 +1,6 @@
-"""Decoding sessions: rows that have read their prompts and go on from there.
+"""Decoding sessions: rows that have read their prompts and continue token by token.
 
-Rows begin with a shared prefix, which is read once; each reads its own prompt, then its next tokens. `begin` chooses
+The shared prefix of all rows is read once; each row reads its own prompt, then its next tokens. `begin_session` chooses
 how keys and values are kept.
 """
 
@@ -12,43 +12,45 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from stepladder.engine.decoding.kv_slots import Prefix, SlotReading, Tokens
+from stepladder.engine.decoding.kv_slots import Prefix, SlotSession, Tokens
 from stepladder.engine.fast.network import FastNetwork
 
 
-class Reading(Protocol):
-    """Rows on their way, counted from nought in the order in which they came.
-
-    takes_more: whether new rows may begin while others are generated.
-    """
+class DecodingSession(Protocol):
+    """Rows with their KV cache, numbered from 0 in the order in which they were added."""
 
     @property
-    def takes_more(self) -> bool: ...
+    def accepts_rows(self) -> bool:
+        """Whether new rows may begin while others are generated."""
+        ...
 
     def read(self, prompts: Sequence[Tokens]) -> Tensor:
-        """New rows, after those there are, read their prompts: the hidden state at each one's end (rows, width)."""
+        """Add rows, which read their prompts. Returns the hidden state at each one's end (rows, width)."""
         ...
 
     @property
-    def guesses(self) -> bool:
-        """Whether tokens that may follow a row's last one are worth being read with it."""
+    def speculates(self) -> bool:
+        """Whether proposed tokens are worth reading together with a row's last one."""
         ...
 
-    def takes_at_once(self, tokens: int) -> bool:
-        """Whether new rows are best begun in the pass in which the others go on, when that has so many tokens."""
+    def fits_into_step(self, tokens: int) -> bool:
+        """Whether new rows best begin in the pass in which the others advance, if that pass has this many tokens."""
         ...
 
-    def go_on(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:
-        """Each row reads its own next tokens, one or more: hidden states (tokens, width), row after row. New rows come
-        after these and read their prompts: the hidden state at each one's end."""
+    def advance(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:
+        """Each row reads its own next `tokens`, one or more, and new rows their `prompts`.
+
+        Returns:
+            Hidden states (tokens + prompts, width): of all tokens, row by row, then at the end of each prompt.
+        """
         ...
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Forget all rows but these; they are counted anew, in this order."""
+        """Remove all other rows; these are numbered anew, in this order."""
         ...
 
     def forget(self, tokens: Sequence[int]) -> None:
-        """As if each row had not read its last so many tokens."""
+        """Remove the last tokens of each row, this many."""
         ...
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -56,23 +58,28 @@ class Reading(Protocol):
         ...
 
 
-class BranchReading(Reading, Protocol):
-    """Rows that also read several continuations side by side."""
+class BranchingSession(DecodingSession, Protocol):
+    """A session whose rows also read several continuations at once."""
 
     @property
     def device(self) -> torch.device: ...
 
     def extend(self, ids: Tensor, depth: Tensor, among: Tensor) -> Tensor:
-        """All rows read n more tokens `ids` (rows, n): their hidden states (rows, n, width).
+        """All rows read n more tokens, a tree of continuations.
 
-        depth (rows, n): how far behind the row's end each stands; among (rows, n, n): which of the new tokens each
-        sees.
+        Args:
+            ids: The tokens (rows, n).
+            depth: How far after the row's end each token is (rows, n).
+            among: Which of the new tokens each attends to (rows, n, n).
+
+        Returns:
+            Hidden states (rows, n, width).
         """
         ...
 
 
-def shared(network: FastNetwork, prompts: Sequence[Tokens]) -> Prefix:
-    """What all `prompts` begin with, read once; at least one token is left to each."""
+def shared_prefix(network: FastNetwork, prompts: Sequence[Tokens]) -> Prefix:
+    """The shared prefix of all `prompts`, read once; at least one token is left to each prompt."""
     tokens: list[int] = []
     if len(prompts) > 1:
         rows = [list(prompt) for prompt in prompts]
@@ -80,24 +87,24 @@ def shared(network: FastNetwork, prompts: Sequence[Tokens]) -> Prefix:
         same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), most)
         worth = network.shortest_shared_prefix
         tokens = low[: min(same, most)] if worth is not None and min(same, most) >= worth else []
-    if not network.ours:
+    if not network.uses_slots:
         return Prefix(tokens)
     with network.predicting():
         return Prefix(tokens, network.prefix(tokens))
 
 
-def begin(network: FastNetwork, prefix: Prefix, rows: int, room: int) -> BranchReading:
-    """A reading for at most `rows` rows at once, each of at most `room` tokens after the `prefix`."""
-    if network.ours:
-        return SlotReading(network, prefix, rows, room)
-    return CacheReading(network, prefix)
+def begin_session(network: FastNetwork, prefix: Prefix, rows: int, capacity: int) -> BranchingSession:
+    """A session for at most `rows` rows at once, each of at most `capacity` tokens after the `prefix`."""
+    if network.uses_slots:
+        return SlotSession(network, prefix, rows, capacity)
+    return CacheSession(network, prefix)
 
 
-class CacheReading:
-    """Keys and values lie in transformers' own cache, and its own attention looks at them through masks: for models
-    that want more of their attention than ours does."""
+class CacheSession:
+    """A session on transformers' own cache and attention, with masks: for models whose attention cannot be replaced.
+    See `DecodingSession` for the methods."""
 
-    takes_more: bool = False
+    accepts_rows: bool = False
 
     def __init__(self, network: FastNetwork, prefix: Prefix) -> None:
         self.network, self.prefix = network, prefix
@@ -119,14 +126,14 @@ class CacheReading:
         return hidden[torch.arange(self._rows, device=ids.device), lengths - 1]
 
     @property
-    def guesses(self) -> bool:
-        """Guesses of one row pad the others, to positions that may lie where rotary frequencies change."""
+    def speculates(self) -> bool:
+        """Proposed tokens of one row pad the others, perhaps to positions where rotary frequencies change."""
         return self.network.rotary_switch is None
 
-    def takes_at_once(self, tokens: int) -> bool:
+    def fits_into_step(self, tokens: int) -> bool:
         return False
 
-    def go_on(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:
+    def advance(self, tokens: Sequence[Tokens], prompts: Sequence[Tokens] = ()) -> Tensor:
         if prompts:
             raise ValueError("rows can not be added here once others have begun")
         ids, lengths = self.network.pad(tokens)

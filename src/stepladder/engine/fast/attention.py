@@ -1,8 +1,7 @@
-"""Attention by rules of our own inside a transformers model: who sees whom is said by the pass at hand.
+"""Attention of this package inside a transformers model, through transformers' attention interface.
 
-Knows queries, keys and values of a layer; knows no token, no text and no cache of transformers. A model that hands its
-attention out through transformers' interface (`suits`) is run with it; the keys of a group of query heads are never
-copied for each of them, and no mask of (rows, columns) is made where a rule says the same.
+The attention pattern of a pass says which tokens each token attends to. The keys of a group of query heads are not
+copied for each head, and no mask of (rows, columns) is made where a rule is enough.
 """
 
 from __future__ import annotations
@@ -16,63 +15,72 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import causal_mask_function
 
-from stepladder.engine.fast.row_attention import Gathering, attend_in_rows
+from stepladder.engine.fast.row_attention import Gathering, attend_within_rows
 from stepladder.engine.fast.techniques import ON
 
 NAME = "stepladder"
 TRIED = "stepladder, tried"
-"""The same attention by another name, under which a model that masks more than the future is noticed."""
+"""The same attention by another name, under which a model that masks more than later tokens is detected."""
 torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, which takes longer than the attention
-SHORT = 512  # up to so many tokens a row is learnt faster on a CPU with weights that are kept than by the fused kernel
+SHORT = 512  # tokens of a row up to which training on a CPU is faster with kept weights than with the fused kernel
 _WITHOUT_EFFECT = {"position_ids", "position_embeddings", "is_causal", "cache_position", "output_attentions"}
 
 
-class Sight(Protocol):
-    """Who sees whom in one pass through the network."""
+class AttentionPattern(Protocol):
+    """Which tokens each token of one pass through the network attends to."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
-        """query (batch, heads, n, size), key and value (batch, key heads, n, size) are those of the pass's own tokens.
+        """Attention of one layer.
 
-        Returns (batch, n, heads, size).
+        Args:
+            layer: The layer's index.
+            query: Of the pass's own tokens (batch, heads, n, size).
+            key: Of the same tokens (batch, key heads, n, size).
+            value: Of the same tokens (batch, key heads, n, size).
+            scaling: Factor of the scores.
+            dropout: Share of the weights that is dropped.
+
+        Returns:
+            (batch, n, heads, size).
         """
         ...
 
 
-class UnsuitedError(RuntimeError):
-    """The model asks its attention for something that is not done here."""
+class UnsupportedAttentionError(RuntimeError):
+    """The model asks its attention for something that this package does not compute."""
 
 
-def through(causal: Any, sight: Sight, name: str = NAME, **arguments: Any) -> Tensor:
-    """Hidden states (batch, n, width) of the body of `causal`, attending by `sight`."""
+def forward_with(causal: Any, pattern: AttentionPattern, name: str = NAME, **arguments: Any) -> Tensor:
+    """Hidden states (batch, n, width) of the decoder of `causal`, with the attention of a `pattern`."""
     config = causal.config.get_text_config()
     usual = config._attn_implementation
     config._attn_implementation = name
     try:
-        hidden: Tensor = causal.base_model(use_cache=False, sight=sight, **arguments).last_hidden_state
+        hidden: Tensor = causal.base_model(use_cache=False, pattern=pattern, **arguments).last_hidden_state
     finally:
         config._attn_implementation = usual
     return hidden
 
 
-def suits(causal: Any) -> bool:
-    """Whether `causal` computes by our attention what it computes by its own; tried on six tokens."""
+def supports(causal: Any) -> bool:
+    """Whether `causal` computes with this attention what it computes with its own; tried on six tokens."""
     if not getattr(causal, "_supports_attention_backend", False):
         return False
     embeddings = causal.get_input_embeddings().weight
     ids = torch.arange(1, 7, device=embeddings.device)[None] * 7919 % len(embeddings)
-    sight, training = Rows([6], 0, ids.device), causal.training
+    pattern, training = Rows([6], 0, ids.device), causal.training
     causal.eval()
     try:
         with torch.no_grad():
             own = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state.float()
             places = torch.arange(6, device=ids.device)[None]
-            ours = through(causal, sight, TRIED, input_ids=ids, position_ids=places).float()
-    except (UnsuitedError, TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError):
+            ours = forward_with(causal, pattern, TRIED, input_ids=ids, position_ids=places).float()
+    except (UnsupportedAttentionError, TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError):
         return False
     finally:
         causal.train(training)
     near = 1e-3 if embeddings.dtype == torch.float32 else 0.1
-    reached = sight.layers == set(range(causal.config.get_text_config().num_hidden_layers))
+    reached = pattern.layers == set(range(causal.config.get_text_config().num_hidden_layers))
     return reached and bool(((own - ours).norm() <= near * own.norm()).item())
 
 
@@ -84,20 +92,20 @@ def _attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    sight: Sight | None = None,
+    pattern: AttentionPattern | None = None,
     **other: Any,
 ) -> tuple[Tensor, None]:
     more = [n for n, asked in other.items() if n not in _WITHOUT_EFFECT and asked is not None and asked is not False]
     if attention_mask is not None:
-        raise UnsuitedError(f"{type(module).__name__} masks more than the future")
-    if sight is None or more:
-        raise UnsuitedError(
+        raise UnsupportedAttentionError(f"{type(module).__name__} masks more than later tokens")
+    if pattern is None or more:
+        raise UnsupportedAttentionError(
             f"{type(module).__name__} asks its attention for {', '.join(sorted(more)) or 'nothing known'}"
         )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     query, key = query.to(value.dtype), key.to(value.dtype)  # autocast leaves them in the dtype of the positions
     with torch.autocast(query.device.type, enabled=False):  # softmax sums in float32 by itself
-        return sight.attend(module.layer_idx, query, key, value, scaling, dropout), None
+        return pattern.attend(module.layer_idx, query, key, value, scaling, dropout), None
 
 
 def _mask(*_: Any, mask_function: Any = None, local_size: int | None = None, **__: Any) -> Tensor | None:
@@ -110,27 +118,27 @@ AttentionInterface.register(TRIED, _attention)
 AttentionMaskInterface.register(TRIED, _mask)
 
 
-class Kept:
-    """What `sight` sees, and the keys and values (1, heads, tokens, size) of all layers, in their order."""
+class KeyValueRecorder:
+    """Another pattern's attention; collects the keys and values (1, heads, tokens, size) of all layers, in order."""
 
-    def __init__(self, sight: Sight) -> None:
-        self.sight = sight
+    def __init__(self, pattern: AttentionPattern) -> None:
+        self.pattern = pattern
         self.layers: list[tuple[Tensor, Tensor]] = []
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
         self.layers.append((key.contiguous(), value.contiguous()))
-        return self.sight.attend(layer, query, key, value, scaling, dropout)
+        return self.pattern.attend(layer, query, key, value, scaling, dropout)
 
 
 class Rows:
-    """Rows that begin with this pass, one after the other without padding, behind a `prefix` of so many tokens that all
-    of them share: a token sees the prefix, itself, and what stands before it in its own row."""
+    """Rows of a causal pass, one after the other without padding, after a shared prefix of `prefix` tokens: a token
+    attends to the prefix, to earlier tokens of its own row, and to itself."""
 
     def __init__(self, lengths: Sequence[int], prefix: int, device: torch.device) -> None:
         self.lengths, self.prefix = lengths, prefix
         self.count, self.longest = len(lengths), max(lengths)
         self.layers: set[int] = set()
-        self.place: Tensor | None = None  # of each token, were the rows padded
+        self.place: Tensor | None = None  # of each token among padded rows
         self._gathered: list[Gathering] | None = None
         if min(lengths) < self.longest:
             real = torch.arange(self.longest) < torch.tensor(lengths)[:, None]
@@ -140,13 +148,13 @@ class Rows:
         self.layers.add(layer)
         short = ON.row_attention and self.prefix + self.longest <= SHORT
         if short and query.requires_grad and query.device.type == "cpu" and not dropout:
-            return attend_in_rows(query, key, value, self._gatherings(query, key), scaling)
+            return attend_within_rows(query, key, value, self._gatherings(query, key), scaling)
         own = [self._padded(part[:, :, self.prefix :]) for part in (query, key, value)]
         if not self.prefix:
-            return self._flat(causally(own[0], own[1], own[2], scaling, dropout))
+            return self._flat(causal_attention(own[0], own[1], own[2], scaling, dropout))
         first = [part[:, :, : self.prefix] for part in (query, key, value)]
-        found = behind(own[0], own[1], own[2], first[1], first[2], scaling, dropout)
-        return torch.cat([causally(first[0], first[1], first[2], scaling, dropout), self._flat(found)], dim=1)
+        found = prefixed_attention(own[0], own[1], own[2], first[1], first[2], scaling, dropout)
+        return torch.cat([causal_attention(first[0], first[1], first[2], scaling, dropout), self._flat(found)], dim=1)
 
     def _gatherings(self, query: Tensor, key: Tensor) -> list[Gathering]:
         if self._gathered is None:
@@ -169,10 +177,10 @@ class Rows:
         return (flat if self.place is None else flat.index_select(0, self.place))[None]
 
 
-def causally(query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float = 0.0) -> Tensor:
-    """Each query (batch, heads, n, size) sees the keys up to its own place: (batch, n, heads, size)."""
+def causal_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float = 0.0) -> Tensor:
+    """Causal attention of queries (batch, heads, n, size): (batch, n, heads, size)."""
     groups = query.shape[1] // key.shape[1]
-    itself = query.device.type == "cuda" and query.dtype != torch.float32  # the kernel finds the key of a group
+    itself = query.device.type == "cuda" and query.dtype != torch.float32  # the kernel supports groups
     if groups > 1 and not itself:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     found = scaled_dot_product_attention(
@@ -181,25 +189,27 @@ def causally(query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout:
     return found.transpose(1, 2)
 
 
-def behind(
+def prefixed_attention(
     query: Tensor, key: Tensor, value: Tensor, first_key: Tensor, first_value: Tensor, scaling: float, dropout: float
 ) -> Tensor:
-    """`causally`, where all of each row stands behind the same keys and values (1, key heads, columns, size)."""
+    """`causal_attention` after the keys and values (1, key heads, columns, size) of a prefix that all rows share."""
     rows, length, columns = len(query), query.shape[2], first_key.shape[2]
     own = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
     mask = pad(own, (columns, 0), value=True).repeat(query.shape[1] // key.shape[1], 1)
     key = torch.cat([first_key.expand(rows, -1, -1, -1), key], dim=2)
     value = torch.cat([first_value.expand(rows, -1, -1, -1), value], dim=2)
     found = scaled_dot_product_attention(
-        folded(query, key), key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
+        fold_groups(query, key), key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
     )
-    return unfolded(found, length)
+    return unfold_groups(found, length)
 
 
-def weighed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> tuple[Tensor, Tensor]:
+def attention_with_weight(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float
+) -> tuple[Tensor, Tensor]:
     """Attention (batch, heads, n, size) with the log of the sum of its unnormalised weights (batch, heads, n), by which
-    it can be joined with attention to other keys. `mask` is added to the scores."""
-    if query.device.type == "cpu":  # the fused kernel knows that sum; the public function does not hand it out
+    it can be combined with attention to other keys. `mask` is added to the scores."""
+    if query.device.type == "cpu":  # the fused kernel returns that sum, the public function does not
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         found: tuple[Tensor, Tensor] = fused(query, key, value, 0.0, False, attn_mask=mask, scale=scaling)
         return found
@@ -209,21 +219,21 @@ def weighed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
     return (scores - weight[..., None]).exp().to(value.dtype) @ value, weight
 
 
-def together(folds: Tensor) -> Tensor:
-    """What all rows ask of the same keys as one: (batch, key heads, n, size) to (key heads, batch * n, size)."""
+def merge_rows(folds: Tensor) -> Tensor:
+    """Queries of all rows for the same keys as one: (batch, key heads, n, size) to (key heads, batch * n, size)."""
     return folds.transpose(0, 1).flatten(1, 2)
 
 
-def apart(found: Tensor, rows: int) -> Tensor:
-    """The contrary of `together`."""
+def split_rows(found: Tensor, rows: int) -> Tensor:
+    """The inverse of `merge_rows`."""
     return torch.unflatten(found, 1, (rows, -1)).transpose(0, 1)
 
 
-def folded(query: Tensor, key: Tensor) -> Tensor:
+def fold_groups(query: Tensor, key: Tensor) -> Tensor:
     """Query heads of one key head as more queries: (batch, heads, n, size) to (batch, key heads, groups * n, size)."""
     return torch.unflatten(query, 1, (key.shape[1], -1)).flatten(2, 3)
 
 
-def unfolded(out: Tensor, n: int) -> Tensor:
-    """What `folded` queries found, as (batch, n, heads, size)."""
+def unfold_groups(out: Tensor, n: int) -> Tensor:
+    """The inverse of `fold_groups`, as (batch, n, heads, size)."""
     return torch.unflatten(out, 2, (-1, n)).flatten(1, 2).transpose(1, 2)

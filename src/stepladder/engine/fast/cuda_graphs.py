@@ -1,7 +1,7 @@
-"""Passes of one shape, recorded on a GPU and played again, with their gradients where there are any (CUDA graphs).
+"""CUDA graphs: passes of one shape are captured once and replayed, with their gradients where something is trained.
 
-A step of short rows is some thousand small kernels, and to ask for each takes longer than to compute it; of a recording
-all are asked for at once. Knows tensors, where they lie, and what is learnt; knows no model.
+A step of short rows is some thousand small kernels, and launching them one by one takes longer than they do; a replayed
+graph launches all of them at once.
 """
 
 from __future__ import annotations
@@ -18,102 +18,104 @@ from stepladder.engine.fast.techniques import ON
 
 Compute = Callable[..., Tensor]
 
-SEEN = 2  # a shape is recorded when it comes once more than so often: to record takes as long as some steps
-KEPT = 16  # recordings at once where something is learnt: each keeps its gradients
+WARMUP = 2  # passes of a shape before it is captured: a capture takes as long as some steps
+MOST = 16  # graphs at once where something is trained: each holds its gradients
 
 
-class Recordings:
-    """Recordings by their shape, on one piece of memory. What is `learnt` has to stay where it lies.
+class CudaGraphs:
+    """Captured graphs by shape, in one memory pool. The `trained` tensors must stay at their addresses.
 
-    Whatever is played takes the memory of what was played before, so gradients are asked for once, and at once.
+    A replay overwrites the memory of the one before, so gradients are taken once, and before the next pass.
     """
 
-    def __init__(self, learnt: Sequence[Tensor]) -> None:
-        self.learnt, self.able, self.plays = list(learnt), True, 0
+    def __init__(self, trained: Sequence[Tensor]) -> None:
+        self.trained, self.available, self.replays = list(trained), True, 0
         self.pool = torch.cuda.graph_pool_handle()
-        self.kept: dict[Hashable, _Recording] = {}
+        self.graphs: dict[Hashable, _CapturedGraph] = {}
         self.seen: Counter[Hashable] = Counter()
 
     def __call__(self, shape: Hashable, compute: Compute, inputs: Sequence[Tensor]) -> Tensor:
-        """What `compute` gives of `inputs`; where something is learnt, one number for each of its places (n,), and
-        gradients reach it.
+        """The result of `compute(*inputs)`; gradients reach the `trained` tensors.
 
-        Equal `shape` means equal shapes and equal work, and nothing drawn at random.
+        Args:
+            shape: Equal for passes with equal shapes and equal work, nothing of it random.
+            compute: Returns one number for each row (n,) where something is trained.
+            inputs: The tensors that differ from pass to pass.
         """
         self.seen[shape] += 1
-        if shape not in self.kept:
-            full = bool(self.learnt) and len(self.kept) >= KEPT
-            if not (ON.cuda_graphs and self.able) or self.seen[shape] <= SEEN or full:
+        if shape not in self.graphs:
+            full = bool(self.trained) and len(self.graphs) >= MOST
+            if not (ON.cuda_graphs and self.available) or self.seen[shape] <= WARMUP or full:
                 return compute(*inputs)
-            recording = self._recorded(compute, inputs)
-            if recording is None:
-                self.able = False
+            graph = self._captured(compute, inputs)
+            if graph is None:
+                self.available = False
                 torch.cuda.empty_cache()
                 return compute(*inputs)
-            self.kept[shape] = recording
-        if not self.learnt:
-            return self.kept[shape].play(inputs)
-        play: Any = _Played.apply
-        found: Tensor = play(self, self.kept[shape], len(inputs), *inputs, *self.learnt)
-        return found
+            self.graphs[shape] = graph
+        if not self.trained:
+            return self.graphs[shape].run(inputs)
+        replayed: Any = _Replayed.apply
+        output: Tensor = replayed(self, self.graphs[shape], len(inputs), *inputs, *self.trained)
+        return output
 
-    def _recorded(self, compute: Compute, inputs: Sequence[Tensor]) -> _Recording | None:
-        """None where an operation can not be recorded, or there is no memory for it."""
-        here = torch.cuda.current_stream()
+    def _captured(self, compute: Compute, inputs: Sequence[Tensor]) -> _CapturedGraph | None:
+        """None where an operation cannot be captured, or memory runs out."""
+        stream = torch.cuda.current_stream()
         try:
             with torch.cuda.device(inputs[0].device):
-                return _Recording(compute, inputs, self.learnt, self.pool)
+                return _CapturedGraph(compute, inputs, self.trained, self.pool)
         except RuntimeError:
-            torch.cuda.set_stream(here)  # a recording that was broken off leaves its own
+            torch.cuda.set_stream(stream)  # a capture that fails leaves its own stream behind
             return None
 
 
-class _Recording:
-    def __init__(self, compute: Compute, inputs: Sequence[Tensor], learnt: Sequence[Tensor], pool: Any) -> None:
+class _CapturedGraph:
+    def __init__(self, compute: Compute, inputs: Sequence[Tensor], trained: Sequence[Tensor], pool: Any) -> None:
         self.inputs = [each.clone() for each in inputs]
-        beside, here = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
-        beside.wait_stream(here)
-        with torch.cuda.stream(beside):  # what libraries set up at first use is not to be recorded
-            found = compute(*self.inputs)
-            if learnt:
-                torch.autograd.grad(found, learnt, torch.zeros_like(found))
-            del found
-        here.wait_stream(beside)
-        self.there = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.there, pool=pool):
-            found = compute(*self.inputs)
-        self.found = found.detach()
-        if not learnt:
+        side, stream = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(stream)
+        with torch.cuda.stream(side):  # libraries set things up at first use, which must not be captured
+            output = compute(*self.inputs)
+            if trained:
+                torch.autograd.grad(output, trained, torch.zeros_like(output))
+            del output
+        stream.wait_stream(side)
+        self.forward = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.forward, pool=pool):
+            output = compute(*self.inputs)
+        self.output = output.detach()
+        if not trained:
             return
-        self.back, self.towards = torch.cuda.CUDAGraph(), torch.zeros_like(found)
-        with torch.cuda.graph(self.back, pool=pool):
-            gradients = torch.autograd.grad(found, learnt, self.towards)
+        self.backward, self.output_gradient = torch.cuda.CUDAGraph(), torch.zeros_like(output)
+        with torch.cuda.graph(self.backward, pool=pool):
+            gradients = torch.autograd.grad(output, trained, self.output_gradient)
             self.gradients = torch.cat([gradient.flatten() for gradient in gradients])
         self.shapes = [gradient.shape for gradient in gradients]
 
-    def play(self, given: Sequence[Tensor]) -> Tensor:
-        for place, now in zip(self.inputs, given, strict=True):
-            place.copy_(now)
-        self.there.replay()
-        return self.found.clone()
+    def run(self, inputs: Sequence[Tensor]) -> Tensor:
+        for own, new in zip(self.inputs, inputs, strict=True):
+            own.copy_(new)
+        self.forward.replay()
+        return self.output.clone()
 
 
-class _Played(Function):
+class _Replayed(Function):
     @staticmethod
-    def forward(ctx: Any, recordings: Recordings, recording: _Recording, inputs: int, *given: Tensor) -> Tensor:
-        found = recording.play(given[:inputs])
-        recordings.plays += 1
-        ctx.recordings, ctx.recording, ctx.inputs, ctx.play = recordings, recording, inputs, recordings.plays
-        return found
+    def forward(ctx: Any, graphs: CudaGraphs, graph: _CapturedGraph, inputs: int, *tensors: Tensor) -> Tensor:
+        output = graph.run(tensors[:inputs])
+        graphs.replays += 1
+        ctx.graphs, ctx.graph, ctx.inputs, ctx.replay = graphs, graph, inputs, graphs.replays
+        return output
 
     @staticmethod
-    def backward(ctx: Any, towards: Tensor) -> tuple[Tensor | None, ...]:
-        recordings, recording = ctx.recordings, ctx.recording
-        if recordings.plays != ctx.play:
-            raise RuntimeError("another pass was played since, or its gradients were asked for before")
-        recordings.plays += 1
-        recording.towards.copy_(towards)
-        recording.back.replay()
-        parts = torch.split(recording.gradients.clone(), [shape.numel() for shape in recording.shapes])
-        found = [part.view(shape) for part, shape in zip(parts, recording.shapes, strict=True)]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        graphs, graph = ctx.graphs, ctx.graph
+        if graphs.replays != ctx.replay:
+            raise RuntimeError("another pass was replayed since, or the gradients were taken before")
+        graphs.replays += 1
+        graph.output_gradient.copy_(gradient)
+        graph.backward.replay()
+        parts = torch.split(graph.gradients.clone(), [shape.numel() for shape in graph.shapes])
+        found = [part.view(shape) for part, shape in zip(parts, graph.shapes, strict=True)]
         return None, None, None, *[None] * ctx.inputs, *found

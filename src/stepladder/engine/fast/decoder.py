@@ -1,9 +1,8 @@
-"""The body of Llama and its kin in as few operations as it takes.
+"""The fused decoder: the layers of Llama-like models in few operations.
 
-Knows weights, positions and who sees whom (`Sight`); knows no token's text. Matrices that read the same input are one
-product. For predicting they are kept, on a CPU, as products want them, which makes those of few rows up to twice as
-fast; for learning, gradients reach what low-rank adapters add to them. What it computes is what the model's own
-forward computes: `Network` tries it before it is used.
+Matrices that read the same input are one product. For predicting they are prepacked on a CPU, which makes products of
+few rows up to twice as fast; in training, gradients reach the low-rank additions of adapters. `FastNetwork` compares it
+with the model's own forward pass before it is used.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stepladder.engine.fast.attention import Sight
+from stepladder.engine.fast.attention import AttentionPattern
 from stepladder.engine.fast.low_rank import joined, with_additions
-from stepladder.engine.fast.matrix import Matrix, Packs
+from stepladder.engine.fast.matrix import Matrix, PrepackedWeights
 from stepladder.engine.fast.operations import gated, rms_norm, rotated
 from stepladder.engine.values import LowRank
 
-KIN = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-PACKED = 2**24  # bytes of a layer's matrices up to which they are packed for learning, once for each way
+FUSED = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+PACKED = 2**24  # bytes of a layer's matrices up to which they are prepacked for training, once for each direction
 
 
 class _Joined:
     """Several linear layers of one input as one: (tokens, in) to (tokens, sum of outs)."""
 
-    def __init__(self, layers: Sequence[Any], packs: Packs | None, both: bool) -> None:
+    def __init__(self, layers: Sequence[Any], packs: PrepackedWeights | None, both: bool) -> None:
         opened = [_opened(layer) for layer in layers]
         weights, bias = [weight for weight, _, _ in opened], None
         if any(bias is not None for _, bias, _ in opened):
@@ -39,16 +38,16 @@ class _Joined:
         self.additions = [(first, low) for first, (_, _, low) in zip(starts, opened, strict=False) if low is not None]
 
 
-class LearningLinear(_Joined):
-    """The layers as they are while low-rank additions to them are learnt. Packed for products in bf16, which gain most,
-    and as long as the copies are small."""
+class TrainingLinear(_Joined):
+    """The layers while low-rank additions to them are trained. Prepacked for products in bf16, which gain most, as long
+    as the copies are small."""
 
-    def __init__(self, layers: Sequence[Any], packs: Packs) -> None:
+    def __init__(self, layers: Sequence[Any], packs: PrepackedWeights) -> None:
         weights = [_opened(layer)[0] for layer in layers]
         pays = weights[0].dtype == torch.bfloat16 and sum(weight.nbytes for weight in weights) <= PACKED
         super().__init__(layers, packs if pays else None, both=True)
         if any(low.dropout for _, low in self.additions):
-            raise TypeError("something is dropped")
+            raise TypeError("the adapter has dropout")
 
     def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         out = with_additions(x, self.matrix, self.additions)
@@ -56,9 +55,9 @@ class LearningLinear(_Joined):
 
 
 class Linear(_Joined):
-    """The layers as they now are, for predicting."""
+    """The layers with their current weights, for predicting."""
 
-    def __init__(self, layers: Sequence[Any], packs: Packs) -> None:
+    def __init__(self, layers: Sequence[Any], packs: PrepackedWeights) -> None:
         super().__init__(layers, packs, both=False)
         blocks = joined(self.additions, self.matrix.outs, self.matrix.dtype) if self.additions else None
         self.blocks, self.fitted = blocks, None if blocks is None else self.matrix.fitted(blocks)
@@ -72,13 +71,13 @@ def _opened(layer: Any) -> tuple[Tensor, Tensor | None, LowRank | None]:
     """Weight, bias and low-rank addition of a linear layer. Raises TypeError for layers of another kind."""
     if type(layer) is nn.Linear:
         return layer.weight, layer.bias, None
-    if hasattr(layer, "low_rank"):  # what `stepladder.tuning` puts on the model says itself what it is
+    if hasattr(layer, "low_rank"):  # a LoRA layer of `stepladder.tuning`
         return layer.base_layer.weight, layer.base_layer.bias, layer.low_rank()
-    raise TypeError(f"{type(layer).__name__} is not a linear layer that is known here")
+    raise TypeError(f"{type(layer).__name__} is not a supported linear layer")
 
 
 class _Norm:
-    """The root mean square norm of a module that says its weight and its epsilon."""
+    """The root mean square norm of a module with `weight` and `variance_epsilon`."""
 
     def __init__(self, module: Any) -> None:
         self.weight, self.eps = module.weight.detach(), module.variance_epsilon
@@ -88,14 +87,14 @@ class _Norm:
 
 
 class _Layer:
-    def __init__(self, layer: Any, joined: Callable[[Sequence[Any]], Linear | LearningLinear]) -> None:
+    def __init__(self, layer: Any, joined: Callable[[Sequence[Any]], Linear | TrainingLinear]) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         if not isinstance(mlp.act_fn, nn.SiLU) and "silu" not in type(mlp.act_fn).__name__.lower():
             raise TypeError(f"{type(mlp.act_fn).__name__} is not silu")
         self.size, self.scaling = attention.head_dim, attention.scaling
         self.before, self.between = _Norm(layer.input_layernorm), _Norm(layer.post_attention_layernorm)
         self.of_heads = [_Norm(getattr(attention, name)) for name in ("q_norm", "k_norm") if hasattr(attention, name)]
-        self.reading = joined([attention.q_proj, attention.k_proj, attention.v_proj])
+        self.query_key_value = joined([attention.q_proj, attention.k_proj, attention.v_proj])
         self.heads, self.key_heads = (
             getattr(attention, name).out_features // self.size for name in ("q_proj", "k_proj")
         )
@@ -104,12 +103,12 @@ class _Layer:
             joined([mlp.gate_proj, mlp.up_proj]),
             joined([mlp.down_proj]),
         )
-        self.linears = self.reading, self.out, self.gate_up, self.down
+        self.linears = self.query_key_value, self.out, self.gate_up, self.down
 
     def __call__(
-        self, index: int, x: Tensor, cos: Tensor, sin: Tensor, sight: Sight, wanted: Tensor | None = None
+        self, index: int, x: Tensor, cos: Tensor, sin: Tensor, pattern: AttentionPattern, wanted: Tensor | None = None
     ) -> Tensor:
-        heads = torch.unflatten(self.reading(self.before(x)), 1, (-1, self.size))
+        heads = torch.unflatten(self.query_key_value(self.before(x)), 1, (-1, self.size))
         turned, value = torch.split(heads, [self.heads + self.key_heads, self.key_heads], dim=1)
         if self.of_heads:
             of_query, of_key = self.of_heads
@@ -117,30 +116,35 @@ class _Layer:
         turned = rotated(turned, cos, sin).transpose(0, 1)[None]
         query, key = torch.split(turned, [self.heads, self.key_heads], dim=1)
         with torch.autocast(x.device.type, enabled=False):
-            seen = sight.attend(index, query, key, value.transpose(0, 1)[None], self.scaling, 0.0).flatten(2)[0]
+            seen = pattern.attend(index, query, key, value.transpose(0, 1)[None], self.scaling, 0.0).flatten(2)[0]
         if wanted is not None:
             seen, x = seen[wanted], x[wanted]
         x = self.out(seen, x)
         return self.down(gated(self.gate_up(self.between(x))), x)
 
 
-class Body:
-    """Embeddings, layers, last norm and head of a causal model of `KIN`: as its parameters are when this is made, or,
-    where it is `learning`, with what is then learnt by gradients.
+class FusedDecoder:
+    """Embeddings, layers, last norm and head of a causal model whose type is in `FUSED`.
 
-    Raises TypeError or AttributeError for any other model, and where more is learnt than low-rank additions.
+    Args:
+        causal: The model. Its parameters are those of now.
+        packs: Where prepacked weights are kept.
+        training: Whether gradients reach the low-rank additions; there is no head then.
+
+    Raises:
+        TypeError, AttributeError: The model is another one, or more than low-rank additions is trained.
     """
 
-    def __init__(self, causal: Any, packs: Packs, learning: bool = False) -> None:
+    def __init__(self, causal: Any, packs: PrepackedWeights, training: bool = False) -> None:
         model = causal.base_model
-        if causal.config.get_text_config().model_type not in KIN:
-            raise TypeError("not of the kin")
-        joined = partial(LearningLinear if learning else Linear, packs=packs)
+        if causal.config.get_text_config().model_type not in FUSED:
+            raise TypeError("not a supported architecture")
+        joined = partial(TrainingLinear if training else Linear, packs=packs)
         self.embeddings, self.rotary = model.embed_tokens, model.rotary_emb
         self.layers = [_Layer(layer, joined) for layer in model.layers]
         self.norm = _Norm(model.norm)
-        self.head = None if learning else Linear([causal.get_output_embeddings()], packs)
-        if learning:
+        self.head = None if training else Linear([causal.get_output_embeddings()], packs)
+        if training:
             self._check_reached(model)
 
     @property
@@ -149,7 +153,7 @@ class Body:
 
     @property
     def form(self) -> object:
-        """What two bodies on one base share that differ in numbers alone."""
+        """Equal for fused decoders of one base model that differ only in the values of their parameters."""
         linears = [linear for layer in self.layers for linear in layer.linears]
         places = tuple(tuple(first for first, _ in linear.additions) for linear in linears)
         return type(linears[0]), self.dtype, places
@@ -161,24 +165,28 @@ class Body:
             map(id, self.embeddings.parameters())
         )
         if any(p.requires_grad and id(p) not in reached for p in model.parameters()):
-            raise TypeError("more is learnt than low-rank additions")
+            raise TypeError("more than low-rank additions is trained")
 
-    def __call__(self, ids: Tensor, positions: Tensor, sight: Sight, wanted: Tensor | None = None) -> Tensor:
-        """Hidden states (tokens, width) of `ids` (tokens,) at `positions` (tokens,); `wanted` (n,) names those that are
-        asked for, None all."""
+    def __call__(
+        self, ids: Tensor, positions: Tensor, pattern: AttentionPattern, wanted: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states (tokens, width) of `ids` (tokens,) at `positions` (tokens,); only (n, width) at the places
+        `wanted` (n,), if given."""
         x: Tensor = self.embeddings(ids)
-        cos, sin = self.turns(x, positions)
+        cos, sin = self.rotation(x, positions)
         for index, layer in enumerate(self.layers):
-            x = layer(index, x, cos, sin, sight, wanted if index + 1 == len(self.layers) else None)
+            x = layer(index, x, cos, sin, pattern, wanted if index + 1 == len(self.layers) else None)
         return self.norm(x)
 
-    def turns(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (tokens, 1, size) by which heads at `positions` (tokens,) are turned, in the dtype of x."""
+    def rotation(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (tokens, 1, size) of rotary embeddings at `positions` (tokens,), in the dtype of x."""
         cos, sin = (part[0, :, None] for part in self.rotary(x[None], position_ids=positions[None]))
         half = sin.shape[-1] // 2
-        return cos, torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)  # the sign that turning the halves wants
+        return cos, torch.cat(
+            [-sin[..., :half], sin[..., half:]], dim=-1
+        )  # the sign for `rotated`, which rolls the halves
 
 
 def signature(parameters: Iterable[nn.Parameter], contents: bool = True) -> int:
-    """Changes when a parameter is put elsewhere, is learnt or no longer, or, where `contents` count, is changed."""
+    """Changes with a parameter's memory, with whether it is trained, and, if `contents`, with its values."""
     return hash(tuple((p.data_ptr(), p.requires_grad, p._version if contents else 0) for p in parameters))

@@ -1,8 +1,8 @@
-"""The C++ in `csrc/`, compiled by the machine's own compiler at first use and kept in the user's cache.
+"""The C++ kernels of `csrc/`, compiled by the machine's compiler at first use and kept in the user's cache.
 
-Knows where tensors lie and how they are strided; knows no gradient. What is compiled does in one pass through memory
-what PyTorch's operations do in three to eight. Threads are those of PyTorch, so that nobody waits for another's.
-Where there is no compiler, or PyTorch's threads are of another kind, there are no `kernels`, and the operations run.
+A kernel does in one pass through memory what PyTorch's operations do in three to eight. Threads are those of PyTorch's
+OpenMP library, so that no two thread pools share the cores. Without a compiler, or with another kind of threads,
+`kernels()` is None and PyTorch's operations run. Kernels have no gradients of their own.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ TAKES = {
     "packed": "ttnnnn",
     "tiled_product": "ttttttttnnnn",
 }
-"""What each takes: tensors, numbers, a float."""
+"""Arguments of each kernel: t tensor, n integer, f float."""
 CAUSAL_WIDTH = 1024
-"""Columns of scores that `causal_softmax` takes at most."""
+"""Columns of scores that `causal_softmax` supports at most."""
 BY_VECTORS, BY_TILES = 64, 512
-"""Tokens of a step at most, by how its products are made."""
+"""Tokens of a fused step at most, with products by vectors and by AMX tiles."""
 TILE = 32
-"""Inputs and outputs that tiles take at once."""
+"""Inputs and outputs of one AMX tile."""
 COMPILERS = ("c++", "g++", "clang++")
 THREADS = re.compile(r"lib(gomp|omp|iomp5)\b[^/]*\.so[^/]*$")
 
 
-def serve(*tensors: Tensor) -> bool:
-    """Whether the kernels do for `tensors`: of one dtype, on a CPU, the numbers of a row end to end."""
+def support(*tensors: Tensor) -> bool:
+    """Whether the kernels support `tensors`: on a CPU, of one supported dtype, rows contiguous."""
     first = tensors[0]
     return (
         ON.kernels
@@ -76,7 +76,7 @@ def serve(*tensors: Tensor) -> bool:
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The norm of x (..., width), and by what each row was multiplied (rows,), float32."""
+    """The norm of x (..., width), and the factor of each row (rows,), float32."""
     x = x.contiguous()
     out, scales = torch.empty_like(x), torch.empty(x.numel() // x.shape[-1], dtype=torch.float32)
     _call("rms_norm", x, weight, out, scales, len(scales), x.shape[-1], eps)
@@ -107,23 +107,23 @@ def gated_back(gradient: Tensor, gate_up: Tensor) -> Tensor:
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
-    """x (rows, heads, width), turned by cos and sin (rows, 1, width), or `back`."""
+    """Rotary embedding of x (rows, heads, width) with cos and sin (rows, 1, width); `back`: the inverse."""
     cos, sin, out = cos.contiguous(), sin.contiguous(), x.new_empty(x.shape)
     _call("rotated", x, cos, sin, out, *x.shape, x.stride(0), x.stride(1), -1.0 if back else 1.0)
     return out
 
 
 def log_sum_exp(x: Tensor) -> Tensor:
-    """Of x (rows, width), float32."""
+    """log(sum(exp)) of x (rows, width): (rows,), float32."""
     out = torch.empty(len(x), dtype=torch.float32)
     _call("log_sum_exp", x, out, *x.shape, x.stride(0))
     return out
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, learnt: bool) -> Tensor:
-    """Losses (rows,), float32, of `targets` (rows,); `learnt`: logits (rows, width) become their gradients."""
+def cross_entropy(logits: Tensor, targets: Tensor, gradient: bool) -> Tensor:
+    """Losses (rows,), float32, of `targets` (rows,); `gradient`: logits (rows, width) are overwritten with theirs."""
     losses = torch.empty(len(logits), dtype=torch.float32)
-    _call("cross_entropy", logits, targets.contiguous(), losses, *logits.shape, int(learnt))
+    _call("cross_entropy", logits, targets.contiguous(), losses, *logits.shape, int(gradient))
     return losses
 
 
@@ -133,8 +133,8 @@ def causal_softmax(scores: Tensor, length: int, prefix: int, scaling: float) -> 
 
 
 def highest_place(x: Tensor, at: Tensor, allowed: Tensor | None) -> Tensor:
-    """Of rows `at` (rows,) of x (any, width) the first place of the highest number: (rows,). `allowed` (rows, words):
-    among those places alone whose bit is set, 32 a word."""
+    """First argmax (rows,) of the rows `at` (rows,) of x (any, width), among the places whose bit is set in `allowed`
+    (rows, words), 32 a word, if given."""
     x, at, out = x.contiguous(), at.contiguous(), torch.empty_like(at)
     bits = None if allowed is None else allowed.contiguous()
     _call("highest_place", x, at, bits, out, len(at), x.shape[1])
@@ -142,13 +142,13 @@ def highest_place(x: Tensor, at: Tensor, allowed: Tensor | None) -> Tensor:
 
 
 def tiled(dtype: torch.dtype) -> bool:
-    """Whether the processor has tiles for products of the dtype."""
+    """Whether the CPU has tiles (AMX) for products of the dtype."""
     return ON.tiles and dtype == torch.bfloat16 and hasattr(kernels(), "tiled_bf16") and bool(kernels().tiled_bf16())
 
 
 def packed(weight: Tensor) -> Tensor:
     """A weight (out, in) in the order in which products by tiles read it (`csrc/tiles.h`): (blocks of outputs, blocks
-    of inputs, 2, 16 pairs of inputs, 16 outputs, 2), filled up with noughts."""
+    of inputs, 2, 16 pairs of inputs, 16 outputs, 2), padded with zeros."""
     outs, ins = weight.shape
     found = weight.new_empty(-(-outs // TILE), -(-ins // TILE), 2, 16, 16, 2)
     _call("packed", weight, found, outs, ins, *weight.stride())
@@ -158,8 +158,16 @@ def packed(weight: Tensor) -> Tensor:
 def tiled_product(
     x: Tensor, weight: Tensor, outs: int, bias: Tensor | None, onto: Tensor | None, addition: Sequence[Tensor] = ()
 ) -> tuple[Tensor, Tensor]:
-    """x (rows, ins) by a `packed` weight: (rows, outs), plus `bias` (outs,) and `onto` (rows, outs); and x by the first
-    matrix of an `addition` (ranks, ins), packed too, whose product by the second (outs, ranks) is added."""
+    """Product of x (rows, ins) and a `packed` weight, plus a low-rank addition.
+
+    Args:
+        bias: (outs,).
+        onto: (rows, outs), added to the product.
+        addition: Two packed matrices (ranks, ins) and (outs, ranks); x times both is added.
+
+    Returns:
+        The sum (rows, outs), and x times the first matrix of the addition (rows, ranks).
+    """
     if x.shape[1] != weight.shape[1] * TILE:
         raise ValueError(f"rows of {x.shape[1]} by a weight of {weight.shape[1] * TILE} inputs")
     x, out = x.contiguous(), x.new_empty(len(x), outs)
@@ -172,13 +180,13 @@ def tiled_product(
 
 
 def step(dtype: torch.dtype, pass_: Any) -> None:
-    """What `pass_` of steps.py asks for."""
+    """One decoding step, described by a `_Pass` of `fused_step`."""
     getattr(kernels(), f"step_{NAMES[dtype]}")(pass_)
 
 
 def steps_at_once(dtype: torch.dtype) -> int:
-    """Tokens up to which a compiled step by vectors takes less time than the body; nought where there are no steps for
-    this dtype and processor."""
+    """Tokens up to which a compiled step by vectors is faster than the fused decoder; 0 where there is none for this
+    dtype and CPU."""
     there = ON.fused_step and dtype in NAMES and hasattr(kernels(), f"step_{NAMES[dtype]}")
     return BY_VECTORS if there else 0
 
@@ -192,13 +200,13 @@ def _call(name: str, first: Tensor, *others: Tensor | float | None) -> None:
 
 @cache
 def kernels() -> Any:
-    """The compiled library; None where it can not be had here."""
+    """The compiled library; None where it is not available."""
     compiler = shlex.split(os.environ.get("CXX", "")) or list(filter(shutil.which, COMPILERS))[:1]
     threads = _threads()
     if not compiler or threads is None:
         return None
     try:
-        ctypes.CDLL(threads, ctypes.RTLD_GLOBAL)  # the library asks for them, and brings none of its own
+        ctypes.CDLL(threads, ctypes.RTLD_GLOBAL)  # the library uses these and has none of its own
         library = ctypes.CDLL(str(_compiled(compiler)))
     except (OSError, UserError, subprocess.CalledProcessError):
         return None
@@ -220,7 +228,7 @@ def _threads() -> str | None:
 
 
 def _compiled(compiler: Sequence[str]) -> Path:
-    """The library's file: made for this source, compiler and kind of processor. Only what is the user's own is loaded.
+    """The library's file, compiled for this source, compiler and CPU. A file that others can write is not loaded.
 
     Raises OSError, UserError or CalledProcessError.
     """
@@ -244,13 +252,13 @@ def _compiled(compiler: Sequence[str]) -> Path:
 
 
 def _stamp(compiler: str) -> str:
-    """Changes when another compiler takes its place."""
+    """Changes when the compiler is replaced."""
     place = Path(shutil.which(compiler) or compiler).resolve()
     status = place.stat()
     return f"{place} {status.st_size} {status.st_mtime_ns}"
 
 
 def _processor() -> str:
-    """What `-march=native` depends on."""
+    """The CPU features that `-march=native` depends on."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return platform.machine() + "".join(sorted({line for line in lines if line.startswith(("flags", "Features"))}))

@@ -1,8 +1,7 @@
-"""Frozen linear layers with low-rank additions, as one function with a backward pass of its own.
+"""Frozen linear layers with low-rank additions, as one function with its own backward pass.
 
-Knows matrices; knows no PEFT and no model. y = x W' + s (x A') B', where only A and B are learnt. Beside the products
-that this needs nothing is computed or kept: no copy in float32, no dropout that drops nothing, no gradient for W.
-Layers that read the same input are one product, and so are their additions.
+y = x W' + s (x A') B', where only A and B are trained. Nothing but these products is computed or kept: no copy in
+float32, no gradient for W. Layers with the same input are one product, and so are their additions.
 Source: Hu et al. 2021, LoRA (arXiv 2106.09685), equation 3.
 """
 
@@ -19,11 +18,11 @@ from stepladder.engine.fast.matrix import Blocks, Matrix
 from stepladder.engine.values import LowRank
 
 Addition = tuple[int, LowRank]
-"""A low-rank product, and the first of the outputs that it is added to."""
+"""A low-rank addition, and the first output that it is added to."""
 
 
 def joined(additions: Sequence[Addition], outs: int, dtype: torch.dtype) -> Blocks:
-    """All additions as one, scaled; up is nought where an addition has no say."""
+    """All additions as one, scaled; `up` is zero where an addition does not apply."""
     if len(additions) == 1 and len(additions[0][1].up) == outs:
         ((_, low),) = additions
         return Blocks(low.down.detach().to(dtype), (low.up.detach() * low.scaling).to(dtype))
@@ -35,7 +34,7 @@ def joined(additions: Sequence[Addition], outs: int, dtype: torch.dtype) -> Bloc
 
 
 def low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, additions: Sequence[Addition]) -> Tensor:
-    """`with_additions` of a weight (out, in) and bias (out) as they lie."""
+    """`with_additions` of a weight (out, in) and bias (out,) that are not prepacked."""
     return with_additions(x, Matrix([weight], bias), additions)
 
 
@@ -47,13 +46,13 @@ def with_additions(x: Tensor, matrix: Matrix, additions: Sequence[Addition]) -> 
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     frozen, lowly = cast(Any, _FrozenLinear.apply), cast(Any, _LowRankLinear.apply)
-    flat = x.flatten(0, -2)  # not in the functions: a model may change what they return in place, but no view of it
+    flat = x.flatten(0, -2)  # outside: a model may change their result in place, but not a view of it
     with torch.autocast(x.device.type, enabled=False):
         if not additions:
             found: Tensor = frozen(flat, matrix)
         else:
-            learnt = [part for _, low in additions for part in (low.down, low.up)]
-            found = lowly(flat, matrix, additions, *learnt)
+            trained = [part for _, low in additions for part in (low.down, low.up)]
+            found = lowly(flat, matrix, additions, *trained)
     return torch.unflatten(found, 0, x.shape[:-1])
 
 
@@ -70,7 +69,7 @@ class _FrozenLinear(Function):
 
 class _LowRankLinear(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Matrix, additions: Sequence[Addition], *learnt: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, matrix: Matrix, additions: Sequence[Addition], *trained: Tensor) -> Tensor:
         blocks = joined(additions, matrix.outs, x.dtype)
         out, low = matrix.times_with(x, matrix.fitted(blocks))
         ctx.matrix = matrix
@@ -91,7 +90,7 @@ class _LowRankLinear(Function):
             inner = inner[:, : len(down)]
         else:
             inner = gradient @ up
-        to_down, to_up = inner.T @ x, low.T @ gradient  # the second is the transposed one: that is faster
+        to_down, to_up = inner.T @ x, low.T @ gradient  # the transposed product is faster for the second
         found = []
         for own, ranks, scaling, dtype in ctx.parts:
             found += [to_down[ranks].to(dtype), to_up[ranks, own].to(dtype).T * scaling]
@@ -99,7 +98,7 @@ class _LowRankLinear(Function):
 
 
 def _places(additions: Sequence[Addition]) -> list[tuple[slice, slice]]:
-    """Of each addition its outputs, and its place among the ranks of all."""
+    """For each addition, its outputs and its place among the ranks of all."""
     found, rank = [], 0
     for first, low in additions:
         found.append((slice(first, first + len(low.up)), slice(rank, rank + len(low.down))))

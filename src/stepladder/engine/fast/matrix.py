@@ -1,7 +1,7 @@
-"""A frozen matrix as the device wants it for products. Knows tensors alone.
+"""Frozen matrices, prepacked for products on a CPU.
 
-On a processor with tiles products in bfloat16 are our own: those of oneDNN leave one of two threads without work where
-outputs are few and rows some hundreds, and arrange few rows anew for each.
+On a CPU with AMX tiles, products in bfloat16 are those of `csrc`: with few outputs and some hundred rows, oneDNN leaves
+one of two threads without work, and it repacks few rows for each product.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from torch.nn.functional import linear
 
 from stepladder.engine.fast import kernels
 
-KEPT = 2**30  # bytes of weights whose packed forms are kept
-WIDEST = 4096  # inputs of a product by tiles at most: oneDNN divides more of them, and is faster
+KEPT = 2**30  # bytes of weights whose prepacked forms are kept
+WIDEST = 4096  # inputs of a product by tiles at most: with more, oneDNN splits them and is faster
 
 
 class Blocks(NamedTuple):
-    """A low-rank product that is added to a matrix's own: down (ranks, in), and up (out, ranks)."""
+    """A low-rank product that is added to a matrix's: down (ranks, in) and up (out, ranks)."""
 
     down: Tensor
     up: Tensor
 
     @property
     def turned(self) -> Blocks:
-        """For the way back."""
+        """The same for the backward pass."""
         return Blocks(self.up.T, self.down.T)
 
     @property
@@ -35,35 +35,35 @@ class Blocks(NamedTuple):
         return self.down.dim() > 2
 
 
-class Packs:
+class PrepackedWeights:
     """Prepacked frozen weights of one base model, shared by all models that are tuned from it."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[object, ...], tuple[Sequence[Tensor], Tensor]] = {}
 
     def packed(self, weights: Sequence[Tensor], transposed: bool) -> Tensor:
-        """`weights` (out, in), one below the other. Those that are learnt may change unseen, and are packed anew."""
+        """`weights` (out, in), concatenated. Trained ones may change unnoticed, so they are packed anew each time."""
         if any(weight.requires_grad for weight in weights):
             return _packed(weights, transposed)
         key = transposed, *((w.data_ptr(), w._version, w.dtype, w.shape) for w in weights)
         if key not in self._kept:
             if sum(w.nbytes for memory, _ in self._kept.values() for w in memory) >= KEPT:
                 self._kept.clear()
-            # A parameter may be put elsewhere: its memory itself is held, so that no other comes to lie there.
+            # The memory itself is held: a parameter may be moved, and no other tensor may get its address.
             self._kept[key] = [w.detach() for w in weights], _packed(weights, transposed)
         return self._kept[key][1]
 
 
 class Matrix:
-    """weights (out, in), one below the other, and bias (out) of linear layers, none of which is learnt.
+    """Weights (out, in), concatenated, and bias (out,) of frozen linear layers.
 
-    Where it is to be `packed`, and the device is a CPU, it is kept as tiles want it, or else as oneDNN does: products
-    of few rows take up to half the time. Of each way that it is used (`times`, and for learning `back`) there is then a
-    copy, in `packs`. On a GPU, where memory is dear, weights stay where they are.
+    With `packs`, on a CPU, they are prepacked for tiles, or else for oneDNN: products of few rows take up to half the
+    time. There is then a copy for each direction (`times`, and `back` if `both`). On a GPU, where memory is scarce,
+    weights are used as they are.
     """
 
     def __init__(
-        self, weights: Sequence[Tensor], bias: Tensor | None, packs: Packs | None = None, both: bool = False
+        self, weights: Sequence[Tensor], bias: Tensor | None, packs: PrepackedWeights | None = None, both: bool = False
     ) -> None:
         self.bias = bias
         self.dtype, self.outs, self.ins = weights[0].dtype, sum(map(len, weights)), weights[0].shape[1]
@@ -76,11 +76,11 @@ class Matrix:
 
     @property
     def in_tiles(self) -> bool:
-        """Whether its products, but for those of the way back, are made by tiles."""
+        """Whether forward products use tiles."""
         return _for_tiles(self.packed)
 
     def times(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        """x (n, in) to (n, out), in the dtype of x; added to `onto` where given, perhaps in its place."""
+        """x (n, in) to (n, out), in the dtype of x; added to `onto` if given, perhaps in its memory."""
         if self.packed is not None:
             return _product(x.to(self.dtype), self.packed, self.outs, self.bias, onto).to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
@@ -104,7 +104,7 @@ class Matrix:
         return found
 
     def fitted(self, blocks: Blocks, back: bool = False) -> Blocks:
-        """The blocks as `times_with` takes them, or `back_with`."""
+        """The blocks in the form that `times_with`, or `back_with`, takes."""
         packed = self.transposed if back else self.packed
         alike = _for_tiles(packed) and blocks.down.dtype == self.dtype
         return Blocks(*map(kernels.packed, blocks)) if alike else blocks
@@ -124,7 +124,7 @@ class Matrix:
         return self.back(x).addmm_(low, blocks.up.T), low
 
     def _parts(self, whole: Tensor) -> Sequence[Tensor]:
-        """Of (n, out) the columns of each of the weights."""
+        """The columns of (n, out) that belong to each of the weights."""
         return torch.split(whole, [len(weight) for weight in self.weights], dim=1)
 
 

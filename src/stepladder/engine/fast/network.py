@@ -18,13 +18,13 @@ from transformers import DynamicCache
 from stepladder.engine.configuration import has_dropout
 from stepladder.engine.fast import attention, varlen
 from stepladder.engine.fast.cross_entropy import frozen_head_losses, head_losses
-from stepladder.engine.fast.cuda_graphs import Recordings
-from stepladder.engine.fast.decoder import Body, signature
+from stepladder.engine.fast.cuda_graphs import CudaGraphs
+from stepladder.engine.fast.decoder import FusedDecoder, signature
 from stepladder.engine.fast.heads import corrected, own_logits
 from stepladder.engine.fast.masks import additive_masks
-from stepladder.engine.fast.matrix import Packs
+from stepladder.engine.fast.matrix import PrepackedWeights
 from stepladder.engine.fast.techniques import ON
-from stepladder.engine.fast.varlen import Laid, Packed
+from stepladder.engine.fast.varlen import VarlenBatch, VarlenPattern
 from stepladder.engine.network import Network, Virtual
 
 SHARED_ON_GPU = 1024
@@ -51,7 +51,7 @@ class Shared:
     which forms of the fused decoder compute what the model computes."""
 
     variant: Variant | None = None
-    packs: Packs = field(default_factory=Packs)
+    packs: PrepackedWeights = field(default_factory=PrepackedWeights)
     equal: dict[object, bool] = field(default_factory=dict)
 
 
@@ -61,8 +61,8 @@ class FastNetwork(Network):
     def __init__(self, module: nn.Module, virtual: Virtual | None = None, shared: Shared | None = None) -> None:
         super().__init__(module, virtual)
         self.shared = shared or Shared()
-        self._body: tuple[tuple[bool, int], Body | None] | None = None
-        self._recordings: Recordings | None = None
+        self._decoder: tuple[tuple[bool, int], FusedDecoder | None] | None = None
+        self._graphs: CudaGraphs | None = None
         self._active: str | None = None
         self._places: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter]] = []
 
@@ -70,28 +70,35 @@ class FastNetwork(Network):
     def variant(self) -> Variant:
         """How the model is run: as it was admitted, else by slots where its attention can be replaced."""
         if self.shared.variant is None:
-            self.shared.variant = Variant(slots=attention.suits(self.causal))
+            self.shared.variant = Variant(slots=attention.supports(self.causal))
         return self.shared.variant
 
     @property
-    def ours(self) -> bool:
-        """Whether the attention of this package runs the model."""
+    def uses_slots(self) -> bool:
+        """Whether the attention of this package runs the model, over KV-cache slots."""
         return self.variant.slots and ON.own_attention
 
     def hidden(self, ids: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
-        """Hidden states (wanted.sum(), width) at the `wanted` places of right-padded rows, row by row; gradients flow.
+        """Hidden states (wanted.sum(), width) at the `wanted` positions of right-padded rows, row by row.
 
-        ids, mask, wanted: (batch, length). What all rows begin with, before anything is wanted, is read once, and
-        padding is not read.
+        A shared prefix of all rows, before the first wanted position, may be read once. Gradients flow.
+
+        Args:
+            ids: Token ids (batch, length).
+            mask: True at real tokens (batch, length).
+            wanted: True at the positions to return (batch, length).
         """
-        if self.virtual is not None or not self.ours:
+        if self.virtual is not None or not self.uses_slots:
             return self._forward(ids, None)[wanted]
-        # What all rows share is computed once, so its dropout would be the same for all of them.
-        laid, body = Laid.of(ids, mask, wanted, self._worth_sharing(drops=self._drops)), self.learning_body()
-        sight = self._rows(laid)
-        if body:
-            return body(laid.ids, laid.positions, sight, laid.kept)
-        return self.through(sight, laid.ids, laid.positions)[laid.kept]
+        # A shared prefix is computed once, so its dropout would be the same for all rows.
+        batch, decoder = (
+            VarlenBatch.of(ids, mask, wanted, self._worth_sharing(drops=self._drops)),
+            self.training_decoder(),
+        )
+        pattern = self._rows(batch)
+        if decoder:
+            return decoder(batch.ids, batch.positions, pattern, batch.kept)
+        return self.forward_with(pattern, batch.ids, batch.positions)[batch.kept]
 
     def noisy_hidden(self, ids: Tensor, mask: Tensor, alpha: float) -> Tensor:
         """Hidden states (batch, length, width) of right-padded rows with NEFTune's noise; gradients flow."""
@@ -99,21 +106,23 @@ class FastNetwork(Network):
 
     def answer_losses(self, ids: Tensor, mask: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
         """`losses` of the `targets` (n,) after the `hidden` states at the `wanted` places."""
-        body = self.learning_body() if self.virtual is None and self.ours and torch.is_grad_enabled() else None
-        if body is None or not self._packs_rows or not self._has_frozen_head:
+        decoder = (
+            self.training_decoder() if self.virtual is None and self.uses_slots and torch.is_grad_enabled() else None
+        )
+        if decoder is None or not self._uses_varlen or not self._has_frozen_head:
             return self.losses(self.hidden(ids, mask, wanted), targets)
-        laid = Laid.of(ids, mask, wanted, self._worth_sharing()).roomy()
-        sight = Packed.of(laid, ids.device, roomy=True)
-        spare = len(laid.kept) - len(targets)
+        batch = VarlenBatch.of(ids, mask, wanted, self._worth_sharing()).with_spare()
+        pattern = VarlenPattern.of(batch, ids.device, with_spare=True)
+        spare = len(batch.kept) - len(targets)
 
         def losses(ids: Tensor, positions: Tensor, kept: Tensor, targets: Tensor, *places: Tensor) -> Tensor:
-            return self.losses(body(ids, positions, sight.among(*places), kept), targets)
+            return self.losses(decoder(ids, positions, pattern.among(*places), kept), targets)
 
-        inputs = [laid.ids, laid.positions, laid.kept, pad(targets, (0, spare)), *sight.places]
-        shape = (*(len(each) for each in inputs), sight.longest, sight.key_longest)
-        if self._recordings is None:  # of this body: they go with it
-            self._recordings = Recordings([p for p in self._parameters() if p.requires_grad])
-        return self._recordings(shape, losses, inputs)[: len(targets)]
+        inputs = [batch.ids, batch.positions, batch.kept, pad(targets, (0, spare)), *pattern.places]
+        shape = (*(len(each) for each in inputs), pattern.longest, pattern.key_longest)
+        if self._graphs is None:  # of this decoder: replaced with it
+            self._graphs = CudaGraphs([p for p in self._parameters() if p.requires_grad])
+        return self._graphs(shape, losses, inputs)[: len(targets)]
 
     def _worth_sharing(self, drops: bool = False) -> int | None:
         """How long a prefix of all rows is at least read once for a batch, in tokens; None: none is."""
@@ -128,44 +137,44 @@ class FastNetwork(Network):
 
     @property
     def _drops(self) -> bool:
-        """Whether the model now drops something of its own."""
+        """Whether the model is in training and its configuration has dropout."""
         return bool(self.causal.training) and has_dropout(self.config)
 
-    def _rows(self, laid: Laid) -> attention.Sight:
-        if self._packs_rows:
-            return Packed.of(laid, self.device)
-        return attention.Rows(laid.lengths, laid.prefix, self.device)
+    def _rows(self, batch: VarlenBatch) -> attention.AttentionPattern:
+        if self._uses_varlen:
+            return VarlenPattern.of(batch, self.device)
+        return attention.Rows(batch.lengths, batch.prefix, self.device)
 
     @property
-    def _packs_rows(self) -> bool:
+    def _uses_varlen(self) -> bool:
         config = self.config
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return varlen.serves(self.device, self._computed, size)
+        return varlen.supports(self.device, self._computed, size)
 
-    def body(self) -> Body | None:
-        """The network as it now is, for predicting, in as few operations as it takes; None where we do not know how."""
-        return self._kept_body(learning=False)
+    def decoder(self) -> FusedDecoder | None:
+        """The fused decoder of the current weights, for predicting; None where the model is not supported."""
+        return self._kept_decoder(training=False)
 
-    def learning_body(self) -> Body | None:
-        """The same for learning: gradients reach what is learnt of it."""
-        return self._kept_body(learning=True)
+    def training_decoder(self) -> FusedDecoder | None:
+        """The fused decoder for training, whose low-rank additions get gradients; None where it is not supported."""
+        return self._kept_decoder(training=True)
 
-    def _kept_body(self, learning: bool) -> Body | None:
+    def _kept_decoder(self, training: bool) -> FusedDecoder | None:
         if not ON.fused_decoder:
             return None
         parameters = self._parameters()
         if any(hasattr(parameter, "device_mesh") for parameter in parameters):
-            return None  # weights that lie in pieces are whole inside their own layers alone
-        if learning and self._drops:
-            return None  # the model's own layers drop what is to be dropped
-        now = learning, signature(parameters, contents=not learning)
-        if self._body is None or self._body[0] != now:
-            self._body = self._recordings = None  # one at a time: each holds weights of its own
-            self._body = now, self._made_body(learning)
-        return self._body[1]
+            return None  # sharded weights are whole inside their own layers only
+        if training and self._drops:
+            return None  # the fused decoder has no dropout
+        now = training, signature(parameters, contents=not training)
+        if self._decoder is None or self._decoder[0] != now:
+            self._decoder = self._graphs = None  # one at a time: each has prepacked weights
+            self._decoder = now, self._new_decoder(training)
+        return self._decoder[1]
 
     def _parameters(self) -> list[nn.Parameter]:
-        """All of them. To look for them takes longer than to see that they are where they were found."""
+        """All parameters. Searching the modules takes longer than checking that each is still in its place."""
         active = str(getattr(self.module, "active_adapter", ""))
         if self._active != active or any(owner.get(name) is not one for owner, name, one in self._places):
             self._active = active
@@ -177,34 +186,34 @@ class FastNetwork(Network):
             ]
         return list({id(parameter): parameter for *_, parameter in self._places}.values())
 
-    def _made_body(self, learning: bool) -> Body | None:
-        if not self.ours:
+    def _new_decoder(self, training: bool) -> FusedDecoder | None:
+        if not self.uses_slots:
             return None
         try:
             with self.predicting(), torch.autocast(self.device.type, enabled=False):
-                made = Body(self.causal, self.shared.packs, learning)
+                made = FusedDecoder(self.causal, self.shared.packs, training)
                 if made.form not in self.shared.equal:
                     self.shared.equal[made.form] = self._equals(made)
         except (TypeError, AttributeError, RuntimeError):
             return None
         return made if self.shared.equal[made.form] else None
 
-    def _equals(self, made: Body) -> bool:
-        """Whether it gives what the model itself gives."""
+    def _equals(self, made: FusedDecoder) -> bool:
+        """Whether it computes what the model's own layers compute, on six tokens."""
         ids = torch.arange(1, 7, device=self.device) * 7919 % self.vocabulary
         places = torch.arange(6, device=self.device)
-        ours = made(ids, places, self._rows(Laid(ids, places, places, [6], 0))).float()
-        own = self.through(attention.Rows([6], 0, self.device), ids, places).float()
+        ours = made(ids, places, self._rows(VarlenBatch(ids, places, places, [6], 0))).float()
+        own = self.forward_with(attention.Rows([6], 0, self.device), ids, places).float()
         near = 1e-3 if self.dtype == torch.float32 else 0.1
         return bool((own - ours).norm() <= near * own.norm())
 
-    def through(self, sight: attention.Sight, ids: Tensor, positions: Tensor) -> Tensor:
-        """Hidden states (n, width) of tokens `ids` (n,) at `positions` (n,), which see what `sight` says."""
-        return attention.through(self.causal, sight, input_ids=ids[None], position_ids=positions[None])[0]
+    def forward_with(self, pattern: attention.AttentionPattern, ids: Tensor, positions: Tensor) -> Tensor:
+        """Hidden states (n, width) of tokens `ids` (n,) at `positions` (n,), with the attention of a `pattern`."""
+        return attention.forward_with(self.causal, pattern, input_ids=ids[None], position_ids=positions[None])[0]
 
     def prefix(self, ids: Sequence[int]) -> list[tuple[Tensor, Tensor]] | None:
-        """Keys and values (1, heads, columns, size), layer by layer, of what every row begins with: virtual tokens,
-        then `ids`. None where that is nothing."""
+        """Keys and values (1, heads, columns, size) of each layer for the prefix of every row: virtual tokens, then
+        `ids`. None where there is neither."""
         if not ids:
             virtual = self.virtual(1) if self.virtual else None
             if virtual is None:
@@ -212,33 +221,37 @@ class FastNetwork(Network):
             if virtual.cache is not None:
                 return [(layer.keys.to(self.dtype), layer.values.to(self.dtype)) for layer in virtual.cache.layers]
         all_ids = torch.tensor([list(ids)], dtype=torch.long, device=self.device)
-        body = self.body() if self.virtual is None else None
-        if body is None:
+        decoder = self.decoder() if self.virtual is None else None
+        if decoder is None:
             _, cache = self.read(all_ids)
             return [(layer.keys, layer.values) for layer in cache.layers]
-        sight, places = attention.Kept(attention.Rows([len(ids)], 0, self.device)), torch.arange(len(ids))
-        body(all_ids[0], places.to(self.device), sight, torch.tensor([0], device=self.device))
-        return sight.layers
+        pattern, places = attention.KeyValueRecorder(attention.Rows([len(ids)], 0, self.device)), torch.arange(len(ids))
+        decoder(all_ids[0], places.to(self.device), pattern, torch.tensor([0], device=self.device))
+        return pattern.layers
 
     def read(self, ids: Tensor) -> tuple[Tensor, Any]:
-        """Hidden states of right-padded rows, and transformers' cache of what they read."""
+        """Hidden states (batch, length, width) of right-padded rows, and transformers' cache of them."""
         cache = DynamicCache()
         return self._forward(ids, cache), cache
 
     def extend(self, cache: Any, ids: Tensor, allowed: Tensor, positions: Tensor, seen: Tensor) -> Tensor:
-        """Hidden states (batch, n, width) of more tokens `ids` (batch, n), which join the `cache`.
+        """Hidden states (batch, n, width) of further tokens, which are added to the `cache`.
 
-        allowed (batch, n, columns): which columns, new ones last, each sees; seen (batch, columns): their positions.
+        Args:
+            ids: The tokens (batch, n).
+            allowed: Which columns, new ones last, each token attends to (batch, n, columns).
+            positions: Of the tokens (batch, n).
+            seen: Positions of the columns (batch, columns).
         """
         mask = additive_masks(self.config, self.dtype, allowed, positions, seen)
-        body = self.causal.base_model(
+        decoder = self.causal.base_model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
-        hidden: Tensor = body.last_hidden_state
+        hidden: Tensor = decoder.last_hidden_state
         return hidden
 
     def logits(self, hidden: Tensor, head: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Logits (n, vocabulary) of hidden states (n, width), by `head` where it is known in another form."""
+        """Logits (n, vocabulary) of hidden states (n, width), by `head` if given: the model's, prepacked."""
         if self.variant.own_head:
             return own_logits(self.causal, hidden)
         return corrected(self.config, (head or self.causal.get_output_embeddings())(hidden))
@@ -251,7 +264,7 @@ class FastNetwork(Network):
 
     @property
     def _has_frozen_head(self) -> bool:
-        """Whether the head is a matrix that nothing is now learnt of, and nothing else."""
+        """Whether the head is a matrix that is not trained, and nothing else."""
         head, probe = self.causal.get_output_embeddings(), torch.ones(1)
         plain = not self.variant.own_head and type(head) is nn.Linear and corrected(self.config, probe) is probe
         return plain and head.bias is None and not (head.weight.requires_grad and torch.is_grad_enabled())
@@ -263,8 +276,8 @@ class FastNetwork(Network):
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.dtype
 
     def _forward(self, ids: Tensor, cache: Any, embeddings: Tensor | None = None) -> Tensor:
-        """The plain causal path. `cache`, when given, is empty and takes the keys and values; `embeddings` (batch,
-        length, width), when given, are those of `ids`."""
+        """The model's own decoder without a mask. An empty `cache`, if given, gets the keys and values; `embeddings`
+        (batch, length, width), if given, replace those of `ids`."""
         arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": cache is not None}
         columns, before = ids.shape[1], 0
         virtual = self.virtual(len(ids)) if self.virtual else None

@@ -1,7 +1,6 @@
-"""What a Llama-like layer computes beside its matrices, each with a backward pass of few operations.
+"""Norm, rotary embedding and gate of a Llama-like layer, each with a backward pass of few operations.
 
-Knows tensors; knows no model. Results are in the dtype of the input. What is said here in PyTorch's operations is done
-by the compiled `kernels` where they serve.
+Results are in the dtype of the input. The compiled `kernels` compute them where they are available, else PyTorch.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from stepladder.engine.fast import kernels
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """The root mean square norm (Zhang and Sennrich 2019) of x (..., width), rounded once, at its end. No gradient for
-    `weight` (width)."""
-    if not x.requires_grad and kernels.serve(x, weight):
+    """The root mean square norm (Zhang and Sennrich 2019) of x (..., width), rounded once, at the end. No gradient for
+    `weight` (width,)."""
+    if not x.requires_grad and kernels.support(x, weight):
         return kernels.rms_norm(x, weight, eps)[0]
-    if not x.requires_grad or x.device.type == "cuda":  # which has a kernel of its own for both ways
+    if not x.requires_grad or x.device.type == "cuda":  # PyTorch has a kernel for both directions there
         with torch.autocast(x.device.type, enabled=False):
             return plain_rms_norm(x, weight.shape, weight.to(x.dtype), eps)
     apply: Any = _RmsNorm.apply
@@ -31,15 +30,15 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x (tokens, heads, size) turned by its positions (Su et al. 2021); cos and sin (tokens, 1, size), the first half
-    of `sin` negated."""
+    """Rotary embedding (Su et al. 2021) of x (tokens, heads, size) with cos and sin (tokens, 1, size), the first
+    half of `sin` negated."""
     apply: Any = _Rotated.apply
     found: Tensor = apply(x, cos, sin) if x.requires_grad else _turned(x, cos, sin)
     return found
 
 
 def gated(gate_up: Tensor) -> Tensor:
-    """silu(gate) * up (Shazeer 2020), where gate_up (tokens, 2 width) holds one after the other."""
+    """silu(gate) * up (Shazeer 2020), where gate_up (tokens, 2 width) is both concatenated."""
     if gate_up.requires_grad:
         apply: Any = _Gated.apply
         found: Tensor = apply(gate_up)
@@ -50,7 +49,7 @@ def gated(gate_up: Tensor) -> Tensor:
 class _RmsNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        if kernels.serve(x, weight):
+        if kernels.support(x, weight):
             out, scales = kernels.rms_norm(x, weight, eps)
             ctx.save_for_backward(x, weight, scales)
             return out
@@ -63,7 +62,7 @@ class _RmsNorm(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         x, weight, scale = ctx.saved_tensors
-        if kernels.serve(gradient, x, weight):
+        if kernels.support(gradient, x, weight):
             return kernels.rms_norm_back(gradient, x, weight, scale), None, None
         towards = gradient * weight
         along = (towards * x).sum(dim=-1, keepdim=True, dtype=_sums(x))
@@ -92,7 +91,7 @@ class _Gated(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (gate_up,) = ctx.saved_tensors
-        if kernels.serve(gradient, gate_up):
+        if kernels.support(gradient, gate_up):
             return kernels.gated_back(gradient, gate_up)
         found = torch.empty_like(gate_up)
         (gate, up), (to_gate, to_up) = gate_up.chunk(2, dim=1), found.chunk(2, dim=1)
@@ -102,19 +101,19 @@ class _Gated(Function):
 
 
 def _sums(x: Tensor) -> torch.dtype:
-    """The dtype in which sums over x are made."""
+    """The dtype of sums over x."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def _gated(gate_up: Tensor) -> Tensor:
-    if kernels.serve(gate_up):
+    if kernels.support(gate_up):
         return kernels.gated(gate_up)
     gate, up = gate_up.chunk(2, dim=1)
     return silu(gate).mul_(up)
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
-    if kernels.serve(x, cos, sin):
+    if kernels.support(x, cos, sin):
         return kernels.rotated(x, cos, sin, back)
     sin = -sin if back else sin
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin).to(x.dtype)

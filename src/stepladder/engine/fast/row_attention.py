@@ -1,7 +1,7 @@
-"""Attention inside rows while it is learnt, as one function with a backward pass of its own.
+"""Attention within short rows in training, as one function with its own backward pass.
 
-Knows where rows lie and who sees whom; knows no model. What all rows need is gathered once, so that each product is one
-for all rows and heads. Weights are kept: for short rows that is faster than computing them again.
+The parts of all rows are gathered once, so that each product is one for all rows and heads. Attention weights are kept
+for the backward pass: for short rows that is faster than computing them again.
 Source: Vaswani et al. 2017 (arXiv 1706.03762), equation 1, and its derivative.
 """
 
@@ -20,16 +20,20 @@ from stepladder.engine.fast.softmax import causal_weights
 
 @dataclass(frozen=True)
 class Gathering:
-    """Rows of up to `length` tokens, one after the other from token `first` on, each behind the `prefix` tokens that
-    come before all.
+    """Rows of up to `length` tokens, one after the other from token `first` on, after a shared prefix.
 
-    The parts (size,) that are gathered lie as (heads + 2 key heads, tokens): queries, then keys, then values. Rows are
-    filled up with a token that is there already; `real` (rows, 1, length, 1) is 0 for it, None where there is none.
+    Vectors are gathered from (heads + 2 key heads, tokens): queries, then keys, then values.
 
-    query: places of (key heads, rows, groups, length); key and value: of (key heads, rows, prefix + length).
-    mask: (groups * length, prefix + length), to be added to scores.
-    found: places of (own tokens, heads) in what the queries find; asked: the contrary.
-    back: places of (heads + 2 key heads, own tokens) in the gradients of query, key and value, end to end.
+    Attributes:
+        shape: Key heads, rows, groups, length.
+        query: Places of the queries (key heads, rows, groups, length).
+        key: Places of the keys (key heads, rows, prefix + length).
+        value: Places of the values, of the same shape.
+        real: 0 for the tokens that pad a row (rows, 1, length, 1); None where no row is padded.
+        mask: Additive (groups * length, prefix + length).
+        found: Places of the results (own tokens, heads) among the gathered queries.
+        asked: Places of the gathered queries among the results' gradients.
+        back: Places of (heads + 2 key heads, own tokens) in the concatenated gradients of query, key and value.
     """
 
     shape: tuple[int, int, int, int]
@@ -83,17 +87,24 @@ class Gathering:
         return query, key, value
 
 
-def attend_in_rows(
+def attend_within_rows(
     query: Tensor, key: Tensor, value: Tensor, gatherings: Sequence[Gathering], scaling: float
 ) -> Tensor:
-    """query (1, heads, tokens, size), key and value (1, key heads, tokens, size); the `gatherings` hold all tokens, in
-    their order, the first one those that are a prefix to others. Returns (1, tokens, heads, size)."""
-    apply: Any = _AttendInRows.apply
+    """Attention (1, tokens, heads, size).
+
+    Args:
+        query: (1, heads, tokens, size).
+        key: (1, key heads, tokens, size).
+        value: (1, key heads, tokens, size).
+        gatherings: All tokens in order; the first holds the shared prefix, if there is one.
+        scaling: Factor of the scores.
+    """
+    apply: Any = _AttendWithinRows.apply
     found: Tensor = apply(torch.cat([query, key, value], dim=1)[0], query.shape[1], gatherings, scaling)
     return found[None]
 
 
-class _AttendInRows(Function):
+class _AttendWithinRows(Function):
     @staticmethod
     def forward(ctx: Any, parts: Tensor, heads: int, gatherings: Sequence[Gathering], scaling: float) -> Tensor:
         flat, found, kept = parts.flatten(0, 1), [], []

@@ -1,8 +1,8 @@
-"""Rows end to end on a GPU, where one kernel knows at which token each begins.
+"""Variable-length batches on a GPU: rows one after the other, and one attention kernel that knows where each begins.
 
-Knows places of tokens, queries, keys and values; knows no model. Nothing is padded for attention. Where passes are to
-be of few shapes (`roomy`), spare tokens follow the rows as a row of their own, which nobody asks for anything.
-Source: Dao 2023, FlashAttention-2 (arXiv 2307.08691), as PyTorch has it for rows of unequal length.
+Nothing is padded for attention. Where passes should have few shapes (`with_spare`), spare tokens follow the rows as a
+row of their own, whose results are not used.
+Source: Dao 2023, FlashAttention-2 (arXiv 2307.08691), as `torch.nn.attention.varlen`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,24 @@ from stepladder.engine.fast.techniques import ON
 HALVES = torch.bfloat16, torch.float16
 
 
-def serves(device: torch.device, dtype: torch.dtype, size: int) -> bool:
-    """Whether a device computes attention of heads of such a `size` in `dtype` by that kernel."""
+def supports(device: torch.device, dtype: torch.dtype, size: int) -> bool:
+    """Whether a device computes attention of heads of this `size` in `dtype` with that kernel."""
     if not ON.varlen or device.type != "cuda" or dtype not in HALVES or size % 8 or size > 256:
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @dataclass(frozen=True)
-class Laid:
-    """Right-padded rows laid end to end: `ids` and `positions` (tokens,), first those that all rows begin with and that
-    are read once, then of each row the `lengths` that are its own; `kept` (n,) are the places that are asked for."""
+class VarlenBatch:
+    """Rows one after the other, without padding.
+
+    Attributes:
+        ids: Token ids (tokens,): first the shared prefix, which is read once, then each row's own tokens.
+        positions: Of the tokens in their rows (tokens,).
+        kept: The places among the tokens whose results are wanted (n,).
+        lengths: How many tokens of its own each row has.
+        prefix: How many tokens the shared prefix has.
+    """
 
     ids: Tensor
     positions: Tensor
@@ -43,7 +50,7 @@ class Laid:
     prefix: int
 
     @classmethod
-    def of(cls, ids: Tensor, mask: Tensor, wanted: Tensor, shared_from: int | None = 1) -> Laid:
+    def of(cls, ids: Tensor, mask: Tensor, wanted: Tensor, shared_from: int | None = 1) -> VarlenBatch:
         """ids, mask, wanted: (rows, length). The shared prefix ends where something is wanted; it is read once if it
         has `shared_from` tokens or more (None: never)."""
         prefix = 0
@@ -60,28 +67,32 @@ class Laid:
             prefix=prefix,
         )
 
-    def roomy(self) -> Laid:
-        """With spare tokens at its end, and spare places among those that are asked for."""
-        tokens, places = room(len(self.ids), 256) - len(self.ids), room(len(self.kept), 32) - len(self.kept)
+    def with_spare(self) -> VarlenBatch:
+        """With spare tokens at the end, and spare places among the wanted ones, so that few shapes occur."""
+        tokens, places = round_up(len(self.ids), 256) - len(self.ids), round_up(len(self.kept), 32) - len(self.kept)
         ids, positions = (pad(part, (0, tokens)) for part in (self.ids, self.positions))
         return replace(self, ids=ids, positions=positions, kept=pad(self.kept, (0, places)))
 
 
-def room(n: int, least: int) -> int:
-    """n, or up to an eighth more, in steps of `least` at least: so that few numbers serve all."""
+def round_up(n: int, least: int) -> int:
+    """n, or up to an eighth more, in steps of `least` at least, so that few different numbers occur."""
     step = max(least, 1 << max(0, n.bit_length() - 4))
     return -(-n // step) * step
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Who sees whom among rows laid end to end: a token sees the prefix, itself, and what stands before it in its row.
+class VarlenPattern:
+    """Attention in a variable-length batch: a token attends to the prefix, to earlier tokens of its row, and to itself.
 
-    begins (rows + 1,) and key_begins (rows + 1,), int32, are where each row's queries and keys begin and the last ones
-    end, `longest` and `key_longest` bounds for one row's; seen (keys,): the tokens whose keys these are, None: all.
+    Attributes:
+        begins: Where each row's queries begin, and the end (rows + 1,), int32.
+        key_begins: Where each row's keys begin, and the end (rows + 1,), int32.
+        longest: A bound on the queries of one row.
+        key_longest: A bound on the keys of one row.
+        seen: The tokens whose keys are attended to (keys,); None: all, in order.
     """
 
-    laid: Laid
+    batch: VarlenBatch
 
     begins: Tensor
     key_begins: Tensor
@@ -90,41 +101,40 @@ class Packed:
     seen: Tensor | None
 
     @classmethod
-    def of(cls, laid: Laid, device: torch.device, roomy: bool = False) -> Packed:
-        """Of rows that are laid; `roomy` where spare tokens follow them."""
-        first = [laid.prefix] if laid.prefix else []
-        counts = [*first, *laid.lengths]
-        keys = [*first, *(laid.prefix + length for length in laid.lengths)]
-        if roomy:
-            spare, empty = len(laid.ids) - sum(counts), room(len(laid.lengths), 8) - len(laid.lengths)
-            counts, keys = [*counts, spare, *[0] * empty], [*keys, spare, *[laid.prefix] * empty]
-        longest, key_longest = (_bound(max(each)) if roomy else max(each) for each in (counts, keys))
+    def of(cls, batch: VarlenBatch, device: torch.device, with_spare: bool = False) -> VarlenPattern:
+        """The pattern of a batch; `with_spare` where spare tokens follow its rows."""
+        first = [batch.prefix] if batch.prefix else []
+        counts = [*first, *batch.lengths]
+        keys = [*first, *(batch.prefix + length for length in batch.lengths)]
+        if with_spare:
+            spare, empty = len(batch.ids) - sum(counts), round_up(len(batch.lengths), 8) - len(batch.lengths)
+            counts, keys = [*counts, spare, *[0] * empty], [*keys, spare, *[batch.prefix] * empty]
+        longest, key_longest = (_bound(max(each)) if with_spare else max(each) for each in (counts, keys))
         return cls(
-            laid=laid,
+            batch=batch,
             begins=_begins(counts, device),
             key_begins=_begins(keys, device),
             longest=longest,
             key_longest=key_longest,
-            seen=_seen(laid, sum(keys)).to(device) if first else None,
+            seen=_seen(batch, sum(keys)).to(device) if first else None,
         )
 
     @cached_property
     def _padded(self) -> Rows:
-        """The same, without spare tokens, for what the kernel does not do."""
-        return Rows(self.laid.lengths, self.laid.prefix, self.begins.device)
+        """The same with padded rows and without spare tokens, for what the kernel does not support."""
+        return Rows(self.batch.lengths, self.batch.prefix, self.begins.device)
 
     @property
     def places(self) -> list[Tensor]:
-        """What of it is a tensor."""
+        """The tensors of the pattern."""
         return [part for part in (self.begins, self.key_begins, self.seen) if part is not None]
 
-    def among(self, begins: Tensor, key_begins: Tensor, seen: Tensor | None = None) -> Packed:
-        """The same with other `places`."""
+    def among(self, begins: Tensor, key_begins: Tensor, seen: Tensor | None = None) -> VarlenPattern:
+        """The same with other tensors, in the order of `places`."""
         return replace(self, begins=begins, key_begins=key_begins, seen=seen)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
-        """As `Sight` says. What the kernel does not do, to drop weights or to find values of another size, is done with
-        the rows padded."""
+        """See `AttentionPattern`. Dropout, and values of another size than keys, take padded rows."""
         if dropout or query.shape[-1] != value.shape[-1]:
             return self._padded.attend(layer, query, key, value, scaling, dropout)
         query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
@@ -147,10 +157,10 @@ def _begins(counts: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor([*accumulate(counts, initial=0)], dtype=torch.int32, device=device)
 
 
-def _seen(laid: Laid, keys: int) -> Tensor:
-    """The prefix, then for each row the prefix and its own tokens; spare places see the first token."""
-    prefix, first, parts = torch.arange(laid.prefix), laid.prefix, [torch.arange(laid.prefix)]
-    for length in laid.lengths:
+def _seen(batch: VarlenBatch, keys: int) -> Tensor:
+    """The prefix, then for each row the prefix and its own tokens; spare places attend to the first token."""
+    prefix, first, parts = torch.arange(batch.prefix), batch.prefix, [torch.arange(batch.prefix)]
+    for length in batch.lengths:
         parts += [prefix, torch.arange(first, first + length)]
         first += length
     seen = torch.cat(parts)
