@@ -121,7 +121,7 @@ def test_a_json_file_that_is_not_utf8_is_told_as_a_whole(write) -> None:
         ("a.parquet", b"PAR1 not really PAR1", "not parquet"),
         ("a.xlsx", b"PK", "format '.xlsx'"),
         ("a.csv", b"text,text\n1,2\n", "Two columns have the name 'text'"),
-        ("a.csv", b"caf\xe9,label\n\xc3\xa9,a\n", "header can not be read"),
+        ("a.csv", b"caf\xe9,label\n\xc3\xa9,a\n", "header cannot be read"),
     ],
 )
 def test_a_file_that_can_not_be_read(write, name: str, content: bytes, what: str) -> None:
@@ -134,10 +134,10 @@ def test_a_missing_file_names_its_neighbour(write) -> None:
     with pytest.raises(DataError, match=r"There is no file trian\.csv") as caught:
         table("trian.csv")
     assert caught.value.to_do == "did you mean 'train.csv'?"
-    with pytest.raises(DataError, match="no folder nowhere"):
+    with pytest.raises(DataError, match="no directory nowhere"):
         table("nowhere/train.csv")
     Path("folder.csv").mkdir()
-    with pytest.raises(DataError, match="can not be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         table("folder.csv")
 
 

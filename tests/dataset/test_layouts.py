@@ -76,7 +76,7 @@ def test_conversations(write, layout: str, row: dict) -> None:  # type: ignore[t
         ([("user", "Hi")], "the target is empty"),
         ([("assistant", "Hi")], "no user turn"),
         ([("user", "Hi"), ("tool", "{}"), ("assistant", "x")], "turn 2 of messages has the role 'tool'"),
-        ([("user", "Hi"), ("system", "x"), ("user", "y"), ("assistant", "z")], "system turn stands in the middle"),
+        ([("user", "Hi"), ("system", "x"), ("user", "y"), ("assistant", "z")], "system turn is in the middle"),
         ([("user", " "), ("assistant", "x")], "the question is empty"),
         ([], "no user turn"),
     ],

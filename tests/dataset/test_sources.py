@@ -61,7 +61,7 @@ def test_a_folder_laid_out_as_the_hub_does(repo: str) -> None:
 
 def test_splits_and_configurations_that_are_not_there(repo: str) -> None:
     for names in ({"train": "trian"}, {"train": "train", "source": Hub(repo, name="none")}):
-        with pytest.raises(DataError, match="can not be loaded") as caught:
+        with pytest.raises(DataError, match="cannot be loaded") as caught:
             Dataset(**{"input": "text", "target": "label", "source": Hub(repo), **names}).read()
         assert "dataset.source.name" in caught.value.to_do
 
@@ -74,7 +74,7 @@ def test_a_hub_out_of_reach_is_told(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=100)
-    assert "DataError: The dataset nobody/nothing can not be found" in done.stderr
+    assert "DataError: The dataset nobody/nothing cannot be found" in done.stderr
     assert "what to do: check name, network and login" in done.stderr
 
 

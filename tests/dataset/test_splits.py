@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepladder.dataset.accounts import Ledger, Place
+from stepladder.dataset.accounts import Place, RowLog
 from stepladder.dataset.dataset import Dataset
 from stepladder.dataset.rows import Row
-from stepladder.dataset.splits import Split, divide, limited, without_overlap
+from stepladder.dataset.splits import Split, at_most, divide, without_overlap
 from stepladder.errors import ConfigError, DataError
 from stepladder.types import Example, Message, Question
 
@@ -118,24 +118,24 @@ def overlapping() -> dict:  # type: ignore[type-arg]
 
 
 def test_drop_takes_out_the_row_that_is_learnt_from() -> None:
-    ledger = Ledger("stop")
-    kept, found = without_overlap(overlapping(), "drop", ledger)
+    log = RowLog("stop")
+    kept, found = without_overlap(overlapping(), "drop", log)
     assert {side: [r.place.line for r in rows] for side, rows in kept.items()} == {
         "test": [7, 8],
         "validation": [5],
         "train": [3, 4],
     }
-    assert found == len(ledger.rejections) == 3
-    assert "this training row asks what a test row asks (f, line 7)" in ledger.rejections[-2].reason
-    assert "1 dropped from the validation rows, 2 dropped from the training rows (" in ledger.notes[0]
+    assert found == len(log.rejections) == 3
+    assert "this training row has the same question as a test row (f, line 7)" in log.rejections[-2].reason
+    assert "1 dropped from the validation rows, 2 dropped from the training rows (" in log.notes[0]
 
 
 def test_keep_keeps_and_counts_and_stop_stops() -> None:
-    kept, found = without_overlap(overlapping(), "keep", Ledger("stop"))
+    kept, found = without_overlap(overlapping(), "keep", RowLog("stop"))
     assert {side: len(rows) for side, rows in kept.items()} == {"test": 2, "validation": 2, "train": 4}
     assert found == 3
     with pytest.raises(DataError, match="3 training or validation rows") as caught:
-        without_overlap(overlapping(), "stop", Ledger("stop"))
+        without_overlap(overlapping(), "stop", RowLog("stop"))
     assert "f, line 1 and f, line 7" in caught.value.where
 
 
@@ -146,10 +146,10 @@ def test_another_history_or_system_text_or_choice_asks_something_else() -> None:
 
 def test_a_limit_takes_so_many_of_each_label_and_a_smaller_one_a_part_of_them() -> None:
     rows = many(200)
-    ten, five = limited(rows, 10, True), limited(list(reversed(rows)), 5, True)
+    ten, five = at_most(rows, 10, True), at_most(list(reversed(rows)), 5, True)
     assert len(ten) == 40
     assert {r.question.text for r in five} < {r.question.text for r in ten}
-    assert len(limited(rows, 10, False)) == 10
+    assert len(at_most(rows, 10, False)) == 10
 
 
 def test_only_what_is_not_given_is_split_off(write) -> None:

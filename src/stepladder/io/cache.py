@@ -39,7 +39,7 @@ def cache_folder() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"The cache folder can not be made: {error.strerror}",
+            f"The cache folder cannot be made: {error.strerror}",
             str(folder),
             "set STEPLADDER_CACHE to a writable folder",
         ) from error
@@ -48,13 +48,13 @@ def cache_folder() -> Path:
 
 def note_down(path: Path, text: str) -> None:
     """Keep a text in the cache. Where its folder has more than NOTES then, the older half of them is forgotten. Raises
-    UserError where the cache can not be written."""
+    UserError where the cache cannot be written."""
     try:
         write_text(path, text)
         _forget(path.parent)
     except OSError as error:
         raise UserError(
-            f"The cache can not be written: {error.strerror}",
+            f"The cache cannot be written: {error.strerror}",
             str(path),
             "set STEPLADDER_CACHE to a writable folder with room",
         ) from error
@@ -91,7 +91,7 @@ def file_hash(path: Path, afresh: bool = False) -> str:
 def fetch_package(distribution: str, version: str, sha256: str) -> Path:
     """The unpacked wheel of one package, without what it depends on; fetched at first use by this Python's pip.
 
-    Raises UserError when it can not be fetched or when its SHA-256 is not `sha256`.
+    Raises UserError when it cannot be fetched or when its SHA-256 is not `sha256`.
     """
     for what, form, told in _NAMES:
         given = {"distribution": distribution, "version": version, "sha256": sha256}[what]

@@ -55,13 +55,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def written(path: Path) -> Iterator[None]:
-    """What writes there and can not is to say where; what says so without the system's number is an I/O error."""
+    """What writes there and cannot is to say where; what says so without the system's number is an I/O error."""
     try:
         yield
     except OSError as error:
         if error.filename is not None:
             raise
-        what = error.strerror or f"It can not be written: {error}"
+        what = error.strerror or f"It cannot be written: {error}"
         raise OSError(error.errno or errno.EIO, what, str(path)) from error
 
 

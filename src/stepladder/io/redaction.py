@@ -2,7 +2,7 @@
 
 Knows what secrets look like: names that say so, shapes that issuers give them, and values that were met under such a
 name, in the environment or on the command line, in whatever form they come back. Knows nothing of who shows the result.
-It can not know a secret with an innocent name and shape.
+It cannot know a secret with an innocent name and shape.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def meet(arguments: Sequence[str]) -> None:
 
 
 def mask_tracebacks() -> None:
-    """From now on what a bug prints of itself, in any thread, is without secrets; a log that can not be written says
+    """From now on what a bug prints of itself, in any thread, is without secrets; a log that cannot be written says
     nothing of what it was to hold."""
 
     def told(kind: Any, error: Any, trace: Any) -> None:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from stepladder.context.context import folded
-from stepladder.dataset.rows import asked
+from stepladder.dataset.rows import question_key
 from stepladder.runs.stages import Prepared
 from stepladder.types import CheckResult, Example, Passage, PreflightLimits
 
@@ -66,8 +66,8 @@ def _shown(prepared: Prepared, limits: PreflightLimits) -> CheckResult:
 
 
 def _among_training(prepared: Prepared) -> list[Example]:
-    trained = {asked(example.question) for example in prepared.data.train}
-    return [example for example in prepared.examples if asked(example.question) in trained]
+    trained = {question_key(example.question) for example in prepared.data.train}
+    return [example for example in prepared.examples if question_key(example.question) in trained]
 
 
 def _named(examples: Sequence[Example]) -> str:
