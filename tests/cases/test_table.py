@@ -190,7 +190,7 @@ CASES = [
     good("15 semicolon", "check", *CSV, "dataset.train=semicolon.csv", says=["delimiter ';'", "40 read, 40 kept"]),
     good("15 utf-16", "check", *CSV, "dataset.train=utf16.csv", says=["encoding utf-16-le", "40 read, 40 kept"]),
     good("15 trailing", "check", *CSV, "dataset.train=trailing.csv", says=["2 unnamed empty columns dropped"]),
-    good("16 array", "check", *CSV, "dataset.train=array.jsonl", says=["contains one JSON document", "40 read, 40 kept"]),
+    good("16 array", "check", *CSV, "dataset.train=array.jsonl", says=["one JSON document", "40 read, 40 kept"]),
     good("16 glob", "check", *CSV, "dataset.train=parts/*.csv", says=["40 read, 40 kept", "parts/b.csv: csv, 20 rows"]),
     good("16 files", "check", *CSV, "dataset.train=[parts/a.csv,parts/b.csv]", says=["40 read, 40 kept"]),
     good("16 gzip", "check", *CSV, "dataset.train=rows.csv.gz", says=["40 read, 40 kept"]),

@@ -159,7 +159,7 @@ def test_questions_that_are_not_trained_on_see_what_is_found() -> None:
 def test_gold_is_read_only_where_it_is_asked_for() -> None:
     assert Retrieval().reads == {"corpus"}
     assert Retrieval(without_gold=0.2).reads == {"corpus", "gold"}
-    with pytest.raises(DataError, match="gold passages are known"):
+    with pytest.raises(DataError, match="known gold passages"):
         fitted(Retrieval(without_gold=0.2), FACTS, (Example(Question("t", "Where?"), ("here",)),))
-    with pytest.raises(ConfigError, match="is no share"):
+    with pytest.raises(ConfigError, match="is not a share"):
         Retrieval(without_gold=1.5)

@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from stepladder.io import redaction
-from stepladder.io.redaction import mask, mask_arguments, mask_code, meet, secrets_in
+from stepladder.io.redaction import mask, mask_arguments, mask_code, remember_secrets, secrets_in
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "postgres")
     monkeypatch.setenv("SIGNING_KEY", "sïgn <& 'it'/7")
     monkeypatch.setenv("STORE_URL", "s3://me:key-of-the-store@host/x")
-    monkeypatch.setattr(redaction, "_met", set())
+    monkeypatch.setattr(redaction, "_remembered", set())
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,12 @@ def test_a_word_goes_only_where_it_stands_alone() -> None:
 
 def test_a_secret_of_the_command_line_is_known_afterwards() -> None:
     assert "geheim-77" in mask("it failed on geheim-77")
-    meet(["sweep", "sweep.storage=postgresql://me:geheim-77@host/x", "--api-key", "schluessel8", "a.password=wort-9x"])
+    remember_secrets(
+        ["sweep", "sweep.storage=postgresql://me:geheim-77@host/x", "--api-key", "schluessel8", "a.password=wort-9x"]
+    )
     for secret in ("geheim-77", "schluessel8", "wort-9x"):
         assert mask(f"it failed on {secret}") == "it failed on ***"
-    meet(["training.learning_rate=0.001", "decoding.max_new_tokens=auto", "dataset.text_token=padding"])
+    remember_secrets(["training.learning_rate=0.001", "decoding.max_new_tokens=auto", "dataset.text_token=padding"])
     assert mask("0.001 auto padding") == "0.001 auto padding"
 
 

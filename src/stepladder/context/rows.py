@@ -1,7 +1,4 @@
-"""Examples and passages as JSON lines: how a context keeps what it may show.
-
-Knows the shape of the records; knows nothing of what is chosen from them.
-"""
+"""Reads and writes examples and passages as JSON lines, for contexts that are saved."""
 
 from __future__ import annotations
 

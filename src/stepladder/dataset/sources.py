@@ -15,7 +15,7 @@ from stepladder.dataset.formats import Dialect, Table, format_of, joined, read_t
 from stepladder.dataset.parquet import of_arrow, schema_of
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.io.cache import fetch_package, file_hash
-from stepladder.io.files import at_home, belongs, within
+from stepladder.io.files import expand_home, file_in, is_inside
 
 
 @runtime_checkable
@@ -36,13 +36,13 @@ class Files:
     """Files on disk. Relative paths start at the working directory. A name may be a glob: `parts/*.csv`."""
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        return joined([read_table(at_home(file), file, dialect) for file in _matching(name)], name)
+        return joined([read_table(expand_home(file), file, dialect) for file in _matching(name)], name)
 
     def origin(self, name: str) -> str:
         files = _matching(name)
         if files == [name]:
-            return f"sha256:{file_hash(at_home(name))}"
-        return " ".join(f"{file}=sha256:{file_hash(at_home(file))}" for file in files)
+            return f"sha256:{file_hash(expand_home(name))}"
+        return " ".join(f"{file}=sha256:{file_hash(expand_home(file))}" for file in files)
 
 
 def _matching(name: str) -> list[str]:
@@ -51,12 +51,12 @@ def _matching(name: str) -> list[str]:
     Raises:
         DataError: A glob matches no file.
     """
-    if not glob.has_magic(name) or at_home(name).exists():
+    if not glob.has_magic(name) or expand_home(name).exists():
         return [name]
-    every = glob.glob(str(at_home(name)), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    every = glob.glob(str(expand_home(name)), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
     found = sorted(file for file in every if Path(file).is_file())
     if not found:
-        where = Path.cwd() if not at_home(name).is_absolute() else ""
+        where = Path.cwd() if not expand_home(name).is_absolute() else ""
         raise DataError(f"No file matches {name}", str(where), "check the pattern; * does not match a directory's /")
     return found
 
@@ -70,7 +70,7 @@ class Package:
     sha256: str
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        path = within(self._folder, name)
+        path = file_in(self._folder, name)
         if not path.exists():
             to_do = "for your own file, add dataset=file dataset.input=COLUMN dataset.target=COLUMN"
             raise DataError(f"The package {self.distribution} has no file {name}", str(path), to_do)
@@ -173,7 +173,7 @@ class Hub:
 
     @property
     def _folder(self) -> Path | None:
-        folder = at_home(self.repo)
+        folder = expand_home(self.repo)
         return folder if folder.is_dir() else None
 
     @cached_property
@@ -230,7 +230,7 @@ class Hub:
         """Raises DataError if the card of the repository, which is untrusted, names files outside the repository."""
         own = f"hf://datasets/{self.repo}@"
         for file in (file for files in data_files.values() for file in map(str, files)):
-            is_own = "://" not in file and belongs(Path(file), self._folder) if self._folder else file.startswith(own)
+            is_own = "://" not in file and is_inside(Path(file), self._folder) if self._folder else file.startswith(own)
             if not is_own:
                 raise DataError(
                     f"A file of the dataset is outside the repository: {file}", self.repo, "give files by dataset=file"
