@@ -89,3 +89,13 @@ def test_the_worked_example_of_break_even_is_what_the_tool_says() -> None:
         f"saves {found.tokens_saved:.0f} prompt tokens",
     ):
         assert wanted in text, wanted
+
+
+def test_the_files_that_the_architecture_names_exist() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    assert text.count("\n") <= 250
+    package = DOCS.parent / "src" / "stepladder"
+    places = [DOCS.parent, package, *(path for path in package.rglob("*") if path.is_dir())]
+    names = set(re.findall(r"`([\w/]+(?:\.py|/))`", text))
+    assert len(names) > 60
+    assert not [name for name in names if not any((place / name).exists() for place in places)]
