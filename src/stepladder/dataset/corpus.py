@@ -58,11 +58,11 @@ def passages_of_table(table: Table, log: RowLog) -> tuple[Passage, ...]:
 def check_gold(rows: Sequence[Row], corpus: Sequence[Passage], log: RowLog) -> list[Row]:
     """The rows whose gold passages are all in the corpus. The other rows are rejected."""
     known = {passage.id for passage in corpus}
-    sound = []
+    valid = []
     for row in rows:
-        strange = [gold for gold in row.example.gold if gold not in known]
-        if strange:
-            log.reject(row.place, f"the gold passage '{strange[0]}' is not in the corpus")
+        unknown = [gold for gold in row.example.gold if gold not in known]
+        if unknown:
+            log.reject(row.place, f"the gold passage '{unknown[0]}' is not in the corpus")
         else:
-            sound.append(row)
-    return sound
+            valid.append(row)
+    return valid

@@ -176,8 +176,8 @@ def _readable(data: bytes) -> list[str]:
             continue
         scripts = Counter(unicodedata.name(char, "?").split()[0] for char in letters)
         script, count = scripts.most_common(1)[0]
-        odd = len(_FOREIGN.findall(text)) if script == "LATIN" else len(re.findall(r"[а-яα-ω][А-ЯΑ-Ω]", text))
-        ranked.append((odd, -count / len(letters), len(ranked), codec, script))
+        unusual = len(_FOREIGN.findall(text)) if script == "LATIN" else len(re.findall(r"[а-яα-ω][А-ЯΑ-Ω]", text))
+        ranked.append((unusual, -count / len(letters), len(ranked), codec, script))
     ranked.sort()
     return [c for i, (*_, c, s) in enumerate(ranked) if [row[-1] for row in ranked[:i]].count(s) < 3][:8]
 
@@ -198,7 +198,7 @@ def _is_western(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     beyond = sum(not char.isascii() for char in text)
-    odd = sum(len(found[0]) for found in _FOREIGN.finditer(text))
+    unusual = sum(len(found[0]) for found in _FOREIGN.finditer(text))
     small = set(text.lower())
-    strange = any(small & set(one) and small & set(other) for one, other in _NEVER_TOGETHER)
-    return odd <= 0.1 * beyond and not strange
+    contradictory = any(small & set(one) and small & set(other) for one, other in _NEVER_TOGETHER)
+    return unusual <= 0.1 * beyond and not contradictory

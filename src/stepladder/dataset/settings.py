@@ -50,7 +50,7 @@ def column_faults(layout: str, source: str | None, target: str | None) -> list[F
     named = [(key, value) for key, value in (("input", source), ("target", target)) if value is not None]
     if layout != "columns":
         to_do = "remove it, or set dataset.layout=null"
-        return [Fault(key, f"the layout {layout} has columns of its own", to_do) for key, _ in named]
+        return [Fault(key, f"the layout {layout} has its own columns", to_do) for key, _ in named]
     missing = [key for key in ("input", "target") if key not in dict(named)]
     faults = [Fault(key, "no column is named", f"give dataset.{key}=COLUMN, or name a layout") for key in missing]
     if source is not None:

@@ -179,7 +179,7 @@ def without_overlap(
     found: list[_Overlap] = []
     sides: tuple[Side, ...] = ("test", "validation", "train")
     for side in sides:
-        sound = []
+        valid = []
         for row in parts[side]:
             group = row.question.group
             if row.asked in asking:
@@ -187,8 +187,8 @@ def without_overlap(
             elif group is not None and group in grouped:
                 found.append(_Overlap(side, row, *grouped[group], by_group=True))
             else:
-                sound.append(row)
-        kept[side] = list(parts[side]) if policy == "keep" else sound
+                valid.append(row)
+        kept[side] = list(parts[side]) if policy == "keep" else valid
         for row in kept[side]:
             asking.setdefault(row.asked, (side, row))
             if row.question.group is not None:

@@ -90,13 +90,13 @@ def valid_rows(rows: Sequence[Row], task: Task, given: bool, log: RowLog) -> lis
     if not misfits:
         return list(rows)
     if isinstance(task.answer, Choice) and not given:
-        strange = [row for row in rows if id(row) in misfits]
-        first = strange[0].example.answers[0]
-        count = len({row.example.answers[0] for row in strange})
+        misfit_rows = [row for row in rows if id(row) in misfits]
+        first = misfit_rows[0].example.answers[0]
+        count = len({row.example.answers[0] for row in misfit_rows})
         raise DataError(
             f"{count} held-out {'label' if count == 1 else 'labels'} never seen in training, the first: '{first}' "
             f"({_hint(first, task.answer.labels)})",
-            str(strange[0].place),
+            str(misfit_rows[0].place),
             "add training rows with that label, correct it, or name all labels with dataset.labels=[...]",
         )
     for row in rows:
@@ -128,8 +128,8 @@ def _hint(label: str, labels: Sequence[str]) -> str:
 def _misfits(rows: Sequence[Row], task: Task) -> list[tuple[Row, str]]:
     if isinstance(task.answer, Choice) and task.answer.labels:
         labels, known = task.answer.labels, set(task.answer.labels)
-        strange = [(row, row.example.answers[0]) for row in rows if row.example.answers[0] not in known]
-        return [(row, f"'{label}' is not among the labels; {_hint(label, labels)}") for row, label in strange]
+        unknown = [(row, row.example.answers[0]) for row in rows if row.example.answers[0] not in known]
+        return [(row, f"'{label}' is not among the labels; {_hint(label, labels)}") for row, label in unknown]
     if isinstance(task.answer, Json):
         validator = SchemaValidator(task.answer.schema)
         return [(row, validator.fault(json.loads(row.example.answers[0]))) for row in rows]

@@ -39,17 +39,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     number, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
-    beside = Path(name)
+    temporary = Path(name)
     try:
         with os.fdopen(number, "wb") as stream:  # closing the stream writes the rest, or fails
             stream.write(content)
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
