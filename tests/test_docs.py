@@ -1,4 +1,4 @@
-"""The code in the documents runs as it stands there."""
+"""The code, commands and links of the docs work."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_the_table_of_what_can_be_found_is_what_the_tool_says() -> None:
     text = (DOCS / "statistics.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\d,]+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|$", text, re.MULTILINE)
     assert len(rows) == 4
-    for n, *told in rows:
-        for share, cell in zip((0.05, 0.1, 0.2, 0.3), told, strict=True):
+    for n, *cells in rows:
+        for share, cell in zip((0.05, 0.1, 0.2, 0.3), cells, strict=True):
             found = detectable_difference(share, int(n.replace(",", "")))
             assert cell == ("-" if found > share else f"{found:.3f}".removeprefix("0"))
 

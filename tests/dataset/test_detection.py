@@ -1,4 +1,4 @@
-"""What a text file does not say of itself is detected: delimiter, encoding, compression, one JSON document or lines."""
+"""Detection of delimiter, encoding, compression, and of JSON documents and JSON lines."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ COLUMNS = {"input": "text", "target": "label"}
 def test_a_file_is_read_as_it_is(write, name: str, content: bytes, fact: str) -> None:
     accounts = Dataset(train=write(name, content), **COLUMNS).read().accounts
     assert (accounts.kept, accounts.rejected) == (40, 0)
-    assert any(fact in told for told in (*map(str, accounts.files), *accounts.notes))
+    assert any(fact in line for line in (*map(str, accounts.files), *accounts.notes))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_file_is_read_as_it_is(write, name: str, content: bytes, fact: str) ->
         ({"layout": "alpaca", "messages": "c", "input": None, "target": None}, "no column of turns"),
     ],
 )
-def test_what_can_not_be_read_says_what_to_type(write, keys: dict, says: str) -> None:  # type: ignore[type-arg]
+def test_errors_say_what_to_type(write, keys: dict, says: str) -> None:  # type: ignore[type-arg]
     write("rows.csv", PLAIN)
     write("other.csv", PLAIN.replace("label", "class"))
     write("bare.csv", "\n".join(LINES))
@@ -97,7 +97,7 @@ def test_what_can_not_be_read_says_what_to_type(write, keys: dict, says: str) ->
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "utf-8", "utf-16", "utf-16-be", "mac_cyrillic"])
-def test_an_encoding_that_is_given_is_used(write, encoding: str) -> None:
+def test_a_given_encoding_is_used(write, encoding: str) -> None:
     rows = [f"{'приз' if n % 2 else 'встреча'} {n},{'спам' if n % 2 else 'норма'}" for n in range(40)]
     path = write("rows.csv", "\r\n".join(["text,label", *rows]).encode(encoding))
     loaded = Dataset(train=path, encoding=encoding, **COLUMNS).read()
