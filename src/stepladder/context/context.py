@@ -21,7 +21,9 @@ class Context(Protocol):
         """The parts of the data that the choice depends on: labels, train, validation, corpus, gold, seed."""
         ...
 
-    def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None: ...
+    def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
+        """Prepare the demonstrations or passages from the data."""
+        ...
 
     def show(self, questions: Sequence[Question], training: bool = False) -> list[Shown]:
         """Choose what to show with each question, independently of the other questions.
@@ -39,7 +41,9 @@ class Context(Protocol):
         """Write everything that `load` needs into `folder`, including data that is cached elsewhere."""
         ...
 
-    def load(self, folder: Path, resources: Resources) -> None: ...
+    def load(self, folder: Path, resources: Resources) -> None:
+        """Restore what `save` wrote."""
+        ...
 
 
 @dataclass(frozen=True)

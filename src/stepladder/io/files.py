@@ -128,6 +128,7 @@ def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON object of each line."""
     with path.open(encoding="utf-8") as stream:
         for line in stream:
             yield json.loads(line)
