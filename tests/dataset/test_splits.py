@@ -73,11 +73,13 @@ def test_equal_questions_and_groups_stay_together_and_no_row_is_lost(drawn: list
     try:
         parts = divide(rows, Split(0.4, 0.2), True)
     except DataError:
-        labels = [{r.example.answers for r in rows if r.asked == asked} for asked in {r.asked for r in rows}]
+        labels = [
+            {r.example.answers for r in rows if r.question_key == asked} for asked in {r.question_key for r in rows}
+        ]
         assert {r.question.group for r in rows} != {None} or sum(map(len, labels)) == len(set.union(*labels))
         return
     assert sorted(map(id, rows)) == sorted(id(r) for part in parts.values() for r in part)
-    for seen in (lambda r: r.asked, lambda r: r.question.group or id(r)):
+    for seen in (lambda r: r.question_key, lambda r: r.question.group or id(r)):
         found = [{seen(r) for r in part} for part in parts.values()]
         assert sum(map(len, found)) == len(set.union(*found))
     assert {r.example.answers for r in parts["train"]} == {r.example.answers for r in rows}
@@ -141,7 +143,7 @@ def test_keep_keeps_and_counts_and_stop_stops() -> None:
 
 def test_another_history_or_system_text_or_choice_is_another_question() -> None:
     rows = [row("x"), row("x", system="s"), row("x", history=(Message("user", "h"),)), row("x", choices=("a", "b"))]
-    assert len({r.asked for r in rows}) == 4
+    assert len({r.question_key for r in rows}) == 4
 
 
 def test_a_limit_applies_per_label_and_a_smaller_one_is_a_subset() -> None:

@@ -34,7 +34,7 @@ class Row:
         return self.example.question
 
     @cached_property
-    def asked(self) -> str:
+    def question_key(self) -> str:
         return question_key(self.question)
 
 

@@ -104,9 +104,11 @@ def _units(rows: Sequence[Row], labelled: bool) -> list[_Unit]:
         return number
 
     first: dict[tuple[str, str], int] = {}
-    asked = [row.asked for row in rows]
+    questions = [row.question_key for row in rows]
     for number, row in enumerate(rows):
-        ties = [("asks", asked[number])] + ([("group", row.question.group)] if row.question.group is not None else [])
+        ties = [("question", questions[number])] + (
+            [("group", row.question.group)] if row.question.group is not None else []
+        )
         for tie in ties:
             parent[root(number)] = root(first.setdefault(tie, number))
     gathered: defaultdict[int, list[int]] = defaultdict(list)
@@ -115,7 +117,7 @@ def _units(rows: Sequence[Row], labelled: bool) -> list[_Unit]:
     units = []
     for members in gathered.values():
         groups = [g for g in (rows[m].question.group for m in members) if g is not None]
-        name = f"group:{min(groups)}" if groups else f"asks:{asked[members[0]]}"
+        name = f"group:{min(groups)}" if groups else f"asks:{questions[members[0]]}"
         labels = {rows[m].example.answers[0] for m in members} if labelled else {""}
         units.append(_Unit(members, _position(name), labels))
     return units
@@ -173,8 +175,8 @@ def without_overlap(
     Raises:
         DataError: There are overlapping rows, and the policy is `stop`.
     """
-    asking: dict[str, tuple[Side, Row]] = {}
-    grouped: dict[str, tuple[Side, Row]] = {}
+    by_question: dict[str, tuple[Side, Row]] = {}
+    by_group_name: dict[str, tuple[Side, Row]] = {}
     kept: dict[Side, list[Row]] = {"test": [], "validation": [], "train": []}
     found: list[_Overlap] = []
     sides: tuple[Side, ...] = ("test", "validation", "train")
@@ -182,17 +184,17 @@ def without_overlap(
         valid = []
         for row in parts[side]:
             group = row.question.group
-            if row.asked in asking:
-                found.append(_Overlap(side, row, *asking[row.asked], by_group=False))
-            elif group is not None and group in grouped:
-                found.append(_Overlap(side, row, *grouped[group], by_group=True))
+            if row.question_key in by_question:
+                found.append(_Overlap(side, row, *by_question[row.question_key], by_group=False))
+            elif group is not None and group in by_group_name:
+                found.append(_Overlap(side, row, *by_group_name[group], by_group=True))
             else:
                 valid.append(row)
         kept[side] = list(parts[side]) if policy == "keep" else valid
         for row in kept[side]:
-            asking.setdefault(row.asked, (side, row))
+            by_question.setdefault(row.question_key, (side, row))
             if row.question.group is not None:
-                grouped.setdefault(row.question.group, (side, row))
+                by_group_name.setdefault(row.question.group, (side, row))
     if found and policy == "stop":
         raise _overlap_error(found)
     if policy == "drop":
@@ -233,15 +235,15 @@ def _overlap_error(found: Sequence[_Overlap]) -> DataError:
 
 def duplicate_count(rows: Iterable[Row]) -> int:
     """The number of rows with the same question as an earlier row."""
-    asked = Counter(row.asked for row in rows)
-    return sum(asked.values()) - len(asked)
+    counts = Counter(row.question_key for row in rows)
+    return sum(counts.values()) - len(counts)
 
 
 def subset(rows: Sequence[Row], count: int | None, draw: int) -> list[Row]:
     """At most `count` rows, chosen by a hash of content and `draw`. A smaller number is a subset of a larger one."""
     if count is None or count >= len(rows):
         return list(rows)
-    order = sorted(rows, key=lambda row: hashlib.sha256(f"draw:{draw}:{row.asked}".encode()).hexdigest())
+    order = sorted(rows, key=lambda row: hashlib.sha256(f"draw:{draw}:{row.question_key}".encode()).hexdigest())
     chosen = {id(row) for row in order[:count]}
     return [row for row in rows if id(row) in chosen]
 
@@ -250,7 +252,7 @@ def at_most(rows: Sequence[Row], limit: int | None, labelled: bool) -> list[Row]
     """At most `limit` rows (per label), chosen by a hash of content. A smaller limit is a subset of a larger one."""
 
     def order(row: Row) -> str:
-        return hashlib.sha256(f"limit:{row.asked}{row.example.answers}".encode()).hexdigest()
+        return hashlib.sha256(f"limit:{row.question_key}{row.example.answers}".encode()).hexdigest()
 
     if limit is None:
         return list(rows)
