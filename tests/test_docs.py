@@ -1,4 +1,4 @@
-"""The code in the documents runs as it stands there."""
+"""The code, commands and links of the docs work."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_the_table_of_what_can_be_found_is_what_the_tool_says() -> None:
     text = (DOCS / "statistics.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([\d,]+) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|$", text, re.MULTILINE)
     assert len(rows) == 4
-    for n, *told in rows:
-        for share, cell in zip((0.05, 0.1, 0.2, 0.3), told, strict=True):
+    for n, *cells in rows:
+        for share, cell in zip((0.05, 0.1, 0.2, 0.3), cells, strict=True):
             found = detectable_difference(share, int(n.replace(",", "")))
             assert cell == ("-" if found > share else f"{found:.3f}".removeprefix("0"))
 
@@ -89,3 +89,13 @@ def test_the_worked_example_of_break_even_is_what_the_tool_says() -> None:
         f"saves {found.tokens_saved:.0f} prompt tokens",
     ):
         assert wanted in text, wanted
+
+
+def test_the_files_that_the_architecture_names_exist() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    assert text.count("\n") <= 250
+    package = DOCS.parent / "src" / "stepladder"
+    places = [DOCS.parent, package, *(path for path in package.rglob("*") if path.is_dir())]
+    names = set(re.findall(r"`([\w/]+(?:\.py|/))`", text))
+    assert len(names) > 60
+    assert not [name for name in names if not any((place / name).exists() for place in places)]

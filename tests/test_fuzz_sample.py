@@ -22,15 +22,15 @@ def test_nothing_hurts(kinds: str, cases: int) -> None:
     words = [f"kinds={kinds}", f"cases={cases}", "seed=7"]
     done = subprocess.run([sys.executable, str(BENCH), *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["cases"] >= cases
-    assert told["faults"] == 0
-    for found in told["kinds"].values():
+    report = json.loads(done.stdout)
+    assert report["cases"] >= cases
+    assert report["faults"] == 0
+    for found in report["kinds"].values():
         assert found["codes"]["0"] >= found["cases"] / 20  # not all is refused at the door
 
 
 def test_a_fault_is_found(tmp_path: Path) -> None:
-    """The bench itself: a command that writes outside, runs code or raises is told as a fault."""
+    """The bench itself: a command that writes outside, runs code or raises is reported as a fault."""
     script = """
 import json, os, sys
 from pathlib import Path
@@ -62,11 +62,11 @@ for name, verb in (("outside", outside), ("runs", runs), ("raises", raises), ("h
         [sys.executable, "-c", script, str(BENCH.parent), str(tmp_path)], capture_output=True, text=True, check=True
     )
     found = dict(json.loads(line) for line in done.stdout.splitlines())
-    for name, told in (
+    for name, expected in (
         ("outside", "beside.txt"),
         ("runs", "os.system"),
         ("raises", "KeyError"),
         ("half", "half-written"),
     ):
-        assert told in " ".join(found[name]), found
+        assert expected in " ".join(found[name]), found
     assert found["list"] == []

@@ -19,12 +19,12 @@ tuning:
 TOY = ["experiment=first_look", "dataset.source.rows=24", "method=majority"]
 
 
-def refused(capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
+def refused(capsys: pytest.CaptureFixture[str], words: list[str], expected: str) -> None:
     """Exit 2 with a word on what is wrong, and nothing made."""
     assert main(words) == 2
     found = capsys.readouterr()
     assert found.err.rpartition("stepladder: ")[2].strip()
-    assert told in found.err
+    assert expected in found.err
     assert not any(Path.cwd().iterdir())
 
 
@@ -37,7 +37,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "expected"),
     [
         ("~method", "method"),
         ("~seed", "seed"),
@@ -67,8 +67,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("model.heads=0", "from 1 to 64"),
     ],
 )
-def test_a_command_line_is_refused(capsys: pytest.CaptureFixture[str], word: str, told: str) -> None:
-    refused(capsys, ["check", *TOY[:2], "method=zero_shot", word], told)
+def test_a_command_line_is_refused(capsys: pytest.CaptureFixture[str], word: str, expected: str) -> None:
+    refused(capsys, ["check", *TOY[:2], "method=zero_shot", word], expected)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_too_many_runs_are_no_comparison(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "expected"),
     [
         ("dataset/own.yaml", BOMB, "stands for more"),
         ("dataset/own.yaml", "a: &a [*a]\n", "part of itself"),
@@ -126,12 +126,12 @@ def test_too_many_runs_are_no_comparison(capsys: pytest.CaptureFixture[str]) -> 
     ],
 )  # fmt: skip
 def test_a_configuration_is_refused(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, file: str, content: str | bytes, told: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, file: str, content: str | bytes, expected: str
 ) -> None:
     path = tmp_path / "conf" / file
     path.parent.mkdir(parents=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(capsys, ["check", *TOY, "--config-dir", str(tmp_path / "conf")], told)
+    refused(capsys, ["check", *TOY, "--config-dir", str(tmp_path / "conf")], expected)
     refused(capsys, ["check", *TOY, "metod=x", "--config-dir", str(tmp_path / "conf")], "")
 
 
@@ -147,7 +147,7 @@ def of_json(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("schema", "told"),
+    ("schema", "expected"),
     [
         ("{$ref: '#/nowhere'}", "not in it"),
         ("{$ref: 'file:///etc/hostname'}", "no other file"),
@@ -155,7 +155,7 @@ def of_json(tmp_path: Path) -> list[str]:
         ("{type: object, properties: {n: {type: string, pattern: '('}}}", "no JSON schema"),
     ],
 )
-def test_a_schema_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str, told: str) -> None:
+def test_a_schema_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, schema: str, expected: str) -> None:
     lines = b"".join(json.dumps({"text": f"t{n}", "label": {"n": "x"}}).encode() + b"\n" for n in range(12))
     words = [
         *rows(tmp_path, "rows.jsonl", lines),
@@ -163,7 +163,7 @@ def test_a_schema_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path,
         "dataset.target=label",
         "dataset.task.kind=json",
     ]
-    refused(capsys, ["check", *words, f"dataset.task.schema={schema}"], told)
+    refused(capsys, ["check", *words, f"dataset.task.schema={schema}"], expected)
 
 
 def test_a_schema_may_allow_anything(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The README's commands run, on the toy model where they would load a real one."""
+"""The commands of the README run, with the toy model instead of a real one."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Stepladder: how far up the ladder from prompting to fine-tuning it pays to climb, with evidence."""
+"""Stepladder: measures if prompting, retrieval or fine-tuning of a language model is good enough and what it costs."""

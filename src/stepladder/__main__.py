@@ -1,4 +1,4 @@
-"""`python -m stepladder` is `stepladder`, and like it imports nothing from the current directory unasked."""
+"""`python -m stepladder` is the command `stepladder`; without --trust it imports nothing from the current directory."""
 
 import os
 import sys

@@ -1,4 +1,5 @@
-"""The circumstances of a run: where, on what, watched by whom. Never part of an experiment, never in an id."""
+"""The resources of a stage: devices, directories, progress and trackers. They are not part of an experiment or a
+key."""
 
 from __future__ import annotations
 
@@ -14,25 +15,25 @@ T = TypeVar("T")
 
 
 class Tracker(Protocol):
-    """Where curves and scores are shown while they come."""
+    """Logs curves and scores during a run."""
 
     def log(self, values: Mapping[str, float], step: int) -> None: ...
 
 
 class Progress(Protocol):
-    """Tells a person how far a long thing is."""
+    """Shows the progress of long work."""
 
     def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
-        """Pass `items` on and show how many of `total` have passed."""
+        """Iterate over `items` and show how many of `total` are done."""
         ...
 
     def note(self, text: str) -> None:
-        """One line for people, kept on the screen."""
+        """Print one line."""
         ...
 
 
 class Silent:
-    """A tracker and a progress that say nothing."""
+    """A tracker and progress without output."""
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         return
@@ -46,8 +47,15 @@ class Silent:
 
 @dataclass(frozen=True)
 class Devices:
-    """`accelerator` as Lightning names it; how many `devices` on each of how many `nodes`, which train as `strategy`
-    says (ddp, fsdp); a job of Slurm is asked for with `slurm`, None starts processes here."""
+    """The devices of a run.
+
+    Args:
+        accelerator: Lightning's name: `cpu`, `gpu` or `auto`.
+        devices: Number of devices per node.
+        nodes: Number of nodes.
+        strategy: `ddp` or `fsdp`; None for one device.
+        slurm: Parameters of a Slurm job; None starts processes on this machine.
+    """
 
     accelerator: str = "auto"
     devices: int = 1
@@ -57,7 +65,7 @@ class Devices:
 
     @property
     def alone(self) -> Devices:
-        """One of them, here."""
+        """A single device on this machine."""
         return Devices(self.accelerator, slurm=self.slurm)
 
     @property
@@ -65,26 +73,31 @@ class Devices:
         return self.devices * self.nodes
 
     def torch_device(self) -> str:
-        """The device that a model is loaded on, as torch names it. Raises ConfigError for a GPU that is not there, but
-        for one that jobs of Slurm have: the machine that asks for them may have none."""
+        """The torch device that a model is loaded on.
+
+        Raises:
+            ConfigError: A GPU is requested and not available. Not raised with Slurm, whose jobs run on other machines.
+        """
         import torch
 
         if self.accelerator == "cpu" or not torch.cuda.is_available():
             if self.accelerator == "gpu" and self.slurm is None:
-                what = f"a GPU is asked for, and torch {torch.__version__} finds none on this machine"
-                raise ConfigError(Fault("compute.accelerator", what, "say compute=auto or compute=cpu"))
+                what = f"a GPU is requested, and torch {torch.__version__} finds none on this machine"
+                raise ConfigError(Fault("compute.accelerator", what, "set compute=auto or compute=cpu"))
             return "cpu"
         training = torch.distributed.is_available() and torch.distributed.is_initialized()
-        # What is to lie in pieces on several devices may be too large for one: it is cut layer by layer.
+        # A sharded model may be too large for one device: it is moved to the devices layer by layer.
         return "cpu" if training and self.strategy == "fsdp" else "cuda"
 
 
 @dataclass
 class StageReport:
-    """What a stage accumulates, stored beside its result.
+    """What a stage reports; stored with its result.
 
-    figures: measured while it works (trained_parameters, steps, best_step, ...). checks: results of preflight checks.
-    engine: what ran the language model, None without one.
+    Attributes:
+        figures: Measurements (trained_parameters, steps, best_step, ...).
+        checks: Results of preflight checks.
+        engine: The engine that ran the language model; None without one.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
@@ -101,20 +114,21 @@ class Resources:
     """What a stage needs to do its work. A method gets it with every call.
 
     Args:
-        folder: Where this stage may write while it works (metrics.jsonl, checkpoints/); None writes nothing.
-        shared: Where content-keyed things that outlive a run are stored (indexes); None stores nothing.
-        devices: What the stage computes on.
+        folder: The directory of the stage (metrics.jsonl, checkpoints/); None writes nothing.
+        shared: The directory of data that several runs use (indexes); None stores nothing.
+        devices: The devices of the stage.
         rank: The rank of this process among those that train one model together. Rank 0 writes the results.
-        micro_batch: Rows that are computed at once; None chooses.
-        limits: What stops a fit before its first step.
-        rehearsal: The fit ends before its first step in any case.
-        models: Base models loaded already, by the hash of their fingerprint.
-        tracker: Shows curves.
-        progress: Shows a person how far the stage is.
-        on_validation: Gets the step and values of each validation; a true answer stops the fit.
-        judge: The main suite's figures on the validation rows, its main metric first, of a function that answers them.
-        objective: The same of the model in training, set by a method.
-        report: What the stage accumulates.
+        micro_batch: Number of rows that are computed at once; None chooses it.
+        limits: The limits of the preflight checks.
+        rehearsal: Whether the fit ends before its first step.
+        models: Loaded base models, by the hash of their fingerprint.
+        tracker: Logs curves.
+        progress: Shows the progress of the stage.
+        on_validation: Called with step and values of each validation; returns whether to stop the fit.
+        judge: Computes the main suite's figures on the validation rows, the main metric first, from a function that
+            answers requests.
+        objective: The same for the model in training; set by a method.
+        report: What the stage reports.
     """
 
     folder: Path | None = None
@@ -140,7 +154,7 @@ class Resources:
         """Record results of preflight checks and show their warnings.
 
         Raises:
-            ConfigError: Checks stop the fit. All of them are named. Not raised in a rehearsal.
+            ConfigError: One or more checks stop the fit. Not raised in a rehearsal.
         """
         self.report.checks.extend(results)
         if not self.rehearsal:

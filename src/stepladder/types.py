@@ -1,7 +1,7 @@
-"""The words of the house: plain values that every room may use.
+"""The shared value types: plain data that every package uses.
 
-Knows no file, no model and no configuration. Nothing here can reach a test answer by accident: a method learns from
-`TrainingData`, which has no test split, and is asked a `Question`, which has no answer.
+A method learns from `TrainingData`, which has no test split, and answers a `Question`, which has no answer. So no
+method can see a test answer by accident.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Choice:
-    """The answer is one of `labels`; with no labels, every question brings its own `choices`."""
+    """The answer is one of `labels`. Without labels, every question has its own `choices`."""
 
     labels: tuple[str, ...] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Json:
-    """The answer is one JSON value that a JSON schema describes."""
+    """The answer is a JSON value that satisfies a JSON schema."""
 
     schema: Mapping[str, Any]
 
@@ -52,7 +52,7 @@ Answer: TypeAlias = Choice | Text | Json
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of every question, and what kind of answer counts."""
+    """The instruction for all questions, and the kind of answer."""
 
     instruction: str
     answer: Answer
@@ -66,7 +66,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Question:
-    """All that a method may see when it is asked."""
+    """A question, with everything that a method may see of it."""
 
     id: str
     text: str
@@ -79,10 +79,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Example:
-    """A question with the `answers` that count, and the ids of the passages that hold them (`gold`) where known.
+    """A question with its reference answers.
 
-    The first answer is the one that training teaches. The answer of a json task is its text in the dataset's own key
-    order, without needless white space.
+    Attributes:
+        question: The question.
+        answers: The accepted answers. Training uses the first one. A JSON answer is compact JSON text, with the keys in
+            the order of the dataset.
+        gold: Ids of the passages that contain the answer, if known.
     """
 
     question: Question
@@ -92,7 +95,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of the corpus that retrieval may show."""
+    """A passage of the corpus for retrieval."""
 
     id: str
     text: str
@@ -100,7 +103,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that a method may learn from."""
+    """The data that a method may learn from."""
 
     task: Task
     train: tuple[Example, ...]
@@ -113,14 +116,18 @@ DecodingMode = Literal["choose", "greedy", "sampled", "json"]
 
 @dataclass(frozen=True)
 class Decoding:
-    """How an answer is read off the model.
+    """How an answer is obtained from the model.
 
-    `choose` scores the labels; `greedy` and `sampled` write freely; `json` writes under the task's schema. `normalise`
-    divides a label's log-probability by its tokens (`length`) or takes off what it has without a question (`prior`).
-    `probabilities`: of `all` labels, summing to one; or the `best` label alone, found without scoring all of them (when
-    nothing is normalised), with its probability among all texts. `seed` counts only where something is drawn.
-    `strip_thinking` removes a reasoning model's thoughts (`<think>…</think>`) from what `greedy` and `sampled` write;
-    None does so where the model's chat template has thoughts. `choose` and `json` write none.
+    Args:
+        mode: `choose` scores the labels; `greedy` and `sampled` generate text; `json` generates JSON under the schema.
+        max_new_tokens: The largest number of generated tokens.
+        temperature: Of `sampled`.
+        normalise: `length` divides a label's log-probability by its number of tokens; `prior` subtracts its
+            log-probability without a question.
+        probabilities: `all` gives probabilities of all labels, which sum to one; `best` finds the most probable label
+            without scoring all of them, with its probability among all texts.
+        seed: Of `sampled`. strip_thinking: Remove thinking blocks (`<think>…</think>`) from the text of `greedy` and
+            `sampled`; None does so if the chat template has thinking tags.
     """
 
     mode: DecodingMode
@@ -134,7 +141,7 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a context shows beside a question: demonstrations (examples with answers) and passages, best first."""
+    """What a context shows with a question: demonstrations (examples with answers) and passages, best first."""
 
     demonstrations: tuple[Example, ...] = ()
     passages: tuple[Passage, ...] = ()
@@ -146,7 +153,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Format:
-    """Other words around the same content: templates that hold {instruction} and {question}, once each."""
+    """A prompt format: templates with {instruction} and {question}, once each."""
 
     instruction: str = "{instruction}"
     question: str = "{question}"
@@ -155,7 +162,10 @@ class Format:
         wrong = [name for name in ("instruction", "question") if getattr(self, name).count(f"{{{name}}}") != 1]
         if wrong:
             raise ConfigError(
-                [Fault(n, f"'{getattr(self, n)}' has not one place for {{{n}}}", f"write {{{n}}} once") for n in wrong]
+                [
+                    Fault(n, f"'{getattr(self, n)}' must contain {{{n}}} exactly once", f"write {{{n}}} once")
+                    for n in wrong
+                ]
             )
 
 
@@ -181,9 +191,19 @@ class EvalRequest:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer. `probabilities` by label, summing to one over all labels; `shown` the ids of what was read beside the
-    question; `seconds` this question's share of its batch; `failure` why there is no usable answer (then `text` is what
-    was written); `prompt_hash` a digest of the rendered prompt's token ids, None for a method without a prompt."""
+    """The answer of a method to a question.
+
+    Attributes:
+        id: Id of the question.
+        text: The answer, or the generated text if there is no usable answer.
+        probabilities: By label, summing to one over all labels.
+        shown: Ids of the demonstrations and passages shown.
+        prompt_tokens: Number of tokens of the prompt.
+        new_tokens: Number of generated tokens.
+        seconds: The question's share of the time of its batch.
+        failure: Why there is no usable answer.
+        prompt_hash: A digest of the prompt's token ids; None without a prompt.
+    """
 
     id: str
     text: str
@@ -205,18 +225,18 @@ class Embedder(Protocol):
         ...
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """What the vectors depend on: the content of the weights, never a path."""
+        """An identification of the weights by content, never by a path."""
         ...
 
 
 @dataclass(frozen=True)
 class PreflightLimits:
-    """From where on a preflight check stops a run; None or False: the check is reported and stops nothing.
+    """The limits of the preflight checks. With None or False the check is reported and does not stop the run.
 
     Args:
-        supervised: More than this share of the training rows' tokens is supervised.
-        ended: At least this share of the answers is supervised up to an end token.
-        lost: At most this share of the training rows is rejected, too long for the context window, or has less context.
+        supervised: More than this share of the training tokens is supervised.
+        ended: At least this share of the answers ends with a supervised end token.
+        lost: At most this share of the training rows is rejected, too long for the context window, or shortened.
         template: Training and prediction use the same prompt tokens.
         apart: No token of one row influences another row's loss.
         touched: Gradients reach what is trained.
@@ -249,12 +269,12 @@ class CheckResult:
     """The result of one preflight check.
 
     Args:
-        name: The key of `preflight` that limits it.
-        value: A share, or whether it holds.
-        message: The result in words.
-        warns: Whether it is worth a warning.
+        name: The key of `preflight` with its limit.
+        value: A share, or whether the condition holds.
+        message: The result as text.
+        warns: Whether it is a warning.
         stops: Whether it stops the run.
-        fix: What the user can do about it.
+        fix: How the user can fix it.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Splits text of any script into words, for retrieval and for metrics of text.
 
-The only module that imports `regex`, which knows the scripts of Unicode. Depends on nothing of the project.
+The only module that imports `regex`, which supports Unicode scripts.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _NO_SPACES = "".join(
     )
 )  # fmt: skip
 _PROLONGED = "ーｰ"  # belongs to Hiragana and Katakana alike, so Unicode gives it the script Common
-_JOINED = r"[\p{M}\u200c\u200d]*"  # marks, and the joiners that shape letters, stay with the letter before them
+_JOINED = r"[\p{M}\u200c\u200d]*"  # combining marks and joiners belong to the letter before them
 _CHARACTER = rf"[[{_NO_SPACES}{_PROLONGED}]&&[\p{{L}}\p{{N}}]]{_JOINED}"
 _LETTER = rf"[[\p{{L}}\p{{N}}_]--[{_NO_SPACES}{_PROLONGED}]]{_JOINED}"
 _PIECES = regex.compile(rf"(?V1)(?P<run>(?:{_CHARACTER})+)|(?P<word>(?:{_LETTER})+)")
 _CHARACTERS = regex.compile(rf"(?V1){_CHARACTER}")
 _HANGUL = regex.compile(r"(?V1)[\p{Script=Hangul}&&\p{L}]\p{M}*")
 _ASCII_WORDS = regex.compile(r"[A-Za-z0-9_]+")
-_INVISIBLE = regex.compile(r"(?V1)[\p{Cf}--[\u200c\u200d]]+")  # soft hyphens, marks of direction, zero-width spaces
+_INVISIBLE = regex.compile(r"(?V1)[\p{Cf}--[\u200c\u200d]]+")  # soft hyphens, direction marks, zero-width spaces
 _PUNCTUATION = regex.compile(r"[\p{P}$+<=>^`|~]+")
 
 
@@ -35,7 +35,7 @@ def lowered(text: str, language: str | None = None) -> str:
 
     Args:
         text: Any text.
-        language: `tr` has the capitals I and İ of ı and i.
+        language: With `tr`, I and İ are the capitals of ı and i.
     """
     if language == "tr":
         text = unicodedata.normalize("NFC", text).replace("I", "ı").replace("İ", "i")
@@ -46,15 +46,15 @@ def lowered(text: str, language: str | None = None) -> str:
 
 
 def without_punctuation(text: str) -> str:
-    """The text without punctuation of any script, and without the signs that Python's `string.punctuation` has."""
+    """The text without punctuation of any script and without the characters of Python's `string.punctuation`."""
     return str(_PUNCTUATION.sub("", text))
 
 
 def words(text: str) -> list[str]:
-    """The words of a text that `lowered` has normalised, in their order.
+    """The words of a text that `lowered` has normalised, in order.
 
-    A word is a run of letters, digits and underscores, with the marks that belong to them. In scripts that put no space
-    between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese and others) every character is a word.
+    A word is a run of letters, digits and underscores with their combining marks. In scripts without spaces between
+    words (Chinese, Japanese, Thai, Lao, Khmer, Burmese and others) every character is a word.
     """
     if text.isascii():
         return list(_ASCII_WORDS.findall(text))
@@ -62,18 +62,21 @@ def words(text: str) -> list[str]:
 
 
 def search_terms(text: str, query: bool = False) -> Iterator[tuple[str, bool]]:
-    """What a text is found by, each with whether it is a word, which can be stemmed.
+    """The search terms of a text.
 
-    Where a script puts no space between words, and in Korean, where particles are written together with their word, a
-    run of characters is found by its overlapping bigrams. The single characters are terms of the text that is searched,
-    and of a query only where a run has no more than one.
+    In scripts without spaces between words, and in Korean, where particles are attached to words, the terms of a run of
+    characters are its overlapping bigrams. Single characters are also terms of indexed texts, and of a query only if
+    the run has one character.
 
     Source: bigrams are what Lucene's CJKAnalyzer makes, after Nie and Ren 1999, Chinese information retrieval: using
     characters or words?
 
     Args:
         text: A text that `lowered` has normalised.
-        query: Whether it is the text that is looked for, not one that is searched.
+        query: Whether the text is a query.
+
+    Yields:
+        Each term, and whether it is a word that can be stemmed.
     """
     if text.isascii():
         yield from ((word, True) for word in _ASCII_WORDS.findall(text))
@@ -89,6 +92,6 @@ def search_terms(text: str, query: bool = False) -> Iterator[tuple[str, bool]]:
 
 
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """Words, each with True, and runs of characters of scripts without spaces, each with False."""
+    """Words, each with True, and runs of characters in scripts without spaces, each with False."""
     for found in _PIECES.finditer(text):
         yield found[0], found["word"] is not None

@@ -97,7 +97,7 @@ def test_limit_asks_the_same_questions_of_all_and_fewer_are_a_part_of_more(stepl
     assert asked(stepladder("run", *OWN, "method=linear", "--json")) == asked(everything)
     told = stepladder("compare", *OWN, "method=majority,linear", "--limit", "3", "--json")
     assert all(row["scores"]["classification"]["accuracy"]["n"] == 3 for row in told.json["rows"])
-    assert told.err.count("test questions are asked") == 1
+    assert told.err.count("test questions are used") == 1
     assert "--limit 3" in Path(told.json["report"]).read_text(encoding="utf-8")
     swept = stepladder("sweep", *OWN, "method=linear", "+method.words=choice(1,2)", "--limit", "3", "--json")
     assert swept.json["test"]["scores"]["classification"]["accuracy"]["n"] == 3

@@ -51,7 +51,7 @@ def test_a_file_is_read_as_it_is(stepladder: Callable, here: Path, name: str, co
         (["dataset.train=bare.csv"], "if the file has no header line, name its 2 columns in their order"),
         (["dataset.train=x*.csv"], "No file matches x*.csv"),
         (["dataset.train=[rows.csv,rows.csv]"], "rows.csv is named twice"),
-        (["dataset.train=rows.csv", "dataset.delimiter=pipe"], "give it by dataset.delimiter"),
+        (["dataset.train=rows.csv", "dataset.delimiter=pipe"], "set it with dataset.delimiter"),
     ],
 )
 def test_what_can_not_be_read_says_what_to_type(stepladder: Callable, here: Path, words: list[str], says: str) -> None:
@@ -218,7 +218,7 @@ def test_a_missing_column_of_turns_names_the_key(stepladder: Callable, here: Pat
     words = ("check", "tracking=none", "dataset=file", "dataset.layout=messages", "method=linear")
     done = stepladder(*words, "dataset.train=rows.jsonl")
     assert done.code == 2
-    assert "columns there: chat; name the column of turns by dataset.messages=COLUMN" in done.err
+    assert "columns there: chat; set the column of turns with dataset.messages=COLUMN" in done.err
 
 
 def test_a_file_of_ones_own_without_dataset_file(

@@ -129,7 +129,7 @@ USER, ANSWER = {"role": "user", "content": "And now?"}, {"role": "assistant", "c
         ([USER, call(), {"role": "function", "content": "3"}, ANSWER], "turn 3 of messages has the role 'function'"),
         ([{**USER, "tool_call_id": "c1"}, ANSWER], "turn 1 of messages is the result of a tool call"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, ANSWER], "parts that are not text"),
-        ([{**USER, "images": ["a.png"]}, ANSWER], "turn 1 of messages holds an image"),
+        ([{**USER, "images": ["a.png"]}, ANSWER], "turn 1 of messages contains an image"),
         ([USER, {**ANSWER, "weight": 0}], "the answer is excluded from training (weight: 0)"),
         ([USER, {**ANSWER, "weight": 0.0}], "the answer is excluded from training (weight: 0.0)"),
         ([USER, {**ANSWER, "train": False}], "the answer is excluded from training (train: false)"),
@@ -201,13 +201,13 @@ def test_a_group_on_both_sides_of_named_files_is_an_overlap(stepladder: Stepladd
     result = stepladder("check", *words, f"dataset.on_overlap={policy}", "--json")
     if policy == "stop":
         assert result.code == 2
-        assert "2 are of the group of a held-out row" in result.err
+        assert "2 have the group of a held-out row" in result.err
         assert "train.jsonl, line 2 and test.jsonl, line 1" in result.err
         return
     found = result.json["rows"]
     assert found["overlap"] == 2
     assert found["rejected"] == (2 if policy == "drop" else 0)
-    assert any("of the group of a held-out row" in note for note in found["notes"])
+    assert any("the group of a held-out row" in note for note in found["notes"])
     assert all(same in row["reason"] and "train.jsonl" in row["file"] for row in found["rejected_rows"])
 
 

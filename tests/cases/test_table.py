@@ -173,7 +173,7 @@ CASES = [
     ),
     bad(
         "10 forms", "check", *CSV, "dataset.train=composed.csv", "dataset.test=decomposed.csv",
-        "dataset.on_overlap=stop", says=["10 ask what a held-out row asks"],
+        "dataset.on_overlap=stop", says=["10 have the same question as a held-out row"],
     ),
     good(
         "11 pairs", "check", "tracking=none", "dataset=file", "dataset.input='{premise} -> {hypothesis}'",
@@ -190,13 +190,13 @@ CASES = [
     good("15 semicolon", "check", *CSV, "dataset.train=semicolon.csv", says=["delimiter ';'", "40 read, 40 kept"]),
     good("15 utf-16", "check", *CSV, "dataset.train=utf16.csv", says=["encoding utf-16-le", "40 read, 40 kept"]),
     good("15 trailing", "check", *CSV, "dataset.train=trailing.csv", says=["2 unnamed empty columns dropped"]),
-    good("16 array", "check", *CSV, "dataset.train=array.jsonl", says=["holds one JSON document", "40 read, 40 kept"]),
+    good("16 array", "check", *CSV, "dataset.train=array.jsonl", says=["one JSON document", "40 read, 40 kept"]),
     good("16 glob", "check", *CSV, "dataset.train=parts/*.csv", says=["40 read, 40 kept", "parts/b.csv: csv, 20 rows"]),
     good("16 files", "check", *CSV, "dataset.train=[parts/a.csv,parts/b.csv]", says=["40 read, 40 kept"]),
     good("16 gzip", "check", *CSV, "dataset.train=rows.csv.gz", says=["40 read, 40 kept"]),
     bad("17 refused", "check", *SQUAD, says=["dataset.unanswerable=TEXT keeps such"]),
     good("17 kept", "check", *SQUAD, "dataset.unanswerable=none", says=["30 read, 30 kept"]),
-    bad("18 no column", "check", *TURNS, "dataset.train=named.jsonl", says=["name the column of turns by dataset.me"]),
+    bad("18 no column", "check", *TURNS, "dataset.train=named.jsonl", says=["set the column of turns with dataset.me"]),
     good(
         "18 named", "check", *TURNS, "dataset.train=named.jsonl", "dataset.messages=conversation",
         says=["12 read, 12 kept"],

@@ -1,4 +1,4 @@
-"""The command line as a contract: verbs, flags, JSON, exit codes, and faults result in one message."""
+"""The contract of the command line: verbs, flags, JSON, exit codes, one message per error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def outcome(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> tuple[i
 
 
 def fails(capsys: pytest.CaptureFixture[str], words: Sequence[str], *wanted: str) -> str:
-    """Exit 2, one message, no traceback, stdout empty, nothing made under the outputs."""
+    """Exit code 2, one message, no traceback, empty stdout, and nothing written to the output directory."""
     code, out, err = outcome(capsys, words)
     assert code == 2
     assert out == ""
@@ -288,7 +288,7 @@ def test_bad_input_is_one_clear_message(
     ],
     ids=["empty", "only a header", "broken quote", "not utf-8", "one label", "missing column"],
 )
-def test_a_bad_file_is_told_with_its_place(
+def test_an_error_in_a_file_names_file_and_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, rows: Path, content: bytes, wanted: list[str]
 ) -> None:
     rows.write_bytes(content)
@@ -296,7 +296,7 @@ def test_a_bad_file_is_told_with_its_place(
     assert not (tmp_path / "out" / "fits").exists()
 
 
-def test_prompts_longer_than_the_window_stop_the_run_unless_told_otherwise(
+def test_prompts_longer_than_the_window_stop_the_run_unless_configured_otherwise(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, rows: Path
 ) -> None:
     long = "word " * 1000
@@ -310,7 +310,7 @@ def test_prompts_longer_than_the_window_stop_the_run_unless_told_otherwise(
     assert json.loads(out)["costs"]["failures"] == 1
 
 
-def test_an_interrupted_fit_leaves_a_whole_store_and_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_fit_leaves_an_intact_store_and_resumes(tmp_path: Path) -> None:
     outputs = tmp_path / "out"
     words = [sys.executable, "-m", "stepladder", "run", *TOY, "method=finetune", "training.epochs=2",
              "training.patience=null", *barrier.held, "--outputs", str(outputs), "--json"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""OpenMP threads give their core away soon, unless the user has set something else."""
+"""OpenMP threads spin only briefly, unless the user has set something else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_waiting_loop_is_short_and_inherited(unset: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("name", "value"), [("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "passive")])
-def test_what_the_user_has_set_stays(name: str, value: str, unset: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_user_are_kept(name: str, value: str, unset: pytest.MonkeyPatch) -> None:
     unset.setenv(name, value)
     wait_briefly()
     assert os.environ[name] == value

@@ -30,34 +30,34 @@ def ids(shown: list[Shown]) -> list[tuple[str, ...]]:
     return [one.ids for one in shown]
 
 
-def test_the_most_similar_row_stands_last_next_to_the_question() -> None:
+def test_the_most_similar_row_is_last_next_to_the_question() -> None:
     demonstrations = fitted(Demonstrations(k=3, embedder=ToyEmbedder()))
     (shown,) = demonstrations.show([Question("q", "my card was stolen yesterday")])
     assert [example.question.id for example in shown.demonstrations][-2:] == ["card-0", "card-1"]
     assert shown.demonstrations[-1].answers == ("card",)
 
 
-def test_nearest_looks_at_the_turns_before_the_question_too() -> None:
+def test_nearest_also_uses_the_turns_before_the_question() -> None:
     demonstrations = fitted(Demonstrations(k=1, embedder=ToyEmbedder()))
     history = (Message("user", "loan rates of today please, loan rates"),)
     (shown,) = demonstrations.show([Question("q", "and?", history=history)])
     assert shown.ids == ("loan-1",)
 
 
-def test_fixed_shows_the_same_rows_to_all_and_as_many_of_each_label() -> None:
+def test_fixed_shows_the_same_balanced_rows_for_every_question() -> None:
     demonstrations = fitted(Demonstrations(k=6, selection="fixed"))
     first, second = demonstrations.show([Question("a", "one"), Question("b", "two")])
     assert first == second
     assert Counter(example.answers[0] for example in first.demonstrations) == {"card": 2, "loan": 2, "rent": 2}
 
 
-def test_fixed_goes_by_content_not_by_the_order_of_the_file() -> None:
+def test_fixed_depends_on_content_not_on_the_order_of_the_file() -> None:
     one = fitted(Demonstrations(k=4, selection="fixed"))
     other = fitted(Demonstrations(k=4, selection="fixed"), rows=ROWS[::-1])
     assert ids(one.show([Question("q", "?")])) == ids(other.show([Question("q", "?")]))
 
 
-def test_random_goes_by_seed_and_question_alone() -> None:
+def test_random_depends_on_seed_and_question_only() -> None:
     questions = [Question(f"q{number}", "?") for number in range(20)]
     seeded = fitted(Demonstrations(k=3, selection="random"), seed=1).show(questions)
     assert ids(fitted(Demonstrations(k=3, selection="random"), rows=ROWS[::-1], seed=1).show(questions)) == ids(seeded)
@@ -67,7 +67,7 @@ def test_random_goes_by_seed_and_question_alone() -> None:
 
 
 @pytest.mark.parametrize("selection", ["nearest", "fixed", "random"])
-def test_in_training_no_row_is_shown_itself_nor_its_double(selection: str) -> None:
+def test_in_training_a_row_is_never_shown_itself_or_its_duplicate(selection: str) -> None:
     double = Example(Question("double", "  my card\nis lost "), ("card",))
     demonstrations = fitted(
         Demonstrations(k=4, selection=selection, embedder=ToyEmbedder()),  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def test_all_rows_are_shown_where_there_are_fewer_than_k() -> None:
     assert len(demonstrations.show([Question("q", "?")])[0].ids) == len(ROWS)
 
 
-def test_text_tasks_are_served_too() -> None:
+def test_text_tasks_are_supported() -> None:
     demonstrations = Demonstrations(k=2, selection="fixed")
     demonstrations.fit(TrainingData(Task("Answer.", Text()), ROWS), Resources())
     assert len(demonstrations.show([Question("q", "?")])[0].ids) == 2
@@ -98,7 +98,7 @@ def test_what_is_read() -> None:
     assert Demonstrations(selection="random").reads == {"train", "seed"}
 
 
-def test_faults_are_told_at_once() -> None:
+def test_faults_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         Demonstrations(k=0)
     assert [fault.key for fault in caught.value.faults] == ["k", "embedder"]
@@ -106,6 +106,6 @@ def test_faults_are_told_at_once() -> None:
         Demonstrations(selection="best")  # type: ignore[arg-type]
 
 
-def test_without_training_rows_it_says_so() -> None:
+def test_no_training_rows_is_an_error() -> None:
     with pytest.raises(DataError, match=r"dataset\.train"):
         fitted(Demonstrations(selection="fixed"), rows=())

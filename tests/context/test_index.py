@@ -21,7 +21,7 @@ TEXTS = ["red apple tree", "green apple", "apple apple pie with much sugar", "a 
 
 
 class Counting:
-    """An embedder that tells how many texts it was given, and takes its time."""
+    """A slow embedder that counts the texts that it gets."""
 
     def __init__(self, width: int = 64, seconds: float = 0.0) -> None:
         self.texts, self._toy, self._seconds = 0, ToyEmbedder(width), seconds
@@ -51,7 +51,7 @@ def test_scores_are_lucene_s_bm25() -> None:
     assert words().search(["apple"], 4, [()]) == [order]
 
 
-def test_texts_without_words_do_no_harm() -> None:
+def test_texts_without_words_are_accepted() -> None:
     assert words(["", "?!", "..."]).search(["apple", ""], 2, [(), ()]) == [[], []]
     assert words(["", "apple"]).search(["apple"], 2, [()]) == [[1]]
 
@@ -59,20 +59,20 @@ def test_texts_without_words_do_no_harm() -> None:
 @pytest.mark.parametrize("length", [1, 5, 128, 129, 3000])
 @pytest.mark.parametrize("levels", [1, 4, 10_000])
 @pytest.mark.parametrize("k", [1, 5, 20])
-def test_the_best_are_those_of_a_full_sort_equal_ones_by_position(length: int, levels: int, k: int) -> None:
+def test_the_best_are_those_of_a_full_sort_with_ties_by_position(length: int, levels: int, k: int) -> None:
     scores = np.random.default_rng(0).integers(0, levels, length).astype(np.float32)
     assert _best(scores, k) == sorted(range(length), key=lambda place: (-scores[place], place))[:k]
 
 
 @pytest.mark.parametrize("make", [words, lambda: VectorIndex(TEXTS, ToyEmbedder(), Resources())])
-def test_what_is_left_out_is_not_found_and_does_not_count_against_k(make: Any) -> None:
+def test_excluded_texts_are_not_found_and_do_not_count_against_k(make: Any) -> None:
     (found,) = make().search(["apple tree"], 2, [()])
     (others,) = make().search(["apple tree"], 2, [found[:1]])
     assert found[0] not in others
     assert len(others) == 2
 
 
-def test_an_index_is_made_once_and_another_text_makes_another(tmp_path: Path) -> None:
+def test_an_index_is_built_once_per_set_of_texts(tmp_path: Path) -> None:
     embedder, resources = Counting(), Resources(shared=tmp_path / "indexes")
     first = VectorIndex(TEXTS, embedder, resources).search(["an apple"], 4, [()])
     made = embedder.texts
@@ -90,7 +90,7 @@ def test_the_indexed_texts_themselves_are_not_embedded_again() -> None:
     assert embedder.texts == 4
 
 
-def test_a_kept_word_index_answers_as_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_word_index_gives_the_same_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queries = ["apple pie", "blue", "zebra"]
     fresh = words(shared=tmp_path).search(queries, 4, [()] * 3)
     assert words().search(queries, 4, [()] * 3) == fresh
@@ -113,14 +113,14 @@ def test_the_same_index_has_the_same_bytes(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
 
-def test_several_at_once_make_one_index(tmp_path: Path) -> None:
+def test_concurrent_processes_build_one_index(tmp_path: Path) -> None:
     embedder = Counting(seconds=0.1)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: VectorIndex(TEXTS, embedder, Resources(shared=tmp_path)), range(8)))
     assert embedder.texts == len(TEXTS)
 
 
-def test_a_failure_leaves_no_half_made_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_partial_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full_disk(*_: Any, **__: Any) -> None:
         raise OSError("No space left on device")
 
@@ -171,7 +171,7 @@ def test_a_single_character_is_found_and_a_bigram_counts_for_more() -> None:
     assert index.search(["猫", "月明", "明月"], 3, [()] * 3) == [[0], [], [2]]
 
 
-def test_words_of_english_are_those_of_before() -> None:
+def test_words_of_english_are_unchanged() -> None:
     text = "It's a state-of-the-art snake_case café, 3.5 %"
     assert [term for term, _ in search_terms(lowered(text))] == re.findall(r"\w+", text.lower())
     assert [term for term, _ in search_terms(lowered(text.replace("é", "e")))] == re.findall(

@@ -31,12 +31,12 @@ def written(messages: tuple[Message, ...]) -> str:
     return "\n".join(message.content for message in messages)
 
 
-def test_plain_says_the_instruction_and_the_question_and_lists_no_label() -> None:
+def test_plain_has_the_instruction_and_the_question_but_no_labels() -> None:
     messages = PlainPrompt().messages(CHOICE, Question("q", "Is the train late?"), Shown())
     assert messages == (Message("system", "Name the topic."), Message("user", "Is the train late?"))
 
 
-def test_a_question_s_own_system_text_and_turns_are_kept_in_their_places() -> None:
+def test_a_question_s_own_system_text_and_turns_keep_their_order() -> None:
     question = Question("q", "And now?", history=TURNS, system="You are a clerk.")
     messages = PlainPrompt().messages(CHOICE, question, Shown(demonstrations=(DEMONSTRATION,)))
     assert messages == (
@@ -53,27 +53,27 @@ def test_without_instruction_and_system_text_there_is_no_system_turn() -> None:
     assert [message.role for message in messages] == ["user"]
 
 
-def test_a_demonstration_is_asked_in_the_words_of_the_question_and_brings_its_own_turns() -> None:
+def test_a_demonstration_uses_the_question_template_and_its_own_turns() -> None:
     prompt = PlainPrompt(question_template="Q: {question}\nA:")
     earlier = Example(Question("d", "Where?", history=TURNS), ("money",))
     messages = prompt.messages(CHOICE, Question("q", "Why?"), Shown(demonstrations=(earlier,)))
     assert [message.content for message in messages[1:]] == ["Hello", "Hi", "Q: Where?\nA:", "money", "Q: Why?\nA:"]
 
 
-def test_passages_stand_best_first_before_the_question_in_its_own_turn() -> None:
+def test_passages_come_best_first_before_the_question_in_its_message() -> None:
     shown = Shown((DEMONSTRATION,), (Passage("p1", "First."), Passage("p2", "Second.")))
     messages = PlainPrompt().messages(CHOICE, Question("q", "Why?"), shown)
     assert messages[-1].content == "Context:\nFirst.\n\nSecond.\n\nWhy?"
     assert "First." not in written(messages[:-1])
 
 
-def test_text_from_the_data_is_never_taken_for_a_template() -> None:
+def test_text_from_the_data_is_never_used_as_a_template() -> None:
     shown = Shown(passages=(Passage("p", "see {question} and {passages}"),))
     messages = PlainPrompt().messages(CHOICE, Question("q", "{passages} {0} {question}"), shown)
     assert messages[-1].content == "Context:\nsee {question} and {passages}\n\n{passages} {0} {question}"
 
 
-def test_structured_lists_labels_with_definitions_and_says_the_form() -> None:
+def test_structured_lists_labels_with_definitions_and_the_output_format() -> None:
     system = StructuredPrompt().messages(CHOICE, Question("q", "Why?"), Shown())[0].content
     assert system.startswith("Name the topic.\n\nLabels:\n- money: cards and cash\n- travel\n\n")
     assert "exactly one of the labels" in system
@@ -89,7 +89,7 @@ def test_structured_shows_each_question_its_own_choices() -> None:
     assert "4" not in written(PlainPrompt().messages(task, question, Shown()))
 
 
-def test_structured_spells_out_the_fields_of_a_json_answer() -> None:
+def test_structured_lists_the_fields_of_a_json_answer() -> None:
     system = StructuredPrompt().messages(JSON, Question("q", "Why?"), Shown())[0].content
     for line in (
         "- people (integer, required): how many come",
@@ -102,7 +102,7 @@ def test_structured_spells_out_the_fields_of_a_json_answer() -> None:
     assert 'Schema: {"type": "array"}' in bare[0].content
 
 
-def test_the_form_can_be_said_in_own_words() -> None:
+def test_the_output_format_can_be_replaced() -> None:
     prompt = StructuredPrompt(output_format="One word.")
     system = prompt.messages(Task("Answer.", Text()), Question("q", "Why?"), Shown())[0].content
     assert system == "Answer.\n\nOne word."
@@ -115,14 +115,14 @@ def test_what_a_prompt_reads() -> None:
     assert isinstance(StructuredPrompt(), Prompt)
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         PlainPrompt(on_overflow="cut", question_template="nothing", context_template="{passages}{passages}")  # type: ignore[arg-type]
     assert [fault.key for fault in caught.value.faults] == ["on_overflow", "question_template", "context_template"]
 
 
 @pytest.mark.parametrize("prompt", [PlainPrompt(), StructuredPrompt()])
-def test_another_format_puts_the_same_content_in_other_words(prompt: PlainPrompt) -> None:
+def test_another_format_keeps_the_content(prompt: PlainPrompt) -> None:
     put = Reformatted(prompt, Format("Task: {instruction}", "Q: {question}\nA:"))
     assert isinstance(put, Prompt)
     shown, question = Shown(demonstrations=(DEMONSTRATION,)), Question("q", "Is the {question} late?")

@@ -29,13 +29,13 @@ def test_bm25_finds_other_forms_of_a_word_best_first() -> None:
     assert asked(fitted(Retrieval()), "How are permits for roofs granted?").ids == ("permit", "roof")
 
 
-def test_without_language_only_the_very_word_is_found() -> None:
+def test_without_a_language_only_the_exact_word_is_found() -> None:
     retrieval = fitted(Retrieval(language=None))
     assert asked(retrieval, "permits").ids == ()
     assert asked(retrieval, "the permit").ids[0] == "permit"
 
 
-def test_bm25_shows_nothing_that_shares_no_word() -> None:
+def test_bm25_shows_only_passages_with_a_common_word() -> None:
     retrieval = fitted(Retrieval())
     assert asked(retrieval, "zebra").ids == ()
     assert asked(retrieval, "is it that of the").ids == ()
@@ -51,7 +51,7 @@ def test_dense_and_hybrid_show_k() -> None:
     assert len(asked(hybrid, "slate roofing").ids) == 3
 
 
-def test_pieces_hold_every_word_overlap_as_told_and_bear_their_passage_s_id() -> None:
+def test_chunks_contain_every_word_overlap_as_configured_and_have_their_passage_s_id() -> None:
     words = [f"word{number}" for number in range(11)]
     retrieval = fitted(Retrieval(k=9, chunk_words=4, chunk_overlap=1), corpus=(Passage("p", " ".join(words)),))
     assert asked(retrieval, "word3").ids == ("p", "p")
@@ -59,12 +59,12 @@ def test_pieces_hold_every_word_overlap_as_told_and_bear_their_passage_s_id() ->
     assert pieces == {" ".join(words[start : start + 4]) for start in (0, 3, 6, 9)}
 
 
-def test_a_short_passage_is_one_piece_with_its_text_unchanged() -> None:
+def test_a_short_passage_is_one_chunk_with_unchanged_text() -> None:
     retrieval = fitted(Retrieval(chunk_words=50), corpus=(Passage("p", "two  spaces\nand a line"),))
     assert asked(retrieval, "spaces").passages[0].text == "two  spaces\nand a line"
 
 
-def test_in_training_a_row_sees_neither_its_own_passage_nor_its_double_s() -> None:
+def test_in_training_a_row_sees_neither_its_own_passage_nor_that_of_its_duplicate() -> None:
     train = tuple(
         Example(Question(name, text), (answer,))
         for name, text, answer in [
@@ -86,22 +86,22 @@ def test_in_training_a_document_that_only_shares_a_row_s_id_is_still_shown() -> 
     assert retrieval.show([train[0].question], training=True)[0].ids == ("1",)
 
 
-def test_it_reads_the_corpus_alone() -> None:
+def test_it_depends_on_the_corpus_only() -> None:
     assert Retrieval().reads == {"corpus"}
 
 
-def test_faults_are_told_at_once() -> None:
+def test_faults_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         Retrieval(k=0, retriever="dense", chunk_words=5, chunk_overlap=5, language="xx", k1=-1, b=2)
-    told = [fault.key for fault in caught.value.faults]
-    assert told == ["k", "embedder", "chunk_overlap", "language", "k1", "b"]
+    keys = [fault.key for fault in caught.value.faults]
+    assert keys == ["k", "embedder", "chunk_overlap", "language", "k1", "b"]
     with pytest.raises(ConfigError, match="did you mean 'dense'"):
         Retrieval(retriever="dens")  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         Retrieval(chunk_overlap=3)
 
 
-def test_an_empty_corpus_is_told() -> None:
+def test_an_empty_corpus_is_an_error() -> None:
     with pytest.raises(DataError, match=r"dataset\.corpus"):
         fitted(Retrieval(), corpus=())
 
@@ -127,13 +127,13 @@ KNOWN = tuple(
 
 
 def trained_beside(retrieval: Retrieval, rows: tuple[Example, ...] = KNOWN) -> list[bool]:
-    """Of each training row, whether its gold passage is shown; and never more than k, or one twice."""
+    """For each training row, whether its gold passage is shown. Checks that at most k different passages are shown."""
     shown = retrieval.show([row.question for row in rows], training=True)
     assert all(len(each.ids) == len(set(each.ids)) <= retrieval.k for each in shown)
     return [row.gold[0] in each.ids for row, each in zip(rows, shown, strict=True)]
 
 
-def test_the_share_of_training_rows_without_gold_sees_distractors_alone() -> None:
+def test_the_share_of_training_rows_without_gold_sees_only_distractors() -> None:
     assert all(trained_beside(fitted(Retrieval(k=3, without_gold=0), FACTS, KNOWN)))
     assert not any(trained_beside(fitted(Retrieval(k=3, without_gold=1), FACTS, KNOWN)))
     many = tuple(
@@ -148,7 +148,7 @@ def test_the_share_of_training_rows_without_gold_sees_distractors_alone() -> Non
     assert len(places) > 1
 
 
-def test_questions_that_are_not_trained_on_see_what_is_found() -> None:
+def test_questions_that_are_not_trained_on_see_the_retrieved_passages() -> None:
     plain, mixed = fitted(Retrieval(k=3), FACTS, KNOWN), fitted(Retrieval(k=3, without_gold=1), FACTS, KNOWN)
     questions = [row.question for row in KNOWN]
     assert plain.show(questions) == mixed.show(questions)
@@ -156,10 +156,10 @@ def test_questions_that_are_not_trained_on_see_what_is_found() -> None:
     assert alone == mixed.show(questions, training=True)
 
 
-def test_gold_is_read_only_where_it_is_asked_for() -> None:
+def test_gold_is_used_only_if_configured() -> None:
     assert Retrieval().reads == {"corpus"}
     assert Retrieval(without_gold=0.2).reads == {"corpus", "gold"}
-    with pytest.raises(DataError, match="gold passages are known"):
+    with pytest.raises(DataError, match="known gold passages"):
         fitted(Retrieval(without_gold=0.2), FACTS, (Example(Question("t", "Where?"), ("here",)),))
-    with pytest.raises(ConfigError, match="is no share"):
+    with pytest.raises(ConfigError, match="is not a share"):
         Retrieval(without_gold=1.5)

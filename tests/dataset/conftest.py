@@ -1,4 +1,4 @@
-"""Writing small files of rows, in a working directory of their own."""
+"""Fixtures that write small data files into a working directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Write = Callable[[str, Any], str]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes text, bytes or rows into a file of the working directory and gives its name."""
+    """A function that writes text, bytes or rows into a file of the working directory and returns its name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STEPLADDER_CACHE", str(tmp_path / "cache"))
 

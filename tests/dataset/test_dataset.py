@@ -1,4 +1,4 @@
-"""A dataset read whole: tasks, ids, accounts, and every fault with its place."""
+"""Reading a dataset: tasks, ids, row counts, and the position of every fault."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_at_most_a_hundred_rejected_rows_are_listed(write) -> None:
     assert len(accounts["rejected_rows"]) == 100
 
 
-def test_a_byte_that_is_not_utf8_stops_or_costs_its_row(write) -> None:
+def test_a_byte_that_is_not_utf8_stops_or_rejects_its_row(write) -> None:
     path = write("a.csv", csv_of(ROWS).encode() + "é,ham\n".encode() + b"caf\xe9,ham\n")
     with pytest.raises(DataError, match="byte 0xe9 at byte offset") as caught:
         Dataset(train=path, **COLUMNS).read()
@@ -83,7 +83,7 @@ def test_a_byte_that_is_not_utf8_stops_or_costs_its_row(write) -> None:
     assert Dataset(train=path, on_bad_row="skip", **COLUMNS).read().accounts.rejected == 1
 
 
-def test_a_file_without_one_readable_row_is_told_by_its_first_fault(write) -> None:
+def test_a_file_without_a_readable_row_reports_its_first_fault(write) -> None:
     path = write("a.jsonl", '\n{"text": "é", "label": "ham"}\n{"text": "ü", "label": "spam"}\n'.encode("latin-1"))
     for policy in ("stop", "skip"):
         with pytest.raises(DataError, match="byte 0xe9 at byte offset 11") as caught:
@@ -102,7 +102,7 @@ def test_a_json_answer_nested_too_deep_is_a_bad_row(write, depth: int) -> None:
         assert caught.value.where == f"{path}, line 2"
 
 
-def test_half_of_a_surrogate_pair_is_no_text(write) -> None:
+def test_a_lone_surrogate_is_not_text(write) -> None:
     path = write("a.jsonl", '{"text": "x \\ud83d", "label": "ham"}\n')
     with pytest.raises(DataError, match="surrogate"):
         Dataset(test=path, **COLUMNS).read()
@@ -141,7 +141,7 @@ def test_a_test_label_never_seen_in_training(write) -> None:
     assert named.task.answer == Choice(("ham", "spam", "spm"))
 
 
-def test_labels_with_definitions_and_a_row_that_has_none_of_them(write) -> None:
+def test_labels_with_definitions_and_a_row_with_another_label(write) -> None:
     train = write("a.csv", csv_of(ROWS))
     loaded = Dataset(train=train, labels={"spam": "not wanted", "ham": "wanted"}, **COLUMNS).read()
     assert loaded.task.answer == Choice(("spam", "ham"), {"spam": "not wanted", "ham": "wanted"})
@@ -167,7 +167,7 @@ def test_a_test_file_alone(write) -> None:
     assert "no training rows" in loaded.accounts.notes[0]
 
 
-def test_when_no_training_row_is_left_nothing_is_read_off_the_test_rows(write) -> None:
+def test_without_training_rows_nothing_is_inferred_from_the_test_rows(write) -> None:
     train, test = write("a.csv", "text,label\n,ham\n"), write("b.csv", csv_of(ROWS))
     with pytest.raises(DataError, match="No training row is left") as caught:
         Dataset(train=train, test=test, on_bad_row="skip", **COLUMNS).read()
@@ -178,7 +178,7 @@ def test_when_no_training_row_is_left_nothing_is_read_off_the_test_rows(write) -
         Dataset(train=test, test=test, labels=["eggs", "milk"], on_bad_row="skip", on_overlap="keep", **COLUMNS).read()
 
 
-def test_every_row_may_bring_its_own_choices(write) -> None:
+def test_every_row_may_have_its_own_choices(write) -> None:
     rows = [{"q": f"q{n}", "options": [f"a{n}", f"b{n}"], "a": f"b{n}"} for n in range(20)]
     keys = {"input": "q", "target": "a", "choices": "options"}
     loaded = Dataset(train=write("a.jsonl", rows), **keys).read()
@@ -291,14 +291,14 @@ def test_a_json_task(write) -> None:
         ({"train": "a", **COLUMNS, "on_bad_row": "skp", "on_overlap": "take"}, ["on_bad_row", "on_overlap"]),
     ],
 )
-def test_faults_of_the_keys_are_told_all_at_once(keys: dict, faults: list[str]) -> None:  # type: ignore[type-arg]
+def test_faults_of_the_keys_are_reported_together(keys: dict, faults: list[str]) -> None:  # type: ignore[type-arg]
     with pytest.raises(ConfigError) as caught:
         Dataset(**keys)
     assert sorted(fault.key for fault in caught.value.faults) == sorted(faults)
     assert all(fault.what and fault.to_do for fault in caught.value.faults)
 
 
-def test_toy_rows_are_the_same_each_time_and_the_labels_can_be_told_by_words() -> None:
+def test_toy_rows_are_deterministic_and_their_labels_separable_by_words() -> None:
     one, again = (Dataset(train="toy", source=Toy(), **COLUMNS).read() for _ in range(2))
     assert one == again
     assert len(one.train) + len(one.validation) + len(one.test) == 120
@@ -313,7 +313,7 @@ def test_toy_rows_are_the_same_each_time_and_the_labels_can_be_told_by_words() -
     assert right / len(one.test) > 0.7
 
 
-def test_the_file_option_says_the_constructor_s_defaults() -> None:
+def test_the_file_option_has_the_constructor_s_defaults() -> None:
     node = yaml.safe_load((Path(__file__).parents[2] / "conf" / "dataset" / "file.yaml").read_text(encoding="utf-8"))
     defaults = {name: field.default for name, field in Dataset.__dataclass_fields__.items()}
     assert set(node) - {"_target_"} == set(defaults)
@@ -327,7 +327,7 @@ def test_the_file_option_says_the_constructor_s_defaults() -> None:
 
 
 def test_json_answers_have_the_schemas_key_order(write) -> None:
-    """What is learnt and what is written under the schema must have one order."""
+    """Training and constrained decoding must use the same order of keys."""
     rows = [
         {"text": "one", "label": {"time": "5", "people": [{"a": 1, "b": 2}]}},
         {"text": "two", "label": {"people": [{"b": 3, "a": 4}], "date": "today", "time": "6"}},

@@ -1,4 +1,4 @@
-"""What a text file does not say of itself is detected: delimiter, encoding, compression, one JSON document or lines."""
+"""Detection of delimiter, encoding, compression, and of JSON documents and JSON lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COLUMNS = {"input": "text", "target": "label"}
         ("array.jsonl", json.dumps(OBJECTS, indent=1).encode(), "one JSON document"),
         ("short.jsonl", json.dumps(OBJECTS).encode(), "one JSON document"),
         ("wrapped.jsonl", json.dumps({"data": OBJECTS}, indent=1).encode(), "one JSON document"),
-        ("lines.json", JSONL.encode(), "one JSON value a line"),
+        ("lines.json", JSONL.encode(), "one JSON value per line"),
         ("rows.csv.gz", gzip.compress(PLAIN.encode()), "rows.csv.gz: csv, 40 rows"),
         ("rows.JSONL.GZ", gzip.compress(JSONL.encode()), "jsonl, 40 rows"),
         ("semi.tsv.gz", gzip.compress(PLAIN.replace(",", ";").encode("utf-16")), "tsv, 40 rows, delimiter ';'"),
@@ -49,7 +49,7 @@ COLUMNS = {"input": "text", "target": "label"}
 def test_a_file_is_read_as_it_is(write, name: str, content: bytes, fact: str) -> None:
     accounts = Dataset(train=write(name, content), **COLUMNS).read().accounts
     assert (accounts.kept, accounts.rejected) == (40, 0)
-    assert any(fact in told for told in (*map(str, accounts.files), *accounts.notes))
+    assert any(fact in line for line in (*map(str, accounts.files), *accounts.notes))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_file_is_read_as_it_is(write, name: str, content: bytes, fact: str) ->
         ({"header": ["text", "label"]}, "The first line is the header you name"),
         ({"header": ["Label", "Text"]}, "The first line is the header you name"),
         ({"train": "bare.csv"}, "if the file has no header line, name its 2 columns in their order"),
-        ({"delimiter": ";"}, "give it by dataset.delimiter"),
+        ({"delimiter": ";"}, "set it with dataset.delimiter"),
         ({"delimiter": "ab"}, "'ab' cannot separate fields"),
         ({"delimiter": ";", "quote": ";"}, "';' cannot separate fields"),
         ({"encoding": "utf-9"}, "not a text encoding"),
@@ -74,14 +74,14 @@ def test_a_file_is_read_as_it_is(write, name: str, content: bytes, fact: str) ->
         ({"train": "greek.csv"}, "cp1253: δώρο"),
         ({"train": "polish.csv"}, "cp1250: żółty"),
         ({"train": "japanese.csv"}, "cp932: 緊急のお知らせ"),
-        ({"train": "cut.csv.gz"}, "can not be decompressed"),
+        ({"train": "cut.csv.gz"}, "cannot be decompressed"),
         ({"train": "not.csv.gz"}, "is not compressed by gzip"),
         ({"train": "rows.xlsx.gz"}, "The format '.xlsx.gz'"),
         ({"unanswerable": "none"}, "only the layout squad"),
-        ({"layout": "alpaca", "messages": "c", "input": None, "target": None}, "no column of turns to name"),
+        ({"layout": "alpaca", "messages": "c", "input": None, "target": None}, "no column of turns"),
     ],
 )
-def test_what_can_not_be_read_says_what_to_type(write, keys: dict, says: str) -> None:  # type: ignore[type-arg]
+def test_errors_say_what_to_type(write, keys: dict, says: str) -> None:  # type: ignore[type-arg]
     write("rows.csv", PLAIN)
     write("other.csv", PLAIN.replace("label", "class"))
     write("bare.csv", "\n".join(LINES))
@@ -97,7 +97,7 @@ def test_what_can_not_be_read_says_what_to_type(write, keys: dict, says: str) ->
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "utf-8", "utf-16", "utf-16-be", "mac_cyrillic"])
-def test_an_encoding_that_is_given_is_used(write, encoding: str) -> None:
+def test_a_given_encoding_is_used(write, encoding: str) -> None:
     rows = [f"{'приз' if n % 2 else 'встреча'} {n},{'спам' if n % 2 else 'норма'}" for n in range(40)]
     path = write("rows.csv", "\r\n".join(["text,label", *rows]).encode(encoding))
     loaded = Dataset(train=path, encoding=encoding, **COLUMNS).read()

@@ -1,4 +1,4 @@
-"""Every format gives the same rows and the right places; a broken file is told with file and line."""
+"""Every format gives the same rows and the right positions; errors name file and line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_parquet_gives_the_same_rows(write, tmp_path: Path) -> None:
     assert str(found.records[1].place) == "rows.parquet, row 2"
 
 
-def test_a_record_stands_at_its_first_line_though_fields_span_lines(write) -> None:
+def test_the_line_of_a_record_is_its_first_line(write) -> None:
     found = table(write("a.csv", 'text,label\n"one\ntwo\nthree",a\n\nfour,b\n"five\nsix",c\n'))
     assert [record.place.line for record in found.records] == [2, 6, 7]
 
@@ -76,14 +76,14 @@ def test_another_quote_character(write) -> None:
         ('text,label\n"two\nlines",a\n"never closed,b\n"fine",c\n', 4),
     ],
 )
-def test_a_broken_quote_is_told_where_it_opens(write, content: str, line: int) -> None:
+def test_a_broken_quote_is_reported_where_it_opens(write, content: str, line: int) -> None:
     with pytest.raises(DataError) as caught:
         table(write("a.csv", content))
     assert caught.value.where == f"a.csv, line {line}"
     assert "dataset.quote=none" in caught.value.to_do
 
 
-def test_a_long_field_is_no_broken_quote(write) -> None:
+def test_a_long_field_is_not_a_broken_quote(write) -> None:
     found = table(write("a.csv", f'text,label\n"{"long " * 60_000}",a\n'))
     assert len(found.records[0].values["text"]) == 300_000
 
@@ -96,13 +96,13 @@ def test_a_long_field_is_no_broken_quote(write) -> None:
         ("bom.csv", b"\xef\xbb\xbftext,label\none,a\ntwo,b\ncaf\xe9,b\n"),
     ],
 )
-def test_a_byte_that_is_not_utf8_is_told_with_line_and_offset(write, name: str, content: bytes) -> None:
+def test_a_byte_that_is_not_utf8_is_reported_with_line_and_offset(write, name: str, content: bytes) -> None:
     record = table(write(name, content), Dialect(encoding="utf-8")).records[-1]
     assert record.place.line == 4
     assert record.fault == f"byte 0xe9 at byte offset {content.index(0xE9)} of the file is not UTF-8"
 
 
-def test_a_json_file_that_is_not_utf8_is_told_as_a_whole(write) -> None:
+def test_a_json_file_that_is_not_utf8_is_an_error(write) -> None:
     with pytest.raises(DataError, match="byte 0xe9 at byte offset 15") as caught:
         table(write("a.json", b'[\n{"text": "caf\xe9"}]'), Dialect(encoding="utf-8"))
     assert caught.value.where == "a.json, line 2"
@@ -121,23 +121,23 @@ def test_a_json_file_that_is_not_utf8_is_told_as_a_whole(write) -> None:
         ("a.parquet", b"PAR1 not really PAR1", "not parquet"),
         ("a.xlsx", b"PK", "format '.xlsx'"),
         ("a.csv", b"text,text\n1,2\n", "Two columns have the name 'text'"),
-        ("a.csv", b"caf\xe9,label\n\xc3\xa9,a\n", "header can not be read"),
+        ("a.csv", b"caf\xe9,label\n\xc3\xa9,a\n", "header cannot be read"),
     ],
 )
-def test_a_file_that_can_not_be_read(write, name: str, content: bytes, what: str) -> None:
+def test_a_file_that_cannot_be_read(write, name: str, content: bytes, what: str) -> None:
     with pytest.raises(DataError, match=what):
         table(write(name, content))
 
 
-def test_a_missing_file_names_its_neighbour(write) -> None:
+def test_a_missing_file_suggests_a_similar_name(write) -> None:
     write("train.csv", CSV)
     with pytest.raises(DataError, match=r"There is no file trian\.csv") as caught:
         table("trian.csv")
     assert caught.value.to_do == "did you mean 'train.csv'?"
-    with pytest.raises(DataError, match="no folder nowhere"):
+    with pytest.raises(DataError, match="no directory nowhere"):
         table("nowhere/train.csv")
     Path("folder.csv").mkdir()
-    with pytest.raises(DataError, match="can not be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         table("folder.csv")
 
 

@@ -1,4 +1,4 @@
-"""Labels have one normal form, labels that look alike are found, and a written answer names at most one label."""
+"""Labels are normalised, labels that look alike are found, and an answer matches at most one label."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_labels_are_stripped_and_composed_and_nothing_else(label: str, normal: s
         (["\uff33PAM.", "spam"], "differ only in how they are written"),
     ],
 )
-def test_labels_that_differ_only_in_how_they_are_written_are_found(labels: list[str], difference: str) -> None:
+def test_labels_that_look_alike_are_found(labels: list[str], difference: str) -> None:
     (group,) = look_alikes({"other": 1, **dict.fromkeys(labels, 3)})
     assert dict(group.counts) == dict.fromkeys(labels, 3)
     assert group.difference == difference
@@ -73,7 +73,7 @@ def test_labels_that_differ_only_in_how_they_are_written_are_found(labels: list[
         ["resume", "r\u00e9sum\u00e9"],
     ],
 )
-def test_different_labels_are_not_called_alike(labels: list[str]) -> None:
+def test_different_labels_are_not_reported_as_look_alikes(labels: list[str]) -> None:
     assert look_alikes(dict.fromkeys(labels, 1)) == []
 
 
@@ -96,9 +96,7 @@ def test_a_group_is_found_over_several_steps() -> None:
         ("1.0", ["1", "0"], None),
     ],
 )
-def test_an_exact_match_comes_before_one_without_case_and_nothing_is_guessed(
-    text: str, labels: list[str], found: str | None
-) -> None:
+def test_an_exact_match_takes_precedence_over_one_without_case(text: str, labels: list[str], found: str | None) -> None:
     label, failure = named_by(text, labels)
     assert label == found
     assert (failure is None) == (found is not None)

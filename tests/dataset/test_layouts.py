@@ -1,4 +1,4 @@
-"""Each layout gives question, history, system text and answer as they stand in the file."""
+"""Each layout extracts question, history, system text and answer from the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_columns_and_templates(write) -> None:
     assert example.answers == ("7",)
 
 
-def test_a_list_of_texts_is_several_answers_that_count(write) -> None:
+def test_a_list_of_texts_is_several_accepted_answers(write) -> None:
     example = first(write, [{"q": "Who?", "a": ["Ann", "Ann Lee", "Ann", ""]}], input="q", target="a")
     assert example.answers == ("Ann", "Ann Lee")
 
@@ -76,12 +76,12 @@ def test_conversations(write, layout: str, row: dict) -> None:  # type: ignore[t
         ([("user", "Hi")], "the target is empty"),
         ([("assistant", "Hi")], "no user turn"),
         ([("user", "Hi"), ("tool", "{}"), ("assistant", "x")], "turn 2 of messages has the role 'tool'"),
-        ([("user", "Hi"), ("system", "x"), ("user", "y"), ("assistant", "z")], "system turn stands in the middle"),
+        ([("user", "Hi"), ("system", "x"), ("user", "y"), ("assistant", "z")], "system turn is in the middle"),
         ([("user", " "), ("assistant", "x")], "the question is empty"),
         ([], "no user turn"),
     ],
 )
-def test_conversations_that_can_not_be_used(write, turns: list, reason: str) -> None:  # type: ignore[type-arg]
+def test_conversations_that_cannot_be_used(write, turns: list, reason: str) -> None:  # type: ignore[type-arg]
     row = {"messages": [{"role": r, "content": c} for r, c in turns]}
     with pytest.raises(DataError, match=reason):
         first(write, [row], layout="messages")
@@ -112,7 +112,7 @@ def test_squad_articles_give_questions_groups_and_all_paragraphs(write) -> None:
     assert sum(map(len, groups)) == len(set.union(*groups)) == 8
 
 
-def test_squad_rows_as_the_hub_has_them(write) -> None:
+def test_squad_rows_of_the_hub(write) -> None:
     row = {
         "id": "1",
         "title": "T",
@@ -139,7 +139,7 @@ def test_a_squad_answer_that_is_one_text_is_one_answer(write) -> None:
 
 
 @pytest.mark.parametrize("answers", [{"text": 5}, {"text": [5]}, [{"text": 5}]])
-def test_a_squad_answer_that_is_no_text_is_a_bad_row(write, answers) -> None:  # type: ignore[no-untyped-def]
+def test_a_squad_answer_that_is_not_text_is_a_bad_row(write, answers) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match=r"A bad row: .*(not text|neither a list)") as caught:
         first(write, [{"context": "C", "question": "Q", "answers": answers}], layout="squad")
     assert caught.value.where == "rows.jsonl, line 1"

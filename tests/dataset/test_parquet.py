@@ -1,4 +1,4 @@
-"""Every type of parquet gives the text or JSON value that a person would write, or an error that names the column."""
+"""Every parquet type gives its usual text or JSON value, or an error that names the column."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_value_of_every_type(tmp_path: Path, column: Any, text: str | None, as
         (pa.array([b"\xff\xd8\xff"], pa.binary()), "value: a value is bytes, not text: b'\\xff\\xd8\\xff'"),
     ],
 )
-def test_a_value_that_can_not_be_read_names_its_column(tmp_path: Path, column: Any, says: str) -> None:
+def test_a_value_that_cannot_be_read_names_its_column(tmp_path: Path, column: Any, says: str) -> None:
     path = written(tmp_path, column)
     with pytest.raises(DataError) as caught:
         Dataset(train=str(path), input="value", target="value").read()
@@ -90,8 +90,8 @@ def test_a_map_is_the_object_of_a_json_task(tmp_path: Path) -> None:
     assert json.loads(loaded.train[0].answers[0])["colour"] == "red"
 
 
-def test_arrow_reads_from_memory_that_is_not_python_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Python object that a thread of Arrow releases while the interpreter shuts down aborts the process."""
+def test_arrow_reads_from_its_own_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a thread of Arrow releases a Python object while the interpreter shuts down, the process aborts."""
     seen = []
     real = parquet.ParquetFile
     monkeypatch.setattr(parquet, "ParquetFile", lambda source: seen.append(source) or real(source))

@@ -1,4 +1,4 @@
-"""Public datasets, read from the folder that STEPLADDER_DATA names."""
+"""Public datasets, read from the directory in STEPLADDER_DATA."""
 
 from __future__ import annotations
 

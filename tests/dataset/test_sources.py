@@ -1,4 +1,4 @@
-"""Packages and hub datasets come through their own libraries; what is not in reach is told."""
+"""Packages and hub datasets are read with their own libraries; unreachable ones are errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ dataset_info:
 
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A folder laid out as the hub lays out a dataset repository."""
+    """A directory with the layout of a dataset repository of the hub."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
@@ -50,7 +50,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(folder)
 
 
-def test_a_folder_laid_out_as_the_hub_does(repo: str) -> None:
+def test_a_directory_with_the_layout_of_the_hub(repo: str) -> None:
     loaded = Dataset(train="train", test="test", input="text", target="label", source=Hub(repo)).read()
     assert [e.answers[0] for e in loaded.test] == ["ham", "spam"] * 5
     assert len(loaded.train) + len(loaded.validation) == 30
@@ -59,14 +59,14 @@ def test_a_folder_laid_out_as_the_hub_does(repo: str) -> None:
     assert other.read().accounts.as_dict()["read"] == 10
 
 
-def test_splits_and_configurations_that_are_not_there(repo: str) -> None:
+def test_missing_splits_and_configurations(repo: str) -> None:
     for names in ({"train": "trian"}, {"train": "train", "source": Hub(repo, name="none")}):
-        with pytest.raises(DataError, match="can not be loaded") as caught:
+        with pytest.raises(DataError, match="cannot be loaded") as caught:
             Dataset(**{"input": "text", "target": "label", "source": Hub(repo), **names}).read()
         assert "dataset.source.name" in caught.value.to_do
 
 
-def test_a_hub_out_of_reach_is_told(tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_an_error(tmp_path: Path) -> None:
     program = (
         "from stepladder.dataset.dataset import Dataset\n"
         "from stepladder.dataset.sources import Hub\n"
@@ -74,7 +74,7 @@ def test_a_hub_out_of_reach_is_told(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=100)
-    assert "DataError: The dataset nobody/nothing can not be found" in done.stderr
+    assert "DataError: The dataset nobody/nothing cannot be found" in done.stderr
     assert "what to do: check name, network and login" in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""A row's side hangs on its content alone; groups and equal questions stay together; nothing leaks over."""
+"""The split of a row depends on its content only; groups and equal questions stay together; splits do not overlap."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepladder.dataset.accounts import Ledger, Place
+from stepladder.dataset.accounts import Place, RowLog
 from stepladder.dataset.dataset import Dataset
 from stepladder.dataset.rows import Row
-from stepladder.dataset.splits import Split, divide, limited, without_overlap
+from stepladder.dataset.splits import Split, at_most, divide, without_overlap
 from stepladder.errors import ConfigError, DataError
 from stepladder.types import Example, Message, Question
 
@@ -29,7 +29,7 @@ def many(count: int, labels: int = 4) -> list[Row]:
     return [row(f"text {n}", f"label {n % labels}", line=n) for n in range(count)]
 
 
-def test_shares_come_out_within_chance() -> None:
+def test_shares_are_within_sampling_error() -> None:
     parts = divide(many(4000), Split(0.3, 0.1), True)
     assert abs(len(parts["test"]) / 4000 - 0.3) < 0.025
     assert abs(len(parts["validation"]) / 4000 - 0.1) < 0.02
@@ -38,7 +38,7 @@ def test_shares_come_out_within_chance() -> None:
         assert abs(share - 0.3) < 0.05
 
 
-def test_new_rows_and_another_order_move_no_row() -> None:
+def test_new_rows_and_another_order_change_no_split() -> None:
     before = sides(divide(many(400), Split(), True))
     more = many(400) + [row(f"new {n}", f"label {n % 4}") for n in range(300)]
     random.Random(0).shuffle(more)
@@ -46,7 +46,7 @@ def test_new_rows_and_another_order_move_no_row() -> None:
     assert {text: after[text] for text in before} == before
 
 
-def test_a_group_that_grows_stays_where_it_is() -> None:
+def test_a_growing_group_stays_in_its_split() -> None:
     rows = [row(f"text {n}", group=f"g{n % 50}") for n in range(200)]
     before = sides(divide(rows, Split(), False))
     joined = [row(f"new {n}", group=f"g{n}") for n in range(50)] + rows
@@ -73,11 +73,13 @@ def test_equal_questions_and_groups_stay_together_and_no_row_is_lost(drawn: list
     try:
         parts = divide(rows, Split(0.4, 0.2), True)
     except DataError:
-        labels = [{r.example.answers for r in rows if r.asked == asked} for asked in {r.asked for r in rows}]
+        labels = [
+            {r.example.answers for r in rows if r.question_key == asked} for asked in {r.question_key for r in rows}
+        ]
         assert {r.question.group for r in rows} != {None} or sum(map(len, labels)) == len(set.union(*labels))
         return
     assert sorted(map(id, rows)) == sorted(id(r) for part in parts.values() for r in part)
-    for seen in (lambda r: r.asked, lambda r: r.question.group or id(r)):
+    for seen in (lambda r: r.question_key, lambda r: r.question.group or id(r)):
         found = [{seen(r) for r in part} for part in parts.values()]
         assert sum(map(len, found)) == len(set.union(*found))
     assert {r.example.answers for r in parts["train"]} == {r.example.answers for r in rows}
@@ -92,19 +94,19 @@ def test_small_labels_keep_a_training_and_a_test_row(seed: int) -> None:
     assert {r.example.answers for r in parts["test"]} == labels
 
 
-def test_few_rows_still_give_all_three_parts() -> None:
+def test_few_rows_give_all_three_splits() -> None:
     for seed in range(20):
         parts = divide([row(f"{seed} {n}") for n in range(4)], Split(0.3, 0.1), False)
         assert all(parts.values())
 
 
-def test_rows_that_can_not_be_parted_are_told() -> None:
+def test_rows_that_cannot_be_split_are_an_error() -> None:
     with pytest.raises(DataError, match="too few rows"):
         divide([row(f"text {n}", group="g") for n in range(9)], Split(), True)
 
 
 @pytest.mark.parametrize("shares", [(-0.1, 0.1), (1.0, 0.0), (0.6, 0.4)])
-def test_shares_that_make_no_sense(shares: tuple[float, float]) -> None:
+def test_invalid_shares(shares: tuple[float, float]) -> None:
     with pytest.raises(ConfigError):
         Split(*shares)
 
@@ -117,42 +119,42 @@ def overlapping() -> dict:  # type: ignore[type-arg]
     }
 
 
-def test_drop_takes_out_the_row_that_is_learnt_from() -> None:
-    ledger = Ledger("stop")
-    kept, found = without_overlap(overlapping(), "drop", ledger)
+def test_drop_removes_the_training_row() -> None:
+    log = RowLog("stop")
+    kept, found = without_overlap(overlapping(), "drop", log)
     assert {side: [r.place.line for r in rows] for side, rows in kept.items()} == {
         "test": [7, 8],
         "validation": [5],
         "train": [3, 4],
     }
-    assert found == len(ledger.rejections) == 3
-    assert "this training row asks what a test row asks (f, line 7)" in ledger.rejections[-2].reason
-    assert "1 dropped from the validation rows, 2 dropped from the training rows (" in ledger.notes[0]
+    assert found == len(log.rejections) == 3
+    assert "this training row has the same question as a test row (f, line 7)" in log.rejections[-2].reason
+    assert "1 dropped from the validation rows, 2 dropped from the training rows (" in log.notes[0]
 
 
 def test_keep_keeps_and_counts_and_stop_stops() -> None:
-    kept, found = without_overlap(overlapping(), "keep", Ledger("stop"))
+    kept, found = without_overlap(overlapping(), "keep", RowLog("stop"))
     assert {side: len(rows) for side, rows in kept.items()} == {"test": 2, "validation": 2, "train": 4}
     assert found == 3
     with pytest.raises(DataError, match="3 training or validation rows") as caught:
-        without_overlap(overlapping(), "stop", Ledger("stop"))
+        without_overlap(overlapping(), "stop", RowLog("stop"))
     assert "f, line 1 and f, line 7" in caught.value.where
 
 
-def test_another_history_or_system_text_or_choice_asks_something_else() -> None:
+def test_another_history_or_system_text_or_choice_is_another_question() -> None:
     rows = [row("x"), row("x", system="s"), row("x", history=(Message("user", "h"),)), row("x", choices=("a", "b"))]
-    assert len({r.asked for r in rows}) == 4
+    assert len({r.question_key for r in rows}) == 4
 
 
-def test_a_limit_takes_so_many_of_each_label_and_a_smaller_one_a_part_of_them() -> None:
+def test_a_limit_applies_per_label_and_a_smaller_one_is_a_subset() -> None:
     rows = many(200)
-    ten, five = limited(rows, 10, True), limited(list(reversed(rows)), 5, True)
+    ten, five = at_most(rows, 10, True), at_most(list(reversed(rows)), 5, True)
     assert len(ten) == 40
     assert {r.question.text for r in five} < {r.question.text for r in ten}
-    assert len(limited(rows, 10, False)) == 10
+    assert len(at_most(rows, 10, False)) == 10
 
 
-def test_only_what_is_not_given_is_split_off(write) -> None:
+def test_only_missing_splits_are_split_off(write) -> None:
     rows = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(100)]
     test = [{"text": f"test {n}", "label": "ab"[n % 2]} for n in range(10)]
     train, held = write("train.jsonl", rows), write("test.jsonl", test)

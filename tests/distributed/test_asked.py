@@ -68,12 +68,12 @@ def test_a_gpu_that_is_not_there_is_no_cpu(
     for verb in ("check", "run"):
         assert main([verb, *options, "compute=one_gpu"]) == 2
         told = capsys.readouterr().err
-        assert all(word in told for word in ("compute.accelerator", "a GPU is asked for", "compute=auto")), told
+        assert all(word in told for word in ("compute.accelerator", "a GPU is requested", "compute=auto")), told
     assert not list(tmp_path.glob("fits/*"))
     # A stored fit, as on a machine to which a store was copied: what is still to be predicted needs the GPU too.
     assert main(["run", *options, "compute=cpu"]) == 0
     assert main(["run", *options, "compute=one_gpu", "decoding.probabilities=best"]) == 2
-    assert "a GPU is asked for" in capsys.readouterr().err
+    assert "a GPU is requested" in capsys.readouterr().err
 
 
 def test_who_asks_slurm_for_gpus_needs_none() -> None:

@@ -1,4 +1,4 @@
-"""The user's cache does not grow without end."""
+"""The size of the user's cache is limited."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from stepladder.io import cache
 
 
-def test_the_older_half_of_many_notes_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_older_half_of_many_notes_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "NOTES", 6)
     folder = tmp_path / "notes"
     for at in range(6):
@@ -21,7 +21,7 @@ def test_the_older_half_of_many_notes_is_forgotten(tmp_path: Path, monkeypatch: 
     assert sorted(note.name for note in folder.iterdir()) == ["3", "4", "5", "newest"]
 
 
-def test_a_hash_that_was_forgotten_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_hash_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPLADDER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "NOTES", 1)
     for name in "ab":

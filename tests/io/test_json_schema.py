@@ -52,6 +52,6 @@ def test_a_value_nested_too_deeply_is_not_valid() -> None:
         ({"pattern": "("}, "no JSON schema"),
     ],
 )
-def test_a_schema_that_can_not_be_followed_is_an_error(schema: dict[str, Any], message: str) -> None:
+def test_a_schema_that_cannot_be_followed_is_an_error(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SchemaValidator(schema).fault("text")

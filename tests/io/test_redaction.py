@@ -1,4 +1,4 @@
-"""Secrets go, everything else stays."""
+"""Secrets are masked, everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from stepladder.io import redaction
-from stepladder.io.redaction import mask, mask_arguments, mask_code, meet, secrets_in
+from stepladder.io.redaction import mask, mask_arguments, mask_code, remember_secrets, secrets_in
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "postgres")
     monkeypatch.setenv("SIGNING_KEY", "sïgn <& 'it'/7")
     monkeypatch.setenv("STORE_URL", "s3://me:key-of-the-store@host/x")
-    monkeypatch.setattr(redaction, "_met", set())
+    monkeypatch.setattr(redaction, "_remembered", set())
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "the password of it is postgres here",
     ],
 )
-def test_a_secret_goes(secret: object) -> None:
+def test_a_secret_is_masked(secret: object) -> None:
     shown = str(mask(secret))
     assert "***" in shown
     for part in ("abc", "1234", "plain-words", "hunter2", "hf_", "ab12", "16C7", "eyJ", "pass@", "swordfish"):
@@ -73,17 +73,17 @@ def test_a_secret_goes(secret: object) -> None:
         {"key": [1, 2.5, True, None, "text"], "keys": {"fit": "4f0c"}},
     ],
 )
-def test_all_else_stays(harmless: object) -> None:
+def test_everything_else_is_unchanged(harmless: object) -> None:
     assert mask(harmless) == harmless
 
 
-def test_a_command_line_keeps_its_form() -> None:
+def test_a_command_line_keeps_its_structure() -> None:
     line = ["run", "--api-key", "abc", "x.hub_token=abc", "--password=abc", "--json", "model.max_tokens=3"]
     masked = ["run", "--api-key", "***", "x.hub_token=***", "--password=***", "--json", "model.max_tokens=3"]
     assert mask_arguments(line) == masked
 
 
-def test_a_diff_loses_what_is_written_down_and_keeps_its_code() -> None:
+def test_a_diff_loses_literals_and_keeps_code() -> None:
     code = "+    token: str\n+    client(token=token, api_key=read_key())\n+    password = None\n"
     assert mask_code(code) == code
     planted = '+API_KEY = "swordfish"\n+  password: abc123\n+url: https://me:you@host/x\n'
@@ -108,28 +108,30 @@ def test_the_input_is_not_changed() -> None:
         "sïgn &lt;&amp; &#x27;it&#x27;/7",
     ],
 )
-def test_a_known_secret_goes_in_every_form(form: str) -> None:
+def test_a_known_secret_is_masked_in_every_encoding(form: str) -> None:
     assert mask(f"before {form} after") == "before *** after"
 
 
 @pytest.mark.parametrize("before", ["", "a:", "me:"])
-def test_a_known_secret_goes_in_base64(before: str) -> None:
+def test_a_known_secret_is_masked_in_base64(before: str) -> None:
     encoded = base64.b64encode(f"{before}key-of-the-store".encode()).decode()
     shown = mask(f"header={encoded}")
     kept = sum(1 for place in range(0, len(encoded), 8) if encoded[place : place + 8] in shown)
     assert kept == 0
 
 
-def test_a_word_goes_only_where_it_stands_alone() -> None:
+def test_a_word_is_masked_only_as_a_whole_word() -> None:
     assert mask("postgresql://host/postgres_data") == "postgresql://host/postgres_data"
 
 
-def test_a_secret_of_the_command_line_is_known_afterwards() -> None:
+def test_a_secret_of_the_command_line_is_remembered() -> None:
     assert "geheim-77" in mask("it failed on geheim-77")
-    meet(["sweep", "sweep.storage=postgresql://me:geheim-77@host/x", "--api-key", "schluessel8", "a.password=wort-9x"])
+    remember_secrets(
+        ["sweep", "sweep.storage=postgresql://me:geheim-77@host/x", "--api-key", "schluessel8", "a.password=wort-9x"]
+    )
     for secret in ("geheim-77", "schluessel8", "wort-9x"):
         assert mask(f"it failed on {secret}") == "it failed on ***"
-    meet(["training.learning_rate=0.001", "decoding.max_new_tokens=auto", "dataset.text_token=padding"])
+    remember_secrets(["training.learning_rate=0.001", "decoding.max_new_tokens=auto", "dataset.text_token=padding"])
     assert mask("0.001 auto padding") == "0.001 auto padding"
 
 
@@ -156,15 +158,15 @@ def test_a_secret_of_the_command_line_is_known_afterwards() -> None:
         ({"dataset": {"corpus": "https://host:8080/a@b"}, "note": "postgres and hunting"}, []),
     ],
 )
-def test_a_configuration_with_a_secret_is_known(config: dict[str, object], keys: list[str]) -> None:
+def test_a_secret_in_a_configuration_is_found(config: dict[str, object], keys: list[str]) -> None:
     assert [key for key, _ in secrets_in(config)] == keys
 
 
-def test_a_secret_of_the_environment_is_told_by_the_variable() -> None:
+def test_a_secret_of_the_environment_names_its_variable() -> None:
     assert list(secrets_in({"a": {"b": "x hunter2 y"}})) == [("a.b", "DATABASE_PASSWORD has it as a secret")]
 
 
-def test_names_of_data_say_nothing() -> None:
+def test_keys_that_are_data_are_not_secrets() -> None:
     labels = {
         "labels": {"password_reset": "lost it", "api_key": "where is it"},
         "schema": {"password": {"type": "string"}},

@@ -135,7 +135,7 @@ def test_a_link_out_of_a_models_folder_is_not_followed(name: str, folder: Path, 
     else:
         outside.write_text("a secret of the user")
     (folder / name).symlink_to(outside)
-    with pytest.raises(ModelError, match="leads out of its folder"):
+    with pytest.raises(ModelError, match="leads out of its directory"):
         FolderCheckpoint(str(folder), dtype="float32").fingerprint()
 
 
@@ -254,8 +254,8 @@ def test_a_pickle_among_indexes_is_not_loaded(tmp_path: Path, mark: Path, capsys
     capsys.readouterr()
     assert main(words) == 2
     told = capsys.readouterr().err
-    assert "What was kept is broken" in told
-    assert "delete it; it is made anew" in told
+    assert "A cached directory is broken" in told
+    assert "delete it; it is made again" in told
     shutil.rmtree(outputs / "indexes")
     assert main(words) == 0
     plant()  # and as one who forgets the hashes

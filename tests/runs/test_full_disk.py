@@ -90,7 +90,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(method: str, size: int
 
 def test_a_full_disk_of_the_cache_is_told(tmp_path: Path) -> None:
     done = command([*RUN, "method=linear", "--outputs", str(tmp_path)], 200, STEPLADDER_CACHE=str(tmp_path / "cache"))
-    told_well(done, "The cache can not be written", str(tmp_path / "cache"), "STEPLADDER_CACHE")
+    told_well(done, "The cache cannot be written", str(tmp_path / "cache"), "STEPLADDER_CACHE")
 
 
 @pytest.mark.slow
@@ -192,12 +192,12 @@ def test_a_cache_that_can_not_be_written_is_told(method: str, tmp_path: Path) ->
     words = [*RUN, f"method={method}", "--outputs", str(tmp_path / "outputs")]
     cache.chmod(0o555)
     done = interpreter(words, bound=True, STEPLADDER_CACHE=str(cache))
-    told_well(done, "The cache can not be written", str(cache), "STEPLADDER_CACHE")
+    told_well(done, "The cache cannot be written", str(cache), "STEPLADDER_CACHE")
     done = interpreter(words, bound=True, STEPLADDER_CACHE=str(cache / "in it"))
-    told_well(done, "The cache folder can not be made", "STEPLADDER_CACHE")
+    told_well(done, "The cache directory cannot be created", "STEPLADDER_CACHE")
     (tmp_path / "file").write_text("")
     done = command(words, STEPLADDER_CACHE=str(tmp_path / "file"))
-    told_well(done, "The cache folder can not be made", "STEPLADDER_CACHE")
+    told_well(done, "The cache directory cannot be created", "STEPLADDER_CACHE")
     assert not (tmp_path / "outputs").exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from stepladder.cli.entry import main
 from stepladder.errors import UserError
-from stepladder.io.files import belongs, within
+from stepladder.io.files import file_in, is_inside
 from stepladder.store.store import Store, readable
 
 NAMES = [
@@ -102,9 +102,9 @@ def test_a_label_is_one_part_of_a_folder(label: str) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a\0", ".."])
 def test_what_leads_out_of_a_folder_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="leads out of its folder"):
-        within(tmp_path, name)
-    with pytest.raises(UserError, match="leads out of its folder"):
+    with pytest.raises(UserError, match="leads out of its directory"):
+        file_in(tmp_path, name)
+    with pytest.raises(UserError, match="leads out of its directory"):
         Store(tmp_path).study(name)
 
 
@@ -115,10 +115,10 @@ def test_a_folder_has_what_lies_in_it(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("")
     (folder / "of_the_hub").symlink_to(tmp_path / "models" / "blob")
     (folder / "out").symlink_to(tmp_path / "outside")
-    assert belongs(folder / "of_the_hub", folder)
-    assert not belongs(folder / "out", folder)
+    assert is_inside(folder / "of_the_hub", folder)
+    assert not is_inside(folder / "out", folder)
     plain = folder.rename(tmp_path / "models" / "plain")
-    assert not belongs(plain / "of_the_hub", plain)
+    assert not is_inside(plain / "of_the_hub", plain)
 
 
 def test_outputs_may_be_a_link_but_a_run_in_them_may_not(box: Path, capsys: pytest.CaptureFixture[str]) -> None:

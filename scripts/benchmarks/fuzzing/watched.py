@@ -183,7 +183,7 @@ def tried(case: Case, root: Path, originals: Path | None) -> Result:
     """Run a case in a new folder under `root`, which is removed again."""
     from stepladder.io import redaction
 
-    redaction._met.clear()  # secrets of earlier cases are not masked in this one
+    redaction._remembered.clear()  # secrets of earlier cases are not masked in this one
     home = root / "case"
     work = home / "work"
     if home.exists():

@@ -61,8 +61,8 @@ def _with_other_metadata(draw: Draw, content: bytes) -> bytes:
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     metadata = header.setdefault("__metadata__", {})
-    record = json.loads(metadata.get("told", "null"))
-    metadata["told"] = json.dumps(draw(bent_data(record)))
+    record = json.loads(metadata.get("metadata", "null"))
+    metadata["metadata"] = json.dumps(draw(bent_data(record)))
     new = json.dumps(header).encode()
     return struct.pack("<Q", len(new)) + new + content[8 + length :]
 

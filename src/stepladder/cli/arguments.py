@@ -236,9 +236,9 @@ def parse(words: Sequence[str]) -> Arguments:
         UserError: The verb or a flag does not exist, or the verb does not take the flag.
     """
     verb, *rest = words
-    strange = [word for word in words if not word.isprintable() and not _is_text(word)]
-    if strange:
-        what = f"{strange[0].encode(errors='backslashreplace').decode()!r} is not text in UTF-8"
+    not_text = [word for word in words if not word.isprintable() and not _is_text(word)]
+    if not_text:
+        what = f"{not_text[0].encode(errors='backslashreplace').decode()!r} is not text in UTF-8"
         raise UserError(what, "the command line", "write it in UTF-8, and rename files whose names are not")
     if verb not in VERBS:
         known = [each for each in VERBS if each in rest]

@@ -34,7 +34,7 @@ from stepladder.cli.verbs import (
 )
 from stepladder.distributed.topology import over, place
 from stepladder.errors import ConfigError, StepladderError, UserError, VerificationError
-from stepladder.io.redaction import mask, mask_tracebacks, meet
+from stepladder.io.redaction import mask, mask_tracebacks, remember_secrets
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 an error that the user can fix, 3 a failed check, 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    meet(words)
+    remember_secrets(words)
     if arguments is None:
         mask_tracebacks()
         guard_streams()

@@ -1,7 +1,4 @@
-"""What stands beside a question when the model reads it.
-
-Knows questions, examples and passages; knows no prompt, no token and no model.
-"""
+"""The protocol of contexts, which choose the demonstrations or passages shown with a question."""
 
 from __future__ import annotations
 
@@ -17,32 +14,41 @@ from stepladder.types import Question, Shown, TrainingData
 
 @runtime_checkable
 class Context(Protocol):
-    """Chooses what to show. In time: construct, then `fit` or `load`, then `show` as often as wanted."""
+    """Chooses what is shown with a question. Call `fit` or `load` first, then `show` any number of times."""
 
     @property
     def reads(self) -> frozenset[str]:
-        """Which of labels, train, validation, corpus, gold, seed decide what a question is shown."""
+        """The parts of the data that the choice depends on: labels, train, validation, corpus, gold, seed."""
         ...
 
-    def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None: ...
+    def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
+        """Prepare the demonstrations or passages from the data."""
+        ...
 
     def show(self, questions: Sequence[Question], training: bool = False) -> list[Shown]:
-        """One `Shown` a question, in their order. What one question is shown does not depend on the others.
+        """Choose what to show with each question, independently of the other questions.
 
-        `training`: the questions are training rows, and none is shown itself, nor another row of the same text.
+        Args:
+            questions: The questions.
+            training: Whether they are training rows. A training row is never shown itself or a row with the same text.
+
+        Returns:
+            One `Shown` per question, in order.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write into `folder` all that `load` needs, also where nothing shared is left."""
+        """Write everything that `load` needs into `folder`, including data that is cached elsewhere."""
         ...
 
-    def load(self, folder: Path, resources: Resources) -> None: ...
+    def load(self, folder: Path, resources: Resources) -> None:
+        """Restore what `save` wrote."""
+        ...
 
 
 @dataclass(frozen=True)
 class NoContext:
-    """Shows nothing beside the question."""
+    """Shows nothing with the question."""
 
     version: ClassVar[int] = 1
 
@@ -63,11 +69,11 @@ class NoContext:
         return
 
 
-def folded(text: str) -> str:
-    """`text` as rows are compared: Unicode NFC, white space folded, case kept."""
+def comparable(text: str) -> str:
+    """The text in the form in which rows are compared: Unicode NFC, white space folded; case matters."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def sought(question: Question) -> str:
-    """The words to look for: the question's text, then what was said before it."""
+def query_text(question: Question) -> str:
+    """The text of a search query: the question, followed by its earlier turns."""
     return "\n".join([question.text, *(turn.content for turn in question.history)])

@@ -1,7 +1,4 @@
-"""Shows solved examples from the training rows beside the question.
-
-Knows training rows and an embedder; knows no prompt and no model, and never reads validation rows.
-"""
+"""Shows training rows with their answers as demonstrations. Validation rows are never used."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from stepladder.context.context import folded, sought
+from stepladder.context.context import comparable, query_text
 from stepladder.context.index import VectorIndex
 from stepladder.context.rows import read_examples, write_examples
 from stepladder.errors import ConfigError, DataError, Fault
@@ -28,11 +25,13 @@ SELECTIONS = ("nearest", "fixed", "random")
 
 @dataclass
 class Demonstrations:
-    """`k` training examples with their answers.
+    """Shows `k` training rows with their answers.
 
-    nearest: those whose questions are most similar to this one (cosine of `embedder`), the most similar last, where it
-    stands next to the question. fixed: the same for every question, as many of each label as of any other, chosen by
-    the hash of their content. random: drawn anew for every question, from the seed and the question's id.
+    Args:
+        k: Number of demonstrations. selection: `nearest`: the rows with the most similar questions (cosine similarity
+            of `embedder`), the most similar last, next to the question. `fixed`: the same rows for every question,
+            balanced over the labels and chosen by a hash of their content. `random`: drawn for every question from the
+            seed and the question's id. embedder: Sentence embeddings for `nearest`.
     """
 
     k: int = 8
@@ -48,7 +47,7 @@ class Demonstrations:
     def __post_init__(self) -> None:
         faults = []
         if self.k < 1:
-            faults.append(Fault("k", f"k is {self.k}", "show at least one, or use a method that shows nothing"))
+            faults.append(Fault("k", f"k is {self.k}", "use at least 1, or a method without demonstrations"))
         if self.selection not in SELECTIONS:
             faults.append(Fault("selection", f"'{self.selection}' is unknown", f"use one of {', '.join(SELECTIONS)}"))
         if self.selection == "nearest" and self.embedder is None:
@@ -68,25 +67,25 @@ class Demonstrations:
                 "There are no training rows to demonstrate", "dataset.train", "name a file of training rows"
             )
         by_label = data.task.kind == "choice"
-        self._stand(_balanced(data.train, by_label) if self.selection == "fixed" else data.train, resources, seed)
+        self._prepare(_balanced(data.train, by_label) if self.selection == "fixed" else data.train, resources, seed)
 
-    def _stand(self, pool: Iterable[Example], resources: Resources, seed: int) -> None:
-        """Be ready to show. The pool's order counts for `fixed` alone; else it is by id, whatever the file's order."""
+    def _prepare(self, pool: Iterable[Example], resources: Resources, seed: int) -> None:
+        """Store and index the pool: in the given order for `fixed`, otherwise sorted by id."""
         self._pool = tuple(pool if self.selection == "fixed" else sorted(pool, key=lambda row: row.question.id))
         self._seed = seed
         places = defaultdict(list)
         for place, example in enumerate(self._pool):
-            places[folded(example.question.text)].append(place)
+            places[comparable(example.question.text)].append(place)
         self._places = dict(places)
         if self.selection == "nearest" and self.embedder is not None:
-            self._index = VectorIndex([sought(row.question) for row in self._pool], self.embedder, resources)
+            self._index = VectorIndex([query_text(row.question) for row in self._pool], self.embedder, resources)
 
     def show(self, questions: Sequence[Question], training: bool = False) -> list[Shown]:
         if not self._pool:
-            raise RuntimeError("show comes after fit or load")
-        without = [self._places.get(folded(question.text), []) if training else [] for question in questions]
+            raise RuntimeError("call fit or load before show")
+        without = [self._places.get(comparable(question.text), []) if training else [] for question in questions]
         if self._index is not None:
-            found = self._index.search([sought(question) for question in questions], self.k, without)
+            found = self._index.search([query_text(question) for question in questions], self.k, without)
             chosen = [places[::-1] for places in found]
         else:
             orders = (self._order(question) for question in questions)
@@ -107,11 +106,11 @@ class Demonstrations:
 
     def load(self, folder: Path, resources: Resources) -> None:
         seed = json.loads((folder / "seed.json").read_text(encoding="utf-8"))
-        self._stand(read_examples(folder / "demonstrations.jsonl"), resources, int(seed))
+        self._prepare(read_examples(folder / "demonstrations.jsonl"), resources, int(seed))
 
 
 def _balanced(rows: Iterable[Example], by_label: bool) -> Iterator[Example]:
-    """All rows, ordered by content: first one of every label, then a second of every label, and so on."""
+    """All rows in rounds of one row per label, sorted by a hash of their content within a round."""
     seen: defaultdict[str, int] = defaultdict(int)
     rounds = []
     for content, row in sorted(((_content(row), row) for row in rows), key=lambda pair: pair[0]):

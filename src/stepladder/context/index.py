@@ -1,7 +1,7 @@
-"""Finds, for each query, the texts nearest to it: by shared words (BM25) or by vectors.
+"""Search indexes over texts: BM25, dense vectors, and their fusion.
 
-Knows texts by their position and nothing else of them. An index is made once for its texts and settings, and kept
-under the hash of both; it can always be made again. Results are best first, equal ones by position.
+An index is built once for its texts and settings and cached under a hash of both. Results are positions of texts, best
+first; ties are sorted by position. The tokenizer is `_Words` with `stepladder.words`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stepladder.io.files import kept
+from stepladder.io.files import cached
 from stepladder.resources import Resources
 from stepladder.types import Embedder
 from stepladder.words import lowered, search_terms
@@ -23,10 +23,10 @@ from stepladder.words import lowered, search_terms
 Positions = Collection[int]
 
 TOKENIZER = 2
-"""Raised when a text gets other terms than before: an index made with the old ones is then made again."""
-BLOCK = 2048  # texts embedded, and queries compared, at a time
+"""Version of the tokenizer. Increase it when texts get other terms, so that cached indexes are built again."""
+BLOCK = 2048  # texts that are embedded or compared at a time
 
-# Of each language: its Snowball stemmer, and its stop words in bm25s.
+# By language: the Snowball stemmer and the stop words of bm25s.
 LANGUAGES = {
     "da": ("danish", "STOPWORDS_DANISH"),
     "de": ("german", "STOPWORDS_GERMAN"),
@@ -44,26 +44,40 @@ LANGUAGES = {
 
 
 class Index(Protocol):
-    """Some texts, ready to be searched."""
+    """Texts that can be searched."""
 
     def search(self, queries: Sequence[str], k: int, without: Sequence[Positions]) -> list[list[int]]:
-        """Of each query the positions of at most `k` texts, best first; none of its `without`."""
+        """Search the texts.
+
+        Args:
+            queries: The queries.
+            k: The largest number of results per query.
+            without: For each query, the positions that are excluded.
+
+        Returns:
+            For each query, the positions of the best texts, best first.
+        """
         ...
 
 
 class WordIndex:
-    """BM25 over stemmed words, as Lucene scores them. A text that shares no word with the query is never found.
+    """BM25 over stemmed words, in Lucene's variant (Robertson and Zaragoza 2009).
 
-    Scripts without spaces between words are searched by bigrams of characters (`stepladder.words`).
+    A text without a common word is never found. Scripts without spaces are indexed by character bigrams
+    (`stepladder.words`).
 
-    k1, b: how soon a repeated word counts no more, and how much a long text is held back (Robertson and Zaragoza 2009).
-    language: whose endings are folded and whose stop words are left out; None folds and leaves out nothing.
+    Args:
+        texts: The texts.
+        language: Language of the stemmer and the stop words; None uses neither.
+        k1: Saturation of the term frequency.
+        b: Strength of the length normalisation, 0 to 1.
+        resources: Progress and the directory of cached indexes.
     """
 
     def __init__(self, texts: Sequence[str], language: str | None, k1: float, b: float, resources: Resources) -> None:
         self._words = _Words(language)
         settings = {"language": language, "k1": k1, "b": b, "bm25s": _bm25s().__version__, "tokenizer": TOKENIZER}
-        self._scores = kept(
+        self._scores = cached(
             resources.shared,
             f"bm25-{_digest(texts, settings)}",
             lambda: self._make(texts, k1, b, resources),
@@ -72,7 +86,7 @@ class WordIndex:
         )
 
     def _make(self, texts: Sequence[str], k1: float, b: float, resources: Resources) -> Any:
-        vocabulary = {"": 0}  # never empty, also where the texts hold no word
+        vocabulary = {"": 0}  # never empty, even if the texts have no words
         rows = []
         for text in resources.progress.track(texts, len(texts), "indexing words"):
             rows.append([vocabulary.setdefault(word, len(vocabulary)) for word in self._words(text)] or [0])
@@ -92,12 +106,12 @@ class WordIndex:
 
 
 class VectorIndex:
-    """Nearest by the cosine of unit vectors, compared with every text."""
+    """Exact nearest neighbours by cosine similarity of unit vectors."""
 
     def __init__(self, texts: Sequence[str], embedder: Embedder, resources: Resources) -> None:
         self._embedder = embedder
         self._row = {text: row for row, text in enumerate(texts)}
-        self._vectors = kept(
+        self._vectors = cached(
             resources.shared,
             f"vectors-{_digest(texts, embedder.fingerprint())}",
             lambda: self._embed(texts, resources),
@@ -113,14 +127,14 @@ class VectorIndex:
         vectors = self._of(queries)
         found = []
         for block in _blocks(len(queries), max(1, 20_000_000 // len(self._vectors))):  # at most 80 MB of scores
-            cosines = np.round(vectors[block] @ self._vectors.T, 5)  # beyond, they depend on the batch
+            cosines = np.round(vectors[block] @ self._vectors.T, 5)  # further digits depend on the batch
             for scores, places in zip(cosines, without[block], strict=True):
                 scores[list(places)] = -np.inf
                 found.append([place for place in _best(scores, k) if np.isfinite(scores[place])])
         return found
 
     def _of(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        """The queries' vectors; those of the indexed texts themselves are there already."""
+        """The vectors of the queries, (queries, width); vectors of indexed texts are reused."""
         vectors = np.empty((len(queries), self._vectors.shape[1]), np.float32)
         rows = [self._row.get(query) for query in queries]
         new = [place for place, row in enumerate(rows) if row is None]
@@ -133,7 +147,7 @@ class VectorIndex:
 
 
 class FusedIndex:
-    """Reciprocal rank fusion of several indexes (Cormack, Clarke and Buettcher 2009, with their constant of 60)."""
+    """Reciprocal rank fusion of several indexes (Cormack, Clarke and Büttcher 2009), with their constant 60."""
 
     constant = 60
     depth = 100
@@ -154,7 +168,7 @@ class FusedIndex:
 
 
 class _Words:
-    """A text as the terms that it is found by, in lower case; words are stemmed, stop words left out."""
+    """The tokenizer of `WordIndex`: lower-cased terms, stemmed, without stop words."""
 
     def __init__(self, language: str | None) -> None:
         self._language = language
@@ -179,12 +193,12 @@ class _Words:
 def _bm25s() -> Any:
     import bm25s
 
-    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG, and talks where others listen
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # bm25s sets its logger to DEBUG
     return bm25s
 
 
 def _best(scores: NDArray[np.float32], k: int) -> list[int]:
-    """Positions of the `k` highest scores, highest first, equal ones by position."""
+    """Positions of the `k` highest scores, highest first; ties by position."""
     starts = np.arange(0, len(scores), 128)
     places = np.arange(len(scores))
     if k < len(starts):  # the k-th highest of the blocks' peaks is never above the k-th highest score

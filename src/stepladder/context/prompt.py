@@ -1,7 +1,4 @@
-"""Puts a question, and what is shown beside it, into messages.
-
-Knows tasks, questions and what a context shows; knows no token, no chat template and no window.
-"""
+"""Prompts: convert a task, a question and what is shown with it into chat messages."""
 
 from __future__ import annotations
 
@@ -18,29 +15,36 @@ OnOverflow = Literal["stop", "drop_context", "skip"]
 
 @runtime_checkable
 class Prompt(Protocol):
-    """Writes prompts. `on_overflow` says what to do with one that does not fit the window: `stop` tells how many are
-    too long, `drop_context` shows less beside the question, `skip` leaves the question unanswered, as a failure."""
+    """Writes prompts.
+
+    `on_overflow` sets what happens if a prompt does not fit the context window: `stop` raises an error with the number
+    of such prompts, `drop_context` shows fewer demonstrations or passages, `skip` counts the question as failed.
+    """
 
     @property
     def on_overflow(self) -> OnOverflow: ...
 
     @property
     def reads(self) -> frozenset[str]:
-        """Which of labels, train, validation, corpus, seed the wording depends on."""
+        """The parts of the data that the wording depends on: labels, train, validation, corpus, seed."""
         ...
 
     def messages(self, task: Task, question: Question, shown: Shown) -> tuple[Message, ...]:
-        """What the model reads, up to where its answer begins."""
+        """The messages before the model's answer."""
         ...
 
 
 @dataclass(frozen=True)
 class PlainPrompt:
-    """The instruction as system text, then the demonstrations as turns that were answered, then the question.
+    """The instruction as system message, the demonstrations as earlier turns, then the question.
 
-    A demonstration reads exactly as the question does, so that a small model needs only to go on. The passages stand
-    before the question in its own turn. Labels are not listed.
-    question_template holds {question}; context_template holds {passages}, which are set apart by an empty line.
+    Demonstrations have the same form as the question. Passages come before the question in the same message. Labels are
+    not listed.
+
+    Args:
+        on_overflow: See `Prompt`.
+        question_template: Contains {question}.
+        context_template: Contains {passages}, which are separated by an empty line.
     """
 
     on_overflow: OnOverflow = "stop"
@@ -55,7 +59,7 @@ class PlainPrompt:
         for key, place in (("question_template", "{question}"), ("context_template", "{passages}")):
             if getattr(self, key).count(place) != 1:
                 faults.append(
-                    Fault(key, f"'{getattr(self, key)}' has not one place for {place}", f"write {place} once")
+                    Fault(key, f"'{getattr(self, key)}' must contain {place} exactly once", f"write {place} once")
                 )
         if faults:
             raise ConfigError(faults)
@@ -68,31 +72,33 @@ class PlainPrompt:
         return tuple(self._turns(task, question, shown))
 
     def _turns(self, task: Task, question: Question, shown: Shown) -> Iterator[Message]:
-        system = "\n\n".join(text for text in (question.system, self.guidance(task)) if text)
+        system = "\n\n".join(text for text in (question.system, self.system_text(task)) if text)
         if system:
             yield Message("system", system)
         for example in shown.demonstrations:
             yield from example.question.history
-            yield Message("user", self.asked(task, example.question))
+            yield Message("user", self.question_text(task, example.question))
             yield Message("assistant", example.answers[0])
         yield from question.history
         passages = "\n\n".join(passage.text for passage in shown.passages)
         context = self.context_template.replace("{passages}", passages) if passages else ""
-        yield Message("user", context + self.asked(task, question))
+        yield Message("user", context + self.question_text(task, question))
 
-    def guidance(self, task: Task) -> str:
-        """What stands before all questions."""
+    def system_text(self, task: Task) -> str:
+        """The system text."""
         return task.instruction
 
-    def asked(self, task: Task, question: Question) -> str:
-        """The question as a turn, without passages."""
+    def question_text(self, task: Task, question: Question) -> str:
+        """The question as a message, without passages."""
         return self.question_template.replace("{question}", question.text)
 
 
 @dataclass(frozen=True)
 class StructuredPrompt(PlainPrompt):
-    """The plain prompt, with the labels listed (and defined where definitions are known) and the form of the answer
-    spelled out. `output_format` says the form in your words instead; a question's own choices stand in its turn."""
+    """The plain prompt with a list of the labels (and their definitions) and a description of the output format.
+
+    `output_format` replaces this description. A question's own choices are listed in its message.
+    """
 
     output_format: str | None = None
 
@@ -100,22 +106,20 @@ class StructuredPrompt(PlainPrompt):
     def reads(self) -> frozenset[str]:
         return frozenset({"labels"})
 
-    def guidance(self, task: Task) -> str:
+    def system_text(self, task: Task) -> str:
         parts = [task.instruction, *_listed(task), self.output_format or _form(task)]
         return "\n\n".join(part for part in parts if part)
 
-    def asked(self, task: Task, question: Question) -> str:
-        asked = super().asked(task, question)
+    def question_text(self, task: Task, question: Question) -> str:
+        text = super().question_text(task, question)
         return (
-            "\n".join([asked, "Choices:", *(f"- {choice}" for choice in question.choices)])
-            if question.choices
-            else asked
+            "\n".join([text, "Choices:", *(f"- {choice}" for choice in question.choices)]) if question.choices else text
         )
 
 
 @dataclass(frozen=True)
 class Reformatted:
-    """Any `prompt`, its instruction and its questions (those of demonstrations too) put in another `format` first."""
+    """A prompt whose instruction and questions (also in demonstrations) are put into another format."""
 
     prompt: Prompt
     format: Format
@@ -164,7 +168,7 @@ def _form(task: Task) -> str:
 
 
 def _fields(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """A line for each field of an object, those of objects within it too, as `- path (type, required): what it is`."""
+    """A line for each field of an object, including nested objects: `- path (type, required): description`."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         field = field if isinstance(field, Mapping) else {}  # true and false are schemas too

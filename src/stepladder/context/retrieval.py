@@ -1,7 +1,4 @@
-"""Shows passages of a corpus beside the question.
-
-Knows passages and an embedder; knows no prompt and no model. Searching itself is the business of `index.py`.
-"""
+"""Shows retrieved passages of a corpus with a question. The search is implemented in `index.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from stepladder.context.context import folded, sought
+from stepladder.context.context import comparable, query_text
 from stepladder.context.index import LANGUAGES, FusedIndex, Index, VectorIndex, WordIndex
 from stepladder.context.rows import read_passages, write_passages
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
@@ -25,15 +22,18 @@ RETRIEVERS = ("bm25", "dense", "hybrid")
 
 @dataclass
 class Retrieval:
-    """The `k` passages nearest to the question, best first; fewer where `bm25` finds no more that share a word with it.
+    """Shows the `k` best passages, best first. BM25 finds only passages that share a word with the question.
 
-    retriever: bm25 by shared words; dense by the cosine of `embedder`; hybrid fuses both rankings.
-    chunk_words: cut passages into pieces of so many words, `chunk_overlap` of them shared with the piece before; None
-    leaves them whole. A piece bears the id of its passage.
-    language, k1, b: of bm25, see `WordIndex`.
-    without_gold: of the training rows whose gold passages are known, this share is shown distractors alone while they
-    are trained on, the others a gold passage among distractors (RAFT, Zhang et al. 2024, arXiv 2403.10131); None shows
-    them what is found, as it does all other questions.
+    Args:
+        k: Number of passages.
+        retriever: `bm25`; `dense`: cosine similarity of `embedder`; `hybrid`: both rankings, fused.
+        chunk_words: Split passages into chunks of this many words; None does not split them. A chunk has the id of its
+            passage.
+        chunk_overlap: Number of words that a chunk shares with the one before. embedder: Sentence embeddings for
+            `dense` and `hybrid`. language: Of BM25, see `WordIndex`. k1: Of BM25, see `WordIndex`. b: Of BM25, see
+            `WordIndex`. without_gold: The share of training rows with known gold passages that see distractors only;
+            the others see a gold passage among distractors (RAFT, Zhang et al. 2024, arXiv 2403.10131). None shows the
+            retrieved passages, as for all other questions.
     """
 
     k: int = 5
@@ -49,7 +49,7 @@ class Retrieval:
 
     _corpus: tuple[Passage, ...] = field(default=(), init=False, repr=False, compare=False)
     _made_from: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _pieces: tuple[Passage, ...] = field(default=(), init=False, repr=False, compare=False)
+    _chunks: tuple[Passage, ...] = field(default=(), init=False, repr=False, compare=False)
     _places: dict[str, list[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _gold: dict[str, frozenset[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _index: Index | None = field(default=None, init=False, repr=False, compare=False)
@@ -61,15 +61,17 @@ class Retrieval:
 
     def _faults(self) -> Iterator[Fault]:
         if self.k < 1:
-            yield Fault("k", f"k is {self.k}", "show at least one, or use a method that shows nothing")
+            yield Fault("k", f"k is {self.k}", "use at least 1, or a method without retrieval")
         if self.retriever not in RETRIEVERS:
             yield Fault("retriever", f"'{self.retriever}' is unknown", did_you_mean(self.retriever, RETRIEVERS))
         if self.retriever in ("dense", "hybrid") and self.embedder is None:
             yield Fault("embedder", f"{self.retriever} retrieval needs an embedder", "name one, or use retriever=bm25")
         if self.chunk_words is not None and self.chunk_words < 1:
-            yield Fault("chunk_words", f"a piece of {self.chunk_words} words", "use at least 1, or null for no pieces")
+            yield Fault(
+                "chunk_words", f"a chunk of {self.chunk_words} words", "use at least 1, or null for whole passages"
+            )
         if self.chunk_overlap < 0 or self.chunk_overlap >= (self.chunk_words or 1):
-            what = f"{self.chunk_overlap} words shared by pieces of {self.chunk_words or 'no'} words"
+            what = f"{self.chunk_overlap} words shared by chunks of {self.chunk_words or 'no'} words"
             yield Fault("chunk_overlap", what, "use at least 0 and less than chunk_words")
         if self.language is not None and self.language not in LANGUAGES:
             hint = f"use null or one of {', '.join(LANGUAGES)}"
@@ -79,34 +81,40 @@ class Retrieval:
         if not 0 <= self.b <= 1:
             yield Fault("b", f"b is {self.b}", "use 0 to 1")
         if self.without_gold is not None and not 0 <= self.without_gold <= 1:
-            yield Fault("without_gold", f"{self.without_gold} is no share", "use 0 to 1, or null")
+            yield Fault("without_gold", f"{self.without_gold} is not a share", "use 0 to 1, or null")
 
     @property
     def reads(self) -> frozenset[str]:
-        """The corpus. (Training rows only say which passages to hide from them while they are trained on.)"""
+        """The corpus. Training rows only determine which passages are hidden from them during training."""
         return frozenset({"corpus"} if self.without_gold is None else {"corpus", "gold"})
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
         if not data.corpus:
             what = "There is no passage to retrieve"
-            raise DataError(what, "dataset.corpus", "name a file of passages, or training rows to make them of")
+            raise DataError(what, "dataset.corpus", "name a file of passages, or training rows")
         if self.without_gold is not None:
             self._gold = {row.question.id: frozenset(row.gold) for row in data.train if row.gold}
             if data.train and not self._gold:
-                what = "No training row's gold passages are known, so none can be left out"
-                raise DataError(what, "dataset.gold", "name their column, or say retrieval.without_gold=null")
-        self._stand(data.corpus, dict(_made_from(data.corpus, data.train)), resources)
+                what = "No training row has known gold passages, so none can be left out"
+                raise DataError(what, "dataset.gold", "name their column, or set retrieval.without_gold=null")
+        self._prepare(data.corpus, dict(_made_from(data.corpus, data.train)), resources)
 
-    def _stand(self, corpus: Iterable[Passage], made_from: Mapping[str, str], resources: Resources) -> None:
-        """Be ready to show. `made_from`: of a passage that tells a training row, that row's folded text."""
+    def _prepare(self, corpus: Iterable[Passage], made_from: Mapping[str, str], resources: Resources) -> None:
+        """Split and index the corpus.
+
+        Args:
+            corpus: The passages.
+            made_from: By id of a passage that contains a training row, the text of that row.
+            resources: Progress and the directory of cached indexes.
+        """
         self._corpus, self._made_from = tuple(corpus), dict(made_from)
-        self._pieces = tuple(piece for passage in self._corpus for piece in self._cut(passage))
+        self._chunks = tuple(chunk for passage in self._corpus for chunk in self._cut(passage))
         places = defaultdict(list)
-        for place, piece in enumerate(self._pieces):
-            if piece.id in self._made_from:
-                places[self._made_from[piece.id]].append(place)
+        for place, chunk in enumerate(self._chunks):
+            if chunk.id in self._made_from:
+                places[self._made_from[chunk.id]].append(place)
         self._places = dict(places)
-        indexes = tuple(self._indexes([piece.text for piece in self._pieces], resources))
+        indexes = tuple(self._indexes([chunk.text for chunk in self._chunks], resources))
         self._index = indexes[0] if len(indexes) == 1 else FusedIndex(*indexes)
 
     def _indexes(self, texts: Sequence[str], resources: Resources) -> Iterator[Index]:
@@ -126,23 +134,24 @@ class Retrieval:
 
     def show(self, questions: Sequence[Question], training: bool = False) -> list[Shown]:
         if self._index is None:
-            raise RuntimeError("show comes after fit or load")
-        without = [self._places.get(folded(question.text), []) if training else [] for question in questions]
+            raise RuntimeError("call fit or load before show")
+        without = [self._places.get(comparable(question.text), []) if training else [] for question in questions]
         if training and self._gold:
             found = self._with_distractors(questions, without)
         else:
-            found = self._index.search([sought(question) for question in questions], self.k, without)
-        return [Shown(passages=tuple(self._pieces[place] for place in places)) for places in found]
+            found = self._index.search([query_text(question) for question in questions], self.k, without)
+        return [Shown(passages=tuple(self._chunks[place] for place in places)) for places in found]
 
     def _with_distractors(self, questions: Sequence[Question], without: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Places of pieces for training rows: gold among distractors, or those alone; by the hash of the row's id."""
+        """Indices of chunks for training rows: gold among distractors or distractors only, by a hash of the row's
+        id."""
         assert self._index is not None
         assert self.without_gold is not None
-        pieces = defaultdict(list)
-        for place, piece in enumerate(self._pieces):
-            pieces[piece.id].append(place)
-        own = [[p for id_ in sorted(self._gold.get(q.id, ())) for p in pieces[id_]] for q in questions]
-        searched = [sought(question) for question in questions]
+        chunks = defaultdict(list)
+        for place, chunk in enumerate(self._chunks):
+            chunks[chunk.id].append(place)
+        own = [[p for id_ in sorted(self._gold.get(q.id, ())) for p in chunks[id_]] for q in questions]
+        searched = [query_text(question) for question in questions]
         bare = self._index.search(searched, self.k, [[*w, *gold] for w, gold in zip(without, own, strict=True)])
         found = self._index.search(searched, self.k, without)
         for row, question in enumerate(questions):
@@ -163,19 +172,19 @@ class Retrieval:
 
     def load(self, folder: Path, resources: Resources) -> None:
         made_from = json.loads((folder / "made_from.json").read_text(encoding="utf-8"))
-        self._stand(read_passages(folder / "passages.jsonl"), made_from, resources)
+        self._prepare(read_passages(folder / "passages.jsonl"), made_from, resources)
 
 
 def _drawn(id_: str) -> tuple[float, int]:
-    """A share in [0, 1) and a number, from an id alone, so that no row's part hangs on the others."""
+    """A number in [0, 1) and an integer from a hash of the id, independent of other rows."""
     words = hashlib.sha256(f"without_gold:{id_}".encode()).digest()
     return int.from_bytes(words[:8]) / 2**64, int.from_bytes(words[8:12])
 
 
 def _made_from(corpus: Iterable[Passage], train: Iterable[Example]) -> Iterator[tuple[str, str]]:
-    """Of every passage that tells a training row (its id, and its question in the text): that row's folded text."""
-    texts = {row.question.id: folded(row.question.text) for row in train}
+    """For each passage with the id and the question of a training row: its id and the text of that row."""
+    texts = {row.question.id: comparable(row.question.text) for row in train}
     for passage in corpus:
         text = texts.get(passage.id)
-        if text and text in folded(passage.text):
+        if text and text in comparable(passage.text):
             yield passage.id, text

@@ -1,7 +1,4 @@
-"""Examples and passages as JSON lines: how a context keeps what it may show.
-
-Knows the shape of the records; knows nothing of what is chosen from them.
-"""
+"""Reads and writes examples and passages as JSON lines, for contexts that are saved."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
 
 def read_examples(path: Path) -> Iterator[Example]:
     for row in read_lines(path):
-        asked = dict(row["question"])
-        asked["history"] = tuple(Message(**turn) for turn in asked["history"])
-        asked["choices"] = tuple(asked["choices"])
-        yield Example(Question(**asked), tuple(row["answers"]), tuple(row["gold"]))
+        question = dict(row["question"])
+        question["history"] = tuple(Message(**turn) for turn in question["history"])
+        question["choices"] = tuple(question["choices"])
+        yield Example(Question(**question), tuple(row["answers"]), tuple(row["gold"]))
 
 
 def write_passages(path: Path, passages: Iterable[Passage]) -> None:

@@ -1,7 +1,4 @@
-"""What became of every row: read = kept + rejected, each rejected row with its file, line and reason.
-
-Knows places and counts; knows nothing of what is in a row.
-"""
+"""Counts of the rows of a dataset: read = kept + rejected, and file, line and reason of every rejected row."""
 
 from __future__ import annotations
 
@@ -17,12 +14,13 @@ LISTED = 100
 
 
 class RowError(Exception):
-    """Why one row can not be used. Never leaves this room."""
+    """Why one row cannot be used. Caught within this package."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row stands: `line` counts from one, in whatever `unit` the format has (line, item, row, question)."""
+    """The position of a row in a file: `line` counts from 1, in the `unit` of the format (line, item, row,
+    question)."""
 
     file: str
     line: int
@@ -34,7 +32,7 @@ class Place:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What reading one file found out about it.
+    """What was detected while reading a file.
 
     Attributes:
         name: The file as messages name it.
@@ -55,45 +53,53 @@ class FileFacts:
     header_line: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data: format, encoding and delimiter, null where the format has none."""
+        """Plain data: format, encoding and delimiter (null if the format has none)."""
         return {"format": self.format, "encoding": self.encoding, "delimiter": self.delimiter}
 
     def __str__(self) -> str:
-        """One line for people: `rows.csv: csv, 60 rows, delimiter ';', encoding utf-8`."""
+        """One line: `rows.csv: csv, 60 rows, delimiter ';', encoding utf-8`."""
         parts = [self.format, f"{self.rows} {'row' if self.rows == 1 else 'rows'}"]
         if self.delimiter is not None:
-            parts.append(f"delimiter {shown(self.delimiter)}")
+            parts.append(f"delimiter {delimiter_name(self.delimiter)}")
         if self.encoding is not None:
             parts.append(f"encoding {self.encoding}")
         return f"{self.name}: {', '.join(parts)}"
 
 
-def shown(delimiter: str) -> str:
-    """A delimiter as messages write it."""
+def delimiter_name(delimiter: str) -> str:
+    """A delimiter as it is written in messages."""
     return {"\t": "tab", " ": "space"}.get(delimiter, f"'{delimiter}'")
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that is not used, and why."""
+    """A row that is not used, and the reason."""
 
     place: Place
     reason: str
 
     @property
     def overlaps(self) -> bool:
-        """Whether it is a sound row that was taken out because a held-out row has its question or its group."""
+        """Whether the row was dropped because a held-out row has the same question or group."""
         return self.reason.startswith("overlap:")
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """The rows of all files of a dataset.
+    """Counts of the rows of all files of a dataset.
 
-    `overlap`: training and validation rows that ask what a held-out row asks, or are of the group of one. `duplicates`:
-    kept rows that ask what an earlier kept row of their split asks. `limited`: kept rows that `limit` leaves unused.
-    `places`: where new questions are in their file, in their order; `Loaded.places` has those of a dataset.
-    `files`: what reading each file found out about it.
+    Attributes:
+        read: Number of rows by file.
+        rejections: The rejected rows.
+        overlap: Number of training and validation rows with the question or the group of a held-out row.
+        duplicates: Number of kept rows with the same question as an earlier kept row of their split.
+        limited: Number of kept rows that `limit` leaves unused.
+        train: Number of training rows.
+        validation: Number of validation rows.
+        test: Number of test rows.
+        notes: Sentences for the user.
+        places: Positions of new questions in their file, in order; `Loaded.places` has those of a dataset.
+        files: What was detected in each file.
     """
 
     read: Mapping[str, int]
@@ -117,7 +123,7 @@ class Accounts:
         return sum(self.read.values()) - self.rejected
 
     def without(self, reasons: Mapping[Place, str]) -> Accounts:
-        """The same accounts after the rows at these `places` were rejected as well."""
+        """The counts after the rows at these places were also rejected, with the given reasons."""
         rejected = tuple(Rejected(place, reasons[place]) for place in self.places if place in reasons)
         return replace(
             self,
@@ -127,7 +133,7 @@ class Accounts:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data; at most 100 rejected rows are listed, `rejected` counts them all."""
+        """Plain data. At most 100 rejected rows are listed; `rejected` is the number of all."""
         lost = Counter(r.place.file for r in self.rejections)
         return {
             "read": sum(self.read.values()),
@@ -149,12 +155,12 @@ class Accounts:
 
 
 def bad_rows_error(bad: Sequence[Rejected], read: int) -> DataError:
-    """The error for bad rows that are not to be skipped; it names the first."""
+    """The error for bad rows with `on_bad_row=stop`; it names the first of them."""
     first, count = bad[0], len(bad)
     return DataError(
         f"A bad row: {first.reason} ({count} bad {'row' if count == 1 else 'rows'} of {read} read)",
         str(first.place),
-        "fix the file, or set dataset.on_bad_row=skip to go on without its bad rows",
+        "fix the file, or set dataset.on_bad_row=skip to continue without its bad rows",
     )
 
 
@@ -168,8 +174,8 @@ def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count} rows"
 
 
-class Ledger:
-    """Written while a dataset is read; `settle` stops the reading where bad rows are not to be skipped."""
+class RowLog:
+    """Collects counts, rejected rows and notes while a dataset is read."""
 
     def __init__(self, on_bad_row: OnBadRow) -> None:
         self.on_bad_row = on_bad_row
@@ -180,33 +186,38 @@ class Ledger:
         self.bad: list[Rejected] = []
         self.remarks: dict[str, list[Place]] = {}
 
-    def saw(self, file: str, rows: int) -> None:
+    def count(self, file: str, rows: int) -> None:
+        """Add to the number of rows read from a file."""
         self.read[file] = self.read.get(file, 0) + rows
 
-    def knows(self, files: Sequence[FileFacts], notes: Sequence[str]) -> None:
-        """What reading files found out about them; a file that serves two parts is known once."""
+    def add_files(self, files: Sequence[FileFacts], notes: Sequence[str]) -> None:
+        """Add facts and notes of files. A file that is used for two parts is added once."""
         self.files += [file for file in files if file not in self.files]
         self.notes += [note for note in notes if note not in self.notes]
 
-    def bad_row(self, place: Place, reason: str) -> None:
-        """A row that can not be used as it is."""
+    def reject(self, place: Place, reason: str) -> None:
+        """Record a bad row."""
         self.bad.append(Rejected(place, reason))
 
-    def take_out(self, place: Place, reason: str) -> None:
-        """A sound row that has to go."""
+    def drop(self, place: Place, reason: str) -> None:
+        """Record a valid row that is not used, such as an overlapping one."""
         self.rejections.append(Rejected(place, reason))
 
     def remark(self, what: str, place: Place) -> None:
-        """Something about a row that is used which a person should know, such as a part of it that is not."""
+        """Record a remark on a row that is used, for example that a part of it is ignored."""
         self.remarks.setdefault(what, []).append(place)
 
     def all_notes(self) -> tuple[str, ...]:
-        """The notes, then one note per remark with the number of rows and the first of them."""
+        """The notes, followed by one note per remark with the number of rows and the first of them."""
         counted = [f"{_rows(len(places))}: {what} (the first: {places[0]})" for what, places in self.remarks.items()]
         return (*self.notes, *counted)
 
-    def settle(self) -> None:
-        """Raises DataError at the first bad row unless bad rows are skipped."""
+    def finish(self) -> None:
+        """Count the bad rows as rejected.
+
+        Raises:
+            DataError: There are bad rows, and `on_bad_row` is `stop`.
+        """
         if self.bad and self.on_bad_row == "stop":
             raise bad_rows_error(self.bad, sum(self.read.values()))
         if self.bad:

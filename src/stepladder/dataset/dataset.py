@@ -1,7 +1,6 @@
-"""A dataset as a value: which rows, what of them is asked, what counts as an answer, what is held out.
+"""The `dataset` node of a configuration, and the steps that read it: files, layout, rows, splits, task.
 
-Knows the keys of a `dataset` node and in which order a dataset is read; every step stands in a module of its own.
-Constructing one reads nothing.
+Constructing a `Dataset` reads nothing.
 """
 
 from __future__ import annotations
@@ -13,16 +12,26 @@ from functools import cached_property
 from typing import Any
 
 from stepladder.dataset import settings
-from stepladder.dataset.accounts import Accounts, Ledger, OnBadRow
-from stepladder.dataset.corpus import check_gold, of_table, of_training
+from stepladder.dataset.accounts import Accounts, OnBadRow, RowLog
+from stepladder.dataset.corpus import check_gold, passages_of_rows, passages_of_table
 from stepladder.dataset.formats import Dialect, Table, joined
 from stepladder.dataset.labels import look_alikes, normalised
 from stepladder.dataset.layouts import Layout, LayoutName, flattened, layout_of
 from stepladder.dataset.loaded import Loaded, NewQuestions
 from stepladder.dataset.rows import Kind, Row, RowReader, check_ids
 from stepladder.dataset.sources import Files, Source
-from stepladder.dataset.splits import SIDES, OnOverlap, Side, Split, divide, drawn, limited, surplus, without_overlap
-from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, fitting, in_schema_order, task_of
+from stepladder.dataset.splits import (
+    SIDES,
+    OnOverlap,
+    Side,
+    Split,
+    at_most,
+    divide,
+    duplicate_count,
+    subset,
+    without_overlap,
+)
+from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, in_schema_order, task_of, valid_rows
 from stepladder.errors import ConfigError, DataError, Fault
 from stepladder.types import Choice, Passage, Task
 
@@ -36,18 +45,36 @@ TASK, SPLIT, FILES = TaskSpec(), Split(), Files()
 class Dataset:
     """The keys of a `dataset` node.
 
-    train, validation, test: names that `source` knows (files, globs, splits), one or a list; what is not given is
-    split off `train`.
-    layout: null is columns. input: a column or a template ('{text} ({topic})').
-    target, id, choices, group, gold: columns; tags: columns kept as slices.
-    task: kind (choice, text, json), instruction, schema. labels: a list, or definitions by name.
-    corpus: what retrieval reads; by default the training rows, for squad its paragraphs.
-    out_of_scope: rows that belong to no label. header, quote, delimiter: what a csv file does not say of itself;
-    encoding: of a text file. What is null is detected and reported.
-    messages: the column of turns, for the layouts messages and sharegpt. unanswerable: the answer to squad questions
-    that have none; null makes them bad rows.
-    limit: at most so many training rows (of each label). rows: at most so many in all, the `draw`-th so many.
-    questions: at most so many test questions, drawn by content, so that every method is asked the same ones.
+    Args:
+        train: Names that `source` can read (files, globs, splits), one or a list.
+        validation: The same; None splits validation rows off the training rows.
+        test: The same; None splits test rows off the training rows.
+        layout: How a record holds question and answer; None means columns.
+        input: A column or a template ('{text} ({topic})').
+        target: The column of the answer.
+        id: The column of the id; None uses a hash of the content.
+        task: Kind (choice, text, json), instruction and schema.
+        labels: A list of labels, or definitions by label; None infers them from the training rows.
+        choices: The column of a row's own choices.
+        group: The column of the group; rows of a group stay in one split.
+        tags: Columns that define slices.
+        gold: The column with the ids of gold passages.
+        corpus: Passages for retrieval; None uses the training rows, or the paragraphs of a squad file.
+        out_of_scope: Questions that have none of the labels.
+        header: Column names of a csv file without a header line.
+        quote: The quote character of a csv file.
+        delimiter: The delimiter of a csv file; None detects it.
+        encoding: The encoding of a text file; None detects it.
+        messages: The column of turns, for the layouts messages and sharegpt.
+        unanswerable: The answer to unanswerable squad questions; None makes them bad rows.
+        split: Shares of test and validation rows.
+        on_bad_row: `stop` or `skip`.
+        on_overlap: `drop`, `stop` or `keep` training rows with the question or group of a test row.
+        limit: At most this many training rows (per label).
+        rows: At most this many training rows in all.
+        draw: The number of the draw of `rows`.
+        questions: At most this many test questions, drawn by content: the same ones for every method.
+        source: Reads the names: files, a package, the hub.
     """
 
     train: str | Sequence[str] | None = None
@@ -81,8 +108,8 @@ class Dataset:
     source: Source = FILES
 
     def __post_init__(self) -> None:
-        faults = settings.of_words(vars(self)) + settings.of_names(self.header, self.quote, self.tags)
-        faults += settings.of_text(self.delimiter, self.quote, self.encoding)
+        faults = settings.choice_faults(vars(self)) + settings.name_faults(self.header, self.quote, self.tags)
+        faults += settings.text_file_faults(self.delimiter, self.quote, self.encoding)
         if self.train is None and self.test is None:
             faults.append(Fault("train", "no rows are named", "give dataset.train=FILE, or dataset.test=FILE alone"))
         faults += [
@@ -93,8 +120,8 @@ class Dataset:
         if self.questions is not None and self.questions < 1:
             to_do = "give a whole number from 1, or null"
             faults.append(Fault("questions", f"{self.questions} leaves no test questions", to_do))
-        faults += settings.of_columns(self._layout_name, self.input, self.target)
-        faults += settings.of_layout(self.layout, self.messages, self.unanswerable)
+        faults += settings.column_faults(self._layout_name, self.input, self.target)
+        faults += settings.layout_faults(self.layout, self.messages, self.unanswerable)
         faults += [
             Fault(key, "no file is named", "name a file, a list of files or a glob")
             for key in (*SIDES, "corpus", "out_of_scope")
@@ -106,49 +133,53 @@ class Dataset:
             except ConfigError as error:
                 faults += error.faults
         if not any(fault.key.startswith("task") for fault in faults):
-            faults += settings.of_labels(self.kind, self.labels, self.choices)
+            faults += settings.label_faults(self.kind, self.labels, self.choices)
         if faults:
             raise ConfigError(faults)
 
     @property
     def kind(self) -> Kind:
-        """The kind of the task, known without reading a row."""
+        """The kind of the task. It does not depend on the rows."""
         return self._task.kind or ("choice" if self._layout_name == "columns" else "text")
 
     def read(self) -> Loaded:
-        """Read every file. Raises DataError, with the place, for what can not be used."""
-        ledger = Ledger(self.on_bad_row)
-        given, paragraphs = self._given(ledger)
-        corpus = of_table(self._table(self.corpus, ledger), ledger) if self.corpus else paragraphs
-        beyond = self._asked(self._table(self.out_of_scope, ledger), ledger) if self.out_of_scope else []
+        """Read every file.
+
+        Raises:
+            DataError: A file, a column or a row cannot be used.
+        """
+        log = RowLog(self.on_bad_row)
+        given, paragraphs = self._read_parts(log)
+        corpus = passages_of_table(self._table(self.corpus, log), log) if self.corpus else paragraphs
+        beyond = self._questions(self._table(self.out_of_scope, log), log) if self.out_of_scope else []
         if corpus:
-            given = {side: check_gold(rows, corpus, ledger) for side, rows in given.items()}
-        ledger.settle()
+            given = {side: check_gold(rows, corpus, log) for side, rows in given.items()}
+        log.finish()
         if self.id:
             check_ids(*given.values(), beyond)
-        parts, overlap = without_overlap(self._divided(given), self.on_overlap, ledger)
-        self._demand_training(parts, ledger)
-        parts, task = self._with_task(parts, ledger)
-        ledger.settle()
-        self._demand_training(parts, ledger)
-        kept = limited(parts["train"], self.limit, self._labelled)
+        parts, overlap = without_overlap(self._with_held_out(given), self.on_overlap, log)
+        self._require_training(parts, log)
+        parts, task = self._with_task(parts, log)
+        log.finish()
+        self._require_training(parts, log)
+        kept = at_most(parts["train"], self.limit, self._labelled)
         used = {
             **parts,
-            "train": drawn(kept, self.rows, self.draw),
-            "test": limited(parts["test"], self.questions, False),
+            "train": subset(kept, self.rows, self.draw),
+            "test": at_most(parts["test"], self.questions, False),
         }
         if len(used["test"]) < len(parts["test"]):
-            ledger.notes.append(f"{len(used['test'])} of {len(parts['test'])} test questions are asked")
+            log.notes.append(f"{len(used['test'])} of {len(parts['test'])} test questions are used")
         train, validation, test = (tuple(row.example for row in used[side]) for side in SIDES)
-        self._note_look_alikes(used, task, ledger)
+        self._note_look_alikes(used, task, log)
         return Loaded(
             task=task,
             train=train,
             validation=validation,
             test=test,
-            corpus=corpus or of_training(train),
+            corpus=corpus or passages_of_rows(train),
             out_of_scope=tuple(row.question for row in beyond),
-            accounts=self._accounts(ledger, parts, used, overlap),
+            accounts=self._accounts(log, parts, used, overlap),
             origins=self._origins(),
             places={
                 **{side: tuple(row.place for row in used[side]) for side in SIDES},
@@ -157,20 +188,20 @@ class Dataset:
         )
 
     def new_questions(self, file: str) -> NewQuestions:
-        """New questions from a file of the same columns; answers are not needed."""
-        ledger = Ledger(self.on_bad_row)
-        table = self._table(file, ledger, FILES)
+        """Read new questions from a file with the same input columns; answers are not needed."""
+        log = RowLog(self.on_bad_row)
+        table = self._table(file, log, FILES)
         table = flattened(table)[0] if self.layout == "squad" else table
-        rows = self._rows.questions(table, ledger)
-        ledger.settle()
+        rows = self._rows.questions(table, log)
+        log.finish()
         check_ids(rows)
         accounts = Accounts(
-            dict(ledger.read),
-            tuple(ledger.rejections),
-            duplicates=surplus(rows),
-            notes=ledger.all_notes(),
+            dict(log.read),
+            tuple(log.rejections),
+            duplicates=duplicate_count(rows),
+            notes=log.all_notes(),
             places=tuple(row.place for row in rows),
-            files=tuple(ledger.files),
+            files=tuple(log.files),
         )
         by_place = {row.place: row.question for row in rows}
         return NewQuestions(table, tuple(by_place.get(record.place) for record in table.records), accounts)
@@ -204,12 +235,12 @@ class Dataset:
     def _labelled(self) -> bool:
         return self.kind == "choice" and self.choices is None
 
-    def _table(self, names: str | Sequence[str], ledger: Ledger, source: Source | None = None) -> Table:
-        """The rows under one name or several; what was found out about their files goes to the ledger."""
+    def _table(self, names: str | Sequence[str], log: RowLog, source: Source | None = None) -> Table:
+        """The records under one name or several; facts about their files are added to the log."""
         each = [names] if isinstance(names, str) else list(names)
         tables = [(source or self.source).table(name, self._dialect) for name in each]
         table = joined(tables, ", ".join(each))
-        ledger.knows(table.files, table.notes)
+        log.add_files(table.files, table.notes)
         return table
 
     def _origins(self) -> dict[str, str]:
@@ -217,25 +248,25 @@ class Dataset:
         each = {key: [names] if isinstance(names, str) else names for key, names in named.items() if names is not None}
         return {key: " ".join(map(self.source.origin, names)) for key, names in each.items()}
 
-    def _asked(self, table: Table, ledger: Ledger) -> list[Row]:
-        return self._rows.questions(flattened(table)[0] if self.layout == "squad" else table, ledger)
+    def _questions(self, table: Table, log: RowLog) -> list[Row]:
+        return self._rows.questions(flattened(table)[0] if self.layout == "squad" else table, log)
 
-    def _given(self, ledger: Ledger) -> tuple[Parts, tuple[Passage, ...]]:
-        """The rows of every named file, and the paragraphs that a squad layout brings."""
+    def _read_parts(self, log: RowLog) -> tuple[Parts, tuple[Passage, ...]]:
+        """The rows of every named file, and the paragraphs of squad files."""
         parts: Parts = {"train": [], "validation": [], "test": []}
         paragraphs: dict[str, Passage] = {}
         for side in SIDES:
             name: str | Sequence[str] | None = getattr(self, side)
             if name is not None:
-                table = self._table(name, ledger)
+                table = self._table(name, log)
                 if self.layout == "squad":
                     table, found = flattened(table)
                     paragraphs.update((passage.id, passage) for passage in found)
-                parts[side] = self._rows.examples(table, ledger)
+                parts[side] = self._rows.examples(table, log)
         return parts, tuple(paragraphs.values())
 
-    def _divided(self, given: Parts) -> Parts:
-        """Split off the training rows what no file is named for."""
+    def _with_held_out(self, given: Parts) -> Parts:
+        """Split validation and test rows off the training rows if no file is named for them."""
         if not given["train"]:
             return given
         split = Split(
@@ -247,11 +278,11 @@ class Dataset:
             side: divided[side] if side == "train" or getattr(self, side) is None else given[side] for side in SIDES
         }
 
-    def _with_task(self, parts: Parts, ledger: Ledger) -> tuple[Parts, Task]:
-        """The task, and the parts without the rows whose answers it does not allow."""
-        told_by = parts["train"] or parts["validation"] + parts["test"]
+    def _with_task(self, parts: Parts, log: RowLog) -> tuple[Parts, Task]:
+        """The task, and the parts without rows whose answers the task does not allow."""
+        source = parts["train"] or parts["validation"] + parts["test"]
         if self.train is None and self.kind != "text" and not (self.labels or self.choices or self._task.schema):
-            ledger.notes.append("there are no training rows: what may be answered was read off the held-out rows")
+            log.notes.append("there are no training rows: the allowed answers were inferred from the held-out rows")
         instruction = self._task.instruction
         if instruction is None:
             instruction = self._layout.instruction if self._layout.instruction is not None else INSTRUCTIONS[self.kind]
@@ -260,40 +291,40 @@ class Dataset:
             meaning = self.labels if isinstance(self.labels, Mapping) else {}
             definitions = {normalised(name): definition for name, definition in meaning.items()}
             labels = Choice(tuple(normalised(name) for name in self.labels or ()), definitions)
-        task = task_of(self.kind, instruction, told_by, labels, self._task.schema)
+        task = task_of(self.kind, instruction, source, labels, self._task.schema)
         given = labels is not None
-        return {side: in_schema_order(fitting(rows, task, given, ledger), task) for side, rows in parts.items()}, task
+        return {side: in_schema_order(valid_rows(rows, task, given, log), task) for side, rows in parts.items()}, task
 
-    def _note_look_alikes(self, used: Parts, task: Task, ledger: Ledger) -> None:
+    def _note_look_alikes(self, used: Parts, task: Task, log: RowLog) -> None:
         """Report labels, and choices within one row, that differ only in how they are written."""
         rows = [row for side in SIDES for row in used[side]]
         if isinstance(task.answer, Choice):
             counts = Counter(row.example.answers[0] for row in rows)
             alike = look_alikes({label: counts[label] for label in task.answer.labels})
-            ledger.notes += [f"look-alike labels: {group}" for group in alike]
+            log.notes += [f"look-alike labels: {group}" for group in alike]
         for row in rows:
             if row.question.choices and look_alikes(dict.fromkeys(row.question.choices, 1)):
-                ledger.remark("some of its own choices differ only in how they are written", row.place)
+                log.remark("some of its own choices differ only in how they are written", row.place)
 
-    def _accounts(self, ledger: Ledger, parts: Parts, used: Parts, overlap: int) -> Accounts:
+    def _accounts(self, log: RowLog, parts: Parts, used: Parts, overlap: int) -> Accounts:
         return Accounts(
-            read=dict(ledger.read),
-            rejections=tuple(ledger.rejections),
+            read=dict(log.read),
+            rejections=tuple(log.rejections),
             overlap=overlap,
-            duplicates=sum(surplus(rows) for rows in parts.values()),
+            duplicates=sum(duplicate_count(rows) for rows in parts.values()),
             limited=len(parts["train"]) - len(used["train"]),
             train=len(used["train"]),
             validation=len(used["validation"]),
             test=len(used["test"]),
-            notes=ledger.all_notes(),
-            files=tuple(ledger.files),
+            notes=log.all_notes(),
+            files=tuple(log.files),
         )
 
-    def _demand_training(self, parts: Parts, ledger: Ledger) -> None:
+    def _require_training(self, parts: Parts, log: RowLog) -> None:
         if self.train is None or parts["train"]:
             return
         to_do = "lower dataset.split.test and dataset.split.validation"
-        if ledger.rejections:
-            first = ledger.rejections[0]
-            to_do = f"{len(ledger.rejections)} rows were rejected, the first ({first.place}): {first.reason}"
+        if log.rejections:
+            first = log.rejections[0]
+            to_do = f"{len(log.rejections)} rows were rejected, the first ({first.place}): {first.reason}"
         raise DataError("No training row is left", f"dataset.train={self.train}", to_do)

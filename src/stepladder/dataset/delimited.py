@@ -1,6 +1,6 @@
-"""Reads csv and tsv: which character separates fields, where the column names are, which line a row is on.
+"""Reads csv and tsv files: detects the delimiter and the header, and records the line of each row.
 
-Works on decoded lines and returns a `Table`; column meanings are not known here.
+Works on decoded lines and returns a `Table`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from stepladder.dataset.accounts import FileFacts, Place, shown
+from stepladder.dataset.accounts import FileFacts, Place, delimiter_name
 from stepladder.dataset.encodings import Text
 from stepladder.dataset.tables import Dialect, Record, Table
 from stepladder.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
-"""Detected in this order; a format's own delimiter comes first."""
+"""Delimiters that are detected, in order of preference after the format's own."""
 
 FIELD_LIMIT = 2**31 - 1
 SAMPLE = 1000
-"""Rows by which the delimiter is detected."""
+"""Number of rows used to detect the delimiter."""
 
 _EXCEL = re.compile(r'"?sep=(.)"?\s*')
-"""The first line by which Excel is told a delimiter."""
+"""A first line that sets the delimiter for Excel."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ def read_delimited(text: Text, name: str, dialect: Dialect, usual: str) -> Table
     Args:
         text: The decoded file.
         name: The file as messages name it.
-        dialect: What the user says about it.
-        usual: The delimiter of the format, which is preferred where several would do.
+        dialect: The user's settings.
+        usual: The delimiter of the format, which is preferred.
 
     Raises:
-        DataError: A quote is not closed, or the column names can not be used.
+        DataError: A quote is not closed, or the column names cannot be used.
     """
     csv.field_size_limit(FIELD_LIMIT)
     lines, named = text.lines, _EXCEL.fullmatch(text.lines[0]) if text.lines else None
@@ -77,7 +77,7 @@ def read_delimited(text: Text, name: str, dialect: Dialect, usual: str) -> Table
     )
     notes = []
     if delimiter != usual and dialect.delimiter is None:
-        notes.append(f"{name} is read with the delimiter {shown(delimiter)}; dataset.delimiter sets another")
+        notes.append(f"{name} is read with the delimiter {delimiter_name(delimiter)}; dataset.delimiter sets another")
     if dropped:
         notes.append(f"{name}: {_count(dropped, 'unnamed empty column')} dropped")
     if blank:
@@ -88,7 +88,7 @@ def read_delimited(text: Text, name: str, dialect: Dialect, usual: str) -> Table
 
 
 def _blank_at_the_end(rows: Sequence[_Row]) -> int:
-    """How many rows of separators alone a spreadsheet left behind the last row."""
+    """The number of empty rows at the end, as spreadsheets write them."""
     count = 0
     while count < len(rows) and not any(cell.strip() for cell in rows[-1 - count].cells):
         count += 1
@@ -100,7 +100,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _reader(lines: Iterable[str], delimiter: str, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """Each row that is not blank, with the number of its last line. Raises csv.Error."""
+    """Each row with the number of its last line. Raises csv.Error."""
     if dialect.quote == "none":
         found = csv.reader(lines, delimiter=delimiter, strict=True, quoting=csv.QUOTE_NONE)
     else:
@@ -120,7 +120,7 @@ def _rows(lines: Sequence[str], delimiter: str, dialect: Dialect, name: str) -> 
             raise DataError(
                 f"A quote is not closed as it should be: {error}",
                 f"{name}, line {last + 1}",
-                "close or double the quote; if quotes are plain text in this file, say dataset.quote=none",
+                "close or double the quote; if quotes are plain text in this file, set dataset.quote=none",
             ) from None
         if cells:
             yield _Row(range(last + 1, end + 1), cells)
@@ -128,7 +128,7 @@ def _rows(lines: Sequence[str], delimiter: str, dialect: Dialect, name: str) -> 
 
 
 def _detected(lines: Sequence[str], dialect: Dialect, usual: str) -> str:
-    """The delimiter that gives most rows as many fields as the header has, where that is more than one."""
+    """The delimiter with which the most rows have as many fields as the header, if that is more than one."""
 
     def share(delimiter: str) -> float:
         widths = []
@@ -139,12 +139,12 @@ def _detected(lines: Sequence[str], dialect: Dialect, usual: str) -> str:
                 if len(widths) == SAMPLE:
                     break
         except csv.Error:
-            pass  # what was read before the broken quote decides; the quote is reported when the file is read
+            pass  # the rows before the broken quote decide; the quote is reported when the file is read
         wanted = len(dialect.header) if dialect.header else widths[0] if widths else 0
         return widths.count(wanted) / len(widths) if widths and wanted > 1 else 0.0
 
     candidates = [usual, *(d for d in DELIMITERS if d not in (usual, dialect.quote))]
-    return max(candidates, key=share)  # of equals the first
+    return max(candidates, key=share)  # the first of equals
 
 
 def _header(row: _Row, name: str, faults: Mapping[int, str]) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def _header(row: _Row, name: str, faults: Mapping[int, str]) -> tuple[str, ...]:
     where = f"{name}, line {row.lines.start}"
     if undecodable:
         to_do = "save the file as UTF-8, or give its encoding by dataset.encoding=NAME"
-        raise DataError(f"The header can not be read: {undecodable}", where, to_do)
+        raise DataError(f"The header cannot be read: {undecodable}", where, to_do)
     columns = tuple(cell.strip() for cell in row.cells)
     twice = sorted({c for c in columns if c and columns.count(c) > 1})
     if twice:
@@ -165,19 +165,22 @@ def _header(row: _Row, name: str, faults: Mapping[int, str]) -> tuple[str, ...]:
 
 
 def _refuse_header_line(row: _Row, columns: Sequence[str], name: str) -> None:
-    """Raises DataError where the first row holds the very names that `dataset.header` gives, in whatever order."""
+    """Raises DataError if the first row contains exactly the names in `dataset.header`, in any order."""
     there = sorted(cell.strip().casefold() for cell in row.cells if cell.strip())
     if there == sorted(column.strip().casefold() for column in columns):
         raise DataError(
             "The first line is the header you name: dataset.header is for files without a header line",
             f"{name}, line {row.lines.start}",
-            "take dataset.header off (dataset.header=null); the columns are read from that line",
+            "remove dataset.header (dataset.header=null); the columns are read from that line",
         )
 
 
 def _fitted(rows: Sequence[_Row], columns: Sequence[str]) -> tuple[list[_Row], int]:
-    """The rows with as many fields as there are columns, as far as only empty or unnamed ones are missing or too many;
-    and in how many of them empty fields were cut off."""
+    """Pad or cut rows to the number of columns, if only empty or unnamed fields are missing or surplus.
+
+    Returns:
+        The rows, and in how many of them empty fields were cut off.
+    """
     named = max((place for place, column in enumerate(columns) if column), default=-1) + 1
     fitted, cut = [], 0
     for row in rows:
@@ -191,7 +194,7 @@ def _fitted(rows: Sequence[_Row], columns: Sequence[str]) -> tuple[list[_Row], i
 
 
 def _named(columns: Sequence[str], rows: Sequence[_Row]) -> tuple[list[str], list[int], int]:
-    """A name for every column, the places of those to keep, and how many are dropped: unnamed ones without a value."""
+    """Name every column. Returns the names, the columns to keep, and the number of dropped (unnamed and empty) ones."""
     kept = [
         place
         for place, column in enumerate(columns)

@@ -1,7 +1,6 @@
-"""From a file to records: csv, tsv, jsonl, json and parquet, each also compressed by gzip, chosen by the file's suffix.
+"""Reads csv, tsv, jsonl, json and parquet files, optionally gzip-compressed; the suffix selects the format.
 
-A record that can not be read carries its fault, so that the caller may stop at it or skip it. What columns mean is not
-known here.
+A record that cannot be read carries its fault, so that the caller can stop or skip it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 
 from stepladder.dataset.accounts import FileFacts, Place
 from stepladder.dataset.delimited import read_delimited
-from stepladder.dataset.encodings import Text, decoded
+from stepladder.dataset.encodings import Text, decode
 from stepladder.dataset.parquet import read_parquet
 from stepladder.dataset.tables import Dialect, Record, Table, columns_of, joined
 from stepladder.dataset.values import not_json
@@ -31,29 +30,29 @@ def read_table(path: Path, name: str, dialect: Dialect) -> Table:
     """Read a file.
 
     Args:
-        path: Where it is.
+        path: The path.
         name: The file as messages name it.
-        dialect: What the user says about it.
+        dialect: The user's settings.
 
     Raises:
-        DataError: The file as a whole can not be read: missing, empty, of an unknown format, broken.
+        DataError: The file is missing, empty, broken, or of an unknown format.
     """
     if path.is_dir():
         example = Path(name) / "*.csv"
-        raise DataError(f"{name} can not be read: it is a directory", str(path), f"name its files, such as {example}")
+        raise DataError(f"{name} cannot be read: it is a directory", str(path), f"name its files, such as {example}")
     kind = format_of(path)
     if kind is None:
         ending = "".join(path.suffixes[-2:]) if path.suffix.lower() == GZIP else path.suffix
         to_do = f"give one of {' '.join(FORMATS)}, or one of these followed by {GZIP}"
         raise DataError(f"The format '{ending}' of {name} is not known", str(path), to_do)
-    data = _unpacked(_bytes(path, name), path, name)
+    data = _decompress(_bytes(path, name), path, name)
     empty = DataError(f"The file {name} is empty", str(path), "give a file with rows")
     if not data:
         raise empty
     if kind == ".parquet":
         table = read_parquet(data, name)
     else:
-        text = decoded(data, name, dialect.encoding)
+        text = decode(data, name, dialect.encoding)
         if not any(line.strip() for line in text.lines):
             raise empty
         table = _TEXT_READERS[kind](text, name, dialect)
@@ -65,7 +64,7 @@ def read_table(path: Path, name: str, dialect: Dialect) -> Table:
 
 
 def format_of(path: Path) -> str | None:
-    """The suffix by which a file is read, `.gz` taken off; None for an unknown one."""
+    """The suffix of the format, without `.gz`; None for an unknown format."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == GZIP:
         suffixes.pop()
@@ -76,30 +75,32 @@ def _bytes(path: Path, name: str) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"There is no file {name}", str(path.absolute()), _beside(path)) from None
+        raise DataError(f"There is no file {name}", str(path.absolute()), _alternatives(path)) from None
     except OSError as error:
         raise DataError(
-            f"{name} can not be read: {error.strerror}", str(path), "name a file that you may read"
+            f"{name} cannot be read: {error.strerror}", str(path), "name a file that you may read"
         ) from error
 
 
-def _beside(path: Path) -> str:
+def _alternatives(path: Path) -> str:
     if not path.parent.is_dir():
-        return f"there is no folder {path.parent} either; relative paths start at {Path.cwd()}"
+        return f"there is no directory {path.parent} either; relative paths start at {Path.cwd()}"
     names = sorted(p.name for p in path.parent.iterdir() if format_of(p))
-    return did_you_mean(path.name, names[:20]) if names else "no file of a known format is in that folder"
+    return did_you_mean(path.name, names[:20]) if names else "there is no file of a known format in that directory"
 
 
-def _unpacked(data: bytes, path: Path, name: str) -> bytes:
-    """The content of a file that gzip has compressed, whatever its suffix; other content as it is."""
+def _decompress(data: bytes, path: Path, name: str) -> bytes:
+    """Decompress gzip data, whatever the suffix is; other data is returned unchanged."""
     if not data.startswith(GZIP_MAGIC):
         if path.suffix.lower() == GZIP and data:
-            raise DataError(f"{name} is not compressed by gzip", str(path), f"compress it, or take {GZIP} off its name")
+            raise DataError(
+                f"{name} is not compressed by gzip", str(path), f"compress it, or remove {GZIP} from its name"
+            )
         return data
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        what = f"{name} can not be decompressed: {error}"
+        what = f"{name} cannot be decompressed: {error}"
         raise DataError(what, str(path), "check that the file was copied or downloaded completely") from None
 
 
@@ -118,10 +119,10 @@ def _tsv(text: Text, name: str, dialect: Dialect) -> Table:
 
 
 def _json_lines(text: Text, name: str, dialect: Dialect) -> Table:
-    """One value a line; or one JSON document, as some programs write under this suffix too."""
+    """One value per line, or one JSON document, as some programs write with this suffix."""
     if _is_document(text):
         table = _json(text, name, dialect)
-        note = f"{name} holds one JSON document, not one object a line; its items are the rows"
+        note = f"{name} contains one JSON document, not one object per line; its items are the rows"
         return replace(table, notes=(*table.notes, note))
     records = []
     for number, line in enumerate(text.lines, 1):
@@ -137,16 +138,16 @@ def _json_lines(text: Text, name: str, dialect: Dialect) -> Table:
 
 
 def _json(text: Text, name: str, dialect: Dialect) -> Table:
-    """A list of objects, or one under the key `data`; or one object a line, as many files of this suffix are."""
+    """A list of objects, a list under the key `data`, or one object per line."""
     for number, fault in text.faults.items():
-        to_do = "save the file as UTF-8, or give its encoding by dataset.encoding=NAME"
+        to_do = "save the file as UTF-8, or set dataset.encoding=NAME"
         raise DataError(f"The file is not {text.encoding.upper()}: {fault}", f"{name}, line {number}", to_do)
     try:
         value = json.loads("".join(text.lines))
     except json.JSONDecodeError as error:
         if _is_json(next(line for line in text.lines if line.strip())):
             table = _json_lines(text, name, dialect)
-            note = f"{name} holds one JSON value a line; each is a row"
+            note = f"{name} contains one JSON value per line; each is a row"
             return replace(table, notes=(*table.notes, note))
         to_do = "repair the file at that line"
         raise DataError(f"The file is not JSON: {error.msg}", f"{name}, line {error.lineno}", to_do) from None
@@ -155,13 +156,13 @@ def _json(text: Text, name: str, dialect: Dialect) -> Table:
     items = value.get("data") if isinstance(value, dict) else value
     if not isinstance(items, list):
         there = f"; it has the keys {', '.join(map(str, list(value)[:10]))}" if isinstance(value, dict) else ""
-        raise DataError(f"The file holds no list of rows{there}", name, 'give a list of objects, or {"data": [...]}')
+        raise DataError(f"The file contains no list of rows{there}", name, 'give a list of objects, or {"data": [...]}')
     records = [_of_object(item, Place(name, n, "item")) for n, item in enumerate(items, 1)]
     return _json_table(name, "json", records, text)
 
 
 def _is_document(text: Text) -> bool:
-    """Whether a file is one JSON document over several lines, or one array, and not one value a line."""
+    """Whether a file is one JSON document over several lines or one array, instead of one value per line."""
     if text.faults:
         return False
     first, *others = (line for line in text.lines if line.strip())
@@ -198,4 +199,4 @@ _TEXT_READERS: dict[str, Callable[[Text, str, Dialect], Table]] = {
     ".json": _json,
 }
 FORMATS = (*_TEXT_READERS, ".parquet")
-"""The suffixes that are read."""
+"""The supported suffixes."""

@@ -1,6 +1,6 @@
-"""Questions of everyday knowledge with four choices each, to see whether a model still knows what it knew before.
+"""Easy questions of everyday knowledge with four choices each, which measure what a model forgets in fine-tuning.
 
-Written for this project; easy on purpose, so that a small model has something to lose.
+Written for this project. They are easy, so that a small model can answer them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ Which of these keeps you dry in the rain?|umbrella|ladder|mirror|piano
 
 @dataclass(frozen=True)
 class General:
-    """A row a question (columns question, choices, answer), the choices in an order that is drawn once for all."""
+    """The questions as rows (columns question, choices, answer); the order of the choices is fixed."""
 
     def table(self, name: str, dialect: Dialect) -> Table:
         records = []

@@ -14,10 +14,10 @@ from stepladder.dataset.values import text_of
 from stepladder.errors import DataError
 
 LOOKED_AT = 2000
-"""So many rows are looked at."""
+"""Number of rows that guesses are based on."""
 
 LONGEST_LABEL = 80
-"""Characters of an answer that can be a label."""
+"""The largest number of characters of a label."""
 
 TARGETS = (
     "label", "labels", "label_text", "target", "category", "class", "intent", "topic", "sentiment", "answer", "answers",
@@ -37,7 +37,7 @@ PAIRS = (
     ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"), ("text_a", "text_b"),
     ("text1", "text2"), ("sentence_a", "sentence_b"),
 )  # fmt: skip
-"""Columns that only make a question together."""
+"""Pairs of columns that form one question."""
 
 LAYOUTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "messages": (("messages",),),
@@ -59,9 +59,9 @@ class Guess:
 
 
 def header_of(table: Table) -> tuple[str, ...] | None:
-    """Names for the columns of a file whose first line is a row, not a header; None where it is a header.
+    """Column names for a file without a header line; None if the first line is a header.
 
-    It is a row where it has a label that the rows below have too.
+    The first line is a row if it contains a label that also occurs in other rows.
     """
     columns = [_Column.of(name, table) for name in table.columns]
     labels = [column for column in columns if column.is_labels and column.name in column.distinct]
@@ -74,7 +74,11 @@ def header_of(table: Table) -> tuple[str, ...] | None:
 
 
 def guesses(table: Table) -> list[Guess]:
-    """Raises DataError where no column can be the question, or none the answer."""
+    """Guess the keys of the `dataset` node.
+
+    Raises:
+        DataError: No column can be the question, or none can be the answer.
+    """
     layout = _layout(table)
     if layout is not None:
         found = [Guess("layout", layout, f"the columns are those of the {layout} layout")]
@@ -92,7 +96,7 @@ def _layout(table: Table) -> str | None:
 
 
 def _column_of_turns(table: Table) -> list[Guess]:
-    """A column under any name whose every value is a list of turns."""
+    """A column, with any name, whose values are all lists of turns."""
     for name in table.columns:
         turns = [record.values.get(name) for record in table.records[:LOOKED_AT] if not record.fault]
         for layout, (_, role, content) in TURNS.items():
@@ -124,7 +128,7 @@ def _of_columns(table: Table) -> Iterator[Guess]:
     rest = [column for column in columns.values() if column is not source and column is not target]
     for column in rest:
         if column.name.casefold() in IDS and column.is_unique:
-            yield Guess("id", column.name, "it is named like an id, and every row has another one")
+            yield Guess("id", column.name, "it is named like an id, and its values are unique")
             break
     for column in rest:
         if column.name.casefold() in GROUPS and column.repeats:
@@ -162,7 +166,7 @@ class _Column:
 
     @property
     def is_labels(self) -> bool:
-        """Whether the values can be the labels of a choice: few, short, and each seen twice on average."""
+        """Whether the values can be labels: few, short, and each occurring twice on average."""
         short = all(len(text) <= LONGEST_LABEL for text in self.texts)
         return short and self.repeats and not any(isinstance(value, list | tuple | Mapping) for value in self.values)
 

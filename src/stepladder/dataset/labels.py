@@ -1,7 +1,4 @@
-"""Labels as text: how they are normalised, which ones look alike, and which one an answer names.
-
-Depends on nothing but the standard library.
-"""
+"""Normalises labels, finds labels that look alike, and matches a generated answer to a label."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ _HOMOGLYPHS = str.maketrans(
     "АВЕЅІЈКМНОРСТУХаеѕіјорсухһԁԛԝ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧονρυ",
     "ABESIJKMHOPCTYXaesijopcyxhdqw" + "ABEZHIKMNOPTYXovpu",
 )
-"""Cyrillic and Greek letters that are drawn like a Latin one."""
+"""Cyrillic and Greek letters that look like a Latin one."""
 _DASHES_AND_QUOTES = str.maketrans("‐‑‒–—―−‘’‚‛`´“”„‟«»", "-------''''''\"\"\"\"\"\"")
 _PUNCTUATION = ".,;:!?…。、，；：！？।؟،\"'()[]{}<>*"
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -25,7 +22,7 @@ _SEPARATORS = re.compile(r"[\s_/-]+")
 
 
 def normalised(label: str) -> str:
-    """The label in Unicode NFC without white space around it: the form in which labels are compared and stored."""
+    """The label in Unicode NFC, stripped: the form in which labels are compared and stored."""
     return unicodedata.normalize("NFC", label.strip())
 
 
@@ -35,13 +32,13 @@ def folded(label: str) -> str:
 
 
 def is_blank(label: str) -> bool:
-    """Whether nothing of the label is visible: white space and invisible format characters only."""
+    """Whether the label consists of white space and invisible format characters only."""
     return not _without_invisible(label).strip()
 
 
 @dataclass(frozen=True)
 class LookAlikes:
-    """Labels that a reader may take for one and the same. `counts`: rows per label; `difference`: how they differ."""
+    """Labels that look alike: the number of rows per label, and how they differ."""
 
     counts: Mapping[str, int]
     difference: str
@@ -52,11 +49,14 @@ class LookAlikes:
 
 
 def look_alikes(counts: Mapping[str, int]) -> list[LookAlikes]:
-    """Groups of labels that differ only in how they are written.
+    """Groups of labels that look alike.
 
-    Two labels belong to one group if they are equal without case, Unicode compatibility forms (full-width letters and
-    digits), invisible characters, the kind and number of spaces, hyphens and underscores, and punctuation around them;
-    if their letters are drawn alike in Latin, Cyrillic or Greek; or if both are the same number.
+    Two labels belong to one group if they are equal after ignoring case, Unicode compatibility forms (full-width
+    letters and digits), invisible characters, spaces, hyphens and underscores, and surrounding punctuation; if their
+    letters look the same in Latin, Cyrillic or Greek; or if both are the same number.
+
+    Args:
+        counts: The number of rows per label.
     """
     groups: list[set[str]] = []
     by_key: defaultdict[object, set[str]] = defaultdict(set)
@@ -73,10 +73,13 @@ def look_alikes(counts: Mapping[str, int]) -> list[LookAlikes]:
 
 
 def named_by(text: str, labels: Iterable[str]) -> tuple[str | None, str | None]:
-    """The label that a written answer names, and why there is none.
+    """Match a generated answer to a label.
 
-    An exact match (after stripping and NFC) is tried first, then one without case. Several labels that differ only in
-    case are a failure, not a guess.
+    An exact match (after stripping and NFC) is tried first, then one that ignores case. Several labels that differ only
+    in case are a failure.
+
+    Returns:
+        The label and None, or None and the reason.
     """
     own = {normalised(label): label for label in labels}
     if (exact := own.get(normalised(text))) is not None:
@@ -90,13 +93,13 @@ def named_by(text: str, labels: Iterable[str]) -> tuple[str | None, str | None]:
 
 
 def nearest(label: str, labels: Sequence[str]) -> str | None:
-    """The first of `labels` that looks like `label`."""
+    """The first of `labels` that looks like `label`, or None."""
     keys = set(_keys(label))
     return next((each for each in labels if each != label and keys & set(_keys(each))), None)
 
 
 def visible(label: str) -> str:
-    """The label in quotes, with what cannot be seen (no-break spaces, zero-width characters) as escapes."""
+    """The label in quotes, with invisible characters (no-break spaces, zero-width characters) as escapes."""
     shown = "".join(c if c == " " or not (c.isspace() or _is_invisible(c)) else f"\\u{ord(c):04x}" for c in label)
     return f"'{shown}'"
 
@@ -116,7 +119,7 @@ def _reduced(label: str) -> object:
 
 
 def _number(text: str) -> Decimal | None:
-    """The number that a text writes, exactly. Digits of any script count; `1,000` is a thousand."""
+    """The exact value of a number. Digits of any script are accepted; `1,000` is a thousand."""
     text = "".join(str(unicodedata.decimal(c, c)) for c in text).casefold()
     if _GROUPED.fullmatch(text):
         text = text.replace(",", "")
@@ -135,7 +138,7 @@ def _compatible(text: str) -> str:
 
 
 def _caseless(text: str) -> str:
-    """Without case; the dotless and the dotted i of Turkish count as one letter."""
+    """Case-folded text; Turkish dotless and dotted i are treated as one letter."""
     return unicodedata.normalize("NFC", text.casefold()).replace("i̇", "i").replace("ı", "i")
 
 
@@ -161,7 +164,7 @@ _DIFFERENCES: Sequence[tuple[str, Callable[[str], object]]] = (
     ("differ only in spaces, hyphens and underscores", lambda label: _SEPARATORS.sub(" ", label)),
     ("have letters of different scripts that look the same", lambda label: label.translate(_HOMOGLYPHS)),
 )
-"""How labels of a group may differ: the first that makes all of them equal by itself is named."""
+"""Possible differences in a group. The first one that makes all labels equal is reported."""
 
 
 def _difference(labels: Sequence[str]) -> str:

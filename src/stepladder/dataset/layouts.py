@@ -1,6 +1,6 @@
-"""What the columns of a record mean: named columns or templates, alpaca, sharegpt, messages, prompt_completion, squad.
+"""Layouts of records: columns or templates, alpaca, sharegpt, messages, prompt_completion, squad.
 
-Knows where each layout keeps question, answer, history and system text; knows nothing of files, ids or kinds of answer.
+A layout extracts question, answer, history and system text from a record.
 """
 
 from __future__ import annotations
@@ -26,15 +26,24 @@ TURNS: Mapping[str, tuple[str, str, str]] = {
     "sharegpt": ("conversations", "from", "value"),
     "messages": ("messages", "role", "content"),
 }
-"""Layouts of conversations: their column, and the keys of a turn for the speaker and the text."""
+"""Layouts of conversations: the column, and the keys of a turn for the role and the text."""
 
 UNANSWERED = "the question has no answer; dataset.unanswerable=TEXT keeps such questions, with TEXT as the answer"
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What a layout finds in a record; `target` is as the file has it, None where there is none. `remarks` name what is
-    not used of the record, or is missing in it although the row can be used."""
+    """The parts of a record as a layout extracts them.
+
+    Attributes:
+        text: The question.
+        target: The answer as it is in the file; None if there is none.
+        history: Earlier turns.
+        system: System text.
+        passage: The gold passage.
+        group: The group.
+        remarks: Parts of the record that are ignored or empty, although the row can be used.
+    """
 
     text: str
     target: Any = None
@@ -47,9 +56,17 @@ class Draft:
 
 @dataclass(frozen=True)
 class Layout:
-    """`asks` and `answers` are the columns that question and answer need; `read` makes the draft of one record.
-    `lists_answers`: an answer may be the text of a JSON list of accepted answers. `no_answer`: why a row without an
-    answer is a bad row. `elsewhere`: what to do where the file has other columns."""
+    """How to read a record.
+
+    Attributes:
+        asks: Columns that the question needs.
+        answers: Columns that the answer needs.
+        read: Makes the draft of one record.
+        instruction: The default instruction.
+        lists_answers: Whether an answer may be a JSON list of accepted answers.
+        no_answer: Why a row without an answer is a bad row.
+        elsewhere: How to fix a file with other columns.
+    """
 
     asks: tuple[str, ...]
     answers: tuple[str, ...]
@@ -67,13 +84,13 @@ def layout_of(
     turns: str | None = None,
     unanswerable: str | None = None,
 ) -> Layout:
-    """The layout of a name.
+    """The layout with this name.
 
     Args:
-        name: Which layout.
+        name: Its name.
         source: For `columns`: a column or a template.
         target: For `columns`: the column of the answer.
-        turns: For `sharegpt` and `messages`: the column of the turns where it has another name than usual.
+        turns: For `sharegpt` and `messages`: the column of turns, if it has another name.
         unanswerable: For `squad`: the answer to a question without one; None makes its row a bad row.
     """
     if name == "columns":
@@ -88,12 +105,16 @@ def layout_of(
 
 
 def columns_of(source: str) -> tuple[str, ...]:
-    """The columns that an input reads: itself, or those of a template. Raises ValueError for a broken template."""
+    """The columns of an input: a column or those of a template.
+
+    Raises:
+        ValueError: The template is invalid.
+    """
     if "{" not in source:
         return (source,)
     fields = [field for field in Formatter().parse(source) if field[1] is not None]
     if any(form or conversion for _, _, form, conversion in fields):
-        raise ValueError("a template puts columns in as they are, without '!r' or ':>3'")
+        raise ValueError("a template cannot contain conversions or formats, such as '!r' or ':>3'")
     parts = [part or "" for _, part, _, _ in fields]
     if not parts or not all(parts):
         raise ValueError("a template names its columns in braces, '{text} ({topic})'")
@@ -122,7 +143,7 @@ def _alpaca(values: Mapping[str, Any]) -> Draft:
     for pair in list_of(values.get("history"), "history"):
         said = [text_of(turn) for turn in list_of(pair, "history")]
         if len(said) != 2:
-            raise RowError(f"a turn of history is {len(said)} texts where question and answer are two")
+            raise RowError(f"a turn of history has {len(said)} texts instead of a question and an answer")
         turns += [Message("user", said[0]), Message("assistant", said[1])]
     text = "\n\n".join(part for part in parts if part.strip())
     return Draft(text, values.get("output"), tuple(turns), text_of(values.get("system")))
@@ -133,11 +154,11 @@ def _turns_in(column: str, role: str, content: str) -> Layout:
         turns = _turns(values.get(column), column, role, content)
         return _with_tools(_conversation(turns, text_in(values, "system") if role == "from" else ""), values)
 
-    return Layout((column,), (), read, instruction="", elsewhere="name the column of turns by dataset.messages=COLUMN")
+    return Layout((column,), (), read, instruction="", elsewhere="set the column of turns with dataset.messages=COLUMN")
 
 
 def _prompt_completion(values: Mapping[str, Any]) -> Draft:
-    """Each of both is a text, or a list of turns as in the layout `messages`."""
+    """Prompt and completion are each a text, or a list of turns as in the layout `messages`."""
     prompt, completion = (_chat(values.get(column)) for column in ("prompt", "completion"))
     if prompt is None and completion is None:
         return Draft(text_in(values, "prompt"), values.get("completion"))
@@ -171,7 +192,7 @@ def _turn_of_text(values: Mapping[str, Any], column: str) -> Turn:
 
 
 def _with_tools(draft: Draft, values: Mapping[str, Any]) -> Draft:
-    """The draft with a remark for tools that the row offers: the model is not told of them."""
+    """Add a remark for each column of tools, which the prompt does not contain."""
     offered = [key for key in ("tools", "functions") if values.get(key)]
     return replace(draft, remarks=(*draft.remarks, *(f"the column '{key}' is not used" for key in offered)))
 
@@ -184,28 +205,29 @@ def _turns(value: Any, column: str, role: str, content: str) -> list[Turn]:
 
 
 def _conversation(turns: Sequence[Turn], system: str) -> Draft:
-    """The last assistant turn is the answer, the user turn before it the question, what comes first the history.
+    """The draft of a conversation: the last assistant turn is the answer, the user turn before it the question, and the
+    turns before that the history.
 
-    Only the answer is learnt, so a turn before it that is not to be learnt needs nothing; an answer that is not to be
-    learnt makes the row a bad row.
+    Only the answer is trained on. So an earlier turn that is excluded from training changes nothing, and an answer that
+    is excluded makes the row a bad row.
     """
     unused = dict.fromkeys(key for turn in turns for key in turn.unused)
     remarks = tuple(f"the key '{key}' of a turn is not used" for key in unused)
-    if turns and turns[-1].message.role == "assistant" and turns[-1].not_learnt is not None:
-        raise RowError(f"the answer is excluded from training ({turns[-1].not_learnt})")
+    if turns and turns[-1].message.role == "assistant" and turns[-1].excluded_by is not None:
+        raise RowError(f"the answer is excluded from training ({turns[-1].excluded_by})")
     rest = [turn.message for turn in turns]
     while rest and rest[0].role == "system":
         system = "\n".join(part for part in (system, rest.pop(0).content) if part)
     if any(turn.role == "system" for turn in rest):
-        raise RowError("a system turn stands in the middle of the conversation")
+        raise RowError("a system turn is in the middle of the conversation")
     target = rest.pop().content if rest and rest[-1].role == "assistant" else None
     if not rest or rest[-1].role != "user":
-        raise RowError("the conversation has no user turn that is to be answered")
+        raise RowError("the conversation has no user turn to answer")
     return Draft(rest[-1].content, target, tuple(rest[:-1]), system, remarks=remarks)
 
 
 def _squad(values: Mapping[str, Any], unanswerable: str | None = None) -> Draft:
-    """One question; the paragraph is a gold passage only of a question that it answers."""
+    """One question. The paragraph is a gold passage only if it answers the question."""
     found = values.get("answers")
     if isinstance(found, Mapping):
         text = found.get("text")
@@ -231,14 +253,15 @@ def _answer(answer: Any) -> Any:
 
 
 def paragraph(text: str) -> Passage:
-    """A passage whose id is its content's hash: the same paragraph in two files is one passage."""
+    """A passage with a hash of its content as id, so that the same paragraph in two files is one passage."""
     return Passage(hashlib.sha256(text.encode()).hexdigest()[:16], text)
 
 
 def flattened(table: Table) -> tuple[Table, tuple[Passage, ...]]:
-    """A table of squad articles as one record a question, and the paragraphs of all of them.
+    """Convert a table of squad articles into one record per question.
 
-    A table that has one question a record already comes back as it is.
+    Returns:
+        The table (unchanged if it already has one question per record), and the paragraphs of all articles.
     """
     records: list[Record] = []
     found: dict[str, Passage] = {}
@@ -264,7 +287,7 @@ def flattened(table: Table) -> tuple[Table, tuple[Passage, ...]]:
 
 
 def _paragraphs(record: Record) -> list[tuple[Any, Sequence[Any] | None]]:
-    """Context and questions of each paragraph of an article; a malformed one stands for itself and fails as a row."""
+    """Context and questions of each paragraph of an article. A malformed article is one record and fails as a row."""
     paragraphs = record.values["paragraphs"]
     if not isinstance(paragraphs, list) or any(
         not isinstance(p, Mapping) or not isinstance(p.get("qas", []), list) for p in paragraphs
@@ -273,7 +296,7 @@ def _paragraphs(record: Record) -> list[tuple[Any, Sequence[Any] | None]]:
     return [(p.get("context"), cast(Sequence[Any], p.get("qas", []))) for p in paragraphs]
 
 
-_COLUMNS = "name other columns by dataset.input and dataset.target, without a layout"
+_COLUMNS = "set other columns with dataset.input and dataset.target, without a layout"
 _LAYOUTS: dict[str, Layout] = {
     "alpaca": Layout(("instruction",), ("output",), _alpaca, instruction="", elsewhere=_COLUMNS),
     "prompt_completion": Layout(("prompt",), ("completion",), _prompt_completion, instruction="", elsewhere=_COLUMNS),

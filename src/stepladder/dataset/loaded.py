@@ -1,4 +1,4 @@
-"""A dataset after it was read: its task, its parts, its passages, and what became of every row."""
+"""A dataset that was read: task, splits, passages and row counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import compress
 from typing import Literal
 
 from stepladder.dataset.accounts import Accounts, Place, Rejected, skipped_note
-from stepladder.dataset.corpus import of_training
+from stepladder.dataset.corpus import passages_of_rows
 from stepladder.dataset.labels import LookAlikes, look_alikes
 from stepladder.dataset.splits import SIDES
 from stepladder.dataset.tables import Table
@@ -21,8 +21,16 @@ from stepladder.types import Choice, Example, Passage, Question, Task, TrainingD
 class Loaded:
     """A dataset that was read.
 
-    `origins` has for each named file what pins its content; `places` where the rows of each part are in their files, in
-    the order of the part (`train`, `validation`, `test`, `out_of_scope`).
+    Attributes:
+        task: The task.
+        train: Training rows.
+        validation: Validation rows.
+        test: Test rows.
+        corpus: Passages for retrieval.
+        out_of_scope: Questions that have none of the labels.
+        accounts: Row counts.
+        origins: A hash or commit for each named file.
+        places: The positions of the rows of each part (`train`, `validation`, `test`, `out_of_scope`), in order.
     """
 
     task: Task
@@ -37,7 +45,7 @@ class Loaded:
 
     @property
     def training(self) -> TrainingData:
-        """All that a method may learn from."""
+        """The data that a method may learn from."""
         return TrainingData(self.task, self.train, self.validation, self.corpus)
 
     def questions(self, part: str) -> tuple[Question, ...]:
@@ -55,18 +63,18 @@ class Loaded:
         return {label: {side: counts[side][label] for side in SIDES} for label in self.task.answer.labels}
 
     def look_alikes(self) -> list[LookAlikes]:
-        """Labels that a reader may take for one another, with their rows in all parts."""
+        """Labels that look alike, with their number of rows in all parts."""
         return look_alikes({label: sum(rows.values()) for label, rows in self.label_counts().items()})
 
     def without(self, reasons: Mapping[Place, str]) -> Loaded:
-        """The dataset without the rows at these places, each of which is counted as rejected with its reason.
+        """The dataset without the rows at these places, which are counted as rejected with the given reasons.
 
-        Passages that were made from rejected training rows go with them.
+        Passages that were made from rejected training rows are removed as well.
         """
         kept = {part: [place not in reasons for place in places] for part, places in self.places.items()}
         rows = {part: tuple(compress(getattr(self, part), keeps)) for part, keeps in kept.items()}
         gone = {e.question.id for e in self.train} - {e.question.id for e in rows["train"]}
-        own = self.corpus == of_training(self.train)
+        own = self.corpus == passages_of_rows(self.train)
         rejected = [
             Rejected(place, reasons[place]) for places in self.places.values() for place in places if place in reasons
         ]
@@ -90,17 +98,21 @@ class Loaded:
         )
 
     def held_out(self, split: Literal["validation", "test"]) -> tuple[Example, ...]:
-        """The rows of a held-out split. Raises DataError where there are none."""
+        """The rows of a held-out split.
+
+        Raises:
+            DataError: There are none.
+        """
         rows = self.test if split == "test" else self.validation
         if not rows:
-            to_do = f"give dataset.{split}=FILE, or a share by dataset.split.{split}"
+            to_do = f"give dataset.{split}=FILE, or a share with dataset.split.{split}"
             raise DataError(f"The dataset has no {split} rows", f"dataset.{split}", to_do)
         return rows
 
 
 @dataclass(frozen=True)
 class NewQuestions:
-    """A file of questions to answer: its `table`, and for each record, in order, its question (None: rejected)."""
+    """A file of questions to answer: its table, and the question of each record (None: rejected)."""
 
     table: Table
     by_record: tuple[Question | None, ...]
@@ -111,7 +123,7 @@ class NewQuestions:
         return tuple(question for question in self.by_record if question is not None)
 
     def without(self, reasons: Mapping[Place, str]) -> NewQuestions:
-        """The same file after the rows at these places were rejected as well."""
+        """The same file after the rows at these places were also rejected."""
         kept = tuple(
             None if record.place in reasons else question
             for record, question in zip(self.table.records, self.by_record, strict=True)

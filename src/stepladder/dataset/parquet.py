@@ -1,6 +1,6 @@
-"""Reads parquet: every column as plain Python values that can be written as text or JSON.
+"""Reads parquet files into plain Python values that can be written as text or JSON.
 
-pyarrow is imported at first use only.
+pyarrow is imported at first use.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def read_parquet(data: bytes, name: str) -> Table:
     """Read a parquet file.
 
     Raises:
-        DataError: The file is not parquet, two columns have one name, or a value has no Python counterpart.
+        DataError: The file is not parquet, two columns have the same name, or a value has no Python counterpart.
     """
     return of_arrow(_arrow_table(data, name), name, "parquet")
 
@@ -33,9 +33,9 @@ def _arrow_table(data: bytes, name: str) -> Any:
     import pyarrow
     from pyarrow import parquet
 
-    # Arrow reads from memory of its own, not from the Python object: one of its threads may release the memory after
-    # Python has begun to shut down. Releasing a Python object takes the interpreter's lock, which then ends that thread
-    # in the middle of a destructor, and the process aborts ("terminate called without an active exception").
+    # Arrow reads from a buffer of its own, not from the Python object. One of its threads may release the buffer while
+    # Python shuts down. Releasing a Python object takes the interpreter's lock, which then ends that thread in the
+    # middle of a destructor, and the process aborts ("terminate called without an active exception").
     owned = pyarrow.BufferOutputStream()
     owned.write(data)
     try:
@@ -57,8 +57,12 @@ def of_arrow(table: Any, name: str, kind: str) -> Table:
 
 
 def _values(column: Any, title: str, name: str) -> list[Any]:
-    """Raises DataError for what Python has no value for: days beyond the year 9999, unknown time zones, a map that has
-    a key twice."""
+    """The values of a column.
+
+    Raises:
+        DataError: A value has no Python counterpart: a year after 9999, an unknown time zone, a map with a duplicate
+            key.
+    """
     import pyarrow
 
     try:
@@ -66,8 +70,8 @@ def _values(column: Any, title: str, name: str) -> list[Any]:
         convert = _conversion(column.type)
         return values if convert is None else [_converted(convert, value) for value in values]
     except (pyarrow.ArrowException, ValueError, OverflowError, LookupError) as error:
-        what = f"The column '{title}' ({column.type}) of {name} holds a value that can not be read: {error}"
-        raise DataError(what, f"{name}, column {title}", "write it as text, or leave it out") from None
+        what = f"The column '{title}' ({column.type}) of {name} contains a value that cannot be read: {error}"
+        raise DataError(what, f"{name}, column {title}", "write it as text, or remove it") from None
 
 
 def _converted(convert: Convert, value: Any) -> Any:
@@ -75,7 +79,7 @@ def _converted(convert: Convert, value: Any) -> Any:
 
 
 def _conversion(kind: Any) -> Convert | None:
-    """What makes a Python value of an Arrow type plain; None where it already is."""
+    """The function that makes values of an Arrow type plain; None if they already are."""
     from pyarrow import BaseExtensionType, types
 
     if isinstance(kind, BaseExtensionType):
@@ -122,14 +126,14 @@ def _of_map(of_key: Convert | None, of_item: Convert | None) -> Convert | None:
 
 
 def _shortest(value: Any) -> float:
-    """A number of half or single precision with the digits that it has: 0.1, not 0.10000000149011612."""
+    """The shortest decimal form of a half- or single-precision number: 0.1, not 0.10000000149011612."""
     import numpy as np
 
     return float(str(np.float32(value)))
 
 
 def _decoded(value: bytes) -> str | bytes:
-    """Text that was written without saying that it is text; other bytes stay bytes, and fail where they are used."""
+    """Decode bytes that are UTF-8 text. Other bytes are kept, and fail when they are used."""
     try:
         return value.decode()
     except UnicodeDecodeError:

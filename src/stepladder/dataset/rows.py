@@ -1,7 +1,4 @@
-"""From records to rows: the question, the answers that count, an id.
-
-Knows which column is what and what each kind of answer may be; knows nothing of files, splits or the task's labels.
-"""
+"""Converts records into rows: question, accepted answers, id."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from stepladder.dataset.accounts import Ledger, Place, RowError
+from stepladder.dataset.accounts import Place, RowError, RowLog
 from stepladder.dataset.formats import FileFacts, Record, Table
 from stepladder.dataset.labels import is_blank, normalised
 from stepladder.dataset.layouts import Draft, Layout
@@ -27,7 +24,7 @@ Kind = Literal["choice", "text", "json"]
 
 @dataclass(frozen=True)
 class Row:
-    """An example and where it stands."""
+    """An example and its position."""
 
     place: Place
     example: Example
@@ -37,12 +34,12 @@ class Row:
         return self.example.question
 
     @cached_property
-    def asked(self) -> str:
-        return asked(self.question)
+    def question_key(self) -> str:
+        return question_key(self.question)
 
 
-def asked(question: Question) -> str:
-    """What is asked, in Unicode NFC with white space folded, case kept: rows that ask the same have the same."""
+def question_key(question: Question) -> str:
+    """A key that is equal for equal questions, compared in Unicode NFC with white space folded; case matters."""
     turns = [f"{turn.role}: {turn.content}" for turn in question.history]
     parts = [question.text, question.system, *question.choices, *turns]
     folded = [" ".join(unicodedata.normalize("NFC", part).split()) for part in parts]
@@ -51,7 +48,7 @@ def asked(question: Question) -> str:
 
 @dataclass(frozen=True)
 class RowReader:
-    """Which column is what."""
+    """Reads records with the given columns."""
 
     kind: Kind
     layout: Layout
@@ -61,20 +58,20 @@ class RowReader:
     tags: tuple[str, ...] = ()
     gold: str | None = None
 
-    def examples(self, table: Table, ledger: Ledger) -> list[Row]:
-        """Every sound row of the table, in its order; the others go to the ledger."""
+    def examples(self, table: Table, log: RowLog) -> list[Row]:
+        """Every valid row of the table, in order. The others are rejected in the log."""
         named = [self.id, self.choices, self.group, self.gold, *self.tags]
         require([*self.layout.asks, *self.layout.answers, *(n for n in named if n)], table, self.layout.elsewhere)
-        return self._rows(table, ledger, self._example)
+        return self._rows(table, log, self._example)
 
-    def questions(self, table: Table, ledger: Ledger) -> list[Row]:
-        """Rows that need no answer (their examples have none); columns beside the question's own may be missing."""
+    def questions(self, table: Table, log: RowLog) -> list[Row]:
+        """Rows without answers. Columns that the question does not need may be missing."""
         require([*self.layout.asks, *([self.choices] if self.choices else [])], table, self.layout.elsewhere)
-        return self._rows(table, ledger, lambda record, draft: Example(self._question(record.values, draft), ()))
+        return self._rows(table, log, lambda record, draft: Example(self._question(record.values, draft), ()))
 
-    def _rows(self, table: Table, ledger: Ledger, read: Callable[[Record, Draft], Example]) -> list[Row]:
+    def _rows(self, table: Table, log: RowLog, read: Callable[[Record, Draft], Example]) -> list[Row]:
         for file, count in Counter(record.place.file for record in table.records).items():
-            ledger.saw(file, count)
+            log.count(file, count)
         rows = []
         for record in table.records:
             try:
@@ -83,10 +80,10 @@ class RowReader:
                 draft = self._draft(record)
                 rows.append(Row(record.place, read(record, draft)))
             except RowError as error:
-                ledger.bad_row(record.place, str(error))
+                log.reject(record.place, str(error))
                 continue
             for remark in draft.remarks:
-                ledger.remark(remark, record.place)
+                log.remark(remark, record.place)
         return rows if self.id and self.id in table.columns else _with_ids(rows)
 
     def _draft(self, record: Record) -> Draft:
@@ -119,7 +116,7 @@ class RowReader:
         if self.choices:
             choices = tuple(normalised(text_of(each)) for each in list_of(values.get(self.choices), self.choices))
             if len(set(choices)) < 2 or len(set(choices)) < len(choices):
-                raise RowError(f"{self.choices} has not two or more different choices")
+                raise RowError(f"{self.choices} does not have two or more different choices")
         group = text_in(values, self.group) if self.group else draft.group
         tags = {tag: normalised(text_in(values, tag)) for tag in self.tags}
         return Question(own_id, draft.text, draft.history, draft.system, choices, normalised(group or "") or None, tags)
@@ -141,15 +138,15 @@ class RowReader:
 
 
 def require(columns: Sequence[str], table: Table, elsewhere: str = "") -> None:
-    """Check that the table has columns.
+    """Check that a table has columns.
 
     Args:
-        columns: Their names.
-        table: The rows that need them.
-        elsewhere: What to do where the file has other columns.
+        columns: Names of the columns.
+        table: The table.
+        elsewhere: How to fix a file with other columns.
 
     Raises:
-        DataError: One is missing, or no record could be read.
+        DataError: A column is missing, or no record could be read.
     """
     faulty = [] if table.columns else [record for record in table.records if record.fault]
     if columns and faulty:
@@ -175,16 +172,16 @@ def _no_column(column: str, file: FileFacts, elsewhere: str) -> DataError:
     if file.header_line and not near:
         count = len(file.columns)
         named = "its one column" if count == 1 else f"its {count} columns in their order"
-        to_do += f" (read from the first line); if the file has no header line, name {named} by dataset.header=[...]"
+        to_do += f" (read from the first line); if the file has no header line, name {named} with dataset.header=[...]"
     if file.delimiter is not None and len(file.columns) == 1:
-        to_do += "; if the fields are separated by another character, give it by dataset.delimiter"
+        to_do += "; if the fields are separated by another character, set it with dataset.delimiter"
     return DataError(what, file.name, to_do)
 
 
 def _with_ids(rows: list[Row]) -> list[Row]:
-    """A row without an id is named by what it asks and, from the second time on, by how often that was asked before.
+    """Give rows without an id a hash of the question, with a number from the second equal question on.
 
-    The answer is no part of it: an id may stand in what a method sees.
+    The answer is not part of the hash, because a method may see the id.
     """
     seen: Counter[str] = Counter()
     named = []
@@ -200,7 +197,7 @@ def _with_ids(rows: list[Row]) -> list[Row]:
 
 
 def check_ids(*parts: list[Row]) -> None:
-    """Raises DataError where two rows have the same id; names both."""
+    """Raises DataError if two rows have the same id; the message names both."""
     first: dict[str, Place] = {}
     for rows in parts:
         for row in rows:
@@ -209,5 +206,5 @@ def check_ids(*parts: list[Row]) -> None:
                 raise DataError(
                     f"Two rows have the id '{row.question.id}'",
                     f"{before} and {row.place}",
-                    "make the ids unique, or say dataset.id=null to name rows by their content",
+                    "make the ids unique, or set dataset.id=null to use hashes of the content",
                 )

@@ -1,7 +1,4 @@
-"""Whether the keys of a `dataset` node make sense together, before anything is read.
-
-Knows keys and their values; reads nothing.
-"""
+"""Validates the keys of a `dataset` node before anything is read."""
 
 from __future__ import annotations
 
@@ -19,16 +16,20 @@ from stepladder.errors import ConfigError, Fault, did_you_mean
 Node = TypeVar("Node", TaskSpec, Split)
 
 CHOICES = {"layout": (None, *get_args(LayoutName)), "on_bad_row": get_args(OnBadRow), "on_overlap": get_args(OnOverlap)}
-"""What a key may say where it may only say a few things."""
+"""The allowed values of keys with a fixed set of values."""
 
 
 def node_of(kind: type[Node], given: Node | Mapping[str, Any], key: str) -> Node:
-    """A node of plain keys as the value it stands for. Raises ConfigError with every fault, under `key`."""
+    """Convert a node of plain keys into `kind`.
+
+    Raises:
+        ConfigError: One or more keys are wrong; all faults are reported below `key`.
+    """
     if isinstance(given, kind):
         return given
     known = [f.name for f in fields(kind)]
     if not isinstance(given, Mapping):
-        raise ConfigError(Fault(key, f"'{given}' is no node of keys", f"give {key}.{known[0]} and its like"))
+        raise ConfigError(Fault(key, f"'{given}' has no keys", f"set {key}.{known[0]} or another key of it"))
     faults = [Fault(f"{key}.{n}", f"{key} has no '{n}'", did_you_mean(str(n), known)) for n in given if n not in known]
     if faults:
         raise ConfigError(faults)
@@ -38,34 +39,36 @@ def node_of(kind: type[Node], given: Node | Mapping[str, Any], key: str) -> Node
         raise ConfigError([Fault(f"{key}.{f.key}".rstrip("."), f.what, f.to_do) for f in error.faults]) from None
 
 
-def of_words(values: Mapping[str, Any]) -> list[Fault]:
-    """Keys that have only a few words to say."""
+def choice_faults(values: Mapping[str, Any]) -> list[Fault]:
+    """Faults of keys with a fixed set of values."""
     wrong = [(key, values[key], words) for key, words in CHOICES.items() if values[key] not in words]
     return [Fault(key, f"'{v}' is not known", did_you_mean(str(v), [w for w in words if w])) for key, v, words in wrong]
 
 
-def of_columns(layout: str, source: str | None, target: str | None) -> list[Fault]:
-    """Which columns hold question and answer."""
+def column_faults(layout: str, source: str | None, target: str | None) -> list[Fault]:
+    """Faults of the columns for question and answer."""
     named = [(key, value) for key, value in (("input", source), ("target", target)) if value is not None]
     if layout != "columns":
         to_do = "remove it, or set dataset.layout=null"
-        return [Fault(key, f"the layout {layout} has columns of its own", to_do) for key, _ in named]
+        return [Fault(key, f"the layout {layout} has its own columns", to_do) for key, _ in named]
     missing = [key for key in ("input", "target") if key not in dict(named)]
     faults = [Fault(key, "no column is named", f"give dataset.{key}=COLUMN, or name a layout") for key in missing]
     if source is not None:
         try:
             columns_of(source)
         except ValueError as error:
-            faults.append(Fault("input", f"'{source}' is no template: {error}", "write '{column} and {column}'"))
+            faults.append(
+                Fault("input", f"'{source}' is not a valid template: {error}", "write '{column} and {column}'")
+            )
     return faults
 
 
-def of_layout(layout: str | None, messages: str | None, unanswerable: str | None) -> list[Fault]:
-    """Keys that only some layouts have."""
+def layout_faults(layout: str | None, messages: str | None, unanswerable: str | None) -> list[Fault]:
+    """Faults of keys that only some layouts have."""
     faults = []
     if messages is not None and layout not in (None, *TURNS):
         to_do = "set dataset.layout=messages or sharegpt, or remove dataset.messages"
-        faults.append(Fault("messages", f"the layout {layout} has no column of turns to name", to_do))
+        faults.append(Fault("messages", f"the layout {layout} has no column of turns", to_do))
     if unanswerable is not None and layout != "squad":
         to_do = "set dataset.layout=squad, or remove dataset.unanswerable"
         faults.append(Fault("unanswerable", "only the layout squad has questions without an answer", to_do))
@@ -75,16 +78,16 @@ def of_layout(layout: str | None, messages: str | None, unanswerable: str | None
 
 
 WORDS: Mapping[str, str] = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
-"""Delimiters by name, as they are hard to type on a command line."""
+"""Delimiters by name, because some are hard to type on a command line."""
 
 
 def delimiter_of(given: str | None) -> str | None:
-    """A delimiter given by itself or by its name."""
+    """A delimiter, given as a character or by name."""
     return given if given is None else WORDS.get(given, given)
 
 
-def of_text(delimiter: str | None, quote: str | None, encoding: str | None) -> list[Fault]:
-    """How the bytes of a text file are read."""
+def text_file_faults(delimiter: str | None, quote: str | None, encoding: str | None) -> list[Fault]:
+    """Faults of delimiter and encoding."""
     faults, character = [], delimiter_of(delimiter)
     if character is not None and (len(character) != 1 or character in '\r\n\0"' or character == quote):
         to_do = f"give one character other than the quote, or one of {', '.join(w for w in WORDS if w.isalpha())}"
@@ -100,36 +103,36 @@ def of_text(delimiter: str | None, quote: str | None, encoding: str | None) -> l
     return faults
 
 
-def of_labels(kind: str, labels: Any, choices: str | None) -> list[Fault]:
-    """What a choice is made from."""
+def label_faults(kind: str, labels: Any, choices: str | None) -> list[Fault]:
+    """Faults of labels and choices."""
     faults = []
     for key, value in (("labels", labels), ("choices", choices)):
         if value is not None and kind != "choice":
-            faults.append(Fault(key, f"a {kind} task has none", "say dataset.task.kind=choice, or take it off"))
+            faults.append(Fault(key, f"a {kind} task has none", "set dataset.task.kind=choice, or remove it"))
     if labels is not None and choices is not None:
         faults.append(Fault("choices", "labels are given too", "give one of the two"))
     if labels is not None:
         names = [] if isinstance(labels, str) else list(labels)
         if not all(isinstance(name, str) for name in names):
-            faults.append(Fault("labels", "a label is no text", "quote labels that look like numbers or yes and no"))
+            faults.append(Fault("labels", "a label is not text", "quote labels that look like numbers or yes and no"))
         elif len({normalised(name) for name in names}) < max(2, len(names)):
             faults.append(Fault("labels", "these are not two or more different labels", "write [first,second]"))
     return faults
 
 
-def of_names(header: Sequence[str] | None, quote: str | None, tags: Sequence[str]) -> list[Fault]:
-    """Lists of columns, and the quote character."""
+def name_faults(header: Sequence[str] | None, quote: str | None, tags: Sequence[str]) -> list[Fault]:
+    """Faults of header, quote character and tags."""
     faults = []
     if isinstance(tags, str):
-        faults.append(Fault("tags", f"'{tags}' is no list of columns", f"write [{tags}]"))
+        faults.append(Fault("tags", f"'{tags}' is not a list of columns", f"write [{tags}]"))
     if header is not None and (isinstance(header, str) or len(set(header)) < len(header) or not header):
-        faults.append(Fault("header", f"{header!r} is no list of different names", "write [first,second]"))
+        faults.append(Fault("header", f"{header!r} is not a list of different names", "write [first,second]"))
     if quote not in (None, "none") and not _is_quote(quote):
         to_do = "give one character that is neither white space nor a comma, or none"
-        faults.append(Fault("quote", f"{quote!r} is no quote character", to_do))
+        faults.append(Fault("quote", f"{quote!r} is not a quote character", to_do))
     return faults
 
 
 def _is_quote(quote: Any) -> bool:
-    """Whether it can quote in a csv and in a tsv file: ends of lines and what parts fields can not."""
+    """Whether a character can quote fields of csv and tsv files: no white space and no comma."""
     return isinstance(quote, str) and len(quote) == 1 and not quote.isspace() and quote != ","

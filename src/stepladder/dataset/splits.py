@@ -1,7 +1,7 @@
-"""Which row is learnt from and which is held out: by content, never by place or chance.
+"""Splits rows into training, validation and test rows by a hash of their content.
 
-A row's side hangs on a hash of what it asks (of its group, where it has one), so that a new row moves no other. Rows
-that ask the same, and rows of one group, stay together. Knows rows and labels; knows no file and no column.
+The split of a row depends on a hash of its question, or of its group, so that a new row moves no other row. Rows with
+the same question and rows of one group stay in the same split.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stepladder.dataset.accounts import Ledger
+from stepladder.dataset.accounts import RowLog
 from stepladder.dataset.rows import Row
 from stepladder.errors import ConfigError, DataError, Fault
 
@@ -23,20 +23,22 @@ OnOverlap = Literal["drop", "stop", "keep"]
 
 @dataclass(frozen=True)
 class Split:
-    """The shares of the training file's rows that are held out where no file is given for them."""
+    """The shares of the training rows that are held out if no file is given for them."""
 
     test: float = 0.3
     validation: float = 0.1
 
     def __post_init__(self) -> None:
         faults = [
-            Fault(name, f"{share} is no share", "give a number from 0 to below 1")
+            Fault(name, f"{share} is not a share", "give a number from 0 to below 1")
             for name, share in (("test", self.test), ("validation", self.validation))
             if not (_is_number(share) and 0 <= share < 1)
         ]
         if not faults and self.test + self.validation >= 1:
             faults = [
-                Fault("", f"{self.test} and {self.validation} leave no training rows", "let them sum to less than 1")
+                Fault(
+                    "", f"{self.test} and {self.validation} leave no training rows", "choose shares with a sum below 1"
+                )
             ]
         if faults:
             raise ConfigError(faults)
@@ -47,13 +49,13 @@ def _is_number(value: object) -> bool:
 
 
 def _position(text: str) -> float:
-    """Where a text falls in [0, 1)."""
+    """A hash of the text as a number in [0, 1)."""
     return int.from_bytes(hashlib.sha256(f"split:{text}".encode()).digest()[:8]) / 2**64
 
 
 @dataclass
 class _Unit:
-    """Rows that must stay together: `members` their places in the file."""
+    """Rows that must stay together; `members` are their indices."""
 
     members: list[int]
     position: float
@@ -62,9 +64,15 @@ class _Unit:
 
 
 def divide(rows: Sequence[Row], split: Split, labelled: bool) -> dict[Side, list[Row]]:
-    """Share the rows out. With `labelled`, every label keeps a training row, and a test row where it has rows enough.
+    """Split rows into training, validation and test rows.
 
-    Raises DataError where test rows are wanted and none can be held out.
+    Args:
+        rows: The rows.
+        split: The shares.
+        labelled: Keep a training row of every label, and a test row if it has enough rows.
+
+    Raises:
+        DataError: Test rows are requested and none can be held out.
     """
     units = sorted(_units(rows, labelled), key=lambda unit: unit.position)
     for unit in units:
@@ -72,22 +80,22 @@ def divide(rows: Sequence[Row], split: Split, labelled: bool) -> dict[Side, list
             unit.side = "test"
         elif unit.position < split.test + split.validation:
             unit.side = "validation"
-    _guard(units, split)
+    _ensure_labels(units, split)
     side_of = {member: unit.side for unit in units for member in unit.members}
     parts: dict[Side, list[Row]] = {"train": [], "validation": [], "test": []}
     for number, row in enumerate(rows):
         parts[side_of[number]].append(row)
     if split.test and not parts["test"]:
         raise DataError(
-            "No row can be held out for testing: too few rows (or groups) that ask different things",
+            "No row can be held out for testing: too few rows (or groups) with different questions",
             "dataset.split.test",
-            "give dataset.test=FILE, or more rows (two of a label at the least)",
+            "give dataset.test=FILE, or more rows (at least two per label)",
         )
     return parts
 
 
 def _units(rows: Sequence[Row], labelled: bool) -> list[_Unit]:
-    """Rows tied by an equal question or an equal group, over any number of steps."""
+    """Connected components of rows with an equal question or an equal group."""
     parent = list(range(len(rows)))
 
     def root(number: int) -> int:
@@ -96,9 +104,11 @@ def _units(rows: Sequence[Row], labelled: bool) -> list[_Unit]:
         return number
 
     first: dict[tuple[str, str], int] = {}
-    asked = [row.asked for row in rows]
+    questions = [row.question_key for row in rows]
     for number, row in enumerate(rows):
-        ties = [("asks", asked[number])] + ([("group", row.question.group)] if row.question.group is not None else [])
+        ties = [("question", questions[number])] + (
+            [("group", row.question.group)] if row.question.group is not None else []
+        )
         for tie in ties:
             parent[root(number)] = root(first.setdefault(tie, number))
     gathered: defaultdict[int, list[int]] = defaultdict(list)
@@ -107,14 +117,14 @@ def _units(rows: Sequence[Row], labelled: bool) -> list[_Unit]:
     units = []
     for members in gathered.values():
         groups = [g for g in (rows[m].question.group for m in members) if g is not None]
-        name = f"group:{min(groups)}" if groups else f"asks:{asked[members[0]]}"
+        name = f"group:{min(groups)}" if groups else f"asks:{questions[members[0]]}"
         labels = {rows[m].example.answers[0] for m in members} if labelled else {""}
         units.append(_Unit(members, _position(name), labels))
     return units
 
 
-def _guard(units: Sequence[_Unit], split: Split) -> None:
-    """Move the fewest units so that no label is left out; units come in the order of their position."""
+def _ensure_labels(units: Sequence[_Unit], split: Split) -> None:
+    """Move the fewest units so that no label is missing. Units are sorted by position."""
     by_label: defaultdict[str, list[_Unit]] = defaultdict(list)
     for unit in units:
         for label in unit.labels:
@@ -134,7 +144,7 @@ def _guard(units: Sequence[_Unit], split: Split) -> None:
 
 @dataclass(frozen=True)
 class _Overlap:
-    """A training or validation row that a held-out row has in common with: the question, or only the group."""
+    """A training or validation row that shares the question, or only the group, with a held-out row."""
 
     side: Side
     row: Row
@@ -144,61 +154,61 @@ class _Overlap:
 
     def __str__(self) -> str:
         shared = (
-            f"is of the group '{self.row.question.group}', as is a {_named(self.other)} row"
+            f"has the same group '{self.row.question.group}' as a {_named(self.other)} row"
             if self.by_group
-            else f"asks what a {_named(self.other)} row asks"
+            else f"has the same question as a {_named(self.other)} row"
         )
         return f"overlap: this {_named(self.side)} row {shared} ({self.twin.place})"
 
 
 def without_overlap(
-    parts: Mapping[Side, list[Row]], policy: OnOverlap, ledger: Ledger
+    parts: Mapping[Side, list[Row]], policy: OnOverlap, log: RowLog
 ) -> tuple[dict[Side, list[Row]], int]:
-    """Take out training and validation rows that ask what a held-out row asks or belong to the group of one.
+    """Drop training and validation rows with the question or the group of a held-out row.
 
-    The test rows never change; against validation rows it is the training row that goes. A row is counted once, with
-    one reason: an equal question comes before an equal group.
+    Test rows never change. If a training and a validation row overlap, the training row is dropped. A row is counted
+    once, with one reason; an equal question takes precedence over an equal group.
 
     Returns:
-        The parts without these rows (with them if the policy is `keep`), and how many such rows there are.
+        The parts without overlapping rows (unchanged with the policy `keep`), and the number of overlapping rows.
 
     Raises:
-        DataError: There are such rows, and the policy is `stop`.
+        DataError: There are overlapping rows, and the policy is `stop`.
     """
-    asking: dict[str, tuple[Side, Row]] = {}
-    grouped: dict[str, tuple[Side, Row]] = {}
+    by_question: dict[str, tuple[Side, Row]] = {}
+    by_group_name: dict[str, tuple[Side, Row]] = {}
     kept: dict[Side, list[Row]] = {"test": [], "validation": [], "train": []}
     found: list[_Overlap] = []
     sides: tuple[Side, ...] = ("test", "validation", "train")
     for side in sides:
-        sound = []
+        valid = []
         for row in parts[side]:
             group = row.question.group
-            if row.asked in asking:
-                found.append(_Overlap(side, row, *asking[row.asked], by_group=False))
-            elif group is not None and group in grouped:
-                found.append(_Overlap(side, row, *grouped[group], by_group=True))
+            if row.question_key in by_question:
+                found.append(_Overlap(side, row, *by_question[row.question_key], by_group=False))
+            elif group is not None and group in by_group_name:
+                found.append(_Overlap(side, row, *by_group_name[group], by_group=True))
             else:
-                sound.append(row)
-        kept[side] = list(parts[side]) if policy == "keep" else sound
+                valid.append(row)
+        kept[side] = list(parts[side]) if policy == "keep" else valid
         for row in kept[side]:
-            asking.setdefault(row.asked, (side, row))
+            by_question.setdefault(row.question_key, (side, row))
             if row.question.group is not None:
-                grouped.setdefault(row.question.group, (side, row))
+                by_group_name.setdefault(row.question.group, (side, row))
     if found and policy == "stop":
         raise _overlap_error(found)
     if policy == "drop":
         for overlap in found:
-            ledger.take_out(overlap.row.place, str(overlap))
+            log.drop(overlap.row.place, str(overlap))
     for by_group, one, more in (
-        (False, "row asks what a held-out row asks", "rows ask what a held-out row asks"),
-        (True, "row is of the group of a held-out row", "rows are of the group of a held-out row"),
+        (False, "row has the same question as a held-out row", "rows have the same question as a held-out row"),
+        (True, "row has the group of a held-out row", "rows have the group of a held-out row"),
     ):
         if gone := Counter(_named(overlap.side) for overlap in found if overlap.by_group == by_group):
             done = ", ".join(f"{n} dropped from the {name} rows" for name, n in gone.items())
             done = done if policy == "drop" else "kept"
             what = f"{gone.total()} {one if gone.total() == 1 else more}"
-            ledger.notes.append(f"{what}: {done} (dataset.on_overlap={policy})")
+            log.notes.append(f"{what}: {done} (dataset.on_overlap={policy})")
     return kept, len(found)
 
 
@@ -209,8 +219,8 @@ def _named(side: Side) -> str:
 def _overlap_error(found: Sequence[_Overlap]) -> DataError:
     asks = [overlap for overlap in found if not overlap.by_group]
     groups = [overlap for overlap in found if overlap.by_group]
-    what = [f"{len(asks)} ask what a held-out row asks"] if asks else []
-    what += [f"{len(groups)} are of the group of a held-out row"] if groups else []
+    what = [f"{len(asks)} have the same question as a held-out row"] if asks else []
+    what += [f"{len(groups)} have the group of a held-out row"] if groups else []
     examples = [
         f"{overlap.row.place} and {overlap.twin.place}: "
         + (f"group '{overlap.row.question.group}'" if overlap.by_group else f"'{overlap.row.question.text[:60]}'")
@@ -219,38 +229,38 @@ def _overlap_error(found: Sequence[_Overlap]) -> DataError:
     return DataError(
         f"{len(found)} training or validation rows overlap with held-out rows: {' and '.join(what)}",
         "; ".join(examples),
-        "take them out, or set dataset.on_overlap=drop (test rows stay, then validation rows) or keep",
+        "remove them, or set dataset.on_overlap=drop (keeps test rows, then validation rows) or keep",
     )
 
 
-def surplus(rows: Iterable[Row]) -> int:
-    """How many rows ask what an earlier one asks."""
-    asked = Counter(row.asked for row in rows)
-    return sum(asked.values()) - len(asked)
+def duplicate_count(rows: Iterable[Row]) -> int:
+    """The number of rows with the same question as an earlier row."""
+    counts = Counter(row.question_key for row in rows)
+    return sum(counts.values()) - len(counts)
 
 
-def drawn(rows: Sequence[Row], count: int | None, draw: int) -> list[Row]:
-    """At most `count` rows, by a hash of content and `draw`: a smaller number is a part of a greater one."""
+def subset(rows: Sequence[Row], count: int | None, draw: int) -> list[Row]:
+    """At most `count` rows, chosen by a hash of content and `draw`. A smaller number is a subset of a larger one."""
     if count is None or count >= len(rows):
         return list(rows)
-    order = sorted(rows, key=lambda row: hashlib.sha256(f"draw:{draw}:{row.asked}".encode()).hexdigest())
+    order = sorted(rows, key=lambda row: hashlib.sha256(f"draw:{draw}:{row.question_key}".encode()).hexdigest())
     chosen = {id(row) for row in order[:count]}
     return [row for row in rows if id(row) in chosen]
 
 
-def limited(rows: Sequence[Row], limit: int | None, labelled: bool) -> list[Row]:
-    """At most `limit` rows (of each label), by a hash of content: a smaller limit takes a part of a larger one."""
+def at_most(rows: Sequence[Row], limit: int | None, labelled: bool) -> list[Row]:
+    """At most `limit` rows (per label), chosen by a hash of content. A smaller limit is a subset of a larger one."""
 
     def order(row: Row) -> str:
-        return hashlib.sha256(f"limit:{row.asked}{row.example.answers}".encode()).hexdigest()
+        return hashlib.sha256(f"limit:{row.question_key}{row.example.answers}".encode()).hexdigest()
 
     if limit is None:
         return list(rows)
-    room: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
     chosen = set()
     for row in sorted(rows, key=order):
         label = row.example.answers[0] if labelled else ""
-        room[label] += 1
-        if room[label] <= limit:
+        taken[label] += 1
+        if taken[label] <= limit:
             chosen.add(id(row))
     return [row for row in rows if id(row) in chosen]

@@ -1,6 +1,6 @@
-"""A file of rows after reading: records with their places, the columns, and what was found out about the file.
+"""The result of reading a file: records with their positions, columns, and facts about the file.
 
-Depends on nothing but `accounts`; every reader of a format returns a `Table`.
+The reader of every format returns a `Table`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stepladder.errors import DataError
 
 @dataclass(frozen=True)
 class Dialect:
-    """What the user says about a text file; None is detected, or is the format's own default.
+    """The user's settings for a text file. None is detected, or means the default of the format.
 
     Attributes:
         header: Column names of a csv or tsv file that has no header line.
@@ -32,7 +32,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a file, or the `fault` that keeps it from being read."""
+    """One row of a file, or the `fault` because of which it cannot be read."""
 
     place: Place
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -44,10 +44,10 @@ class Table:
     """The records of one or several files in their order.
 
     Attributes:
-        name: How messages name the table.
-        columns: Every column of a file; of several files the columns that all of them have.
+        name: The name of the table in messages.
+        columns: The columns of a file, or the common columns of several files.
         records: The rows.
-        files: What is known about each file.
+        files: Facts about each file.
         notes: What was detected or dropped, one sentence each.
     """
 
@@ -59,7 +59,7 @@ class Table:
 
 
 def joined(tables: Sequence[Table], name: str) -> Table:
-    """Several tables as one, in their order.
+    """Concatenate tables.
 
     Raises:
         DataError: Two of them are the same file.
@@ -81,5 +81,5 @@ def joined(tables: Sequence[Table], name: str) -> Table:
 
 
 def columns_of(records: Iterable[Record]) -> tuple[str, ...]:
-    """Every key that a record has, in the order of first appearance."""
+    """All keys of the records, in order of first appearance."""
     return tuple(dict.fromkeys(key for record in records for key in record.values))

@@ -1,7 +1,4 @@
-"""What is asked of every question: what the user says of it, and what the training rows add.
-
-Knows answers, labels and schemas; knows no file and no column.
-"""
+"""The task of a dataset: kind, instruction, labels or schema, given by the user or inferred from the training rows."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stepladder.dataset.accounts import Ledger
+from stepladder.dataset.accounts import RowLog
 from stepladder.dataset.labels import nearest
 from stepladder.dataset.rows import Kind, Row
 from stepladder.dataset.schema import in_order, inferred
@@ -28,7 +25,7 @@ INSTRUCTIONS: Mapping[Kind, str] = {
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What the user says of the task; what is null is taken from the layout and the training rows."""
+    """The user's settings of the task. Null values come from the layout and the training rows."""
 
     kind: Kind | None = None
     instruction: str | None = None
@@ -37,15 +34,15 @@ class TaskSpec:
     def __post_init__(self) -> None:
         faults = []
         if self.kind not in (None, "choice", "text", "json"):
-            faults.append(Fault("kind", f"'{self.kind}' is no kind of task", "say choice, text or json"))
+            faults.append(Fault("kind", f"'{self.kind}' is not a kind of task", "use choice, text or json"))
         if not _is_given_as(str, self.instruction):
             faults.append(Fault("instruction", f"{self.instruction!r} is not text", "give text, or null"))
         if not _is_given_as(Mapping, self.schema):
-            faults.append(Fault("schema", f"{self.schema!r} is no schema", "give a JSON schema, or null"))
+            faults.append(Fault("schema", f"{self.schema!r} is not a schema", "give a JSON schema, or null"))
         if faults:
             raise ConfigError(faults)
         if self.schema is not None and self.kind != "json":
-            raise ConfigError(Fault("schema", "a schema is for json tasks", "say kind=json, or take the schema off"))
+            raise ConfigError(Fault("schema", "a schema is for json tasks", "set kind=json, or remove the schema"))
 
 
 def _is_given_as(kind: type, value: object) -> bool:
@@ -55,7 +52,11 @@ def _is_given_as(kind: type, value: object) -> bool:
 def task_of(
     kind: Kind, instruction: str, rows: Sequence[Row], labels: Choice | None, schema: Mapping[str, Any] | None
 ) -> Task:
-    """The task; labels and schema are read off `rows` where none are given. Raises DataError where that can not be."""
+    """The task. Labels and schema are inferred from `rows` if they are not given.
+
+    Raises:
+        DataError: The rows have fewer than two labels.
+    """
     answer: Answer = Text()
     if kind == "choice":
         answer = labels or Choice(_labels(rows))
@@ -74,45 +75,46 @@ def _labels(rows: Sequence[Row]) -> tuple[str, ...]:
         raise DataError(
             f"The rows have {found}; there is nothing to choose from",
             "dataset.target",
-            "check that the target column is the right one, or name all labels by dataset.labels=[...]",
+            "check that the target column is the right one, or name all labels with dataset.labels=[...]",
         )
     return labels
 
 
-def fitting(rows: Sequence[Row], task: Task, given: bool, ledger: Ledger) -> list[Row]:
-    """The rows whose answers the task allows; the others are bad rows.
+def valid_rows(rows: Sequence[Row], task: Task, given: bool, log: RowLog) -> list[Row]:
+    """The rows whose answers the task allows. The other rows are rejected.
 
-    A label that no training row has, where labels were not `given`, is no fault of one row: raises DataError.
+    Raises:
+        DataError: A held-out row has a label that no training row has, and the labels were not `given`.
     """
     misfits = {id(row): fault for row, fault in _misfits(rows, task) if fault}
     if not misfits:
         return list(rows)
     if isinstance(task.answer, Choice) and not given:
-        strange = [row for row in rows if id(row) in misfits]
-        first = strange[0].example.answers[0]
-        count = len({row.example.answers[0] for row in strange})
+        misfit_rows = [row for row in rows if id(row) in misfits]
+        first = misfit_rows[0].example.answers[0]
+        count = len({row.example.answers[0] for row in misfit_rows})
         raise DataError(
             f"{count} held-out {'label' if count == 1 else 'labels'} never seen in training, the first: '{first}' "
             f"({_hint(first, task.answer.labels)})",
-            str(strange[0].place),
-            "give training rows of that label, mend it, or name all labels by dataset.labels=[...]",
+            str(misfit_rows[0].place),
+            "add training rows with that label, correct it, or name all labels with dataset.labels=[...]",
         )
     for row in rows:
         if id(row) in misfits:
-            ledger.bad_row(row.place, misfits[id(row)])
+            log.reject(row.place, misfits[id(row)])
     return [row for row in rows if id(row) not in misfits]
 
 
 def in_schema_order(rows: Sequence[Row], task: Task) -> list[Row]:
-    """The rows with the keys of JSON answers in the schema's order: what is written under the schema has them so, and
-    what is learnt must not be another order."""
+    """The rows with the keys of JSON answers in the order of the schema, in which constrained decoding generates
+    them."""
     if not isinstance(task.answer, Json):
         return list(rows)
     schema = task.answer.schema
-    told = [tuple(compact(in_order(json.loads(answer), schema)) for answer in row.example.answers) for row in rows]
+    ordered = [tuple(compact(in_order(json.loads(answer), schema)) for answer in row.example.answers) for row in rows]
     return [
         row if row.example.answers == answers else replace(row, example=replace(row.example, answers=answers))
-        for row, answers in zip(rows, told, strict=True)
+        for row, answers in zip(rows, ordered, strict=True)
     ]
 
 
@@ -126,8 +128,8 @@ def _hint(label: str, labels: Sequence[str]) -> str:
 def _misfits(rows: Sequence[Row], task: Task) -> list[tuple[Row, str]]:
     if isinstance(task.answer, Choice) and task.answer.labels:
         labels, known = task.answer.labels, set(task.answer.labels)
-        strange = [(row, row.example.answers[0]) for row in rows if row.example.answers[0] not in known]
-        return [(row, f"'{label}' is not among the labels; {_hint(label, labels)}") for row, label in strange]
+        unknown = [(row, row.example.answers[0]) for row in rows if row.example.answers[0] not in known]
+        return [(row, f"'{label}' is not among the labels; {_hint(label, labels)}") for row, label in unknown]
     if isinstance(task.answer, Json):
         validator = SchemaValidator(task.answer.schema)
         return [(row, validator.fault(json.loads(row.example.answers[0]))) for row in rows]

@@ -1,6 +1,6 @@
-"""Rows made in memory, for tests and a first look in seconds: short requests to a house's desk, of four kinds.
+"""A toy dataset made in memory, for tests and first experiments: short requests of four kinds.
 
-Each kind has words of its own, so that a method that learns anything learns this.
+Each kind uses its own words, so that every working method can learn it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KINDS = {
     "parking": ["my parking space", "the garage", "the car park permit", "the charging post", "the bicycle stand"],
     "rent": ["the rent invoice", "my deposit", "the rent payment", "the rent receipt", "the service charge"],
 }
-ASKED = [
+TEMPLATES = [
     "I have a question about {}.",
     "Who can help me with {}?",
     "Something is wrong with {}.",
@@ -32,19 +32,22 @@ ASKED = [
 
 @dataclass(frozen=True)
 class Toy:
-    """`rows` requests (columns text, label and street), the labels in turn; the same seed makes the same rows."""
+    """Requests (columns text, label and street) with alternating labels. The same seed gives the same rows."""
 
     rows: int = 120
     seed: int = 0
 
     def __post_init__(self) -> None:
-        most = len(KINDS) * len(ASKED) * 5
+        most = len(KINDS) * len(TEMPLATES) * 5
         if not 2 * len(KINDS) <= self.rows <= most:
-            raise ConfigError(Fault("rows", f"{self.rows} rows can not be made", f"give {2 * len(KINDS)} to {most}"))
+            raise ConfigError(Fault("rows", f"{self.rows} rows cannot be made", f"give {2 * len(KINDS)} to {most}"))
 
     def table(self, name: str, dialect: Dialect) -> Table:
         draw = random.Random(f"{self.seed}:{name}")
-        texts = {label: [asked.format(thing) for asked in ASKED for thing in things] for label, things in KINDS.items()}
+        texts = {
+            label: [template.format(thing) for template in TEMPLATES for thing in things]
+            for label, things in KINDS.items()
+        }
         for label in KINDS:
             draw.shuffle(texts[label])
         labels = list(KINDS)

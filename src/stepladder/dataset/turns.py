@@ -1,7 +1,7 @@
-"""From one turn of a conversation in a file to a message, or the reason why it cannot be represented.
+"""Converts a turn of a conversation into a message.
 
-A turn is text that somebody said. Tool calls, images and turns without text are not silently dropped: they make the row
-a bad row. Keys that change nothing in what is asked are reported as not used.
+Tool calls, images and turns without text cannot be represented and make the row a bad row. Keys that have no effect are
+reported.
 """
 
 from __future__ import annotations
@@ -27,34 +27,36 @@ NOT_TEXT: Mapping[str, str] = {
     "tool_calls": "calls a tool",
     "function_call": "calls a function",
     "tool_call_id": "is the result of a tool call",
-    "tool_responses": "holds the result of a tool call",
-    **dict.fromkeys(("image", "images"), "holds an image"),
-    **dict.fromkeys(("video", "videos"), "holds a video"),
-    **dict.fromkeys(("audio", "audios"), "holds audio"),
+    "tool_responses": "contains the result of a tool call",
+    **dict.fromkeys(("image", "images"), "contains an image"),
+    **dict.fromkeys(("video", "videos"), "contains a video"),
+    **dict.fromkeys(("audio", "audios"), "contains audio"),
 }
-"""Keys of a turn that say what text cannot, with the reason that makes the row a bad row."""
-LEARNT = ("weight", "train", "training", "loss", "loss_weight")
-"""Keys of a turn that other trainers read: whether, or with which weight, the turn is learnt."""
+"""Keys of a turn that text cannot represent, with the reason why the row is a bad row."""
+TRAINING_KEYS = ("weight", "train", "training", "loss", "loss_weight")
+"""Keys of a turn that set whether, or with which weight, other trainers train on it."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A message and what the file says beside it: the key that takes it out of training, and keys that are not used."""
+    """A message, the key that excludes it from training, and its unused keys."""
 
     message: Message
-    not_learnt: str | None = None
+    excluded_by: str | None = None
     unused: tuple[str, ...] = ()
 
 
 def turn_of(turn: Any, where: str, role: str, content: str) -> Turn:
-    """Read one turn whose keys for the speaker and the text are `role` and `content`.
+    """Read a turn.
 
     Args:
         turn: The turn as the file has it.
-        where: What the turn is called in messages, such as `turn 2 of messages`.
+        where: The name of the turn in messages, such as `turn 2 of messages`.
+        role: The key of the role.
+        content: The key of the text.
 
     Raises:
-        RowError: The turn is no object with both keys, its role is unknown, or it holds what text cannot represent.
+        RowError: A key is missing, the role is unknown, or text cannot represent the turn.
     """
     if not isinstance(turn, Mapping) or role not in turn:
         raise RowError(f"{where} has no '{role}' and '{content}'{_other_layout(turn, role)}")
@@ -67,18 +69,18 @@ def turn_of(turn: Any, where: str, role: str, content: str) -> Turn:
     if content not in turn:
         raise RowError(f"{where} has no '{role}' and '{content}'")
     text = _text(turn[content], where, content)
-    learnt = [key for key in LEARNT if turn.get(key) is not None]
-    faulty = [key for key in learnt if _weight(turn[key]) is None]
+    weights = [key for key in TRAINING_KEYS if turn.get(key) is not None]
+    faulty = [key for key in weights if _weight(turn[key]) is None]
     if faulty:
         raise RowError(f"{where} has {faulty[0]} {text_of(turn[faulty[0]])!r}, which is not 0 or 1")
-    left_out = [f"{key}: {text_of(turn[key])}" for key in learnt if _weight(turn[key]) == 0]
-    known = {role, content, *LEARNT, *NOT_TEXT}
+    left_out = [f"{key}: {text_of(turn[key])}" for key in weights if _weight(turn[key]) == 0]
+    known = {role, content, *TRAINING_KEYS, *NOT_TEXT}
     unused = tuple(str(key) for key, value in turn.items() if key not in known and _is_given(value))
     return Turn(Message(name, text), left_out[0] if left_out else None, unused)
 
 
 def _other_layout(turn: Any, role: str) -> str:
-    """A hint where the turn has the keys of the other layout of conversations."""
+    """A hint if the turn has the keys of the other layout of conversations."""
     other = {"role": ("from", "sharegpt"), "from": ("role", "messages")}.get(role)
     if other is None or not isinstance(turn, Mapping) or other[0] not in turn:
         return ""
@@ -86,7 +88,7 @@ def _other_layout(turn: Any, role: str) -> str:
 
 
 def _is_given(value: Any) -> bool:
-    """Parquet fills keys that a turn does not have with nulls, and empty lists and texts say nothing either."""
+    """Whether a key has a value. Parquet fills missing keys with nulls; empty lists and texts also count as missing."""
     return value is not None and value != "" and not (isinstance(value, Sequence | Mapping) and len(value) == 0)
 
 

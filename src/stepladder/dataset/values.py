@@ -1,7 +1,4 @@
-"""From one value of a row to text, lists and compact JSON.
-
-Knows values as csv, JSON and parquet bring them; knows nothing of columns or rows.
-"""
+"""Converts values of csv, JSON and parquet files into text, lists and compact JSON."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from typing import Any
 from stepladder.dataset.accounts import RowError
 
 DEEPEST = 100
-"""How deep lists and objects of a JSON answer may nest: what reads a schema off them goes down step by step."""
+"""The largest nesting depth of a JSON answer, because schemas are inferred recursively."""
 
 
 def text_of(value: Any) -> str:
-    """A value as text: nothing at all is "", a list is joined by ", ", true and numbers are as in JSON."""
+    """A value as text: null is "", a list is joined with ", ", booleans and numbers are written as in JSON."""
     if isinstance(value, str):
         return _sound(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -40,7 +37,7 @@ def text_of(value: Any) -> str:
 
 
 def text_in(values: Mapping[str, Any], column: str) -> str:
-    """The text of a column's value, "" where there is none. Raises RowError, which names the column."""
+    """The text of a column's value, "" if there is none. Raises RowError with the name of the column."""
     try:
         return text_of(values.get(column))
     except RowError as error:
@@ -48,7 +45,7 @@ def text_in(values: Mapping[str, Any], column: str) -> str:
 
 
 def list_of(value: Any, column: str) -> list[Any]:
-    """A list, or the text of a JSON list; nothing is the empty list."""
+    """A list, or a JSON list as text; null is an empty list."""
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)
@@ -62,7 +59,7 @@ def list_of(value: Any, column: str) -> list[Any]:
 
 
 def listed(value: Any) -> list[Any] | None:
-    """The items of a text that is a JSON list of texts, numbers and truth values; None for any other value."""
+    """The items of a text that is a JSON list of texts, numbers and booleans; None for any other value."""
     if not isinstance(value, str) or not value.lstrip().startswith("["):
         return None
     try:
@@ -75,7 +72,7 @@ def listed(value: Any) -> list[Any] | None:
 
 
 def json_of(value: Any, column: str) -> str:
-    """A JSON value, or its text, as compact text in its own key order."""
+    """A JSON value, or JSON text, as compact text with the keys in their order."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -87,7 +84,7 @@ def json_of(value: Any, column: str) -> str:
 
 
 def not_json(error: ValueError | RecursionError) -> str:
-    """Why `json.loads` did not read a text."""
+    """The reason of an error of `json.loads`."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at character {error.pos + 1}"
     return "nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
@@ -102,17 +99,17 @@ def _is_deep(value: Any) -> bool:
 
 
 def compact(value: Any) -> str:
-    """JSON without needless white space, keys in their own order, everything readable as it is."""
+    """JSON without unnecessary white space, with keys in their order and without ASCII escapes."""
     try:
         return _sound(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain))
     except RecursionError:
         raise RowError("a value is nested too deep") from None
     except (TypeError, ValueError) as error:
-        raise RowError(f"a value can not be written as JSON: {error}") from None
+        raise RowError(f"a value cannot be written as JSON: {error}") from None
 
 
 def _plain(value: Any) -> Any:
-    """A decimal number as JSON has it. Raises TypeError for what JSON has no value for."""
+    """A Decimal as a number. Raises TypeError for values that JSON cannot represent."""
     if isinstance(value, Decimal) and value.is_finite():
         return int(value) if value == value.to_integral_value() else float(value)
     raise TypeError(f"{value!r:.40} is of the type {type(value).__name__}")
@@ -123,5 +120,5 @@ def _sound(text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise RowError("a text holds half of a surrogate pair, which is no character") from None
+            raise RowError("a text contains a lone surrogate, which is not a character") from None
     return text

@@ -1,6 +1,6 @@
-"""Writes a table of rows to a csv, jsonl or parquet file, chosen by the file's suffix.
+"""Writes a table to a csv, jsonl or parquet file; the suffix selects the format.
 
-Values keep the form they were read in: text stays text, numbers and lists keep their type where the format has one.
+Text stays text. Numbers and lists keep their type if the format supports it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from stepladder.errors import UserError
 from stepladder.io.files import write_bytes
 
 Columns = Mapping[str, Sequence[Any]]
-"""The values of each column, by its name."""
+"""The values of each column, by name."""
 
 
 def check_destination(path: Path, source: Path) -> None:
-    """Raises UserError where `path` has no suffix of a known format, is a directory, or is the file `source` itself."""
+    """Raises UserError if `path` has an unknown suffix, is a directory, or is the file `source`."""
     if path.suffix.lower() not in _WRITERS:
-        what = f"The format '{path.suffix}' of {path.name} can not be written"
+        what = f"The format '{path.suffix}' of {path.name} cannot be written"
         raise UserError(what, f"--to {path}", f"choose a file name that ends in {', '.join(_WRITERS)}")
     if path.is_dir():
         raise UserError("The output is a directory", f"--to {path}", "name a file")
@@ -32,13 +32,13 @@ def check_destination(path: Path, source: Path) -> None:
 
 
 def write_table(path: Path, columns: Columns, typed: Path | None = None) -> None:
-    """Write the file whole or not at all.
+    """Write the file completely or not at all.
 
     Args:
-        path: Ends in .csv, .jsonl or .parquet.
-        columns: All columns have the same length.
-        typed: A parquet file whose first columns are the first of `columns`, perhaps under other names: a parquet
-            output takes their types and values from it.
+        path: A path that ends in .csv, .jsonl or .parquet.
+        columns: Columns of the same length.
+        typed: A parquet file with the first of these columns, in the same order. A parquet output copies them with
+            their types.
     """
     write_bytes(path, _WRITERS[path.suffix.lower()](columns, typed))
 
@@ -63,7 +63,7 @@ def _json_lines(columns: Columns, typed: Path | None) -> bytes:
 
 
 def _text(value: Any) -> str:
-    """A value as strict JSON; what JSON has no form for (dates, decimals) is written as text."""
+    """A value as strict JSON. Dates and decimals are written as text."""
     if isinstance(value, str | bytes) or not isinstance(value, bool | int | float | Mapping | list | tuple):
         return json.dumps(value) if value is None else _sound(value if isinstance(value, str) else _plain(value))
     text = json.dumps(_strict(value), ensure_ascii=False)
@@ -85,7 +85,7 @@ def _plain(value: Any) -> str:
 
 
 def _sound(text: str) -> str:
-    """The text with halves of surrogate pairs, which UTF-8 can not hold, written as escapes."""
+    """The text with lone surrogates, which UTF-8 cannot encode, written as escapes."""
     return text.encode("utf-8", errors="backslashreplace").decode()
 
 
@@ -103,7 +103,7 @@ def _parquet(columns: Columns, typed: Path | None) -> bytes:
 
 
 def _array(values: Sequence[Any]) -> Any:
-    """A typed column where its type holds every value as it is, else a column of text."""
+    """A typed column if one type holds every value exactly, otherwise a column of text."""
     import pyarrow
 
     if all(value is None for value in values):
@@ -116,7 +116,7 @@ def _array(values: Sequence[Any]) -> Any:
             pairs = [None if value is None else list(value.items()) for value in values]
             return pyarrow.array(pairs, pyarrow.map_(pyarrow.string(), pyarrow.float64()))
     except (pyarrow.ArrowException, ValueError, TypeError, OverflowError):
-        pass  # no one type holds them all
+        pass  # no single type holds all values
     return pyarrow.array([None if value is None else _cell(value) for value in values], pyarrow.string())
 
 

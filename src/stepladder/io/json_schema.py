@@ -43,7 +43,7 @@ class SchemaValidator:
         """The first reason why `value` does not meet the schema, with its path; empty where it does.
 
         Raises:
-            ConfigError: Where the schema can not be followed: a reference without a target, or without an end.
+            ConfigError: Where the schema cannot be followed: a reference without a target, or without an end.
         """
         try:
             return self._fault(value)

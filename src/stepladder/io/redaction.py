@@ -1,8 +1,8 @@
-"""Takes secrets out of what is shown or kept: configurations, command lines, diffs, tables, tracebacks.
+"""Masks secrets in everything that is shown or stored: configurations, command lines, diffs, tables, tracebacks.
 
-Knows what secrets look like: names that say so, shapes that issuers give them, and values that were met under such a
-name, in the environment or on the command line, in whatever form they come back. Knows nothing of who shows the result.
-It can not know a secret with an innocent name and shape.
+A secret is recognised by its name, by the format that its issuer uses, or by its value, if the environment or the
+command line contains this value under such a name, in any encoding. A secret with an inconspicuous name and format is
+not recognised.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from urllib.parse import quote, quote_plus, unquote
 MASK = "***"
 SHORTEST = 6  # a value shorter than this would mask ordinary words
 DATA = frozenset({"labels", "definitions", "schema"})
-"""What stands under these names is data: a label may be called `password_reset`, and that name says nothing."""
+"""Keys below these names are data: a label may be called `password_reset`."""
 
 _SECRET = re.compile(r"secret|passw(or)?d|passphrase|(api|access|private)[_-]?key|credential|authorization")
 _TOKEN = re.compile(r"(?<![a-z])tokens?(?![a-z])")  # hf_token, not tokenizer
-_OF_ENVIRONMENT = re.compile(r".*(?:_|\b)(?:KEY|PAT|DSN|PASS)", re.IGNORECASE)  # there, these too are names of secrets
+_OF_ENVIRONMENT = re.compile(
+    r".*(?:_|\b)(?:KEY|PAT|DSN|PASS)", re.IGNORECASE
+)  # names of secrets in the environment only
 _NOTHING = ("", "none", "null", "true", "false", "auto", "???")
 _HARMLESS = re.compile(r"[-+.\d]+(e[-+]?\d+)?|true|false|null|none|auto|", re.IGNORECASE)
 
 _ISSUED = r"(?:hf_|sk-|[sr]k_live_|gh[opsur]_|github_pat_|glpat-|xox[abeprs]-|wandb_v\d_|pypi-|npm_|gsk_|xai-)"
 _SHAPES = re.compile(
     rf"(?<![A-Za-z0-9]){_ISSUED}(?=[A-Za-z0-9]*\d)[A-Za-z0-9]{{16,}}"
-    # shorter, or in parts: then hf_rows_2024.csv is a file
+    # shorter, or with separators: hf_rows_2024.csv is a file name
     rf"|(?<![A-Za-z0-9/\\]){_ISSUED}(?:(?=[\w-]*\d)[\w-]{{8,}}|[A-Za-z0-9]{{16,}})(?![\w-]*[./\\][\w*])"
     r"|\bA[KS]IA[0-9A-Z]{16}\b"
     r"|\bAIza[\w-]{30,}"
@@ -50,21 +52,21 @@ _SHAPES = re.compile(
 _SCHEME = r"\b[a-z][a-z0-9+.-]*://"
 _USER_IN_URL = re.compile(
     rf"({_SCHEME})(?:[^\s/?#\"']+|[^\s/?#\"':@]*:(?!\d+/)[^\s\"'@]+)@", re.IGNORECASE
-)  # a password may hold a slash that should have been encoded
+)  # a password may contain a slash that should have been encoded
 _PASSWORD_IN_URL = re.compile(rf"{_SCHEME}[^\s/?#\"':@]*:(?!\d+/)([^\s\"']+)@", re.IGNORECASE)
 _ASSIGNED = re.compile(r"([\w.+-]+)([\"']?\s?[=:]\s?)(\"[^\"\n]+\"|'[^'\n]+'|[^\s\"'&;,)}\]]+)")
 _LITERAL = re.compile(r"[\"'].+|(?=.*\d)[\w+/=-]{6,}")
 
-_met: set[str] = set()
+_remembered: set[str] = set()
 
 
 def mask(value: Any) -> Any:
-    """A copy of plain data (mappings, sequences, scalars) without the secrets in it."""
+    """A copy of plain data (mappings, sequences, scalars) with secrets masked."""
     return _Mask.of_now().value(value)
 
 
 def mask_arguments(arguments: Sequence[str]) -> list[str]:
-    """A command line without its secrets: `name=value`, `--name=value` and `--name value` alike."""
+    """A command line with secrets masked, in `name=value`, `--name=value` and `--name value`."""
     hide, masked, name = _Mask.of_now(), [], ""
     for argument in arguments:
         secret = bool(name) and not argument.startswith("-") and _is_secret(name, argument)
@@ -74,41 +76,40 @@ def mask_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def mask_code(text: str) -> str:
-    """Source or a diff without its secrets: only what is literally written down goes, code like `token=token` stays."""
+    """Source code or a diff with secrets masked. Only literals are masked, not code such as `token=token`."""
     return _Mask.of_now().text(text, only_literals=True)
 
 
-def meet(arguments: Sequence[str]) -> None:
-    """Remember the secrets of a command line, so that they are known wherever they come back in this process."""
+def remember_secrets(arguments: Sequence[str]) -> None:
+    """Remember the secrets of a command line, so that this process masks them wherever they occur."""
     name = ""
     for argument in arguments:
-        _met.update(_PASSWORD_IN_URL.findall(argument))
+        _remembered.update(_PASSWORD_IN_URL.findall(argument))
         for assigned in _ASSIGNED.finditer(argument):
             if _names_one(assigned[1], bare := assigned[3].strip("\"'")):
-                _met.add(bare)
+                _remembered.add(bare)
         if name and not argument.startswith("-") and _is_secret(name, argument):
-            _met.add(argument)
+            _remembered.add(argument)
         name = argument.lstrip("-") if argument.startswith("-") and "=" not in argument else ""
 
 
 def mask_tracebacks() -> None:
-    """From now on what a bug prints of itself, in any thread, is without secrets; a log that can not be written says
-    nothing of what it was to hold."""
+    """Mask secrets in tracebacks of uncaught exceptions, in all threads, and print none for failing log handlers."""
 
-    def told(kind: Any, error: Any, trace: Any) -> None:
+    def print_masked(kind: Any, error: Any, trace: Any) -> None:
         if not issubclass(kind, KeyboardInterrupt):
             print(mask("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
-    sys.excepthook = told
+    sys.excepthook = print_masked
     logging.raiseExceptions = False
-    threading.excepthook = lambda of: told(of.exc_type, of.exc_value, of.exc_traceback)
+    threading.excepthook = lambda of: print_masked(of.exc_type, of.exc_value, of.exc_traceback)
 
 
 def secrets_in(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The secrets in a configuration: dotted key, and what gives each away.
+    """The secrets in a configuration: the dotted key, and why its value is recognised.
 
-    More careful than `mask`, since what has one is refused: a text that may be any word does not count, nor does a name
-    where names are data.
+    More conservative than `mask`, because a configuration with a secret is refused: ordinary words do not count, and
+    names that are data do not either.
     """
     known = {secret: where for secret, where in _known_now().items() if not _is_word(secret)}
     yield from dict.fromkeys(_secrets(config, "", known, named=True, inside=False))
@@ -133,7 +134,7 @@ def _secrets(value: Any, key: str, known: Mapping[str, str], named: bool, inside
 
 
 def _names_one(name: str, value: Any) -> bool:
-    """Whether a plain value is surely a secret because of its name."""
+    """Whether a value is certainly a secret because of its name."""
     if _SECRET.search(_words(name)):
         return True
     alike = isinstance(value, str) and " " not in value and not _HARMLESS.fullmatch(value)
@@ -141,11 +142,11 @@ def _names_one(name: str, value: Any) -> bool:
 
 
 def _given_away(text: str, known: Mapping[str, str]) -> str | None:
-    """Why a text holds a secret, whatever its name is."""
+    """Why a text contains a secret, regardless of its name; None if it does not."""
     if _SHAPES.search(text):
-        return "it has the shape of one"
+        return "it has the format of one"
     if _PASSWORD_IN_URL.search(text):
-        return "an address with a password in it"
+        return "it is an address with a password"
     return next((f"{where} has it as a secret" for secret, where in known.items() if secret in text), None)
 
 
@@ -154,7 +155,7 @@ def _words(name: str) -> str:
 
 
 def _is_secret(name: str, value: Any) -> bool:
-    """`token` alone is also a word for a piece of text: then only what could be a key counts, never a number."""
+    """Whether a name marks a secret. `token` can also mean a piece of text, so it counts only for text values."""
     words = _words(name)
     if _SECRET.search(words):
         return not (isinstance(value, str) and value.lower() in ("", "null", "none"))
@@ -162,8 +163,8 @@ def _is_secret(name: str, value: Any) -> bool:
 
 
 def _known_now() -> dict[str, str]:
-    """The values of secrets that were met, by name or in an address, and where."""
-    found = dict.fromkeys(_met, "the command line")
+    """The values of known secrets, and where each was found."""
+    found = dict.fromkeys(_remembered, "the command line")
     for name, value in os.environ.items():
         if _is_secret(name, value) or _OF_ENVIRONMENT.fullmatch(name):
             found[value.strip()] = name
@@ -176,13 +177,13 @@ def _is_path(value: str) -> bool:
 
 
 def _is_word(secret: str) -> bool:
-    """Whether a secret is a word such as `postgres`, which also stands where no secret is meant."""
+    """Whether a secret is an ordinary word such as `postgres`, which also occurs elsewhere."""
     return secret.isalpha() and len(secret) < 12 and secret[1:].islower()
 
 
 @lru_cache(maxsize=8)
 def _finding(known: frozenset[str]) -> re.Pattern[str] | None:
-    """Finds every known secret, in whatever form it comes."""
+    """A pattern that matches every known secret in any encoding."""
     forms = {form for secret in known if not _is_word(secret) for form in _forms(secret)}
     found = [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
     found += [rf"(?<!\w){secret}(?!\w)" for secret in sorted(known) if _is_word(secret)]
@@ -190,7 +191,7 @@ def _finding(known: frozenset[str]) -> re.Pattern[str] | None:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as it is written down: as it is, in addresses, JSON, pages, source, and in base64, alone or not."""
+    """The encodings of a secret: plain, in URLs, JSON, HTML and source code, and in base64, also inside other data."""
     escaped = json.dumps(secret)[1:-1]
     in_page = "".join(f"\\u{ord(c):04x}" if c in "<>&'" else c for c in escaped)
     for form in (
@@ -200,7 +201,7 @@ def _forms(secret: str) -> Iterator[str]:
         if len(form) >= SHORTEST:
             yield form
     yield from (line for line in secret.splitlines() if len(line) >= 16)
-    for before in range(3):  # base64 of what follows other bytes: the digits that depend on these alone
+    for before in range(3):  # base64 after 0 to 2 other bytes: the digits that depend on the secret only
         digits = base64.b64encode(bytes(before) + secret.encode()).decode()
         inside = digits[-(-before * 8 // 6) : (before + len(secret.encode())) * 8 // 6]
         if len(inside) >= 8:
@@ -243,7 +244,7 @@ class _Mask:
         return value if value is None or isinstance(value, bool) else MASK
 
     def _data(self, value: Any) -> Any:
-        """What has names that say nothing."""
+        """Mask values of a mapping whose keys are data."""
         if isinstance(value, Mapping):
             return {self.value(key): self._data(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):

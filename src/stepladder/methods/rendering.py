@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stepladder.context.prompt import Prompt
 from stepladder.errors import ModelError
-from stepladder.io.files import kept
+from stepladder.io.files import cached
 from stepladder.models.language_model import ChatFormat, LanguageModel
 from stepladder.types import Message, Question, Shown, Task
 
@@ -56,7 +56,7 @@ class Encoder:
         digest = hashlib.sha256(f"2 {self.made_by}\n".encode())  # 2: raised when other ids come of the same messages
         for conversation in conversations:
             digest.update(json.dumps([[m.role, m.content] for m in conversation]).encode() + b"\n")
-        ids, ends = kept(
+        ids, ends = cached(
             self.shared, f"tokens-{digest.hexdigest()[:32]}", lambda: self._encoded(conversations), _save, _load
         )
         return [part.tolist() for part in np.split(ids, ends[:-1])]
@@ -131,7 +131,7 @@ def refused(
     def load(folder: Path) -> dict[int, str]:
         return dict(json.loads((folder / "refused.json").read_text(encoding="utf-8")))
 
-    return kept(shared, f"refused-{digest.hexdigest()[:32]}", found, save, load)
+    return cached(shared, f"refused-{digest.hexdigest()[:32]}", found, save, load)
 
 
 def render(

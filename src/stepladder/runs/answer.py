@@ -17,7 +17,7 @@ from stepladder.dataset.loaded import NewQuestions
 from stepladder.dataset.tables import Table
 from stepladder.dataset.writing import write_table
 from stepladder.errors import UserError, did_you_mean
-from stepladder.io.files import at_home
+from stepladder.io.files import expand_home
 from stepladder.methods.method import Method
 from stepladder.runs.refused import refused_questions
 from stepladder.runs.run import Circumstances
@@ -120,7 +120,7 @@ def answer(
     request = EvalRequest("new", read_task(fit), asked.questions, decoding)
     found = {p.id: p for p in method.predict(request, resources)} if request.questions else {}
     by_record = tuple(None if question is None else found[question.id] for question in asked.by_record)
-    return AnsweredFile(at_home(str(file)), asked.table, by_record, asked.accounts)
+    return AnsweredFile(expand_home(str(file)), asked.table, by_record, asked.accounts)
 
 
 def _accepted(dataset: Dataset, method: Method, asked: NewQuestions, task: Task, shared: Path) -> NewQuestions:

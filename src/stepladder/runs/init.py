@@ -16,7 +16,7 @@ from stepladder.dataset.dataset import Dataset, Loaded
 from stepladder.dataset.formats import Dialect, read_table
 from stepladder.dataset.guessing import Guess, guesses, header_of
 from stepladder.errors import DataError, UserError
-from stepladder.io.files import at_home, write_text
+from stepladder.io.files import expand_home, write_text
 
 OWN_CONF = ("conf", "own_conf")
 """Where experiment files of one's own go without --config-dir: the second, where the first is somebody else's conf."""
@@ -47,7 +47,7 @@ def first_experiment(data: str, config_dir: Path | None, outputs: Path | None) -
 
     Raises UserError where the file can not be read, no columns can be guessed, or the experiment file exists.
     """
-    table = read_table(at_home(data), data, Dialect())
+    table = read_table(expand_home(data), data, Dialect())
     conf = config_dir or _own_conf()
     name = _name(data)
     file = conf / "experiment" / f"{name}.yaml"
@@ -57,7 +57,7 @@ def first_experiment(data: str, config_dir: Path | None, outputs: Path | None) -
     header = header_of(table) if re.search(r"\.[ct]sv(\.gz)?$", data, re.IGNORECASE) else None
     found = []
     if header is not None:
-        table = read_table(at_home(data), data, Dialect(header))
+        table = read_table(expand_home(data), data, Dialect(header))
         found = [Guess("header", list(header), "the first line is a row: it has a label that other rows have")]
     found += guesses(table)
     loaded, found = _read(data, found)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from stepladder.context.context import folded
-from stepladder.dataset.rows import asked
+from stepladder.context.context import comparable
+from stepladder.dataset.rows import question_key
 from stepladder.runs.stages import Prepared
 from stepladder.types import CheckResult, Example, Passage, PreflightLimits
 
@@ -66,8 +66,8 @@ def _shown(prepared: Prepared, limits: PreflightLimits) -> CheckResult:
 
 
 def _among_training(prepared: Prepared) -> list[Example]:
-    trained = {asked(example.question) for example in prepared.data.train}
-    return [example for example in prepared.examples if asked(example.question) in trained]
+    trained = {question_key(example.question) for example in prepared.data.train}
+    return [example for example in prepared.examples if question_key(example.question) in trained]
 
 
 def _named(examples: Sequence[Example]) -> str:
@@ -78,16 +78,16 @@ def _answered_by(passages: Iterable[Passage], examples: Iterable[Example]) -> It
     """The ids of examples whose question and answer are both in one passage."""
     begin: defaultdict[str, list[tuple[list[str], Example]]] = defaultdict(list)
     for example in examples:
-        words = folded(example.question.text).split()
+        words = comparable(example.question.text).split()
         if words:
             begin[" ".join(words[:WORDS])].append((words, example))
     lengths = {key.count(" ") + 1 for key in begin}
     for passage in passages:
-        words = folded(passage.text).split()
+        words = comparable(passage.text).split()
         for place in range(len(words)):
             for length in lengths:
                 for sought, example in begin.get(" ".join(words[place : place + length]), ()):
                     if words[place : place + len(sought)] == sought:
                         rest = " ".join(words[:place] + words[place + len(sought) :])
-                        if any(folded(answer) in rest for answer in example.answers):
+                        if any(comparable(answer) in rest for answer in example.answers):
                             yield example.question.id

@@ -23,7 +23,16 @@ from filelock import FileLock, Timeout
 
 from stepladder.errors import StoreError, UserError
 from stepladder.io.cache import file_hash
-from stepladder.io.files import content_hash, discard, grant_by_umask, read_json, settle, within, write_text, written
+from stepladder.io.files import (
+    content_hash,
+    discard,
+    file_in,
+    flush_to_disk,
+    grant_by_umask,
+    named_errors,
+    read_json,
+    write_text,
+)
 from stepladder.store.validation import is_done
 
 Kind = Literal["fits", "predictions", "scores"]
@@ -71,7 +80,7 @@ def changed(folder: Path, hash_of: Callable[[Path], str] = content_hash) -> list
 
 
 def _as_recorded(folder: Path, name: str, record: Mapping[str, Any], hash_of: Callable[[Path], str]) -> bool:
-    file = within(folder, name)
+    file = file_in(folder, name)
     return file.is_file() and hash_of(file) in (record["files"][name], record.get("replacing", {}).get(name))
 
 
@@ -163,17 +172,17 @@ class Store:
             begun = {**record, "files": {**record["files"], name: new}, "replacing": {name: old}}
             write_text(entry.folder / "done.json", json.dumps(begun, indent=1, ensure_ascii=False))
             write_text(entry.folder / name, text)
-            settle(entry.folder)
+            flush_to_disk(entry.folder)
             ended = {key: value for key, value in begun.items() if key != "replacing"}
             write_text(entry.folder / "done.json", json.dumps(ended, indent=1, ensure_ascii=False))
-            settle(entry.folder)
+            flush_to_disk(entry.folder)
 
     def shared(self) -> Path:
         """Where indexes and other content-keyed things are kept. The directory is made when something is written."""
         return self.root / "indexes"
 
     def study(self, name: str) -> Path:
-        return _no_link(within(self._folder("studies"), name))
+        return _no_link(file_in(self._folder("studies"), name))
 
     def join(self, study: str, run: Entry) -> None:
         """Note that a run, by its score's folder, belongs to a study."""
@@ -243,7 +252,7 @@ class Store:
         write_text(folder / "config.yaml", _yaml(form.config))
         write_text(folder / "full.yaml", _yaml(form.full))
         try:
-            with written(folder):
+            with named_errors(folder):
                 facts = make(folder)
         except UserError:
             # what the user will mend has another key, or is made anew: nothing half-written stays
@@ -252,9 +261,9 @@ class Store:
         grant_by_umask(kept_files(folder))
         record = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
         record["files"] = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
-        settle(folder)
+        flush_to_disk(folder)
         write_text(folder / "done.json", json.dumps(record, indent=1, ensure_ascii=False))
-        settle(folder)
+        flush_to_disk(folder)
         return Entry(folder, form.key, False, facts)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from stepladder.config.experiment import Experiment
 from stepladder.errors import StoreError
-from stepladder.io.files import at_home, read_json
+from stepladder.io.files import expand_home, read_json
 from stepladder.io.redaction import mask
 from stepladder.store.store import KINDS, Kind, Store, changed, done, is_own, named, read_mapping
 from stepladder.store.validation import PROVENANCE, has, only
@@ -96,7 +96,7 @@ def recorded(folder: Path) -> Recorded:
 
     Raises StoreError where the folder is none of a finished run.
     """
-    folder = _in_the_store(at_home(str(folder)).absolute())
+    folder = _in_the_store(expand_home(str(folder)).absolute())
     experiment = stored_experiment(folder)
     this = Stage(folder)
     stage = this.full.get("stage")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.errors import StoreError, UserError, did_you_mean
-from stepladder.io.files import at_home, read_json
+from stepladder.io.files import expand_home, read_json
 from stepladder.store.stored_run import stored_experiment
 from stepladder.store.validation import has, only
 
@@ -26,13 +26,13 @@ class Recommended:
 
 def study_of(name: str, outputs: Path) -> Path | None:
     """The directory of the study that `name` names, by path or by its name in the store `outputs`; None: no study."""
-    for folder in (at_home(name), outputs / "studies" / name):
+    for folder in (expand_home(name), outputs / "studies" / name):
         if (folder / COMPARISON).is_file() or (folder / SWEEP).is_file():
             return folder
         if folder.is_dir() and folder.absolute().parent.name == "studies":
             what = "This study has no result: it is not finished, or it is the search of one method within a comparison"
             raise StoreError(what, str(folder), "give its command again, or name the comparison's directory")
-    if "/" not in name and not at_home(name).exists() and (outputs / "studies").is_dir():
+    if "/" not in name and not expand_home(name).exists() and (outputs / "studies").is_dir():
         studies = [folder.name for folder in (outputs / "studies").iterdir() if folder.is_dir()]
         raise UserError(
             f"There is no study or directory '{name}'", str(outputs / "studies"), did_you_mean(name, studies)

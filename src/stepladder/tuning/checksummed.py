@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stepladder.io.files import settle
+from stepladder.io.files import flush_to_disk
 
 SUFFIX = ".safetensors"
 
@@ -39,10 +39,10 @@ def write(folder: Path, stem: str, tensors: Mapping[str, Tensor], metadata: Any 
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
-    settle(unfinished)
+    flush_to_disk(unfinished)
     path = folder / f"{stem}-{_hash(unfinished)}{SUFFIX}"
     unfinished.replace(path)
-    settle(folder)
+    flush_to_disk(folder)
     return path
 
 

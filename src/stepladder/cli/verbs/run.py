@@ -12,6 +12,7 @@ from stepladder.cli.setup import composed, run_context
 def run(args: Arguments) -> dict[str, Any]:
     from stepladder.config.experiment import Experiment
     from stepladder.runs.run import run as run_experiment
+    from stepladder.types import CheckResult
 
     composition, config = composed(args)
     around = replace(run_context(args, config), fresh=args.fresh)
@@ -22,9 +23,9 @@ def run(args: Arguments) -> dict[str, Any]:
             args.write_line(
                 f"{suite}.{name}: {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}], n={found['n']}"
             )
-    warnings = [check["told"] for check in result["gate"] if check["odd"]]
-    passed, checks = len(result["gate"]) - len(warnings), len(result["gate"])
-    of_all = f"{passed} of {checks}" if warnings else f"all {checks}"
+    checks = [CheckResult.from_dict(stored) for stored in result["gate"]]
+    warnings = [check.message for check in checks if check.warns]
+    of_all = f"{len(checks) - len(warnings)} of {len(checks)}" if warnings else f"all {len(checks)}"
     args.write_line("\n  warning: ".join([f"preflight: {of_all} checks passed", *warnings]))
     for suite, left_out in made.left_out.items():
         for what, why in left_out.items():

@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from stepladder.config.interpolation import of_environment
 from stepladder.errors import ConfigError, Fault, UserError
-from stepladder.io.redaction import mask, meet
+from stepladder.io.redaction import mask, remember_secrets
 
 SECONDS_TO_ANSWER = 10
 
@@ -189,7 +189,7 @@ def opened(url: str | None, folder: Path, study: str, directions: Sequence[str] 
         with locks.exclusive():
             return _study(lambda: JournalStorage(Journal(folder / "study.journal")), study, directions), locks
     url = "postgresql://" + of_environment(url).partition("://")[2]
-    meet([url])
+    remember_secrets([url])
     _driver()
     locks = ServerLocks(url, study)
     import sqlalchemy

@@ -22,7 +22,7 @@ from optuna import TrialPruned
 from stepladder.config.resolution import validate
 from stepladder.errors import StepladderError, UserError
 from stepladder.io.files import read_lines
-from stepladder.io.redaction import mask, mask_tracebacks, meet
+from stepladder.io.redaction import mask, mask_tracebacks, remember_secrets
 from stepladder.resources import Progress, Silent
 from stepladder.runs.run import Circumstances, Run, run_prepared
 from stepladder.runs.stages import prepare
@@ -161,7 +161,7 @@ def main() -> int:
     """Work for the command line on stdin; exit code as the command's own."""
     told = json.loads(sys.stdin.read())
     mask_tracebacks()
-    meet(told["words"])
+    remember_secrets(told["words"])
     try:
         config_dir = Path(told["config_dir"]) if told["config_dir"] else None
         read: dict[str, Any] = {}
