@@ -259,10 +259,10 @@ class CheckResult:
 
     name: str
     value: float | bool
-    message: str
-    warns: bool = False
+    message: str = field(metadata={"json": "told"})
+    warns: bool = field(default=False, metadata={"json": "odd"})
     stops: bool = False
-    fix: str = ""
+    fix: str = field(default="", metadata={"json": None})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as stored and as printed with --json."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TypeAlias
 
-from stepladder.evaluation.exhibits import Curves
+from stepladder.evaluation.tables import Curves
 
 Value: TypeAlias = str | int | float | bool | None
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 260, 80, 20, 12, 44

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,22 @@ from stepladder.dataset.accounts import Place
 from stepladder.dataset.dataset import Dataset, Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.exhibits import Table
 from stepladder.evaluation.requests import EvalInputs
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
+from stepladder.evaluation.tables import Table
+from stepladder.io import serialise
 from stepladder.io.cache import file_hash
 from stepladder.io.files import discard, read_json, write_lines, write_text
+from stepladder.io.serialise import to_plain
 from stepladder.methods.method import Method
 from stepladder.resources import Resources, StageReport
 from stepladder.runs.card import write_card
-from stepladder.runs.costs import cost
+from stepladder.runs.costs import answer_costs
 from stepladder.runs.eval_plan import EvalPlan, plan_evaluation
 from stepladder.runs.memory import peak
 from stepladder.runs.predictions import read_predictions, write_predictions
 from stepladder.runs.refused import refused_rows
+from stepladder.runs.results import Scores
 from stepladder.store.content_keys import (
     decoding_content,
     example_content,
@@ -49,6 +52,7 @@ from stepladder.store.validation import has
 from stepladder.store.writing import RowHashes, record_engine, write_provenance
 from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Json, Prediction, Task, Text
 
+PER_QUESTION = "per_question.jsonl"
 CODE_VERSION = 5
 """Raised when a stage does something else with the same parts."""
 
@@ -314,7 +318,7 @@ def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -
     _record(prepared, folder, resources, weights=True)
     record_engine(folder, resources.report.engine)
     write_predictions(folder, request, predictions, prepared.expected[name])
-    return {**resources.report.figures, **cost(predictions), **memory}
+    return {**resources.report.figures, **to_plain(answer_costs(predictions)), **memory}
 
 
 def load(method: Method, fit: Path, resources: Resources) -> None:
@@ -338,26 +342,28 @@ def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: i
         answers = {own: Answers(b.request, predictions[name], b.examples) for own, (name, b) in batches.items()}
         scored[suite] = prepared.suites[suite].object.score(answers, seed)
     _record(prepared, folder)
-    write_lines(folder / "per_question.jsonl", _per_question(scored))
-    scores = {name: {metric: asdict(m) for metric, m in s.metrics.items()} for name, s in scored.items()}
-    details = {name: s.details for name, s in scored.items()}
+    write_lines(folder / PER_QUESTION, _per_question(scored))
     left_out = {name: dict(why) for name, s in scored.items() if (why := s.details.get("left_out"))}
-    exhibits = {name: [e.as_dict() for e in (*s.exhibits, *_told(left_out.get(name)))] for name, s in scored.items()}
-    whole = {"scores": scores, "details": details, "exhibits": exhibits, "rows": prepared.data.accounts.as_dict()}
-    write_text(folder / "scores.json", json.dumps(whole, indent=1, ensure_ascii=False))
-    return {"scores": scores, "left_out": left_out}
+    whole = Scores(
+        scores={name: s.metrics for name, s in scored.items()},
+        details={name: s.details for name, s in scored.items()},
+        exhibits={name: (*s.tables, *_reasons(left_out.get(name))) for name, s in scored.items()},
+        rows=prepared.data.accounts.counts(),
+    )
+    serialise.write(folder / "scores.json", whole)
+    return {"scores": to_plain(whole.scores), "left_out": left_out}
 
 
-def _told(left_out: Mapping[str, str] | None) -> Iterable[Table]:
-    """What a suite left out and why, for people."""
+def _reasons(left_out: Mapping[str, str] | None) -> Iterable[Table]:
+    """What a suite did not measure and why, for reports."""
     if left_out:
         yield Table("Left out", ("what", "why"), [[what, why] for what, why in left_out.items()])
 
 
-def _per_question(scored: Mapping[str, SuiteScores]) -> Iterable[Mapping[str, Any]]:
+def _per_question(scored: Mapping[str, SuiteScores]) -> Iterator[Mapping[str, Any]]:
     for name, scores in scored.items():
-        for row in scores.per_question:
-            yield {**row, "suite": name}
+        for each in scores.per_question:
+            yield {**to_plain(each), "suite": name}
 
 
 def _record(prepared: Prepared, folder: Path, resources: Resources | None = None, *, weights: bool = False) -> None:

@@ -16,6 +16,7 @@ from stepladder.config.build import Component, build
 from stepladder.config.schema import UNTARGETED, Compute
 from stepladder.errors import StoreError, VerificationError
 from stepladder.io.files import read_json, write_text
+from stepladder.io.serialise import to_plain
 from stepladder.resources import Progress, Silent
 from stepladder.runs.run import Circumstances, keys, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare, require_this_version
@@ -52,7 +53,7 @@ def reproduce(
         around = Circumstances(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
         made = run_prepared(prepared, around)
     now = recorded(made.score.folder)
-    told = {**begun, "reproduction": str(store.root), "folders": made.as_dict()["folders"], **_told(before, now)}
+    told = {**begun, "reproduction": str(store.root), "folders": to_plain(made.result.folders), **_told(before, now)}
     write_text(store.root / RECORD, json.dumps(told, indent=1, ensure_ascii=False))
     return told
 

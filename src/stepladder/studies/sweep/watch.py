@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -113,6 +112,5 @@ def table(planned: SweepPlan, trials: Sequence[Trial]) -> Group:
 
 
 def standing(planned: SweepPlan, trials: Sequence[Trial]) -> str:
-    found: Mapping[str, Any] = counts(trials)
-    told = ", ".join(f"{count} {state}" for state, count in found.items())
-    return f"{told}, {sum(t.state == 'running' for t in trials)} running of {planned.limit}{left(planned, trials)}"
+    running = sum(t.state == "running" for t in trials)
+    return f"{counts(trials)}, {running} running of {planned.limit}{left(planned, trials)}"

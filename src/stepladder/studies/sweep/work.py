@@ -24,6 +24,7 @@ from stepladder.errors import StepladderError, UserError
 from stepladder.io.files import read_lines
 from stepladder.io.redaction import mask, mask_tracebacks, meet
 from stepladder.resources import Progress, Silent
+from stepladder.runs.costs import Costs
 from stepladder.runs.run import Circumstances, Run, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import RunTracker, Tracking, open_tracker
@@ -103,7 +104,7 @@ def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTr
         experiment, _ = planned.draft.composed(claim.overrides)
         prepared = prepare(experiment, around.trust, around.read, around.store.shared())
         made = run_prepared(prepared, replace(around, on_validation=watching), tracker)
-        if made.reused["fit"]:
+        if made.fit.reused:
             _replay(made, watching)
         values = [objective.value(made) for objective in planned.objectives]
     except TrialPruned:
@@ -111,8 +112,9 @@ def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTr
     except (UserError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         reason = f"{type(error).__name__}: {mask(str(error))}"[:2000]
         return Ended("failed", facts={"reason": reason, "training_tokens": watching.tokens})
-    facts = {"training_tokens": made.costs["training_tokens"], "reused": all(made.reused.values())}
-    if made.reused["fit"]:
+    reused = all(vars(made.result.reused).values())
+    facts: dict[str, Any] = {"training_tokens": made.costs.training_tokens, "reused": reused}
+    if made.fit.reused:
         facts["seconds"] = _seconds(made.costs)
     if not all(math.isfinite(value) for value in values):
         return Ended("failed", facts={**facts, "reason": f"the objective is {values}"})
@@ -124,10 +126,9 @@ def public_reason(reason: str | None, tracking: Tracking) -> str | None:
     return reason if reason is None or tracking.log_predictions else reason.partition(":")[0]
 
 
-def _seconds(costs: Mapping[str, Any]) -> float:
-    """What a run cost that was made before."""
-    fit, asking = costs["fit_seconds"] or 0.0, costs["seconds_per_question"] * costs["questions"]
-    return round(float(fit + asking), 3)
+def _seconds(costs: Costs) -> float:
+    """The seconds of a run that was made before."""
+    return round((costs.fit_seconds or 0.0) + costs.seconds_per_question * costs.questions, 3)
 
 
 class _Watching:
