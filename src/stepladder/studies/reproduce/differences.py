@@ -10,17 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, TypeAlias
 
 from stepladder.store.provenance import depended_on, normal
 from stepladder.store.store import differences
 from stepladder.store.stored_run import Recorded, Stage
 from stepladder.studies.reproduce import outcomes
 from stepladder.studies.reproduce.outcomes import Outcome
+from stepladder.studies.reproduce.results import AspectResult, Kind, State
 from stepladder.studies.reproduce.tolerance import Tolerance, tolerance
 
-State = Literal["same", "within", "differs", "not recorded"]
-Kind = Literal["made from", "circumstance", "result"]
 STAGES = ("fit", "predict", "score")
 NAMED = 3
 """So many of many differences of one kind are named."""
@@ -29,6 +28,11 @@ LONGEST = 80
 UNEXPLAINED = "nothing that is recorded: what is computed is not the same each time"
 _WEIGHTS = re.compile(r"\.(files|package|commit|hub|conversion|toy)\b")
 _MACHINE = ("processor", "cores", "threads", "cpu_capability", "cuda", "gpus", "kernels")
+
+Forms: TypeAlias = dict[str, list[tuple[str, str, Any, Any]]]
+"""What differs in the full forms of two runs, by aspect: stage, dotted key, was, is."""
+FileHashes: TypeAlias = Mapping[str, Mapping[str, str]]
+"""The hash of each file, by model."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +48,24 @@ class Aspect:
     reaches: str | None = None
     explained_by: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        told = {"aspect": self.name, "kind": self.kind, "state": self.state, "differences": list(self.differences)}
-        return told | (
-            {"explained_by": list(self.explained_by)} if self.kind == "result" else {"reaches": self.reaches}
-        )
+    @property
+    def result(self) -> AspectResult:
+        if self.kind == "result":
+            return AspectResult(self.name, self.kind, self.state, self.differences, explained_by=self.explained_by)
+        return AspectResult(self.name, self.kind, self.state, self.differences, self.reaches)
 
     @property
     def line(self) -> str:
         """For people."""
-        told = f"{self.name:<13} {self.state}"
-        told += f": {'; '.join(self.differences)}" if self.differences else ""
+        text = f"{self.name:<13} {self.state}"
+        text += f": {'; '.join(self.differences)}" if self.differences else ""
         if self.kind == "result" and self.explained_by:
-            told += f" <- can be explained by {', '.join(self.explained_by)}"
+            text += f" <- can be explained by {', '.join(self.explained_by)}"
         elif self.kind == "made from" and self.state == "differs" and self.reaches is None:
-            told += " (it reaches no result of this run)"
+            text += " (it reaches no result of this run)"
         elif self.kind == "circumstance" and self.state == "differs":
-            told += " (a possible cause)"
-        return told
+            text += " (a possible cause)"
+        return text
 
 
 def compared(before: Recorded, now: Recorded) -> list[Aspect]:
@@ -83,8 +87,8 @@ def compared(before: Recorded, now: Recorded) -> list[Aspect]:
 
 def held_to(before: Recorded, now: Recorded) -> Tolerance:
     """How near the results of the two must be."""
-    facts: Mapping[str, Any] = before.fit.done.get("facts", {}) if before.fit else {}
-    return tolerance(_machine(before, now).state != "differs", bool(facts.get("trained_parameters")))
+    tuned = before.fit is not None and bool(before.fit.done.get("facts", {}).get("trained_parameters"))
+    return tolerance(_machine(before, now).state != "differs", tuned)
 
 
 def _result(outcome: Outcome) -> Aspect:
@@ -99,9 +103,9 @@ def _explained(result: Aspect, causes: Iterable[Aspect]) -> Aspect:
     return replace(result, explained_by=tuple(found or [UNEXPLAINED]))
 
 
-def _forms(before: Recorded, now: Recorded) -> dict[str, list[tuple[str, str, Any, Any]]]:
+def _forms(before: Recorded, now: Recorded) -> Forms:
     """What differs in the full forms that keys are made from, by aspect: stage, dotted key, was, is."""
-    found: dict[str, list[tuple[str, str, Any, Any]]] = {}
+    found: Forms = {}
     for stage, one, other in _pairs(before, now):
         for key, was, is_ in differences(one.full, other.full):
             aspect = _aspect(key)
@@ -156,7 +160,7 @@ def _stored(before: Recorded, now: Recorded) -> Aspect:
     return _made_from("stored files", told, _first(reaches))
 
 
-def _config(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+def _config(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     own = [d for d in differences(before.config, now.config) if d[0] != "seed"]
     told = {key: f"{key} was {_value(was)}, is {_value(is_)}" for key, was, is_ in own}
     for stage, key, was, is_ in forms.get("config", ()):
@@ -172,14 +176,14 @@ def _value(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def _seed(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+def _seed(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     was, is_ = before.config.get("seed"), now.config.get("seed")
     told = [f"seed was {was}, is {is_}"] if was != is_ else []
     told += [f"{key} was {a}, is {b}" for _, key, a, b in forms.get("seed", ()) if not told]
     return _made_from("seed", told, _first(stage for stage, *_ in forms.get("seed", ())))
 
 
-def _data(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Iterator[Aspect]:
+def _data(before: Recorded, now: Recorded, forms: Forms) -> Iterator[Aspect]:
     """Content and split: rows that are the same but stand on other sides are another split."""
     one, other = before.data, now.data
     if not one or not other:
@@ -242,7 +246,7 @@ def _few(lines: list[str], noun: str, what: str) -> list[str]:
     return lines if more <= 0 else [*lines[:NAMED], f"{more} more {noun}{'s' if more > 1 else ''} {what}"]
 
 
-def _weights(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+def _weights(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     one, other = before.weights, now.weights
     told = {key: f"{key} was {_short(was)}, is {_short(is_)}" for key, was, is_ in _files(one, other)}
     for _, key, was, is_ in forms.get("base weights", ()):
@@ -250,7 +254,7 @@ def _weights(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspec
     return _made_from("base weights", told.values(), "fit" if told else None)
 
 
-def _files(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _files(one: FileHashes, other: FileHashes) -> Iterator[tuple[str, Any, Any]]:
     for model in one.keys() & other.keys():
         names = {**one[model], **other[model]}
         yield from (
@@ -285,7 +289,7 @@ def _told(difference: tuple[str, Any, Any], needed: frozenset[str]) -> bool:
     return name != "stepladder" and (not needed or name == "python" or name in needed)
 
 
-def _code(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+def _code(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     told, reaches, recorded = [], [], False
     for stage, one, other in _pairs(before, now):
         kept, here = one.provenance.get("source"), other.provenance.get("source")

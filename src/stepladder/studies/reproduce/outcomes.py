@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.io.files import read_lines
+from stepladder.io.serialise import from_plain
 from stepladder.runs.predictions import read_predictions
+from stepladder.runs.results import SuiteFigures
 from stepladder.store.stored_run import Recorded, Stage
+from stepladder.studies.reproduce.results import MetricPair, State
 from stepladder.studies.reproduce.tolerance import Tolerance
+from stepladder.types import Prediction
 
 NAMED = 3
 """So many rows that differ are named."""
@@ -28,7 +33,7 @@ class Outcome:
 
     name: str
     stage: Literal["fit", "predict", "score"]
-    state: Literal["same", "within", "differs", "not recorded"]
+    state: State
     differences: tuple[str, ...] = ()
 
 
@@ -41,25 +46,19 @@ def compared(before: Recorded, now: Recorded, band: Tolerance) -> list[Outcome]:
     ]
 
 
-def metrics(before: Recorded, now: Recorded, band: Tolerance) -> list[dict[str, Any]]:
-    """Every metric of the first run beside that of the second."""
-    one, other = _scores(before.score), _scores(now.score)
-    return [
-        {
-            "suite": suite,
-            "metric": name,
-            "was": was,
-            "is": other.get(suite, {}).get(name),
-            "tolerance": band.name,
-            "within": band.metric(was, other.get(suite, {}).get(name)),
-        }
-        for suite, found in one.items()
-        for name, was in found.items()
-    ]
+def metrics(before: Recorded, now: Recorded, band: Tolerance) -> list[MetricPair]:
+    """Every metric of the first run with that of the second."""
+    found, other = [], _scores(now.score)
+    for suite, measured in _scores(before.score).items():
+        for name, was in measured.items():
+            is_ = other.get(suite, {}).get(name)
+            found.append(MetricPair(suite, name, was, is_, band.name, band.metric(was, is_)))
+    return found
 
 
-def _scores(score: Stage | None) -> Mapping[str, Mapping[str, Any]]:
-    found: Mapping[str, Mapping[str, Any]] = score.done.get("facts", {}).get("scores", {}) if score else {}
+def _scores(score: Stage | None) -> SuiteFigures:
+    facts = score.done.get("facts", {}) if score else {}
+    found: SuiteFigures = from_plain(SuiteFigures, facts.get("scores", {}), str(score and score.folder))
     return found
 
 
@@ -67,17 +66,14 @@ def _metrics(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
     found = metrics(before, now, band)
     if not found or not _scores(now.score):
         return Outcome("metrics", "score", "not recorded")
-    outside = [each for each in found if not each["within"]]
-    moved = [each for each in found if each["is"] != each["was"]]
-    told = tuple(f"{e['suite']}.{e['metric']} was {_value(e['was'])}, is {_value(e['is'])}" for e in outside or moved)
+    outside = [each for each in found if not each.within]
+    moved = [each for each in found if each.now != each.was]
+    told = tuple(f"{e.suite}.{e.metric} was {_value(e.was)}, is {_value(e.now)}" for e in outside or moved)
     return Outcome("metrics", "score", "differs" if outside else "within" if moved else "same", told)
 
 
-def _value(metric: Mapping[str, Any] | None) -> str:
-    if metric is None:
-        return "not there"
-    low, high = metric.get("low"), metric.get("high")
-    return f"{metric.get('value')}" + (f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else "")
+def _value(metric: Measured | None) -> str:
+    return "not there" if metric is None else f"{metric.value} [{metric.low:.4g}, {metric.high:.4g}]"
 
 
 def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
@@ -98,19 +94,19 @@ def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
     return Outcome("predictions", "predict", "differs" if not within else "within" if moved else "same", tuple(told))
 
 
-def _predictions(stage: Stage) -> dict[str, dict[str, Any]]:
-    return {found.id: json.loads(json.dumps(asdict(found))) for found in read_predictions(stage.folder)}
+def _predictions(stage: Stage) -> dict[str, Prediction]:
+    return {found.id: found for found in read_predictions(stage.folder)}
 
 
-def _unlike(was: Mapping[str, Any], now: Mapping[str, Any], exact: bool) -> Iterator[tuple[str, str]]:
+def _unlike(was: Mapping[str, Prediction], now: Mapping[str, Prediction], exact: bool) -> Iterator[tuple[str, str]]:
     """Ids whose predictions differ, and in what: in anything but time where they must be equal, else in the answer."""
     for id_ in [*was, *(i for i in now if i not in was)]:
         one, other = was.get(id_), now.get(id_)
         if one is None or other is None:
             yield id_, "new" if one is None else "gone"
             continue
-        fields = [name for name in one if name != "seconds"] if exact else ["text", "failure"]
-        unlike = [name for name in fields if one.get(name) != other.get(name)]
+        names = [each.name for each in fields(one) if each.name != "seconds"] if exact else ["text", "failure"]
+        unlike = [name for name in names if getattr(one, name) != getattr(other, name)]
         if unlike:
             yield id_, ", ".join(unlike)
 

@@ -1,7 +1,4 @@
-"""A stored run -> a fresh store -> the same numbers? Within what, and if not, what can explain it?
-
-Knows stored runs and how to run one again; what differs is told by `differences`.
-"""
+"""Repeats a stored run in a fresh store, and compares the two."""
 
 from __future__ import annotations
 
@@ -10,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from stepladder.config.build import Component, build
 from stepladder.config.schema import UNTARGETED, Compute
+from stepladder.dataset.loaded import Loaded
 from stepladder.errors import StoreError, VerificationError
+from stepladder.io import serialise
 from stepladder.io.files import read_json, write_text
 from stepladder.io.serialise import to_plain
 from stepladder.resources import Progress, Silent
@@ -25,6 +23,7 @@ from stepladder.store.stored_run import Recorded, recorded, root_of
 from stepladder.store.writing import weights
 from stepladder.studies.reproduce import outcomes
 from stepladder.studies.reproduce.differences import Aspect, compared, held_to
+from stepladder.studies.reproduce.results import DiffResult, ReproductionResult, RunDifferences, ToleranceResult
 
 RECORD = "reproduction.json"
 """In the fresh store: which run is made again in it, and, once that is done, what differs."""
@@ -32,12 +31,19 @@ RECORD = "reproduction.json"
 
 def reproduce(
     folder: Path, outputs: Path | None = None, trust: Sequence[str] = (), progress: Progress | None = None
-) -> dict[str, Any]:
-    """Make a stored run again in a fresh store, and compare. Returns the object that `reproduce --json` prints.
+) -> ReproductionResult:
+    """Repeat a stored run in a fresh store, and compare.
 
     Files that the run names by a relative path are looked for where it was started, if that folder is still there.
-    Without `outputs` the fresh store is a folder of `reproductions` in the run's own. Raises UserError where the folder
-    is none of a run, where the run can not be made here, or where the store is not fresh.
+
+    Args:
+        folder: Any directory of the run.
+        outputs: The fresh store; None makes one in `reproductions` of the run's own store.
+        trust: Modules whose classes may be used.
+        progress: Where notes go.
+
+    Raises:
+        UserError: The folder is not one of a run, the run cannot be repeated here, or the store is not fresh.
     """
     progress = progress or Silent()
     before = recorded(folder)
@@ -53,37 +59,39 @@ def reproduce(
         around = Circumstances(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
         made = run_prepared(prepared, around)
     now = recorded(made.score.folder)
-    told = {**begun, "reproduction": str(store.root), "folders": to_plain(made.result.folders), **_told(before, now)}
-    write_text(store.root / RECORD, json.dumps(told, indent=1, ensure_ascii=False))
-    return told
+    found = _differences(before, now)
+    result = ReproductionResult(
+        **vars(found), folder=begun["folder"], reproduction=str(store.root), folders=made.result.folders
+    )
+    serialise.write(store.root / RECORD, result)
+    return result
 
 
-def diff(first: Path, second: Path) -> dict[str, Any]:
-    """What differs between two stored runs, as the object that `diff --json` prints."""
+def diff(first: Path, second: Path) -> DiffResult:
+    """What differs between two stored runs."""
     before, now = recorded(first), recorded(second)
     for run in (before, now):
         require_this_version(run.named.folder)
-    return {"folders": [str(before.named.folder), str(now.named.folder)], **_told(before, now)}
+    folders = str(before.named.folder), str(now.named.folder)
+    return DiffResult(folders=folders, **vars(_differences(before, now)))
 
 
-def verify(told: Mapping[str, Any]) -> None:
-    """Raises VerificationError, naming what differs and what can explain it, unless all is as it was."""
-    if not told["same"]:
-        found = [
-            line for line, aspect in zip(told["lines"], told["aspects"], strict=True) if aspect["state"] == "differs"
-        ]
-        raise VerificationError("\n  ".join(["The run was not reproduced", *found]), told)
+def verify(result: RunDifferences) -> None:
+    """Raises VerificationError, with what differs and what can explain it, unless all results are the same."""
+    if not result.same:
+        found = [line for line, aspect in zip(result.lines, result.aspects, strict=True) if aspect.state == "differs"]
+        raise VerificationError("\n  ".join(["The run was not reproduced", *found]), to_plain(result))
 
 
-def _told(before: Recorded, now: Recorded) -> dict[str, Any]:
+def _differences(before: Recorded, now: Recorded) -> RunDifferences:
     aspects, band = compared(before, now), held_to(before, now)
-    return {
-        "same": all(holds(aspect) for aspect in aspects),
-        "tolerance": {"name": band.name, "told": band.told},
-        "aspects": [aspect.as_dict() for aspect in aspects],
-        "metrics": outcomes.metrics(before, now, band),
-        "lines": [aspect.line for aspect in aspects],
-    }
+    return RunDifferences(
+        same=all(holds(aspect) for aspect in aspects),
+        tolerance=ToleranceResult(band.name, band.message),
+        aspects=tuple(aspect.result for aspect in aspects),
+        metrics=tuple(outcomes.metrics(before, now, band)),
+        lines=tuple(aspect.line for aspect in aspects),
+    )
 
 
 def holds(aspect: Aspect) -> bool:
@@ -93,7 +101,7 @@ def holds(aspect: Aspect) -> bool:
 
 def _prepared(before: Recorded, trust: Sequence[str]) -> Prepared:
     """The experiment with its parts built; what is remembered of its models' files is put to the test."""
-    read: dict[str, Any] = {}
+    read: dict[str, Loaded] = {}
     built = prepare(before.experiment, trust, read)
     method: Component = built.method
     weights(method, afresh=True)
@@ -120,7 +128,7 @@ def _compute(before: Recorded) -> Compute:
     return compute
 
 
-def _fresh(store: Store, prepared: Prepared, begun: Mapping[str, Any]) -> None:
+def _fresh(store: Store, prepared: Prepared, begun: Mapping[str, str]) -> None:
     """Raises StoreError where the store has anything of the run, unless this reproduction was cut short in it."""
     left = read_json(store.root / RECORD)
     if left == begun:
