@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.metrics.choice import Metric, NotDefinedError, label_pair
+from stepladder.evaluation.metrics.choice import Metric, NotDefinedError, is_mean, label_pair
 from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.estimates import Measured, Side, measured
 from stepladder.evaluation.tables import Drawing
+from stepladder.io.serialise import optional
 from stepladder.types import Choice
 
 TaskKind = Literal["choice", "text", "json"]
@@ -24,12 +25,35 @@ Details: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """The `width` numbers that a metric makes of one question (`Metric.statistics`); zeros are left out."""
+
+    width: int
+    numbers: Mapping[str, float]
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Statistics:
+        return cls(len(numbers), {str(place): number for place, number in enumerate(numbers) if number})
+
+    def whole(self) -> list[float]:
+        return [self.numbers.get(str(place), 0.0) for place in range(self.width)]
+
+
+@dataclass(frozen=True)
 class QuestionScore:
-    """A metric's value of one question; None where the metric has none."""
+    """One question's score.
+
+    Attributes:
+        id: The question's.
+        metric: The metric's name.
+        value: The metric of this question alone; None where the metric has none.
+        statistics: The question's statistics, of a metric that is not the mean of the values.
+    """
 
     id: str
     metric: str
     value: float | None
+    statistics: Statistics | None = optional()
 
 
 @dataclass(frozen=True)
@@ -130,10 +154,11 @@ class MetricSuite:
 
 
 def _rows(name: str, side: Side, answers: Answers) -> Iterator[QuestionScore]:
-    values = side.by_question
-    found = {} if values is None else dict(zip(side.ids, values.tolist(), strict=True))
+    values, order = side.by_question, {id_: place for place, id_ in enumerate(side.ids)}
     for id_ in answers.ids:
-        yield QuestionScore(id_, name, found.get(id_))
+        place = order[id_]
+        statistics = None if is_mean(side.metric) else Statistics.of(side.numbers[0][place].tolist())
+        yield QuestionScore(id_, name, None if values is None else float(values[place]), statistics)
 
 
 def _failures(answers: Answers) -> Details:

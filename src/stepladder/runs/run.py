@@ -16,13 +16,13 @@ from stepladder.methods.method import Method
 from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
 from stepladder.runs import fitting, stages
 from stepladder.runs.costs import Costs
-from stepladder.runs.predictions import read_predictions, refresh_expected
+from stepladder.runs.predictions import read_current
 from stepladder.runs.preflight import check_data
 from stepladder.runs.results import RunFolders, RunResult, StageKeys, StagesReused, SuiteFigures
 from stepladder.runs.stages import Prepared
 from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
 from stepladder.store.store import Entry, Kind, Store
-from stepladder.types import CheckResult, PreflightLimits
+from stepladder.types import CheckResult, Prediction, PreflightLimits
 
 
 @dataclass
@@ -62,16 +62,20 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its three kinds of folders and what they say.
+    """A finished run, with the directories of its stages.
 
-    checks: results of preflight checks of the data as it is now. They may differ from the stored ones, since
-    rows that are left out are no part of a key.
+    Attributes:
+        predictions: By request.
+        main: The predictions of the main request, in the order of its questions.
+        checks: Results of preflight checks of the data as it is now. They may differ from the stored ones, since rows
+            that are left out are not part of a key.
     """
 
     prepared: Prepared
     fit: Entry
     predictions: Mapping[str, Entry]
     score: Entry
+    main: tuple[Prediction, ...]
     checks: tuple[CheckResult, ...] = ()
 
     @cached_property
@@ -181,9 +185,8 @@ def _stored(prepared: Prepared, store: Store) -> Run | None:
     asked = [(prepared.predict_form(request), whole[name]) for name, request in prepared.requests.items()]
     for form, entry in ((prepared.fit_form, fit), *asked, (prepared.score_form, score)):
         store.verify(entry, form)
-    for name, entry in whole.items():
-        refresh_expected(entry, prepared.expected[name], store)
-    return Run(prepared, fit, whole, score)
+    read = {name: read_current(entry, prepared.expected[name], store) for name, entry in whole.items()}
+    return Run(prepared, fit, whole, score, read["main"])
 
 
 def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run:
@@ -196,7 +199,7 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     )
     ready = not fit.reused and not around.reopen_fit and not fitting.over_several(prepared, resources.devices)
 
-    def ask(name: str, folder: Path) -> dict[str, Any]:
+    def ask(name: str, folder: Path) -> stages.StageFacts:
         nonlocal ready
         if not ready:
             stages.load(method, fit.folder, resources)
@@ -207,14 +210,11 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
         name: around.store.take("predictions", prepared.predict_form(request), lambda folder, n=name: ask(n, folder))  # type: ignore[misc]
         for name, request in prepared.requests.items()
     }
-    for name, entry in predictions.items():
-        if entry.reused:
-            refresh_expected(entry, prepared.expected[name], around.store)
+    read = {name: read_current(entry, prepared.expected[name], around.store) for name, entry in predictions.items()}
     form = prepared.score_form
-    folders = {name: entry.folder for name, entry in predictions.items()}
     seed = int(form.key[:8], 16)
-    score = around.store.take("scores", form, lambda folder: stages.score(prepared, folders, folder, seed))
-    return Run(prepared, fit, predictions, score)
+    score = around.store.take("scores", form, lambda folder: stages.score(prepared, read, folder, seed))
+    return Run(prepared, fit, predictions, score, read["main"])
 
 
 def _run_id(prepared: Prepared, around: Circumstances) -> str:
@@ -251,7 +251,7 @@ def _show(made: Run, tracker: RunTracker) -> None:
     rows: list[dict[str, Any]] = [
         {"id": p.id, "question": examples[p.id].question.text, "answer": examples[p.id].answers[0], "text": p.text}
         | {"failure": p.failure}
-        for p in read_predictions(made.predictions["main"].folder)
+        for p in made.main
     ]
     tracker.log_predictions(rows)
     artefact = made.fit.folder / "artefact"

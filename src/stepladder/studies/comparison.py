@@ -15,7 +15,7 @@ from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.tables import Table
 from stepladder.io import serialise
 from stepladder.io.serialise import to_plain
-from stepladder.runs.predictions import read_predictions
+from stepladder.runs.question_scores import stored_statistics
 from stepladder.runs.results import RunResult
 from stepladder.runs.run import Circumstances, Run, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare
@@ -275,7 +275,7 @@ class Judge:
 
     def __call__(self) -> Judgement:
         suite, comparison = _main_suite(self.runs[0]), self.planned.comparison
-        answered = [_answered(run) for run in self.runs]
+        answered = [_answers(run) for run in self.runs]
         methods: dict[str, list[Answers]] = {}
         seeds: dict[str, list[int]] = {}
         for variant, answers in zip(self.variants, answered, strict=True):
@@ -308,7 +308,7 @@ class Judge:
             bills=bills(costs, prices),
             break_even=tuple(break_evens(costs, prices, clusters, self.seed, worse)),
             no_break_even=tuple(pair for pair in tuned_and_prompted(costs) if pair in worse),
-            examples=shown_rows(self.variants, answered, metrics[main], self.baseline, first),
+            examples=shown_rows(self.variants, answered, (main, metrics[main]), self.baseline, first),
             confusions=confusions(self.variants, answered),
         )
 
@@ -368,7 +368,7 @@ def _difference(
     found = {}
     for name, metric in metrics.items():
         with suppress(NotDefinedError):
-            found[name] = difference(Side(metric, ours), Side(metric, theirs), seed, rules.mid_p)
+            found[name] = difference(Side(metric, ours, name), Side(metric, theirs, name), seed, rules.mid_p)
     return found
 
 
@@ -382,6 +382,9 @@ def _own(run: Run) -> Mapping[str, Measured]:
     return run.scores[next(iter(run.prepared.suites))]
 
 
-def _answered(run: Run) -> Answers:
-    main = run.prepared.main
-    return Answers(main, tuple(read_predictions(run.predictions["main"].folder)), run.prepared.examples)
+def _answers(run: Run) -> Answers:
+    """The run's answers to the main request, with the statistics that its scores have."""
+    suite, examples = next(iter(run.prepared.suites)), run.prepared.examples
+    ids = [example.question.id for example in examples]
+    statistics = stored_statistics(run.score.folder, suite, _main_suite(run).metrics, ids)
+    return Answers(run.prepared.main, run.main, examples, statistics)

@@ -113,7 +113,7 @@ def bills(costs: Mapping[str, Spending], prices: Prices) -> Bills:
 
 
 def shown_rows(
-    variants: Sequence[Variant], answers: Sequence[Answers], metric: Metric, baseline: str, first: str
+    variants: Sequence[Variant], answers: Sequence[Answers], metric: tuple[str, Metric], baseline: str, first: str
 ) -> ExampleRows:
     """The examples for the page's script, each run next to one of the next simpler method."""
     names = [variant.name for variant in variants]
@@ -125,7 +125,8 @@ def shown_rows(
 
     below = [run_of(methods[max(0, methods.index(v.name) - 1)], v.seed) for v in variants]
     named = dict(zip(titles(variants), answers, strict=True))
-    return rows(named, metric, below, names.index(baseline), names.index(first))
+    name, by = metric
+    return rows(named, by, below, names.index(baseline), names.index(first), name=name)
 
 
 def confusions(variants: Sequence[Variant], answers: Sequence[Answers]) -> dict[str, tuple[Table, ...]]:

@@ -59,14 +59,20 @@ class ExampleRows(_Coded):
 
 
 def rows(
-    runs: Mapping[str, Answers], metric: Metric, below: Sequence[int], baseline: int, first: int, limit: int = BYTES
+    runs: Mapping[str, Answers],
+    metric: Metric,
+    below: Sequence[int],
+    baseline: int,
+    first: int,
+    limit: int = BYTES,
+    name: str = "",
 ) -> ExampleRows:
     """The examples of `runs`, which are given by title, methods in order.
 
     Marks are the metric's value of a question, 0 to 100; a metric of the whole marks an answer by whether it is among
     the expected ones.
     """
-    found = [_marks(run, metric) for run in runs.values()]
+    found = [_marks(run, metric, name) for run in runs.values()]
     one = next(iter(runs.values()))
     order = np.argsort(one.ids)
     examples = [one.examples[at] for at in order]
@@ -128,8 +134,8 @@ def _coded(
     )
 
 
-def _marks(run: Answers, metric: Metric) -> list[int]:
-    values = Side(metric, run).by_question
+def _marks(run: Answers, metric: Metric, name: str) -> list[int]:
+    values = Side(metric, run, name).by_question
     if values is None:
         right = [p.failure is None and p.text in e.answers for p, e in zip(run.predictions, run.examples, strict=True)]
         values = np.array(right, dtype=np.float64)[np.argsort(run.ids)]

@@ -45,7 +45,7 @@ class Ladder:
         self.sides: dict[str, dict[str, Side]] = {}
         for name, metric in metrics.items():
             with suppress(NotDefinedError):
-                self.sides[name] = {rung: Side(metric, runs) for rung, runs in rungs.items()}
+                self.sides[name] = {rung: Side(metric, runs, name) for rung, runs in rungs.items()}
         if main not in self.sides:
             what = f"the main metric '{main}' is not defined for this task"
             raise ConfigError(Fault("evaluation", what, "name another"))
@@ -99,7 +99,7 @@ class Ladder:
     def to_floor(self, floor: Floor) -> dict[str, Differences]:
         """The main metric's difference of each method to the floor."""
         side = self.sides[self.main]
-        against = side[floor.name] if floor.name in side else Side(side[self.names[0]].metric, floor.answers)
+        against = side[floor.name] if floor.name in side else Side(side[self.names[0]].metric, floor.answers, self.main)
         others = [name for name in self.names if name != floor.name]
         tested = self._tested([(side[name], against) for name in others])
         return {name: {self.main: each} for name, each in zip(others, tested, strict=True)}

@@ -62,6 +62,15 @@ class PerQuestion:
         return mean
 
 
+def is_mean(metric: Metric) -> bool:
+    """Whether the metric is the plain mean of its questions' values, so that those values are all it is made of."""
+    kind = type(metric)
+    return isinstance(metric, PerQuestion) and (kind.statistics, kind.fold) == (
+        PerQuestion.statistics,
+        PerQuestion.fold,
+    )
+
+
 @dataclass(frozen=True)
 class Accuracy(PerQuestion):
     """The share of questions whose answer is, letter for letter, one that counts."""

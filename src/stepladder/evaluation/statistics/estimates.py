@@ -94,9 +94,14 @@ class Side:
     """One or several runs of the same questions under one metric, rows in the order of the sorted `ids`.
 
     Made once, it serves any number of differences.
+
+    Args:
+        metric: The metric.
+        answers: One run, or several that differ only by their seed.
+        name: The metric's name in `Answers.statistics`; statistics that are not there are computed.
     """
 
-    def __init__(self, metric: Metric, answers: Answers | Sequence[Answers]) -> None:
+    def __init__(self, metric: Metric, answers: Answers | Sequence[Answers], name: str = "") -> None:
         self.metric = metric
         self.runs = (answers,) if isinstance(answers, Answers) else tuple(answers)
         first = self.runs[0]
@@ -106,10 +111,7 @@ class Side:
             check_same_questions(first, run)
         self.ids = tuple(sorted(first.ids))
         self.n = len(self.ids)
-        self.numbers = [
-            numbers_of(metric, run.predictions, run.examples, run.request.task)[np.argsort(run.ids)]
-            for run in self.runs
-        ]
+        self.numbers = [_statistics(metric, run, name)[np.argsort(run.ids)] for run in self.runs]
         self.values = self.fold(np.stack([numbers.sum(axis=0) for numbers in self.numbers]))
         self.value = float(self.values.mean())
         clusters = first.clusters()
@@ -160,6 +162,11 @@ class Side:
         drawn = self.drawn(seed)
         fall = float((drawn - drawn.mean(axis=1, keepdims=True)).var(axis=0).mean()) * runs / (runs - 1)
         return max(0.0, float(self.values.var(ddof=1)) - fall) / runs, runs - 1
+
+
+def _statistics(metric: Metric, run: Answers, name: str) -> Floats:
+    known = run.statistics.get(name)
+    return numbers_of(metric, run.predictions, run.examples, run.request.task) if known is None else known
 
 
 def measure(metric: Metric, answers: Answers | Sequence[Answers], seed: int) -> Measured:
