@@ -37,7 +37,7 @@ def test_texts_stand_once_and_marks_are_the_metrics() -> None:
     assert made.texts[made.questions[0]] == "user: before\ntext 0 "
     assert made.texts[made.expected[0]] == "a  |  or this"
     assert made.graded is False
-    assert made.told == ""
+    assert made.note == ""
     assert rows(runs, MacroF1(), [0, 0], 0, 1).marks == made.marks
     assert rows(runs, Mean(lambda p, e: 0.25), [0, 0], 0, 1).graded is True
 
@@ -49,9 +49,9 @@ def test_what_is_too_much_is_cut_then_left_out_and_told(n: int, long: int, limit
     made = rows(runs, Accuracy(), [0, 0], 0, 1, limit)
     size = len(json.dumps(to_plain(made), ensure_ascii=False, separators=(",", ":")).encode())
     assert size < limit + 500 or len(made.ids) == 1
-    assert "Texts are cut at" in made.told
+    assert "Texts are cut at" in made.note
     if len(made.ids) < n:
-        assert f"of {n} examples are left out" in made.told
+        assert f"of {n} examples are left out" in made.note
         assert made.marks[1].count(0) == min(len(made.ids), said.count("b"))  # what tells something stays
 
 

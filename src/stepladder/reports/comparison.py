@@ -91,7 +91,7 @@ def _changed(rows: ExampleRows) -> Table:
             listed.append([*(rows.texts[cell] for cell in cells), change])
     names = [rows.runs[theirs], rows.runs[ours]]
     note = f"{counts['fixed']} fixed and {counts['regressed']} regressed; at most {LISTED} of each are listed."
-    note += f" {rows.told}"
+    note += f" {rows.note}"
     return Table(
         f"{names[1]} against {names[0]}", ["id", "question", "expected", *names, "change"], listed, note.strip()
     )

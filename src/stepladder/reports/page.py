@@ -50,12 +50,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Picture:
-    """SVG drawn by `plots`, the one thing that is not escaped; `told` says in words what it shows."""
+    """SVG drawn by `plots`, the one thing that is not escaped; `caption` says in words what it shows."""
 
     kind: ClassVar[str] = "picture"
 
     svg: str
-    told: str = ""
+    caption: str = ""
 
     @property
     def markup(self) -> Markup:

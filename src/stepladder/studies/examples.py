@@ -33,7 +33,7 @@ class _Coded:
     answers: tuple[tuple[int, ...], ...]
     marks: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...]
-    told: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class ExampleRows(_Coded):
         first: The place of the run that is shown first.
         full: The mark of an answer that is wholly right.
         graded: Whether there are marks between 0 and `full`.
-        told: What was cut or left out, in words.
+        note: What was cut or left out, in words.
     """
 
     runs: tuple[str, ...]
@@ -114,7 +114,7 @@ def _fitted(columns: Mapping[str, list[str]], answers: list[list[str]], marks: l
             f"{count - len(places):,} of {count:,} examples are left out, first those on which all runs have the same "
             "mark."
         )
-    return replace(made, told=" ".join(notes))
+    return replace(made, note=" ".join(notes))
 
 
 def _coded(

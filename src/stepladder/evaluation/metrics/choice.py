@@ -100,7 +100,7 @@ class MacroF1:
             raise DataError(
                 f"The answer '{expected}' is none of the task's labels",
                 f"question '{example.question.id}'",
-                "add it to the labels, or mend the row",
+                "add it to the labels, or fix the row",
             )
         numbers = [0.0] * (3 * len(labels))
         numbers[3 * labels.index(expected) + 2] = 1.0

@@ -19,7 +19,7 @@ from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, Tas
 from stepladder.evaluation.suites import confidence as c
 from stepladder.evaluation.suites.calibration_error import calibration_error
 from stepladder.evaluation.suites.confidence import Sure
-from stepladder.evaluation.suites.figures import mean, resampled, told
+from stepladder.evaluation.suites.figures import mean, resampled, with_interval
 from stepladder.evaluation.tables import Curves, Drawing, Table, TableCell
 
 ENOUGH = 300
@@ -75,7 +75,7 @@ class Calibration:
         return SuiteScores(metrics, tuple(_lines(main)), details, tables)
 
     def _temperature(self, validation: Sure | None, details: Details) -> float | None:
-        """Fitted on validation rows; None, with the reason told, where there are none."""
+        """Fitted on validation rows; None, with the reason in `details`, where there are none."""
         if validation is None or not validation.known.logs.size:
             details["left_out"]["temperature"] = "there are no validation rows beside the questions asked"
             return None
@@ -152,7 +152,10 @@ def _lines(main: Sure) -> Iterator[QuestionScore]:
 
 
 def _table(before: Mapping[str, Measured], after: Mapping[str, Measured], details: Details) -> Table:
-    rows = [[name, told(figure), told(after[name]) if name in after else None] for name, figure in before.items()]
+    rows = [
+        [name, with_interval(figure), with_interval(after[name]) if name in after else None]
+        for name, figure in before.items()
+    ]
     notes = [f"ECE by chance alone: {details['ece_by_chance']:.3f}.", *(f"Warning: {w}." for w in details["warnings"])]
     if "temperature" in details:
         notes.append(f"Temperature {details['temperature']:.3f}, from {details['temperature_rows']} validation rows.")

@@ -20,7 +20,7 @@ from stepladder.evaluation.metrics.json_fields import ValidJson
 from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import QuestionScore, SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import as_measured, change, mean, resampled, row_values, told
+from stepladder.evaluation.suites.figures import as_measured, change, mean, resampled, row_values, with_interval
 from stepladder.evaluation.suites.style import Rule
 from stepladder.evaluation.tables import Table, TableCell
 from stepladder.types import Decoding, EvalRequest, Json, Prediction
@@ -116,7 +116,7 @@ def validity(answers: Answers) -> Floats:
 
 
 def _table(metrics: Mapping[str, Measured]) -> Table:
-    rows: list[list[TableCell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
+    rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
     note = "cost_of_freedom: the score of the plain answers less that of the freely written ones."
     return Table("Free writing", ("figure", "value", "questions"), rows, note)
 

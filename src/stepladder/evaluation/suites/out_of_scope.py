@@ -17,7 +17,7 @@ from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, demand_probabilities, unfit
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import mean, resampled, row_values, told
+from stepladder.evaluation.suites.figures import mean, resampled, row_values, with_interval
 from stepladder.evaluation.tables import Curves, Table, TableCell
 from stepladder.types import Example
 
@@ -140,7 +140,7 @@ def _curve(inside: Floats, outside: Floats) -> Curves:
 
 
 def _table(metrics: Mapping[str, Measured], details: Details) -> Table:
-    rows: list[list[TableCell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
+    rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
     note = ""
     if details["threshold"] is not None:
         note = f"Threshold {details['threshold']:.4g}, from {details['threshold_rows']} validation rows."

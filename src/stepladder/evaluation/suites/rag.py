@@ -20,7 +20,7 @@ from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen, unfit
 from stepladder.evaluation.statistics.closed_form import holm
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, told
+from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, with_interval
 from stepladder.evaluation.suites.passages import Distractors, distractors, gold_of, mixed
 from stepladder.evaluation.tables import Drawing, Table, TableCell
 from stepladder.types import Example, PromptOverride
@@ -168,18 +168,18 @@ def _conditions(metrics: Mapping[str, Measured], values: Mapping[str, Floats], c
     pairs = [(one, other) for one, other in COMPARED if one in values and other in values]
     moved = {pair: change(values[pair[0]], values[pair[1]], clusters, seed) for pair in pairs}
     adjusted = dict(zip(pairs, holm([found.p for found in moved.values()]), strict=True))
-    rows: list[list[TableCell]] = [[name, told(figure), None] for name, figure in metrics.items()]
-    rows += [[f"{o} - {t}", told(moved[o, t], "{:+.3f}"), adjusted[o, t]] for o, t in pairs]
+    rows: list[list[TableCell]] = [[name, with_interval(figure), None] for name, figure in metrics.items()]
+    rows += [[f"{o} - {t}", with_interval(moved[o, t], "{:+.3f}"), adjusted[o, t]] for o, t in pairs]
     return Table("Answers by what is shown", ("shown", "score", "p (Holm)"), rows, "the same questions in every line")
 
 
 def _errors(blame: Mapping[str, Floats], values: Mapping[str, Floats], right: float) -> Table:
     wrong = int(sum(each.sum() for each in blame.values()))
-    mended = {who: int((each.astype(bool) & (values["gold"] >= right)).sum()) for who, each in blame.items()}
+    fixed_by_gold = {who: int((each.astype(bool) & (values["gold"] >= right)).sum()) for who, each in blame.items()}
     rows: list[list[TableCell]] = [
-        [who, int(each.sum()), each.sum() / wrong if wrong else None, mended[who]] for who, each in blame.items()
+        [who, int(each.sum()), each.sum() / wrong if wrong else None, fixed_by_gold[who]] for who, each in blame.items()
     ]
-    rows.append(["all", wrong, 1.0 if wrong else None, sum(mended.values())])
+    rows.append(["all", wrong, 1.0 if wrong else None, sum(fixed_by_gold.values())])
     columns = ("put down to", "wrong answers", "share", "of these right with gold alone")
     return Table("Retriever or reader", columns, rows, "retriever: no passage that holds the answer was shown")
 

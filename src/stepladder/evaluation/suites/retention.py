@@ -16,7 +16,7 @@ from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen
 from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import as_measured, change, mean, metric_for, row_values, told
+from stepladder.evaluation.suites.figures import as_measured, change, mean, metric_for, row_values, with_interval
 from stepladder.evaluation.tables import Table, TableCell
 from stepladder.types import Decoding, EvalRequest, Example, PromptOverride, Task
 
@@ -100,7 +100,7 @@ class Retention:
             "fixed": mean(fixed.astype(np.float64), clusters, seed),
             "broken": mean(broken.astype(np.float64), clusters, seed),
         }
-        rows: list[list[TableCell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
+        rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
         note = f"p = {moved.p:.3g}, two-sided; {moved.wins} questions fixed, {moved.losses} broken"
         tables = (
             Table("General questions before and after tuning", ("figure", "value", "questions"), rows, note),

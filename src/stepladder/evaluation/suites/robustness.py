@@ -27,7 +27,7 @@ from stepladder.evaluation.suites.figures import (
     reflected,
     row_values,
     same_answer,
-    told,
+    with_interval,
 )
 from stepladder.evaluation.suites.perturbations import PERTURBATIONS
 from stepladder.evaluation.tables import Drawing, Table, TableCell
@@ -198,10 +198,12 @@ def _table(title: str, plain: Rows, others: Mapping[str, Rows], seed: int) -> Ta
         name: change(rows.values, plain.values, plain.clusters, seed) for name, rows in others.items()
     }
     adjusted = holm([found.p for found in changes.values()])
-    rows: list[list[TableCell]] = [["plain", None, told(mean(plain.values, plain.clusters, seed)), None, None, None]]
+    rows: list[list[TableCell]] = [
+        ["plain", None, with_interval(mean(plain.values, plain.clusters, seed)), None, None, None]
+    ]
     for (name, other), p in zip(others.items(), adjusted, strict=True):
         score, unchanged = mean(other.values, plain.clusters, seed), float(plain.unchanged(other).mean())
-        rows.append([name, other.changed, told(score), told(changes[name], "{:+.3f}"), p, unchanged])
+        rows.append([name, other.changed, with_interval(score), with_interval(changes[name], "{:+.3f}"), p, unchanged])
     columns = ("asked as", "questions changed", "score", "to plain", "p (Holm)", "unchanged answers")
     return Table(title, columns, rows, f"{len(plain.ids)} questions; differences are paired")
 

@@ -18,7 +18,7 @@ from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, unfit
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, same_answer, told
+from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, same_answer, with_interval
 from stepladder.evaluation.suites.gaps import Gap, gaps
 from stepladder.evaluation.suites.terms import Swap, swap_of
 from stepladder.evaluation.tables import Drawing, Table, TableCell
@@ -179,7 +179,7 @@ def _table(
     names: Sequence[tuple[str, str]], scores: Sequence[Measured], found: Sequence[Gap], small: Sequence[tuple[Any, int]]
 ) -> Table:
     rows: list[list[TableCell]] = [
-        [*name, score.n, told(score), told(gap.measured, "{:+.3f}"), gap.p_adjusted]
+        [*name, score.n, with_interval(score), with_interval(gap.measured, "{:+.3f}"), gap.p_adjusted]
         for name, score, gap in sorted(zip(names, scores, found, strict=True), key=lambda row: (row[1].value, row[0]))
     ]
     rows += [[*name, count, None, None, None] for name, count in small]
@@ -196,7 +196,14 @@ def _swap_table(swaps: Sequence[_Swapped], seed: int) -> Table:
     for swap in swaps:
         after, before = swap.values[1], swap.values[0]
         moved = change(after, before, swap.clusters, seed)
-        rows.append([swap.name, len(swap.ids), told(mean(swap.changed, swap.clusters, seed)), told(moved, "{:+.3f}")])
+        rows.append(
+            [
+                swap.name,
+                len(swap.ids),
+                with_interval(mean(swap.changed, swap.clusters, seed)),
+                with_interval(moved, "{:+.3f}"),
+            ]
+        )
     columns = ("exchanged", "questions", "answers that change", "score to before")
     return Table("Terms exchanged", columns, rows, "over the questions that have any of the terms")
 

@@ -24,7 +24,7 @@ STAGES = ("fit", "predict", "score")
 NAMED = 3
 """So many of many differences of one kind are named."""
 LONGEST = 80
-"""Characters of a value that are told."""
+"""How many characters of a value are shown."""
 UNEXPLAINED = "nothing that is recorded: what is computed is not the same each time"
 _WEIGHTS = re.compile(r"\.(files|package|commit|hub|conversion|toy)\b")
 _MACHINE = ("processor", "cores", "threads", "cpu_capability", "cuda", "gpus", "kernels")
@@ -144,31 +144,31 @@ def _first(stages: Iterable[str]) -> str | None:
     return min(stages, key=STAGES.index, default=None)
 
 
-def _made_from(name: str, told: Iterable[str], reaches: str | None) -> Aspect:
-    lines = tuple(dict.fromkeys(told))
+def _made_from(name: str, messages: Iterable[str], reaches: str | None) -> Aspect:
+    lines = tuple(dict.fromkeys(messages))
     return Aspect(name, "made from", "differs" if lines else "same", lines, reaches)
 
 
 def _stored(before: Recorded, now: Recorded) -> Aspect:
     """Files of a store that are not as they were when they were finished."""
-    told, reaches = [], []
+    messages, reaches = [], []
     for run in (before, now):
         for name, stage in run.stages.items():
             changed = stage.changed()
-            told += [f"{stage.folder.parent.name}/{stage.folder.name}/{file} was changed later" for file in changed]
+            messages += [f"{stage.folder.parent.name}/{stage.folder.name}/{file} was changed later" for file in changed]
             reaches += [name.partition(" ")[0]] if changed else []
-    return _made_from("stored files", told, _first(reaches))
+    return _made_from("stored files", messages, _first(reaches))
 
 
 def _config(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     own = [d for d in differences(before.config, now.config) if d[0] != "seed"]
-    told = {key: f"{key} was {_value(was)}, is {_value(is_)}" for key, was, is_ in own}
+    messages = {key: f"{key} was {_value(was)}, is {_value(is_)}" for key, was, is_ in own}
     for stage, key, was, is_ in forms.get("config", ()):
-        told.setdefault(key, f"{key} was {_value(was)}, is {_value(is_)} (the {stage}'s full form)")
+        messages.setdefault(key, f"{key} was {_value(was)}, is {_value(is_)} (the {stage}'s full form)")
     reaches = [stage for stage, *_ in forms.get("config", ())]
     rows = [key for key, *_ in own if key.startswith("dataset.") or key == "rows"]
     reaches += [stage for stage, *_ in forms.get("data", ())] if rows else []
-    return _made_from("config", told.values(), _first(reaches))
+    return _made_from("config", messages.values(), _first(reaches))
 
 
 def _value(value: object) -> str:
@@ -178,9 +178,9 @@ def _value(value: object) -> str:
 
 def _seed(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     was, is_ = before.config.get("seed"), now.config.get("seed")
-    told = [f"seed was {was}, is {is_}"] if was != is_ else []
-    told += [f"{key} was {a}, is {b}" for _, key, a, b in forms.get("seed", ()) if not told]
-    return _made_from("seed", told, _first(stage for stage, *_ in forms.get("seed", ())))
+    messages = [f"seed was {was}, is {is_}"] if was != is_ else []
+    messages += [f"{key} was {a}, is {b}" for _, key, a, b in forms.get("seed", ()) if not messages]
+    return _made_from("seed", messages, _first(stage for stage, *_ in forms.get("seed", ())))
 
 
 def _data(before: Recorded, now: Recorded, forms: Forms) -> Iterator[Aspect]:
@@ -193,9 +193,9 @@ def _data(before: Recorded, now: Recorded, forms: Forms) -> Iterator[Aspect]:
     reaches = _first(stage for stage, *_ in forms.get("data", ()))
     sides = {part: (before.rows(part), now.rows(part)) for part in ("train", "validation", "test")}
     moved = _moved({p: a for p, (a, _) in sides.items()}, {p: b for p, (_, b) in sides.items()})
-    told = [line for part in parts for line in _changed(part, before, now)]
-    told += [f"{key} is another (the {s}'s full form)" for s, key, *_ in forms.get("data", ()) if not parts]
-    yield _made_from("data", [] if moved else told, reaches)
+    messages = [line for part in parts for line in _changed(part, before, now)]
+    messages += [f"{key} is another (the {s}'s full form)" for s, key, *_ in forms.get("data", ()) if not parts]
+    yield _made_from("data", [] if moved else messages, reaches)
     yield _made_from("split", moved, reaches)
 
 
@@ -248,10 +248,10 @@ def _few(lines: list[str], noun: str, what: str) -> list[str]:
 
 def _weights(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     one, other = before.weights, now.weights
-    told = {key: f"{key} was {_short(was)}, is {_short(is_)}" for key, was, is_ in _files(one, other)}
+    messages = {key: f"{key} was {_short(was)}, is {_short(is_)}" for key, was, is_ in _files(one, other)}
     for _, key, was, is_ in forms.get("base weights", ()):
-        told.setdefault(key.replace(".files.", " "), f"{key} was {_short(was)}, is {_short(is_)}")
-    return _made_from("base weights", told.values(), "fit" if told else None)
+        messages.setdefault(key.replace(".files.", " "), f"{key} was {_short(was)}, is {_short(is_)}")
+    return _made_from("base weights", messages.values(), "fit" if messages else None)
 
 
 def _files(one: FileHashes, other: FileHashes) -> Iterator[tuple[str, Any, Any]]:
@@ -269,7 +269,7 @@ def _short(value: object) -> object:
 
 
 def _versions(before: Recorded, now: Recorded) -> Aspect:
-    told, reaches, recorded = [], [], False
+    messages, reaches, recorded = [], [], False
     needed = depended_on()
     for stage, one, other in _pairs(before, now):
         kept, here = one.provenance.get("distributions"), other.provenance.get("distributions")
@@ -279,9 +279,9 @@ def _versions(before: Recorded, now: Recorded) -> Aspect:
         was, is_ = ({normal(n): v for n, v in s.items()} for s in (kept, here))
         was["python"], is_["python"] = one.provenance.get("python"), other.provenance.get("python")
         found = [d for d in differences(was, is_) if _told(d, needed)]
-        told += [f"{name} was {a or 'not there'}, is {b or 'not there'}" for name, a, b in found]
+        messages += [f"{name} was {a or 'not there'}, is {b or 'not there'}" for name, a, b in found]
         reaches += [stage] if found else []
-    return _around("versions", told, _first(reaches), recorded)
+    return _around("versions", messages, _first(reaches), recorded)
 
 
 def _told(difference: tuple[str, Any, Any], needed: frozenset[str]) -> bool:
@@ -290,17 +290,17 @@ def _told(difference: tuple[str, Any, Any], needed: frozenset[str]) -> bool:
 
 
 def _code(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
-    told, reaches, recorded = [], [], False
+    messages, reaches, recorded = [], [], False
     for stage, one, other in _pairs(before, now):
         kept, here = one.provenance.get("source"), other.provenance.get("source")
         recorded = recorded or bool(kept and here)
         if kept and here and kept != here:
             reaches.append(stage)
-            told.append(f"Stepladder's modules are others: {_commit(one)} then, {_commit(other)} now")
+            messages.append(f"Stepladder's modules are others: {_commit(one)} then, {_commit(other)} now")
     for stage, _, was, is_ in forms.get("code", ()):
-        told.append(f"the {stage}'s version was {was}, is {is_}")
+        messages.append(f"the {stage}'s version was {was}, is {is_}")
         reaches.append(stage)
-    return _around("code", told, _first(reaches), recorded)
+    return _around("code", messages, _first(reaches), recorded)
 
 
 def _commit(stage: Stage) -> str:
@@ -311,7 +311,7 @@ def _commit(stage: Stage) -> str:
 
 
 def _machine(before: Recorded, now: Recorded) -> Aspect:
-    told, reaches, recorded = [], [], False
+    messages, reaches, recorded = [], [], False
     for stage, one, other in _pairs(before, now):
         kept, here = (
             {**{n: s.provenance.get("devices", {}).get(n) for n in _MACHINE}, **(s.provenance.get("compute") or {})}
@@ -320,9 +320,9 @@ def _machine(before: Recorded, now: Recorded) -> Aspect:
         known = [name for name in kept if kept[name] is not None and here.get(name) is not None]
         recorded = recorded or bool(known)
         found = [f"{name} was {kept[name]}, is {here[name]}" for name in known if kept[name] != here[name]]
-        told += found
+        messages += found
         reaches += [stage] if found else []
-    return _around("machine", told, _first(reaches), recorded)
+    return _around("machine", messages, _first(reaches), recorded)
 
 
 def _engine(before: Recorded, now: Recorded) -> Aspect:
@@ -336,7 +336,7 @@ def _engine(before: Recorded, now: Recorded) -> Aspect:
     return _around("engine", [line for _, line in changed], _first(stage for stage, _ in changed), recorded)
 
 
-def _around(name: str, told: Iterable[str], reaches: str | None, recorded: bool) -> Aspect:
-    lines = tuple(dict.fromkeys(told))
+def _around(name: str, messages: Iterable[str], reaches: str | None, recorded: bool) -> Aspect:
+    lines = tuple(dict.fromkeys(messages))
     state: State = "differs" if lines else "same" if recorded else "not recorded"
     return Aspect(name, "circumstance", state, lines, reaches)

@@ -68,8 +68,8 @@ def _metrics(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
         return Outcome("metrics", "score", "not recorded")
     outside = [each for each in found if not each.within]
     moved = [each for each in found if each.now != each.was]
-    told = tuple(f"{e.suite}.{e.metric} was {_value(e.was)}, is {_value(e.now)}" for e in outside or moved)
-    return Outcome("metrics", "score", "differs" if outside else "within" if moved else "same", told)
+    messages = tuple(f"{e.suite}.{e.metric} was {_value(e.was)}, is {_value(e.now)}" for e in outside or moved)
+    return Outcome("metrics", "score", "differs" if outside else "within" if moved else "same", messages)
 
 
 def _value(metric: Measured | None) -> str:
@@ -81,7 +81,7 @@ def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
     requests = [(n, s, now.predictions[n]) for n, s in before.predictions.items() if n in now.predictions]
     if not requests:
         return Outcome("predictions", "predict", "not recorded")
-    told: list[str] = []
+    messages: list[str] = []
     within, moved = True, False
     for name, one, other in requests:
         was, is_ = _predictions(one), _predictions(other)
@@ -90,8 +90,10 @@ def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
         moved = moved or bool(unlike)
         if unlike:
             first = ", ".join(f"'{id_}' ({field})" for id_, field in unlike[:NAMED])
-            told.append(f"{len(unlike)} of {len(was.keys() | is_.keys())} rows of {name}: {first}")
-    return Outcome("predictions", "predict", "differs" if not within else "within" if moved else "same", tuple(told))
+            messages.append(f"{len(unlike)} of {len(was.keys() | is_.keys())} rows of {name}: {first}")
+    return Outcome(
+        "predictions", "predict", "differs" if not within else "within" if moved else "same", tuple(messages)
+    )
 
 
 def _predictions(stage: Stage) -> dict[str, Prediction]:
@@ -123,8 +125,8 @@ def _curve(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
         return Outcome("curve", "fit", "same")
     place = unlike[0] if unlike else min(len(one), len(other))
     was, is_ = (lines[place] if place < len(lines) else None for lines in (one, other))
-    told = f"first at step {(was or is_ or {}).get('step')}: {json.dumps(was)} then, {json.dumps(is_)} now"
-    return Outcome("curve", "fit", "differs" if band.name == "exact" else "within", (told,))
+    message = f"first at step {(was or is_ or {}).get('step')}: {json.dumps(was)} then, {json.dumps(is_)} now"
+    return Outcome("curve", "fit", "differs" if band.name == "exact" else "within", (message,))
 
 
 def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
@@ -135,8 +137,8 @@ def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
         lines = list(read_lines(file))
     except (ValueError, RecursionError):
         return None
-    told = [line for line in lines if isinstance(line, dict)]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in told]
+    messages = [line for line in lines if isinstance(line, dict)]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in messages]
 
 
 def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
@@ -145,14 +147,14 @@ def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
         return Outcome("adapter", "fit", "not recorded")
     folders = (before.fit.folder / "artefact", now.fit.folder / "artefact")
     names = sorted({f.relative_to(folder).as_posix() for folder in folders for f in folder.rglob("*") if f.is_file()})
-    told = []
+    messages = []
     for name in names:
         one, other = (folder / name for folder in folders)
         if name in _OF_NO_ACCOUNT or _same_file(one, other):
             continue
-        told.append(f"artefact/{name} {_distance(one, other)}")
+        messages.append(f"artefact/{name} {_distance(one, other)}")
     state: Literal["same", "within", "differs"] = "differs" if band.name == "exact" else "within"
-    return Outcome("adapter", "fit", state if told else "same", tuple(told))
+    return Outcome("adapter", "fit", state if messages else "same", tuple(messages))
 
 
 def _same_file(one: Path, other: Path) -> bool:

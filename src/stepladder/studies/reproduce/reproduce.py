@@ -119,11 +119,11 @@ def _where_it_was_started(before: Recorded, progress: Progress) -> Iterator[None
 
 
 def _compute(before: Recorded) -> Compute:
-    """What the run was told to work on; a GPU where there is one."""
+    """The devices of the first run; a GPU where there is one."""
     known = {field.name for field in fields(Compute)}
-    told = {name: value for name, value in before.compute.items() if name in known}
-    accelerator = "cpu" if told.get("accelerator") == "cpu" else "auto"
-    node = {"_target_": UNTARGETED["compute"], **told, "accelerator": accelerator}
+    options = {name: value for name, value in before.compute.items() if name in known}
+    accelerator = "cpu" if options.get("accelerator") == "cpu" else "auto"
+    node = {"_target_": UNTARGETED["compute"], **options, "accelerator": accelerator}
     compute: Compute = build({"compute": node}, {"compute": Compute})["compute"].object
     return compute
 

@@ -55,7 +55,7 @@ class Draft:
             given = self.settings.conditions(dict(drawn))
         except Exception as error:
             what = f"the function failed on {dict(drawn)}: {type(error).__name__}: {error}"
-            raise ConfigError(Fault("sweep.conditions", what, "mend the function")) from error
+            raise ConfigError(Fault("sweep.conditions", what, "fix the function")) from error
         if not isinstance(given, Mapping):
             what = f"the function gave {given!r}"
             raise ConfigError(Fault("sweep.conditions", what, "give a mapping: {'adapter.r': 'choice(4, 8)'}"))
@@ -170,7 +170,7 @@ def plan(
     trust: Sequence[str] = (),
     read: dict[str, Loaded] | None = None,
 ) -> SweepPlan:
-    """Bind every corner of the space and read the data: all that can be wrong is told before any trial."""
+    """Bind every corner of the space and read the data: every fault is reported before the first trial."""
     drafted = draft(texts, config_dir, trust)
     prepared, first = _checked(drafted, {} if read is None else read)
     sought = objectives(drafted.settings.objective, prepared)

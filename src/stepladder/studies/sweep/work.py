@@ -77,10 +77,10 @@ class Ended:
 
 def attempted(claim: Claim, planned: SweepPlan, around: Circumstances) -> Ended:
     """Run one trial and tell the study how it ended."""
-    told = {"trial": claim.number, "parameters": dict(claim.parameters), "attempt": claim.attempt}
+    about = {"trial": claim.number, "parameters": dict(claim.parameters), "attempt": claim.attempt}
     tracked = open_tracker(
         around.tracking, around.store.root, f"{planned.study}-{claim.number:04}", group=planned.study, job_type="trial",
-        config={**told, "overrides": list(claim.overrides)}, name=f"{planned.study} trial {claim.number}",
+        config={**about, "overrides": list(claim.overrides)}, name=f"{planned.study} trial {claim.number}",
     )  # fmt: skip
     began = time.perf_counter()
     with tracked as tracker:
@@ -122,7 +122,7 @@ def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTr
 
 
 def public_reason(reason: str | None, tracking: Tracking) -> str | None:
-    """Why a trial failed, as far as trackers are told: the kind of error alone, since a message may quote a row."""
+    """Why a trial failed, as far as trackers may know: the kind of error alone, since a message may quote a row."""
     return reason if reason is None or tracking.log_predictions else reason.partition(":")[0]
 
 
@@ -160,16 +160,16 @@ def _replay(made: Run, watching: _Watching) -> None:
 
 def main() -> int:
     """Work for the command line on stdin; exit code as the command's own."""
-    told = json.loads(sys.stdin.read())
+    order = json.loads(sys.stdin.read())
     mask_tracebacks()
-    meet(told["words"])
+    meet(order["words"])
     try:
-        config_dir = Path(told["config_dir"]) if told["config_dir"] else None
+        config_dir = Path(order["config_dir"]) if order["config_dir"] else None
         read: dict[str, Any] = {}
-        planned = plan(told["words"], config_dir, told["trust"], read)
-        around = circumstances(planned, Path(told["outputs"]), read, Silent())
+        planned = plan(order["words"], config_dir, order["trust"], read)
+        around = circumstances(planned, Path(order["outputs"]), read, Silent())
         with answering():
-            work(planned, around, parent=told["parent"])
+            work(planned, around, parent=order["parent"])
     except StepladderError as error:
         print(f"stepladder: {mask(str(error))}", file=sys.stderr)
         return 2
