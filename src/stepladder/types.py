@@ -49,6 +49,9 @@ class Json:
 
 Answer: TypeAlias = Choice | Text | Json
 
+Plain: TypeAlias = Mapping[str, Any]
+"""A mapping of a configuration or of a JSON file: plain values by name, of no fixed form."""
+
 
 @dataclass(frozen=True)
 class Task:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 
@@ -24,7 +23,7 @@ from stepladder.studies.break_even import Prices, Spending, bill
 from stepladder.studies.examples import ExampleRows, rows
 from stepladder.studies.results import Bills, CellTuning
 from stepladder.studies.variants import Plan, Variant
-from stepladder.types import Choice
+from stepladder.types import Choice, Plain
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Evidence:
     suites: Sequence[SuiteFindings] = ()
     confusions: Mapping[str, Sequence[Table]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Plain = field(default_factory=dict)
     origins: Sequence[tuple[str, str]] = ()
 
 
@@ -220,7 +219,7 @@ def evidence(
     )
 
 
-def _text(config: Mapping[str, Any]) -> str:
+def _text(config: Plain) -> str:
     return yaml.safe_dump(mask(dict(config)), sort_keys=False, allow_unicode=True)
 
 

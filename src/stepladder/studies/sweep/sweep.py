@@ -40,6 +40,7 @@ from stepladder.studies.sweep.study import Study
 from stepladder.studies.sweep.trials import Trial, counts, front
 from stepladder.studies.sweep.watch import seconds_left, standing, watching
 from stepladder.studies.sweep.work import circumstances, public_reason, work
+from stepladder.types import Plain
 
 __all__ = ["circumstances", "concluded", "search", "status", "summary"]
 
@@ -132,7 +133,7 @@ def _workers(planned: SweepPlan, words: Sequence[str], around: Circumstances, st
             worker.wait()
 
 
-def _started(order: Mapping[str, Any], log: Path, workers: int) -> subprocess.Popen[bytes]:
+def _started(order: Plain, log: Path, workers: int) -> subprocess.Popen[bytes]:
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     with log.open("ab") as stream:
         worker = subprocess.Popen(

@@ -15,11 +15,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from optuna import TrialPruned
 
 from stepladder.config.settle import validate
+from stepladder.dataset.loaded import Loaded
 from stepladder.errors import StepladderError, UserError
 from stepladder.io.files import read_lines
 from stepladder.io.redaction import mask, mask_tracebacks, meet
@@ -31,7 +31,7 @@ from stepladder.runs.tracking import RunTracker, Tracking, open_tracker
 from stepladder.store.store import Store
 from stepladder.studies.sweep.plan import SweepPlan, plan
 from stepladder.studies.sweep.storage import answering
-from stepladder.studies.sweep.study import Claim, Outcome, Study
+from stepladder.studies.sweep.study import Claim, Outcome, Study, TrialFacts
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -57,7 +57,7 @@ def work(planned: SweepPlan, around: Circumstances, parent: int | None = None) -
     return "the process that began the sweep is gone"
 
 
-def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Any], progress: Progress) -> Circumstances:
+def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Loaded], progress: Progress) -> Circumstances:
     """What the runs of a sweep share: `read`, and base models once they are loaded."""
     built = validate(planned.config, planned.draft.trust)
     return Circumstances(
@@ -66,13 +66,13 @@ def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Any], progr
     )  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class Ended:
     """How a trial ended, and what is kept of it."""
 
     outcome: Outcome
     values: list[float] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: TrialFacts = field(default_factory=TrialFacts)
 
 
 def attempted(claim: Claim, planned: SweepPlan, around: Circumstances) -> Ended:
@@ -87,12 +87,13 @@ def attempted(claim: Claim, planned: SweepPlan, around: Circumstances) -> Ended:
         try:
             ended = _run(claim, planned, around, tracker)
         except Exception as error:
-            study_failed = Ended("failed", facts={"reason": f"a bug: {type(error).__name__}: {mask(str(error))}"})
-            claim.study.tell(claim, study_failed.outcome, None, study_failed.facts)
+            bug = TrialFacts(reason=f"a bug: {type(error).__name__}: {mask(str(error))}")
+            claim.study.tell(claim, "failed", None, bug)
             raise
-        ended.facts.setdefault("seconds", round(time.perf_counter() - began, 3))
+        if ended.facts.seconds is None:
+            ended = replace(ended, facts=replace(ended.facts, seconds=round(time.perf_counter() - began, 3)))
         values = dict(zip((o.name for o in planned.objectives), ended.values or [], strict=False))
-        reason = public_reason(ended.facts.get("reason"), around.tracking)
+        reason = public_reason(ended.facts.reason, around.tracking)
         tracker.log_state({"state": ended.outcome, "values": values, "reason": reason})
     claim.study.tell(claim, ended.outcome, ended.values, ended.facts)
     return ended
@@ -108,16 +109,17 @@ def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTr
             _replay(made, watching)
         values = [objective.value(made) for objective in planned.objectives]
     except TrialPruned:
-        return Ended("pruned", facts={"training_tokens": watching.tokens})
+        return Ended("pruned", facts=TrialFacts(training_tokens=watching.tokens))
     except (UserError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         reason = f"{type(error).__name__}: {mask(str(error))}"[:2000]
-        return Ended("failed", facts={"reason": reason, "training_tokens": watching.tokens})
-    reused = all(vars(made.result.reused).values())
-    facts: dict[str, Any] = {"training_tokens": made.costs.training_tokens, "reused": reused}
-    if made.fit.reused:
-        facts["seconds"] = _seconds(made.costs)
+        return Ended("failed", facts=TrialFacts(reason=reason, training_tokens=watching.tokens))
+    facts = TrialFacts(
+        seconds=_seconds(made.costs) if made.fit.reused else None,
+        training_tokens=made.costs.training_tokens,
+        reused=all(vars(made.result.reused).values()),
+    )
     if not all(math.isfinite(value) for value in values):
-        return Ended("failed", facts={**facts, "reason": f"the objective is {values}"})
+        return Ended("failed", facts=replace(facts, reason=f"the objective is {values}"))
     return Ended("complete", values, facts)
 
 
@@ -165,7 +167,7 @@ def main() -> int:
     meet(order["words"])
     try:
         config_dir = Path(order["config_dir"]) if order["config_dir"] else None
-        read: dict[str, Any] = {}
+        read: dict[str, Loaded] = {}
         planned = plan(order["words"], config_dir, order["trust"], read)
         around = circumstances(planned, Path(order["outputs"]), read, Silent())
         with answering():
