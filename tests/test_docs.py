@@ -82,8 +82,8 @@ def test_the_worked_example_of_break_even_is_what_the_tool_says() -> None:
     for wanted in (
         f"= {prices.setup(7200, 500):.2f} |",
         f"| {found.setup:.2f} more",
-        f"= {bill(tuned, prices)['request']:.7f} |",
-        f"= {bill(prompted, prices)['request']:.7f} |",
+        f"= {bill(tuned, prices).request:.7f} |",
+        f"= {bill(prompted, prices).request:.7f} |",
         f"{found.saved:.6f} saved",
         f"is {found.requests:,} requests",
         f"saves {found.tokens_saved:.0f} prompt tokens",

@@ -49,6 +49,9 @@ class Json:
 
 Answer: TypeAlias = Choice | Text | Json
 
+Plain: TypeAlias = Mapping[str, Any]
+"""A mapping of a configuration or of a JSON file: plain values by name, of no fixed form."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -279,10 +282,10 @@ class CheckResult:
 
     name: str
     value: float | bool
-    message: str
-    warns: bool = False
+    message: str = field(metadata={"json": "told"})
+    warns: bool = field(default=False, metadata={"json": "odd"})
     stops: bool = False
-    fix: str = ""
+    fix: str = field(default="", metadata={"json": None})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as stored and as printed with --json."""

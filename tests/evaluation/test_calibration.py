@@ -143,7 +143,7 @@ def test_failures_count_as_wrong_and_least_sure_and_never_vanish() -> None:
     assert (scores.metrics["ece"].n, scores.metrics["aurc"].n) == (40, 80)
     assert scores.metrics["aurc"].value > whole.metrics["aurc"].value
     assert scores.details["without_probabilities"] == 40
-    assert [line["value"] for line in scores.per_question][-1] is None
+    assert [line.value for line in scores.per_question][-1] is None
     nothing = SUITE.score({"main": answers([(None, "yes")] * 3), "validation": answers([(None, "yes")], "v")}, seed=0)
     assert nothing.metrics == {}
     assert nothing.details["left_out"]
@@ -170,9 +170,9 @@ def test_rows_that_are_equally_sure_have_no_order() -> None:
 def test_the_surest_errors_are_listed_first_and_grouped_rows_widen_the_interval() -> None:
     rows = too_sure(5)
     scores = Calibration(errors=3).score({"main": answers(rows)}, seed=0)
-    errors = scores.exhibits[-1].as_dict()
-    assert (errors["title"], len(errors["rows"])) == ("Confident errors", 3)
-    assert errors["rows"][0][-1] == max(max(p.values()) for p, _ in rows if p)
+    errors = scores.tables[-1]
+    assert (errors.title, len(errors.rows)) == ("Confident errors", 3)
+    assert errors.rows[0][-1] == max(max(p.values()) for p, _ in rows if p)
     grouped = SUITE.score({"main": answers(rows, group=lambda i: str(i // 50))}, seed=0).metrics["brier"]
     alone = SUITE.score({"main": answers(rows)}, seed=0).metrics["brier"]
     assert grouped.high - grouped.low > alone.high - alone.low

@@ -45,8 +45,8 @@ def test_a_choice_is_valid_where_it_is_a_label() -> None:
     assert scores.metrics["valid"].value == 0.5
     assert scores.metrics["score"].value == 0.25
     assert scores.metrics["cost_of_freedom"].value == 0.75
-    assert scores.exhibits[1].as_dict()["rows"] == [["hm", 2]]
-    assert [line["value"] for line in scores.per_question if line["metric"] == "valid"] == [1, 0, 1, 0]
+    assert scores.tables[1].rows == [["hm", 2]]
+    assert [line.value for line in scores.per_question if line.metric == "valid"] == [1, 0, 1, 0]
 
 
 def test_json_is_valid_where_it_meets_the_schema() -> None:
@@ -69,7 +69,7 @@ def test_rules_are_counted_one_by_one_and_together() -> None:
     scores = scored(FreeForm(rules=rules), Text(), "tea", ["tea"] * 4, written)
     assert [scores.metrics[f"rule_{name}"].value for name in rules] == [0.75, 0.75, 0.75]
     assert scores.metrics["all_rules"].value == 0.25
-    broken = {row[0]: row[1:3] for row in scores.exhibits[2].as_dict()["rows"]}
+    broken = {row[0]: row[1:3] for row in scores.tables[2].rows}
     assert broken == {"brief": [1, "q2"], "kind": [1, "q3"], "plain": [1, "q1"]}
 
 

@@ -68,7 +68,7 @@ def test_the_threshold_lets_so_many_of_the_validation_rows_pass_and_sees_no_othe
     assert scores.metrics["in_scope_accuracy_with_rejection"].value == 0.75
     assert scores.metrics["accuracy_of_kept"].n == 3
     assert "accuracy_of_kept" not in again.metrics
-    assert scores.exhibits[-1].as_dict()["rows"][0][0] == "out_of_scope1"
+    assert scores.tables[-1].rows[0][0] == "out_of_scope1"
 
 
 def test_requests_are_refused_where_there_is_nothing_to_tell_apart() -> None:

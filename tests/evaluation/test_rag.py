@@ -95,8 +95,8 @@ def test_errors_of_retriever_and_reader_add_to_all_errors_and_the_order_of_condi
     wrong = 6
     assert scores.details["errors"] == {"retriever": 5, "reader": 1}
     assert figures["retriever_errors"] + figures["reader_errors"] == pytest.approx(wrong / 10)
-    table = next(e.as_dict() for e in scores.exhibits if e.title == "Retriever or reader")
-    assert table["rows"] == [["retriever", 5, 5 / 6, 5], ["reader", 1, 1 / 6, 1], ["all", 6, 1.0, 6]]
+    table = next(e for e in scores.tables if e.title == "Retriever or reader")
+    assert table.rows == [["retriever", 5, 5 / 6, 5], ["reader", 1, 1 / 6, 1], ["all", 6, 1.0, 6]]
     assert figures["recall@1"] == 0
     assert figures["recall@2"] == 0.5
     assert figures["mrr"] == 0.25

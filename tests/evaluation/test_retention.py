@@ -77,9 +77,9 @@ def test_fixed_and_broken_rows_add_up_to_the_change() -> None:
     figures = {name: figure.value for name, figure in scores.metrics.items()}
     assert figures == pytest.approx({"before": 0.6, "after": 0.4, "change": -0.2, "fixed": 0.2, "broken": 0.4})
     assert scores.details["p"] == pytest.approx(0.6875)
-    _, broken, fixed = (exhibit.as_dict() for exhibit in scores.exhibits)
-    assert [row[0] for row in broken["rows"]] == ["t2", "t3", "t4", "t5"]
-    assert [row[0] for row in fixed["rows"]] == ["t6", "t7"]
+    _, broken, fixed = scores.tables
+    assert [row[0] for row in broken.rows] == ["t2", "t3", "t4", "t5"]
+    assert [row[0] for row in fixed.rows] == ["t6", "t7"]
     assert len(scores.per_question) == 20
 
 

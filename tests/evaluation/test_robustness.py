@@ -126,12 +126,12 @@ def test_what_breaks_under_one_perturbation_is_found_there() -> None:
     assert scores.metrics["plain"].value == 1
     assert scores.metrics["worst_case"].value == pytest.approx(1 - hurt / 40)
     assert scores.metrics["unchanged"].value == pytest.approx(1 - hurt / 80)
-    table, broken = (exhibit.as_dict() for exhibit in scores.exhibits)
-    rows = {row[0]: row for row in table["rows"]}
+    table, broken = scores.tables
+    rows = {row[0]: row for row in table.rows}
     assert rows["filler"][5] == 1
     assert rows["case"][5] == pytest.approx(1 - hurt / 40)
-    assert {row[1] for row in broken["rows"]} == {"case"}
-    worst = {line["id"]: line["value"] for line in scores.per_question if line["metric"] == "worst_case"}
+    assert {row[1] for row in broken.rows} == {"case"}
+    worst = {line.id: line.value for line in scores.per_question if line.metric == "worst_case"}
     assert sum(worst.values()) == 40 - hurt
 
 

@@ -57,9 +57,9 @@ def test_the_planted_weak_slice_is_named_and_its_gap_is_real() -> None:
     assert worst["p_adjusted"] < 0.001
     assert scores.metrics["gap"].value == worst["gap"]
     assert scores.metrics["worst"].value == worst["score"] < scores.metrics["all"].value
-    table = scores.exhibits[0].as_dict()
-    assert len(table["rows"]) == 5
-    odd = [row for row in table["rows"] if row[0] == "odd"]
+    table = scores.tables[0]
+    assert len(table.rows) == 5
+    odd = [row for row in table.rows if row[0] == "odd"]
     assert odd[0][5] == odd[1][5]
 
 
@@ -100,9 +100,9 @@ def test_grouped_and_graded_rows_get_their_gaps_from_draws() -> None:
 def test_small_slices_are_listed_and_not_judged() -> None:
     given = inputs([f"n {i}" for i in range(40)], [{"rare": "yes" if i < 3 else "no"} for i in range(40)])
     scores = scored(Slices(lengths=0, minimum=5), given, lambda q: "yes" if int(q.id[1:]) > 2 else "no")
-    rows = scores.exhibits[0].as_dict()["rows"]
+    rows = scores.tables[0].rows
     assert ["rare", "yes", 3, None, None, None] in rows
-    assert "too small" in scores.exhibits[0].as_dict()["note"]
+    assert "too small" in scores.tables[0].note
     nothing = scored(Slices(lengths=0, minimum=50), given, lambda q: "yes")
     assert list(nothing.metrics) == ["all"]
     assert "no slice" in nothing.details["left_out"]["slices"]
@@ -138,7 +138,7 @@ def test_answers_that_hang_on_who_is_asked_about_are_found() -> None:
     assert scores.details["left_out"]["swap.age"] == "no question has any of its terms"
     same = scored(suite, given, lambda q: "yes")
     assert same.metrics["swap_gender_changed"].value == 0
-    changed = scores.exhibits[-1].as_dict()["rows"]
+    changed = scores.tables[-1].rows
     assert ["q0", "gender", "Is she well?", "yes", "no"] in changed
 
 

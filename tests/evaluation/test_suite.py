@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from stepladder.errors import ConfigError
-from stepladder.evaluation.exhibits import Curves, Table
 from stepladder.evaluation.metrics.choice import Accuracy, MacroF1, Metric
 from stepladder.evaluation.requests import EvalBatch, EvalInputs
-from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
+from stepladder.evaluation.suite import MetricSuite, QuestionScore, Suite
+from stepladder.evaluation.tables import Curves, Drawing, Table
+from stepladder.io.serialise import from_plain, to_plain
 from stepladder.types import Choice, Json, Text
 
 CONF = Path(__file__).parents[2] / "conf" / "evaluation"
@@ -33,11 +34,11 @@ def test_it_asks_for_the_plain_answers_only(asked):
 
 def test_scores_have_a_figure_a_metric_and_a_line_a_question_and_metric(scored):
     assert scored.metrics["accuracy"].value == pytest.approx(2 / 5)
-    lines = list(scored.lines("classification"))
+    lines = scored.per_question
     assert len(lines) == 5 * 2
-    assert lines[1] == {"id": "q1", "suite": "classification", "metric": "accuracy", "value": 0.0}
-    assert all(line["value"] is None for line in lines if line["metric"] == "macro_f1")
-    written = scored.as_dict()["metrics"]["accuracy"]
+    assert lines[1] == QuestionScore("q1", "accuracy", 0.0)
+    assert all(line.value is None for line in lines if line.metric == "macro_f1")
+    written = to_plain(scored.metrics["accuracy"])
     assert set(written) == {"value", "low", "high", "n"}
 
 
@@ -115,11 +116,11 @@ def _class(target: str):
     return getattr(import_module(module), name)
 
 
-def test_exhibits_are_written_as_plain_data(scored):
-    shown = SuiteScores(
-        {}, exhibits=(Table("t", ["a"], [["<b>", 1.5, None]]), Curves("c", "x", "y", {"one": [(0, 1)]}, diagonal=True))
-    ).as_dict()["exhibits"]
-    assert json.loads(json.dumps(shown)) == [
+def test_tables_are_written_as_plain_data_and_read_back():
+    tables = (Table("t", ["a"], [["<b>", 1.5, None]]), Curves("c", "x", "y", {"one": [(0, 1)]}, diagonal=True))
+    written = json.loads(json.dumps(to_plain(tables)))
+    assert to_plain(from_plain(tuple[Drawing, ...], written, "here")) == written
+    assert written == [
         {"kind": "table", "title": "t", "columns": ["a"], "rows": [["<b>", 1.5, None]], "note": ""},
         {"kind": "curves", "title": "c", "x": "x", "y": "y", "lines": {"one": [[0, 1]]}, "diagonal": True, "note": ""},
     ]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
 
+import built
 import numpy as np
 
+from stepladder.dataset.accounts import RowCounts
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.exhibits import Curves, Table
 from stepladder.evaluation.metrics.choice import Accuracy
 from stepladder.evaluation.metrics.confusion import confusion
+from stepladder.evaluation.statistics.estimates import Measured
+from stepladder.evaluation.tables import Curves, Table
 from stepladder.reports.checklist import checklist
-from stepladder.studies.break_even import Prices, Spending, bill, break_evens
+from stepladder.runs.costs import Costs
+from stepladder.studies.break_even import Prices, Spending, break_evens
 from stepladder.studies.comparison import against_recommended, tuned_differences
-from stepladder.studies.evidence import DataFacts, Evidence, SuiteFindings
+from stepladder.studies.evidence import DataFacts, Evidence, SuiteFindings, bills
 from stepladder.studies.examples import rows
-from stepladder.studies.ladder import EXACT, Floor, Ladder
+from stepladder.studies.ladder import Floor, Ladder
+from stepladder.studies.results import Comparison
 from stepladder.studies.verdict import tuned_lines, verdict
 from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
 
@@ -47,89 +51,80 @@ def answered(right: float, labels: Sequence[str], n: int, seed: int, cost: float
 
 def comparison(
     n: int = 60, seeds: int = 1, names: Sequence[str] = LADDER, labels: int = 8
-) -> tuple[dict[str, Any], Evidence]:
-    """The object of `compare` and the evidence beside it."""
+) -> tuple[Comparison, Evidence]:
+    """A comparison and the evidence of its report."""
     kinds = [f"topic_{i}" for i in range(labels - 1)] + [PLANTED]
     runs: dict[str, list[Answers]] = {}
-    costs: dict[str, dict[str, Any]] = {}
+    costs: dict[str, Costs] = {}
     for place, name in enumerate(names):
         tuned, model = name.startswith("finetune"), name not in ("majority", "linear")
         tokens = (40 + 60 * (place % 4)) if model else 0
         second = (0.05 if tuned else 0.2 + 0.02 * place) if model else 0.0001
         share = 0.1 + 0.75 * place / max(1, len(names) - 1)
         runs[name] = [answered(share, kinds, n, 100 * place + s, second, tokens) for s in range(seeds)]
-        costs[name] = {
-            "labels_used": 500, "trained_parameters": 4_884_480 if tuned else 0,
-            "training_tokens": 9_000 if tuned else 0,
-            "training_seconds": 80.5 if tuned else 0.0, "fit_seconds": 95.0 if tuned else 0.1, "failures": 0,
-            "prompt_tokens_per_question": float(tokens), "new_tokens_per_question": 2.0, "seconds_per_question": second,
-            "seconds_p50": second, "seconds_p95": second * 1.2, "peak_memory": 2**30,
-        }  # fmt: skip
+        costs[name] = Costs(
+            labels_used=500, trained_parameters=4_884_480 if tuned else 0, training_tokens=9_000 if tuned else 0,
+            training_seconds=80.5 if tuned else 0.0, fit_seconds=95.0 if tuned else 0.1,
+            prompt_tokens_per_question=float(tokens), new_tokens_per_question=2.0, seconds_per_question=second,
+            seconds_p50=second, seconds_p95=second * 1.2, peak_memory=2**30,
+        )  # fmt: skip
     baseline = names[min(2, len(names) - 1)]
     ladder = Ladder({"accuracy": Accuracy()}, runs, "accuracy", seed=0)
     floor = Floor("majority", answered(0.02, kinds, n, 999, 0.0, 0))
-    cells = ladder.cells(baseline, floor)
-    for cell in cells:
-        cell["seeds"], cell["seeded"] = list(range(seeds)), cell["name"].startswith("finetune")
+    cells = [
+        replace(cell, seeds=tuple(range(seeds)), seeded=cell.name.startswith("finetune"))
+        for cell in ladder.cells(baseline, floor)
+    ]
     spending = {name: Spending.of(each, [costs[name]]) for name, each in runs.items()}
     found = verdict(cells, list(runs), "accuracy", 0.02, floor=floor.name)
-    against_recommended(cells, ladder, found["recommended"])
-    tuned = tuned_differences(cells, ladder, spending, found["recommended"])
-    found["tuned"] = tuned_lines(tuned, cells, "accuracy", found["recommended"])
-    keys = {"fit": "f" * 64, "predict": "e" * 64, "score": "d" * 64}
-    account = {"read": n + 500, "kept": n + 500, "rejected": 0, "overlap": 2}
-    whole: dict[str, Any] = {
-        "study": f"ladder-{PLANTED}", "report": "report.html", "baseline": baseline, "cells": cells,
-        "command": f"stepladder compare dataset=file '{PLANTED}'", "rules": asdict(EXACT),
-        "verdict": found, "tuned_differences": tuned, "no_break_even": [],
-        "bills": {"unit": "s", "rungs": {name: bill(each, Prices()) for name, each in spending.items()}},
-        "break_even": break_evens(spending, Prices(), None, seed=0),
-        "rows": [
-            {
-                "name": name, "seed": s, "overrides": [f"method={name}"], "costs": costs[name], "rows": account,
-                "keys": keys, "reused": {"fit": True, "predict": False, "score": False},
-            }
-            for name in runs for s in range(seeds)
-        ],
-    }  # fmt: skip
-    return whole | _checked(whole), _evidence(whole, runs, seeds)
+    cells = against_recommended(cells, ladder, found.recommended)
+    tuned = tuned_differences(cells, ladder, spending, found.recommended)
+    counts = RowCounts(read=n + 500, kept=n + 500, overlap=2)
+    whole = built.comparison(
+        cells,
+        replace(found, tuned=tuple(tuned_lines(tuned, cells, "accuracy", found.recommended))),
+        [built.run(name, costs[name], s, counts) for name in runs for s in range(seeds)],
+        study=f"ladder-{PLANTED}",
+        baseline=baseline,
+        command=f"stepladder compare dataset=file '{PLANTED}'",
+        tuned_differences=tuple(tuned),
+        bills=bills(spending, Prices()),
+        break_even=tuple(break_evens(spending, Prices(), None, seed=0)),
+    )
+    facts = DataFacts(500, 50, 8, counts, "choose", 1e6, {})
+    return replace(whole, checklist=checklist(whole, facts)), _evidence(whole, runs, seeds, facts)
 
 
-def _checked(whole: dict[str, Any]) -> dict[str, Any]:
-    return {"checklist": checklist(whole, DataFacts(500, 50, 8, whole["rows"][0]["rows"], "choose", 1e6, {}))}
-
-
-def _evidence(whole: dict[str, Any], runs: dict[str, list[Answers]], seeds: int) -> Evidence:
+def _evidence(whole: Comparison, runs: dict[str, list[Answers]], seeds: int, facts: DataFacts) -> Evidence:
     named = {
         name if seeds == 1 else f"{name}, seed {s}": run for name, each in runs.items() for s, run in enumerate(each)
     }
     places, rungs = list(named), list(runs)
     below = [max(0, at - seeds) for at in range(len(places))]
-    first = rungs.index(whole["verdict"]["recommended"] or whole["verdict"]["best"]) * seeds
-    data = rows(named, Accuracy(), below, rungs.index(whole["baseline"]) * seeds, first)
-    figure = {"ece": {"value": 0.08, "low": 0.05, "high": 0.11, "n": 60}}
+    first = rungs.index(whole.verdict.recommended or whole.verdict.best) * seeds
+    data = rows(named, Accuracy(), below, rungs.index(whole.baseline) * seeds, first)
+    figure = {"ece": Measured(0.08, 0.05, 0.11, 60)}
     steps = {
         "before": [(0.1, 0.2), (0.5, 0.4), (0.9, 0.7)],
         f"after {PLANTED}": [(0.1, 0.12), (0.5, 0.52), (0.9, 0.88)],
     }
-    exhibits = [
-        Curves("Reliability", "confidence", "share right", steps, diagonal=True, note="Ten bins.").as_dict(),
-        Table(
-            "Confident errors", ["question", "said"], [[PLANTED, "topic_1"], ["a \x00 question\x0c", None]]
-        ).as_dict(),
+    tables = [
+        Curves("Reliability", "confidence", "share right", steps, diagonal=True, note="Ten bins."),
+        Table("Confident errors", ["question", "said"], [[PLANTED, "topic_1"], ["a \x00 question\x0c", None]]),
     ]
     return Evidence(
+        facts,
         rows=data,
         suites=[
-            SuiteFindings(rungs[-1], places[-1], "calibration", figure, exhibits),
+            SuiteFindings(rungs[-1], places[-1], "calibration", figure, tables),
             SuiteFindings(rungs[0], places[0], "calibration", figure, []),
         ],
-        confusions={run: [table.as_dict() for table in confusion(each)] for run, each in [*named.items()][-2:]},
+        confusions={run: confusion(each) for run, each in [*named.items()][-2:]},
         texts={"Configuration": f"dataset:\n  name: {PLANTED}\n"},
         provenance={
             "stepladder": "0.1.0", "python": "CPython 3.11", "code": {"commit": "c" * 40},
             "data": {"train": {"rows": 60, "content": "a" * 64}},
             "devices": {"processor": "some", "cores": 2}, "distributions": {"torch": "2.13"},
         },
-        origins=[("2026-01-01T00:00:00+00:00", "c" * 12)] * len(whole["rows"]),
+        origins=[("2026-01-01T00:00:00+00:00", "c" * 12)] * len(whole.rows),
     )  # fmt: skip

@@ -3,15 +3,21 @@
 from dataclasses import replace
 
 import pytest
+from built import comparison, run
 
+from stepladder.dataset.accounts import RowCounts
 from stepladder.evaluation.metrics.choice import Accuracy
+from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.reports.checklist import NOT_MEASURED, checklist
+from stepladder.runs.costs import Costs
 from stepladder.studies.evidence import DataFacts
 from stepladder.studies.ladder import Ladder, compared
+from stepladder.studies.results import BreakEven, TunedDifference
 from stepladder.studies.verdict import verdict
 
 FORMAT = "The format is strict, and prompting does not keep it"
-FACTS = DataFacts(400, 40, 4, {"rejected": 3, "overlap": 2}, "choose", None, {})
+FACTS = DataFacts(400, 40, 4, RowCounts(443, 440, rejected=3, overlap=2), "choose", None, {})
+BREAK_EVEN = BreakEven("finetune", "rag", 90.0, 0.1, 0.05, 0.2, 500, 400, 700, until=None, tokens_saved=12.0)
 
 
 @pytest.fixture
@@ -24,24 +30,27 @@ def study(right_wrong):
     }
     rungs = {name: [right_wrong(each)] for name, each in marks.items()}
     cells = compared({"accuracy": Accuracy()}, rungs, "zero_shot", "accuracy", seed=0)
-    costs = {name: {"prompt_tokens_per_question": 0 if name == "linear" else 50, "failures": 2} for name in rungs}
-    costs["finetune"]["training_tokens"] = 900
-    return {
-        "cells": cells,
-        "verdict": verdict(cells, list(rungs), "accuracy", 0.02),
-        "rows": [{"name": name, "costs": costs[name]} for name in rungs],
-        "tuned_differences": [
-            {"name": "finetune", "against": name, "roles": [], "difference": found}
-            for (_, name), found in Ladder({"accuracy": Accuracy()}, rungs, "accuracy", 0)
-            .differences([("finetune", "zero_shot"), ("finetune", "rag")])
-            .items()
-        ],
-        "break_even": [{"name": "finetune", "against": "rag", "requests": 500, "low": 400, "high": 700, "until": None}],
+    costs = {
+        name: Costs(
+            prompt_tokens_per_question=0 if name == "linear" else 50,
+            failures=2,
+            training_tokens=900 if name == "finetune" else 0,
+        )
+        for name in rungs
     }
+    ladder = Ladder({"accuracy": Accuracy()}, rungs, "accuracy", 0)
+    gaps = ladder.differences([("finetune", "zero_shot"), ("finetune", "rag")])
+    return comparison(
+        cells,
+        verdict(cells, list(rungs), "accuracy", 0.02),
+        [run(name, costs[name]) for name in rungs],
+        tuned_differences=tuple(TunedDifference("finetune", name, (), found) for (_, name), found in gaps.items()),
+        break_even=(BREAK_EVEN,),
+    )
 
 
 def told(study, facts=FACTS):
-    return {each["point"]: (each["found"], each["evidence"]) for each in checklist(study, facts)}
+    return {each.point: (each.found, each.evidence) for each in checklist(study, facts)}
 
 
 def test_every_point_has_evidence(study):
@@ -60,8 +69,8 @@ def test_repetition_is_judged_by_what_is_expected(study):
         "1,000 requests are expected, more than the 540 labelled rows of this study.",
     )
     assert told(study, replace(FACTS, requests=100))["The task repeats"][0] == "no"
-    for never in ([], [{**study["break_even"][0], "requests": None, "low": None, "high": None}]):
-        assert told({**study, "break_even": never}, replace(FACTS, requests=1e5))["The task repeats"][0] == "yes"
+    for never in ((), (replace(BREAK_EVEN, requests=None, low=None, high=None),)):
+        assert told(replace(study, break_even=never), replace(FACTS, requests=1e5))["The task repeats"][0] == "yes"
 
 
 def test_break_even_is_a_point_of_its_own(study):
@@ -73,8 +82,11 @@ def test_break_even_is_a_point_of_its_own(study):
         "1,000 requests are expected. Break-even: finetune against rag: 500 [400, 700].",
     )
     assert told(study, replace(FACTS, requests=499))[point][0] == "no"
-    assert told({**study, "break_even": []})[point] == (NOT_MEASURED, "There is no tuned method beside a prompted one.")
-    worse = {**study, "break_even": [], "no_break_even": [["finetune", "rag"]]}
+    assert told(replace(study, break_even=()))[point] == (
+        NOT_MEASURED,
+        "There is no tuned method beside a prompted one.",
+    )
+    worse = replace(study, break_even=(), no_break_even=(("finetune", "rag"),))
     assert told(worse)[point] == ("no", "Every tuned method is significantly worse than the prompted ones.")
 
 
@@ -84,7 +96,10 @@ def test_prompting_and_retrieval_are_judged_by_paired_differences(study):
     assert "2 unusable answers of rag" in found["Prompting is too inconsistent, long or expensive"][1]
     assert found["Retrieval is not sufficient"][0] == "yes"
     assert "26 worse of 100 questions" in found["Retrieval is not sufficient"][1]
-    without = {**study, "rows": [row for row in study["rows"] if row["name"] != "finetune"]}
+    untuned = replace(
+        study.rows[-1], costs=replace(study.rows[-1].costs, training_tokens=0, prompt_tokens_per_question=0)
+    )
+    without = replace(study, rows=(*study.rows[:-1], untuned))
     assert told(without)["Prompting is too inconsistent, long or expensive"][0] == NOT_MEASURED
 
 
@@ -93,13 +108,13 @@ def test_success_names_what_can_be_detected(study):
     assert found == "yes"
     assert "finetune: 0.960 [" in evidence
     assert "Minimum detectable effect: 0." in evidence
-    few = {**study, "verdict": {**study["verdict"], "status": "too_few_rows", "rows_needed": 17}}
+    few = replace(study, verdict=replace(study.verdict, status="too_few_rows", rows_needed=17))
     assert told(few)["Success can be measured"][0] == "no"
     assert "about 17 are needed" in told(few)["Success can be measured"][1]
 
 
 def test_a_suite_that_was_asked_is_evidence(study):
-    figure = {"value": 0.1, "low": 0.05, "high": 0.2, "n": 100}
+    figure = Measured(0.1, 0.05, 0.2, 100)
     found = told(
         study, replace(FACTS, suites={"slices": {"finetune": {"gap": figure}}, "robustness": {"rag": {"drop": figure}}})
     )
@@ -113,8 +128,8 @@ def test_a_forced_format_is_no_measure_of_format(study):
         "in part",
         "Most unusable answers: 2, by zero_shot. Form was not measured.",
     )
-    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
-    free = {"rag": {"valid": figure}, "finetune": {"valid": {**figure, "value": 0.99, "low": 0.97, "high": 1.0}}}
+    figure = Measured(0.5, 0.4, 0.6, 100)
+    free = {"rag": {"valid": figure}, "finetune": {"valid": Measured(0.99, 0.97, 1.0, 100)}}
     assert told(study, replace(FACTS, suites={"format": free}))[FORMAT] == (
         "yes",
         "Valid free-form answers: rag 50.0% [40.0%, 60.0%], finetune 99.0% [97.0%, 100.0%].",
@@ -122,7 +137,7 @@ def test_a_forced_format_is_no_measure_of_format(study):
 
 
 def test_slices_without_a_slice_are_no_look_at_bias(study):
-    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    figure = Measured(0.5, 0.4, 0.6, 100)
     found = told(study, replace(FACTS, suites={"slices": {"rag": {"all": figure}}}))
     assert found["Bias was checked"][0] == NOT_MEASURED
 

@@ -1,24 +1,25 @@
 """report.md and the terminal's tables say what the comparison says, and nothing can break out of a cell."""
 
 import io
+from dataclasses import replace
 
+import built
 import pytest
+from built import run
 from rich.cells import cell_len
 from rich.console import Console
 
 from stepladder.evaluation.metrics.choice import Accuracy, MacroF1
+from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.reports.markdown import markdown
 from stepladder.reports.sections import interval
 from stepladder.reports.summary import _short, summary
+from stepladder.runs.costs import Costs
 from stepladder.studies.ladder import compared
+from stepladder.studies.results import Bill, Bills, BreakEven
 from stepladder.studies.verdict import verdict
 
-COSTS = {
-    "trained_parameters": 0,
-    "training_seconds": None,
-    "prompt_tokens_per_question": 31.5,
-    "new_tokens_per_question": 1.0,
-}
+COSTS = Costs(training_seconds=None, prompt_tokens_per_question=31.5, new_tokens_per_question=1.0)
 
 
 @pytest.fixture
@@ -30,22 +31,12 @@ def comparison(right_wrong):
     }
     cells = compared({"macro_f1": MacroF1(), "accuracy": Accuracy()}, rungs, "zero_shot", "accuracy", seed=0)
     rows = [
-        {
-            "name": name,
-            "costs": {**COSTS, "seconds_per_question": 0.25 * (1 + turn)},
-            "rows": {"read": 503, "kept": 500},
-        }
+        run(name, replace(COSTS, seconds_per_question=0.25 * (1 + turn)), seed=turn)
         for name, runs in rungs.items()
         for turn in range(len(runs))
     ]
-    rows[-1]["costs"]["trained_parameters"] = rows[-2]["costs"]["trained_parameters"] = 4_884_480
-    return {
-        "study": "ladder-1a2b",
-        "baseline": "zero_shot",
-        "rows": rows,
-        "cells": cells,
-        "verdict": verdict(cells, list(rungs), "accuracy", 0.02),
-    }
+    rows[-2:] = [replace(row, costs=replace(row.costs, trained_parameters=4_884_480)) for row in rows[-2:]]
+    return built.comparison(cells, verdict(cells, list(rungs), "accuracy", 0.02), rows)
 
 
 def section(text, title):
@@ -83,33 +74,28 @@ def test_no_significant_difference_comes_with_the_minimum_detectable_effect(righ
     rungs = {"zero_shot": [right_wrong("10" * 50)], "rag": [right_wrong("01" * 50)]}
     cells = compared({"accuracy": Accuracy()}, rungs, "zero_shot", "accuracy", seed=0)
     found = verdict(cells, list(rungs), "accuracy", 0.02)
-    ((*_, detectable, told),) = section(markdown({**comparison, "cells": cells, "verdict": found}), BASELINE)[2:]
+    rows = tuple(run(name, COSTS) for name in rungs)
+    ((*_, detectable, told),) = section(
+        markdown(replace(comparison, cells=tuple(cells), rows=rows, verdict=found)), BASELINE
+    )[2:]
     assert told == "no significant difference"
-    assert float(detectable) == pytest.approx(cells[1]["difference"]["accuracy"]["detectable"], abs=5e-4)
+    assert float(detectable) == pytest.approx(cells[1].difference["accuracy"].detectable, abs=5e-4)
 
 
 def test_costs_are_means_over_seeds_and_blank_where_not_known(comparison):
     header, _, *rows = section(markdown(comparison), "Costs")
     assert header[0] == "method"
-    assert rows[0][1:] == ["0", "31.5", "1.0", "0.2500"]
-    assert rows[2][1:] == ["4,884,480", "31.5", "1.0", "0.3750"]
+    assert "training s" not in header
+    assert "inference memory, GiB" not in header
+    shown = ["trained parameters", "prompt tokens/question", "new tokens/question", "s/question"]
+    assert [rows[0][header.index(name)] for name in shown] == ["0", "31.5", "1.0", "0.2500"]
+    assert [rows[2][header.index(name)] for name in shown] == ["4,884,480", "31.5", "1.0", "0.3750"]
     assert "read 503, kept 500" in markdown(comparison)
 
 
 def test_break_even_is_given_in_requests_or_never(comparison):
-    each = {
-        "name": "finetune",
-        "against": "zero_shot",
-        "setup": 90.0,
-        "saved": 0.1,
-        "saved_low": 0.05,
-        "saved_high": 0.2,
-    }
-    each |= {"requests": 900, "low": 450, "high": 1800, "until": None, "tokens_saved": 12.0}
-    rungs = {
-        name: {"setup": 1.0, "request": 0.1, "setup_seconds": 1.0, "labels": 9} for name in ("zero_shot", "finetune")
-    }
-    whole = {**comparison, "bills": {"unit": "s", "rungs": rungs}, "break_even": [each]}
+    each = BreakEven("finetune", "zero_shot", 90.0, 0.1, 0.05, 0.2, 900, 450, 1800, until=None, tokens_saved=12.0)
+    whole = replace(comparison, break_even=(each,))
     (row,) = section(markdown(whole), "Break-even")[2:]
     assert row[2:] == ["+0.450", "90", "0.1 [0.05, 0.2]", "900 [450, 1,800]", "12.0"]
     for change, wanted in (
@@ -120,7 +106,7 @@ def test_break_even_is_given_in_requests_or_never(comparison):
         ({"requests": None, "low": 450, "high": None}, "never [450, never]"),
         ({"requests": None, "until": 77}, "cheaper up to 77 requests, then never"),
     ):
-        (row,) = section(markdown({**whole, "break_even": [{**each, **change}]}), "Break-even")[2:]
+        (row,) = section(markdown(replace(whole, break_even=(replace(each, **change),))), "Break-even")[2:]
         assert row[5] == wanted
 
 
@@ -134,16 +120,13 @@ def test_a_name_can_not_break_out_of_its_cell(comparison):
 
 
 def test_an_interval_of_equal_ends_is_not_shown():
-    assert interval({"value": 0.5, "low": 0.5, "high": 0.5}) == "0.500"
-    assert interval({"value": 0.5, "low": 0.4, "high": 0.5}) == "0.500 [0.400, 0.500]"
+    assert interval(Measured(0.5, 0.5, 0.5, 10)) == "0.500"
+    assert interval(Measured(0.5, 0.4, 0.5, 10)) == "0.500 [0.400, 0.500]"
 
 
 def test_break_even_says_which_pairs_are_left_out_and_why(comparison):
-    each = {"name": "finetune", "against": "zero_shot", "setup": 90.0, "saved": 0.1, "saved_low": None}
-    each |= {"saved_high": None, "requests": 900, "low": None, "high": None, "until": None, "tokens_saved": 12.0}
-    rungs = {name: {"setup": 1.0, "request": 0.1, "setup_seconds": 1.0, "labels": 9} for name in ("zero_shot",)}
-    whole = {**comparison, "bills": {"unit": "s", "rungs": rungs}, "break_even": [{**each, "measured": False}]}
-    text = markdown({**whole, "no_break_even": [["finetune", "rag"]]})
+    each = BreakEven("finetune", "zero_shot", 90.0, 0.1, None, None, 900, None, None, None, 12.0, measured=False)
+    text = markdown(replace(comparison, break_even=(each,), no_break_even=(("finetune", "rag"),)))
     assert "Left out, because the tuned method is significantly worse: finetune against rag." in text
     assert "There is no interval where the costs of the questions do not differ" in text
     assert section(text, "Break-even")[2][4:6] == ["0.1", "900"]
@@ -164,10 +147,9 @@ def test_no_line_of_the_summary_ends_in_a_space_or_is_too_wide(billed):
 @pytest.fixture
 def billed(comparison):
     """With costs, and the difference of every method to the recommended one."""
-    names = [cell["name"] for cell in comparison["cells"]]
-    rungs = {name: {"setup": 83.7, "request": 0.1098, "setup_seconds": 83.7, "labels": 9} for name in names}
-    cells = [{**cell, "to_recommended": cell["to_best"]} if "to_best" in cell else cell for cell in comparison["cells"]]
-    return {**comparison, "cells": cells, "bills": {"unit": "s", "rungs": rungs}}
+    rungs = {cell.name: Bill(83.7, 0.1098, 83.7, 9) for cell in comparison.cells}
+    cells = tuple(replace(cell, to_recommended=cell.to_best) for cell in comparison.cells)
+    return replace(comparison, cells=cells, bills=Bills("s", rungs))
 
 
 def test_the_terminal_shows_score_difference_and_cost_and_no_markup(billed):
@@ -184,13 +166,12 @@ LONG = [f"finetune model=folder/a-long-name-{'x' * n}/model adapter=dora adapter
 @pytest.mark.parametrize("width", [80, 100, 140, 200])
 @pytest.mark.parametrize("names", [["zero_shot", "rag", "finetune"], LONG, ["語" * 9, "文" * 60, "zero_shot"]])
 def test_the_terminal_cuts_no_name_and_fits_its_width(billed, names, width):
-    old = [cell["name"] for cell in billed["cells"]]
-    new = dict(zip(old, names, strict=True))
-    cells = [{**cell, "name": new[cell["name"]]} for cell in billed["cells"]]
-    rungs = {new[name]: bill for name, bill in billed["bills"]["rungs"].items()}
-    rows = [{**row, "name": new[row["name"]]} for row in billed["rows"]]
-    verdict_ = {**billed["verdict"], "recommended": new[billed["verdict"]["recommended"]]}
-    whole = {**billed, "cells": cells, "rows": rows, "verdict": verdict_, "bills": {"unit": "EUR", "rungs": rungs}}
+    new = dict(zip([cell.name for cell in billed.cells], names, strict=True))
+    cells = tuple(replace(cell, name=new[cell.name]) for cell in billed.cells)
+    rungs = {new[name]: bill for name, bill in billed.bills.rungs.items()}
+    rows = tuple(replace(row, name=new[row.name]) for row in billed.rows)
+    verdict_ = replace(billed.verdict, recommended=new[billed.verdict.recommended])
+    whole = replace(billed, cells=cells, rows=rows, verdict=verdict_, bills=Bills("EUR", rungs))
     shown = printed(whole, width)
     table = shown.split("test questions")[0]
     assert max(cell_len(line) for line in shown.splitlines()) <= width

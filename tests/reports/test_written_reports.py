@@ -96,7 +96,7 @@ def test_texts_have_a_report_with_graded_rows_and_cut_cells(capsys, tmp_path) ->
     found, page = compared(capsys, tmp_path / "out", words)
     rows = held(page)
     assert found["verdict"]["metric"] == "token_f1"
-    assert "Texts are cut at" in rows["told"]
+    assert "Texts are cut at" in rows["note"]
     assert any("[no answer:" in text for text in rows["texts"])
     assert found["cells"][0]["scores"]["token_f1"]["value"] == 0  # the prompts are too long: all failed
     assert found["cells"][1]["to_below"]["difference"]["token_f1"]["low"] < 0  # all equal is no certainty

@@ -5,7 +5,9 @@ import pytest
 
 from stepladder.errors import ConfigError
 from stepladder.evaluation.answers import Answers
+from stepladder.runs.costs import Costs
 from stepladder.studies.break_even import Prices, Spending, bill, break_even, break_evens
+from stepladder.studies.results import Bill
 from stepladder.types import Decoding, EvalRequest, Example, Prediction, Question, Task, Text
 
 
@@ -35,7 +37,7 @@ def test_without_prices_seconds_count_and_labels_are_free():
     found = break_even("finetune", tuned, "zero_shot", prompted, Prices(), None, seed=0)
     assert Prices().unit == "s"
     assert found.requests == 300
-    assert bill(tuned, Prices()) == {"setup": 90, "request": pytest.approx(0.1), "setup_seconds": 90, "labels": 500}
+    assert bill(tuned, Prices()) == Bill(setup=90, request=pytest.approx(0.1), setup_seconds=90, labels=500)
 
 
 def test_the_interval_is_that_of_the_saving():
@@ -84,7 +86,7 @@ def test_every_tuned_rung_meets_every_prompted_one_and_no_floor():
         "rag": spending([0.5] * 5),
         "finetune": spending([0.1] * 5, 90, tuned=True),
     }
-    pairs = [(each["name"], each["against"]) for each in break_evens(rungs, Prices(), None, seed=0)]
+    pairs = [(each.name, each.against) for each in break_evens(rungs, Prices(), None, seed=0)]
     assert pairs == [("finetune", "zero_shot"), ("finetune", "rag")]
 
 
@@ -100,7 +102,7 @@ def test_spending_is_the_mean_over_seeds_question_by_question():
         )
         return Answers(request, tuple(predictions), examples)
 
-    costs = [{"fit_seconds": 10.0, "labels_used": 7, "training_tokens": 5}, {"fit_seconds": 20.0, "labels_used": 7}]
+    costs = [Costs(fit_seconds=10.0, labels_used=7, training_tokens=5), Costs(fit_seconds=20.0, labels_used=7)]
     found = Spending.of([run(3, 1, 2), run(5, 3, 4)], costs, search_seconds=100, search_labels=3)
     assert found.seconds.tolist() == [2, 3, 4]
     assert (found.setup_seconds, found.labels, found.tuned, found.prompted) == (115, 10, True, False)
@@ -116,4 +118,4 @@ def test_a_price_below_nothing_is_refused():
 def test_there_is_no_break_even_against_what_is_significantly_better():
     rungs = {"zero_shot": spending([0.4] * 5), "rag": spending([0.5] * 5), "finetune": spending([0.1] * 5, tuned=True)}
     found = break_evens(rungs, Prices(), None, 0, worse=[("finetune", "rag")])
-    assert [(each["name"], each["against"]) for each in found] == [("finetune", "zero_shot")]
+    assert [(each.name, each.against) for each in found] == [("finetune", "zero_shot")]

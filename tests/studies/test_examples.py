@@ -8,6 +8,7 @@ import pytest
 
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Accuracy, MacroF1, Mean
+from stepladder.io.serialise import to_plain
 from stepladder.studies.examples import FULL, rows
 from stepladder.types import Choice, Decoding, EvalRequest, Example, Message, Prediction, Question, Task
 
@@ -29,16 +30,16 @@ def answered(said: list[str | None], wanted: list[str], long: int = 0) -> Answer
 def test_texts_stand_once_and_marks_are_the_metrics() -> None:
     runs = {"one": answered(["a", "b", None], ["a", "a", "a"]), "two": answered(["b", "a", "a"], ["a", "a", "a"])}
     made = rows(runs, Accuracy(), [0, 0], 0, 1)
-    assert made["marks"] == [[FULL, 0, 0], [0, FULL, FULL]]
-    assert len(made["texts"]) == len(set(made["texts"]))
-    said = [[made["texts"][at] for at in each] for each in made["answers"]]
+    assert made.marks == ((FULL, 0, 0), (0, FULL, FULL))
+    assert len(made.texts) == len(set(made.texts))
+    said = [[made.texts[at] for at in each] for each in made.answers]
     assert said == [["a", "b", "\n[no answer: too long]"], ["b", "a", "a"]]
-    assert made["texts"][made["questions"][0]] == "user: before\ntext 0 "
-    assert made["texts"][made["expected"][0]] == "a  |  or this"
-    assert made["graded"] is False
-    assert made["told"] == ""
-    assert rows(runs, MacroF1(), [0, 0], 0, 1)["marks"] == made["marks"]
-    assert rows(runs, Mean(lambda p, e: 0.25), [0, 0], 0, 1)["graded"] is True
+    assert made.texts[made.questions[0]] == "user: before\ntext 0 "
+    assert made.texts[made.expected[0]] == "a  |  or this"
+    assert made.graded is False
+    assert made.note == ""
+    assert rows(runs, MacroF1(), [0, 0], 0, 1).marks == made.marks
+    assert rows(runs, Mean(lambda p, e: 0.25), [0, 0], 0, 1).graded is True
 
 
 @pytest.mark.parametrize(("n", "long", "limit"), [(40, 20_000, 60_000), (400, 300, 30_000), (3, 5_000, 300)])
@@ -46,14 +47,14 @@ def test_what_is_too_much_is_cut_then_left_out_and_told(n: int, long: int, limit
     said = ["a" if i % 10 else "b" for i in range(n)]
     runs = {"one": answered(["a"] * n, ["a"] * n, long), "two": answered(said, ["a"] * n, long)}
     made = rows(runs, Accuracy(), [0, 0], 0, 1, limit)
-    size = len(json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode())
-    assert size < limit + 500 or len(made["ids"]) == 1
-    assert "Texts are cut at" in made["told"]
-    if len(made["ids"]) < n:
-        assert f"of {n} examples are left out" in made["told"]
-        assert made["marks"][1].count(0) == min(len(made["ids"]), said.count("b"))  # what tells something stays
+    size = len(json.dumps(to_plain(made), ensure_ascii=False, separators=(",", ":")).encode())
+    assert size < limit + 500 or len(made.ids) == 1
+    assert "Texts are cut at" in made.note
+    if len(made.ids) < n:
+        assert f"of {n} examples are left out" in made.note
+        assert made.marks[1].count(0) == min(len(made.ids), said.count("b"))  # what tells something stays
 
 
 def test_half_a_surrogate_pair_does_no_harm() -> None:
     made = rows({"one": answered(["\ud800"], ["a"])}, Accuracy(), [0], 0, 0)
-    json.dumps(made, ensure_ascii=False).encode()
+    json.dumps(to_plain(made), ensure_ascii=False).encode()

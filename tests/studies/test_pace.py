@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from stepladder.runs.costs import Costs
 from stepladder.studies import pace
 
 QUESTIONS = 100
@@ -33,8 +34,8 @@ def run(prompted: bool = True, epochs: float | None = None) -> Any:
     )
 
 
-def costs(question: float, fit: float = 0.0) -> dict[str, float]:
-    return {"seconds_per_question": question, "fit_seconds": fit}
+def costs(question: float, fit: float = 0.0) -> Costs:
+    return Costs(seconds_per_question=question, fit_seconds=fit)
 
 
 def test_runs_without_a_model_say_nothing_of_runs_with_one() -> None:

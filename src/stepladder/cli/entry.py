@@ -69,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         notify(parsed.notices)
         result = _run_verb(parsed)
         if parsed.as_json:
-            print(json.dumps(result, ensure_ascii=False))
+            from stepladder.io.serialise import to_plain
+
+            print(json.dumps(to_plain(result), ensure_ascii=False))
         sys.stdout.flush()
         return 0
     except VerificationError as error:
@@ -106,7 +108,7 @@ def _information(words: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _run_verb(parsed: Arguments) -> dict[str, Any]:
+def _run_verb(parsed: Arguments) -> Any:
     try:
         return VERBS[parsed.verb](parsed)
     except ConfigError as error:
@@ -128,7 +130,7 @@ def _fail(error: Exception, code: int) -> int:
     return code
 
 
-VERBS: dict[str, Callable[[Arguments], dict[str, Any]]] = {
+VERBS: dict[str, Callable[[Arguments], Any]] = {
     "init": init.init,
     "options": options.options,
     "show": show.show,

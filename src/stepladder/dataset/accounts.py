@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stepladder.errors import DataError
+from stepladder.io.serialise import to_plain
 
 OnBadRow = Literal["stop", "skip"]
 LISTED = 100
@@ -52,10 +53,6 @@ class FileFacts:
     delimiter: str | None = None
     header_line: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data: format, encoding and delimiter (null if the format has none)."""
-        return {"format": self.format, "encoding": self.encoding, "delimiter": self.delimiter}
-
     def __str__(self) -> str:
         """One line: `rows.csv: csv, 60 rows, delimiter ';', encoding utf-8`."""
         parts = [self.format, f"{self.rows} {'row' if self.rows == 1 else 'rows'}"]
@@ -82,6 +79,52 @@ class Rejected:
     def overlaps(self) -> bool:
         """Whether the row was dropped because a held-out row has the same question or group."""
         return self.reason.startswith("overlap:")
+
+
+@dataclass(frozen=True)
+class FileCounts:
+    """How many rows of one file were read, kept and rejected."""
+
+    read: int
+    kept: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """How one file was read; encoding and delimiter are None where the format has none."""
+
+    format: str
+    encoding: str | None
+    delimiter: str | None
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """Where a rejected row is, and why it is rejected."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What became of the rows of a dataset, as results show it: read = kept + rejected (see `Accounts`)."""
+
+    read: int
+    kept: int
+    rejected: int = 0
+    overlap: int = 0
+    duplicates: int = 0
+    limited: int = 0
+    train: int = 0
+    validation: int = 0
+    test: int = 0
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, FileCounts] = field(default_factory=dict)
+    formats: Mapping[str, FileFormat] = field(default_factory=dict)
+    rejected_rows: tuple[RejectedRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,26 +175,28 @@ class Accounts:
             places=tuple(place for place in self.places if place not in reasons),
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data. At most 100 rejected rows are listed; `rejected` is the number of all."""
+    def counts(self) -> RowCounts:
+        """The counts, with at most 100 of the rejected rows."""
         lost = Counter(r.place.file for r in self.rejections)
-        return {
-            "read": sum(self.read.values()),
-            "kept": self.kept,
-            "rejected": self.rejected,
-            "overlap": self.overlap,
-            "duplicates": self.duplicates,
-            "limited": self.limited,
-            "train": self.train,
-            "validation": self.validation,
-            "test": self.test,
-            "notes": list(self.notes),
-            "files": {f: {"read": n, "kept": n - lost[f], "rejected": lost[f]} for f, n in self.read.items()},
-            "formats": {f.name: f.as_dict() for f in self.files},
-            "rejected_rows": [
-                {"file": r.place.file, "line": r.place.line, "reason": r.reason} for r in self.rejections[:LISTED]
-            ],
-        }
+        return RowCounts(
+            read=sum(self.read.values()),
+            kept=self.kept,
+            rejected=self.rejected,
+            overlap=self.overlap,
+            duplicates=self.duplicates,
+            limited=self.limited,
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+            notes=self.notes,
+            files={name: FileCounts(n, n - lost[name], lost[name]) for name, n in self.read.items()},
+            formats={each.name: FileFormat(each.format, each.encoding, each.delimiter) for each in self.files},
+            rejected_rows=tuple(RejectedRow(r.place.file, r.place.line, r.reason) for r in self.rejections[:LISTED]),
+        )
+
+    def as_dict(self) -> Any:
+        """The counts as plain data."""
+        return to_plain(self.counts())
 
 
 def bad_rows_error(bad: Sequence[Rejected], read: int) -> DataError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ from stepladder.types import EvalRequest, Example, Prediction
 class Answers:
     """The answers to a request: one prediction for each example, in the order of the examples.
 
-    The predictions may be passed in any order.
+    Attributes:
+        predictions: May be passed in any order.
+        statistics: What is known of the metrics' statistics already: by a metric's name, shape (n, d), in the order of
+            the examples.
 
     Raises:
         DataError: Request, predictions and examples do not have the same ids, each once.
@@ -26,6 +29,7 @@ class Answers:
     request: EvalRequest
     predictions: tuple[Prediction, ...]
     examples: tuple[Example, ...]
+    statistics: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         wanted = [example.question.id for example in self.examples]

@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.exhibits import Exhibit
-from stepladder.evaluation.metrics.choice import Metric, NotDefinedError, label_pair
+from stepladder.evaluation.metrics.choice import Metric, NotDefinedError, is_mean, label_pair
 from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.estimates import Measured, Side, measured
+from stepladder.evaluation.tables import Drawing
+from stepladder.io.serialise import optional
 from stepladder.types import Choice
 
 TaskKind = Literal["choice", "text", "json"]
 REASONS_SHOWN = 20
+
+
+Details: TypeAlias = dict[str, Any]
+"""More about a suite's scores, as JSON: its form is the suite's own."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The `width` numbers that a metric makes of one question (`Metric.statistics`); zeros are left out."""
+
+    width: int
+    numbers: Mapping[str, float]
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Statistics:
+        return cls(len(numbers), {str(place): number for place, number in enumerate(numbers) if number})
+
+    def whole(self) -> list[float]:
+        return [self.numbers.get(str(place), 0.0) for place in range(self.width)]
+
+
+@dataclass(frozen=True)
+class QuestionScore:
+    """One question's score.
+
+    Attributes:
+        id: The question's.
+        metric: The metric's name.
+        value: The metric of this question alone; None where the metric has none.
+        statistics: The question's statistics, of a metric that is not the mean of the values.
+    """
+
+    id: str
+    metric: str
+    value: float | None
+    statistics: Statistics | None = optional()
 
 
 @dataclass(frozen=True)
@@ -25,28 +62,15 @@ class SuiteScores:
 
     Attributes:
         metrics: One measured value for each metric.
-        per_question: One row for each question and metric: id, metric, value (None where a metric has none).
-        details: More, for programs.
-        exhibits: Tables and curves for reports.
+        per_question: One score for each question and metric.
+        details: More, for programs. `left_out` maps what was not measured to the reason.
+        tables: Tables and curves for reports.
     """
 
     metrics: Mapping[str, Measured]
-    per_question: tuple[Mapping[str, Any], ...] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)
-    exhibits: tuple[Exhibit, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For scores.json."""
-        return {
-            "metrics": {name: each.as_dict() for name, each in self.metrics.items()},
-            "details": dict(self.details),
-            "exhibits": [exhibit.as_dict() for exhibit in self.exhibits],
-        }
-
-    def lines(self, suite: str) -> Iterator[dict[str, Any]]:
-        """For per_question.jsonl: id, suite, metric, value."""
-        for row in self.per_question:
-            yield {"id": row["id"], "suite": suite, "metric": row["metric"], "value": row["value"]}
+    per_question: tuple[QuestionScore, ...] = ()
+    details: Details = field(default_factory=dict)
+    tables: tuple[Drawing, ...] = ()
 
 
 @runtime_checkable
@@ -115,7 +139,7 @@ class MetricSuite:
                 Fault("evaluation", f"this suite is for {self.kind} tasks, the data is a {main.request.task.kind} task")
             )
         measures: dict[str, Measured] = {}
-        rows: list[Mapping[str, Any]] = []
+        rows: list[QuestionScore] = []
         left_out: dict[str, str] = {}
         for name, metric in self.metrics.items():
             try:
@@ -129,19 +153,20 @@ class MetricSuite:
         return SuiteScores(measures, tuple(rows), details)
 
 
-def _rows(name: str, side: Side, answers: Answers) -> Iterator[dict[str, Any]]:
-    values = side.by_question
-    found = {} if values is None else dict(zip(side.ids, values.tolist(), strict=True))
+def _rows(name: str, side: Side, answers: Answers) -> Iterator[QuestionScore]:
+    values, order = side.by_question, {id_: place for place, id_ in enumerate(side.ids)}
     for id_ in answers.ids:
-        yield {"id": id_, "metric": name, "value": found.get(id_)}
+        place = order[id_]
+        statistics = None if is_mean(side.metric) else Statistics.of(side.numbers[0][place].tolist())
+        yield QuestionScore(id_, name, None if values is None else float(values[place]), statistics)
 
 
-def _failures(answers: Answers) -> dict[str, Any]:
+def _failures(answers: Answers) -> Details:
     reasons = Counter(prediction.failure for prediction in answers.predictions if prediction.failure)
     return {"count": reasons.total(), "reasons": dict(reasons.most_common(REASONS_SHOWN))}
 
 
-def _labels(answers: Answers) -> dict[str, Any]:
+def _labels(answers: Answers) -> Details:
     """Precision, recall and F1 of every label that occurs; None where nothing was predicted, or nothing expected."""
     if not isinstance(answers.request.task.answer, Choice):
         return {}

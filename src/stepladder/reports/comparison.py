@@ -1,20 +1,20 @@
-"""The page of a comparison: the verdict, then the evidence, down to single rows and how to run it again.
-
-Reads the object of `stepladder compare` and the evidence beside it; computes no statistics but the fold over seeds.
-"""
+"""The report of a comparison: the verdict, then the evidence, down to single rows and how to run it again."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from stepladder.evaluation.exhibits import Cell, Table
 from stepladder.evaluation.statistics.estimates import mean_over_runs
+from stepladder.evaluation.tables import Drawing, Table, TableCell
+from stepladder.io import serialise
 from stepladder.io.files import write_text
+from stepladder.io.serialise import to_plain
 from stepladder.reports import sections
 from stepladder.reports.checklist import checklist
-from stepladder.reports.markdown import LISTS, markdown
+from stepladder.reports.markdown import lists, markdown
 from stepladder.reports.page import (
     Block,
     Bullets,
@@ -25,78 +25,84 @@ from stepladder.reports.page import (
     Picture,
     Prose,
     Section,
-    exhibited,
+    blocks_of,
     render,
 )
 from stepladder.reports.plots import Whisker, against, forest
-from stepladder.studies.comparison import Compared
 from stepladder.studies.evidence import Evidence, SuiteFindings
+from stepladder.studies.examples import ExampleRows
+from stepladder.studies.results import Comparison
 
 LISTED = 10  # rows of a kind in report.md
 
 
-def write(compared: Compared) -> dict[str, Any]:
+def write(comparison: Comparison, evidence: Evidence) -> Comparison:
     """Write report.html, report.md and comparison.json into the study's directory.
 
     Returns:
-        The object that `compare --json` prints.
+        The comparison with its checklist, as `compare --json` prints it.
     """
-    whole = {**compared.result, "checklist": checklist(compared.result, compared.facts)}
-    write_text(compared.folder / "report.html", page(whole, compared.evidence))
-    write_text(compared.folder / "report.md", markdown(whole, appendix(compared.evidence)))
-    write_text(compared.folder / "comparison.json", json.dumps(whole, indent=1, ensure_ascii=False))
+    folder = Path(comparison.report).parent
+    whole = replace(comparison, checklist=checklist(comparison, evidence.facts))
+    write_text(folder / "report.html", page(whole, evidence))
+    write_text(folder / "report.md", markdown(whole, appendix(evidence)))
+    serialise.write(folder / "comparison.json", whole)
     return whole
 
 
-def page(comparison: Mapping[str, Any], evidence: Evidence) -> str:
+def page(comparison: Comparison, evidence: Evidence) -> str:
     """The text of report.html."""
-    data = None if evidence.rows is None else {"rows": evidence.rows}
-    title = str(comparison.get("title") or comparison["study"])
-    return render(title, list(_sections(comparison, evidence)), data)
+    data = None if evidence.rows is None else {"rows": to_plain(evidence.rows)}
+    return render(comparison.title or comparison.study, list(_sections(comparison, evidence)), data)
 
 
-def appendix(evidence: Evidence) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """The suites' figures and exhibits and some fixed and regressed examples, under titles, for report.md."""
-    found: list[tuple[str, list[Mapping[str, Any]]]] = []
-    found += [(f"Mistakes: {run}", list(tables)) for run, tables in evidence.confusions.items()]
+def appendix(evidence: Evidence) -> list[tuple[str, Sequence[Drawing]]]:
+    """The suites' metrics and tables and some fixed and regressed examples, under titles, for report.md."""
+    found: list[tuple[str, Sequence[Drawing]]] = []
+    found += [(f"Mistakes: {run}", tables) for run, tables in evidence.confusions.items()]
     for name in dict.fromkeys(suite.name for suite in evidence.suites):
         of_this = [suite for suite in evidence.suites if suite.name == name]
         if any(suite.metrics for suite in of_this):
-            found.append((name, [_figures(name, of_this).as_dict()]))
-        found += [(f"{name}: {suite.run}", list(suite.exhibits)) for suite in of_this if suite.exhibits]
+            found.append((name, [_figures(name, of_this)]))
+        found += [(f"{name}: {suite.run}", suite.tables) for suite in of_this if suite.tables]
     if evidence.rows is not None:
-        found.append(("Fixed and regressed examples", [_changed(evidence.rows).as_dict()]))
+        found.append(("Fixed and regressed examples", [_changed(evidence.rows)]))
     return found
 
 
-def _changed(rows: Mapping[str, Any]) -> Table:
+def _changed(rows: ExampleRows) -> Table:
     """The first rows that the run shown first fixes and regresses on, against the next simpler method."""
-    ours = rows["first"]
-    theirs = rows["below"][ours]
-    listed: list[list[Cell]] = []
+    ours = rows.first
+    theirs = rows.below[ours]
+    listed: list[list[TableCell]] = []
     counts = {}
     for change, sign in (("fixed", 1), ("regressed", -1)):
-        marks = zip(rows["marks"][ours], rows["marks"][theirs], strict=True)
+        marks = zip(rows.marks[ours], rows.marks[theirs], strict=True)
         changed = [at for at, (is_, was) in enumerate(marks) if sign * (is_ - was) > 0]
         counts[change] = len(changed)
         for at in changed[:LISTED]:
-            cells = [rows[name][at] for name in ("ids", "questions", "expected")]
-            cells += [rows["answers"][theirs][at], rows["answers"][ours][at]]
-            listed.append([*(rows["texts"][cell] for cell in cells), change])
-    names = [rows["runs"][theirs], rows["runs"][ours]]
+            cells = [
+                rows.ids[at],
+                rows.questions[at],
+                rows.expected[at],
+                rows.answers[theirs][at],
+                rows.answers[ours][at],
+            ]
+            listed.append([*(rows.texts[cell] for cell in cells), change])
+    names = [rows.runs[theirs], rows.runs[ours]]
     note = f"{counts['fixed']} fixed and {counts['regressed']} regressed; at most {LISTED} of each are listed."
-    note += f" {rows['told']}"
+    note += f" {rows.note}"
     return Table(
         f"{names[1]} against {names[0]}", ["id", "question", "expected", *names, "change"], listed, note.strip()
     )
 
 
-def _sections(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Section]:
+def _sections(comparison: Comparison, evidence: Evidence) -> Iterator[Section]:
     yield Section("verdict", "Verdict", list(_verdict(comparison)))
     yield Section("ladder", "The ladder", [_picture(comparison), Grid(sections.quality(comparison))])
     yield Section("differences", "Paired differences", list(_differences(comparison)))
-    if comparison.get("curve"):
-        yield Section("curve", "Learning curve", list(exhibited(comparison["curve"])))
+    if comparison.curve:
+        yield Section("curve", "Learning curve", list(blocks_of(comparison.curve)))
     if evidence.confusions:
         yield Section("mistakes", "Mistakes", _folds(evidence.confusions, comparison))
     for name in dict.fromkeys(suite.name for suite in evidence.suites):
@@ -112,75 +118,76 @@ def _sections(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Sec
     yield Section("again", "Run it again", list(_again(comparison, evidence)))
 
 
-def _verdict(comparison: Mapping[str, Any]) -> Iterator[Block]:
-    verdict = comparison["verdict"]
-    yield Prose(f"{sections.heading(verdict)}. {verdict['reason']}", strong=True)
-    for title, name in LISTS:
-        if verdict.get(name):
-            yield Bullets(verdict[name], title)
-    best = {each["against"] for each in comparison.get("tuned_differences", ()) if each["roles"]}
-    paid = [each for each in comparison.get("break_even") or () if each["against"] in best]
+def _verdict(comparison: Comparison) -> Iterator[Block]:
+    verdict = comparison.verdict
+    yield Prose(f"{sections.heading(verdict)}. {verdict.reason}", strong=True)
+    for title, lines in lists(verdict):
+        yield Bullets(lines, title)
+    best = {each.against for each in comparison.tuned_differences if each.roles}
+    paid = [each for each in comparison.break_even if each.against in best]
     if paid:
-        lines = [f"{each['name']} against {each['against']}: {sections.requests(each)}" for each in paid]
+        lines = [f"{each.name} against {each.against}: {sections.requests(each)}" for each in paid]
         yield Bullets(lines, "Break-even, in requests")
 
 
-def _picture(comparison: Mapping[str, Any]) -> Picture:
-    verdict = comparison["verdict"]
-    metric, bills = verdict["metric"], comparison["bills"]
-    many, words = sections.per(bills["unit"])
+def _picture(comparison: Comparison) -> Picture:
+    verdict = comparison.verdict
+    metric, bills = verdict.metric, comparison.bills
+    many, words = sections.per(bills.unit)
     whiskers = [
         Whisker(
-            cell["name"],
-            cell["scores"][metric]["value"],
-            cell["scores"][metric]["low"],
-            cell["scores"][metric]["high"],
-            bills["rungs"][cell["name"]]["request"] * many,
-            cell["name"] == verdict["recommended"],
+            cell.name,
+            cell.scores[metric].value,
+            cell.scores[metric].low,
+            cell.scores[metric].high,
+            bills.rungs[cell.name].request * many,
+            cell.name == verdict.recommended,
         )
-        for cell in comparison["cells"]
+        for cell in comparison.cells
     ]
-    best = next(cell for cell in comparison["cells"] if cell["name"] == verdict["best"])["scores"][metric]["value"]
-    if verdict["target"] is not None:
-        guides = {f"target {verdict['target']:g}": verdict["target"]}
+    best = comparison.cell(verdict.best).scores[metric].value
+    if verdict.target is not None:
+        guides = {f"target {verdict.target:g}": verdict.target}
     else:
-        guides = {f"{verdict['margin']:g} below the best": best - verdict["margin"]}
+        guides = {f"{verdict.margin:g} below the best": best - verdict.margin}
     caption = f"{metric} of each method with its 95% interval, against the cost of {words} (logarithmic)."
     return Picture(against(whiskers, words, metric, guides), caption)
 
 
-def _differences(comparison: Mapping[str, Any]) -> Iterator[Block]:
-    verdict = comparison["verdict"]
-    metric, recommended = verdict["metric"], verdict["recommended"]
-    key, role = ("to_recommended", "recommended") if recommended else ("to_best", "best")
-    if len(comparison["cells"]) == 1:
+def _differences(comparison: Comparison) -> Iterator[Block]:
+    verdict = comparison.verdict
+    metric, recommended = verdict.metric, verdict.recommended
+    role = "recommended" if recommended else "best"
+    if len(comparison.cells) == 1:
         yield Prose("There is one method only, so there are no differences.")
         return
     whiskers = [
-        Whisker(cell["name"], found["value"], found["low"], found["high"])
-        for cell in comparison["cells"]
-        if (found := cell.get(key, {}).get("difference", {}).get(metric))
+        Whisker(cell.name, found.value, found.low, found.high)
+        for cell in comparison.cells
+        if (other := cell.to_recommended if recommended else cell.to_best) and (found := other.difference.get(metric))
     ]
-    other = recommended or verdict["best"]
-    caption = f"{metric} of each method minus that of {other}, the {role} one, on the same questions; 95% intervals."
-    short = other if len(other) <= 40 else f"the {role} method"
+    against_name = recommended or verdict.best
+    caption = (
+        f"{metric} of each method minus that of {against_name}, the {role} one, on the same questions; 95% intervals."
+    )
+    short = against_name if len(against_name) <= 40 else f"the {role} method"
     yield Picture(forest(whiskers, f"{metric}, difference to {short}"), caption)
     for made in (sections.to_recommended, sections.tuned_differences, sections.differences):
         if (table := made(comparison)) is not None:
             yield Grid(table)
 
 
-def _folds(by_run: Mapping[str, Sequence[Mapping[str, Any]]], comparison: Mapping[str, Any]) -> list[Block]:
-    wanted = {comparison["verdict"]["recommended"] or comparison["verdict"]["best"]}
+def _folds(by_run: Mapping[str, Sequence[Drawing]], comparison: Comparison) -> list[Block]:
+    wanted = {comparison.verdict.recommended or comparison.verdict.best}
     first = next((run for run in by_run if run.split(", seed")[0] in wanted), next(iter(by_run)))
-    return [Fold(run, list(exhibited(found)), opened=run == first) for run, found in by_run.items() if found]
+    return [Fold(run, list(blocks_of(found)), opened=run == first) for run, found in by_run.items() if found]
 
 
-def _suite(name: str, evidence: Evidence, comparison: Mapping[str, Any]) -> list[Block]:
+def _suite(name: str, evidence: Evidence, comparison: Comparison) -> list[Block]:
     of_this = [suite for suite in evidence.suites if suite.name == name]
     blocks: list[Block] = [Grid(_figures(name, of_this))] if any(suite.metrics for suite in of_this) else []
-    exhibits = {suite.run: suite.exhibits for suite in of_this if suite.exhibits}
-    return blocks + (_folds(exhibits, comparison) if exhibits else [])
+    tables = {suite.run: suite.tables for suite in of_this if suite.tables}
+    return blocks + (_folds(tables, comparison) if tables else [])
 
 
 def _figures(name: str, suites: Sequence[SuiteFindings]) -> Table:
@@ -210,23 +217,23 @@ def _figures(name: str, suites: Sequence[SuiteFindings]) -> Table:
     return Table(_titled(name), ["figure", *folded], turned, note)
 
 
-def _costs(comparison: Mapping[str, Any]) -> Iterator[Block]:
+def _costs(comparison: Comparison) -> Iterator[Block]:
     yield Grid(sections.costs(comparison))
     for made in (sections.bills(comparison), sections.break_even(comparison)):
         if made is not None:
             yield Grid(made)
-    if not comparison.get("break_even") and comparison.get("no_break_even"):
+    if not comparison.break_even and comparison.no_break_even:
         yield Prose("There is no break-even: every tuned method is significantly worse than the prompted ones.")
 
 
-def _made(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
+def _made(comparison: Comparison, evidence: Evidence) -> Iterator[Block]:
     account = sections.row_account(comparison)
-    yield Prose(f"Study {comparison['study']}.")
+    yield Prose(f"Study {comparison.study}.")
     if account:
         yield Prose(f"Rows of the data: {account}.")
     if gate := sections.gate(comparison):
         yield Grid(gate)
-    unsure = {row["name"]: n for row in comparison["rows"] if (n := row["costs"].get("labels_within_noise"))}
+    unsure = {row.name: n for row in comparison.rows if (n := row.costs.labels_within_noise)}
     if unsure:
         counts = ", ".join(f"{name} {n}" for name, n in unsure.items())
         yield Prose(
@@ -234,12 +241,11 @@ def _made(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
             f"compute.micro_batch: {counts}."
         )
     columns = ["method", "seed", "overrides", "fit key", "prediction key", "score key", "reused", "fitted", "commit"]
-    keys = [
-        [row["name"], row["seed"], " ".join(row["overrides"])]
-        + [row["keys"][stage][:16] for stage in ("fit", "predict", "score")]
-        + [", ".join(name for name, there in row["reused"].items() if there), *origin]
-        for row, origin in zip(comparison["rows"], evidence.origins, strict=False)
-    ]
+    keys: list[list[TableCell]] = []
+    for row, origin in zip(comparison.rows, evidence.origins, strict=False):
+        shown = [key[:16] for key in (row.keys.fit, row.keys.predict, row.keys.score)]
+        reused = ", ".join(name for name, there in vars(row.reused).items() if there)
+        keys.append([row.name, row.seed, " ".join(row.overrides), *shown, reused, *origin])
     if keys:
         note = "Keys are content hashes; directory names under outputs/ end with their first digits."
         yield Grid(Table("Runs", columns, keys, note))
@@ -274,13 +280,13 @@ def _machine(made: Mapping[str, Any]) -> Iterator[Block]:
     yield Grid(Table("Packages", ["package", "version"], versions))
 
 
-def _again(comparison: Mapping[str, Any], evidence: Evidence) -> Iterator[Block]:
-    command = comparison.get("command")
+def _again(comparison: Comparison, evidence: Evidence) -> Iterator[Block]:
+    command = comparison.command
     if command:
         yield Prose(
             "The same command makes the same report; runs that are in the outputs directory already are reused."
         )
-        yield Code(str(command))
+        yield Code(command)
     else:
         yield Prose("This comparison was started from Python, not from the command line.")
     code = evidence.provenance.get("code") or {}

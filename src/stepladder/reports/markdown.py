@@ -1,16 +1,14 @@
-"""A comparison as Markdown, for report.md.
-
-Draws the exhibits of `sections`; computes no statistics. Names come from config and data, so they are escaped.
-"""
+"""A comparison as Markdown, for report.md.. Names come from config and data, so they are escaped."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from stepladder.evaluation.exhibits import Table
+from stepladder.evaluation.tables import Drawing, Table
 from stepladder.reports import sections
+from stepladder.studies.results import Comparison, Verdict
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 LONGEST = 400  # characters of a cell
@@ -26,47 +24,50 @@ WHOLE = (
     sections.checklist,
     sections.gate,
 )
-LISTS = (
-    ("Is the tuned method better?", "tuned"),
-    ("Evidence", "rests_on"),
-    ("What would change this", "would_change"),
-)
-"""Titles of the verdict's lists."""
 
 
-def markdown(comparison: Mapping[str, Any], exhibits: Sequence[tuple[str, Sequence[Mapping[str, Any]]]] = ()) -> str:
-    """The text of report.md; `exhibits` of suites by a title, as scores.json has them."""
-    verdict = comparison["verdict"]
-    parts = [f"# {_plain(comparison.get('title') or comparison['study'])}"]
-    parts.append(f"**{_plain(sections.heading(verdict))}.** {_plain(verdict['reason'])}")
-    for title, lines in LISTS:
-        if verdict.get(lines):
-            parts += [f"{title}:", "\n".join(f"- {_plain(line)}" for line in verdict[lines])]
+def lists(verdict: Verdict) -> list[tuple[str, Sequence[str]]]:
+    """The lists of the verdict that are not empty, under their titles."""
+    found = (
+        ("Is the tuned method better?", verdict.tuned),
+        ("Evidence", verdict.rests_on),
+        ("What would change this", verdict.would_change),
+    )
+    return [(title, lines) for title, lines in found if lines]
+
+
+def markdown(comparison: Comparison, drawings: Sequence[tuple[str, Sequence[Drawing]]] = ()) -> str:
+    """The text of report.md; `drawings` are tables and curves of suites under titles."""
+    verdict = comparison.verdict
+    parts = [f"# {_plain(comparison.title or comparison.study)}"]
+    parts.append(f"**{_plain(sections.heading(verdict))}.** {_plain(verdict.reason)}")
+    for title, lines in lists(verdict):
+        parts += [f"{title}:", "\n".join(f"- {_plain(line)}" for line in lines)]
     for table in _tables(comparison):
         parts += [f"## {_plain(table.title)}", *_drawn(table.columns, table.rows, table.note)]
-    curve = [("Learning curve", comparison["curve"])] if comparison.get("curve") else []
-    for title, found in (*curve, *exhibits):
+    curve = [("Learning curve", comparison.curve)] if comparison.curve else []
+    for title, found in (*curve, *drawings):
         parts.append(f"## {_plain(title)}")
-        for exhibit in found:
-            parts += [f"### {_plain(exhibit['title'])}", *_exhibit(exhibit)]
+        for drawing in found:
+            parts += [f"### {_plain(drawing.title)}", *_drawing(drawing)]
     rows = sections.row_account(comparison)
     parts += ["## Rows", rows] if rows else []
     return printable("\n\n".join(parts) + "\n")
 
 
-def _tables(comparison: Mapping[str, Any], makers: Sequence[Callable[..., Table | None]] = WHOLE) -> Iterator[Table]:
+def _tables(comparison: Comparison, makers: Sequence[Callable[..., Table | None]] = WHOLE) -> Iterator[Table]:
     for make in makers:
         made = make(comparison)
         if made is not None:
             yield made
 
 
-def _exhibit(exhibit: Mapping[str, Any]) -> list[str]:
+def _drawing(drawing: Drawing) -> list[str]:
     """A table as it is; curves as the points that they go through."""
-    if exhibit["kind"] == "table":
-        return _drawn(exhibit["columns"], exhibit["rows"], exhibit["note"])
-    rows = [[name, x, y] for name, points in exhibit["lines"].items() for x, y in points]
-    return _drawn(["line", exhibit["x"], exhibit["y"]], rows, exhibit["note"])
+    if isinstance(drawing, Table):
+        return _drawn(drawing.columns, drawing.rows, drawing.note)
+    rows = [[name, x, y] for name, points in drawing.lines.items() for x, y in points]
+    return _drawn(["line", drawing.x, drawing.y], rows, drawing.note)
 
 
 def _drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stepladder.evaluation.exhibits import Curves, Table
+from stepladder.evaluation.tables import Drawing, Table
 from stepladder.io.redaction import mask
 from stepladder.reports.markdown import printable, shown
 from stepladder.reports.plots import curves
@@ -50,12 +50,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Picture:
-    """SVG drawn by `plots`, the one thing that is not escaped; `told` says in words what it shows."""
+    """SVG drawn by `plots`, the one thing that is not escaped; `caption` says in words what it shows."""
 
     kind: ClassVar[str] = "picture"
 
     svg: str
-    told: str = ""
+    caption: str = ""
 
     @property
     def markup(self) -> Markup:
@@ -128,17 +128,15 @@ def embedded(data: Any) -> str:
     return text
 
 
-def exhibited(exhibits: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
-    """Exhibits, as scores.json has them, as blocks."""
-    for exhibit in exhibits:
-        plain = {name: value for name, value in exhibit.items() if name != "kind"}
-        if exhibit["kind"] == "table":
-            yield Grid(Table(**plain))
+def blocks_of(drawings: Sequence[Drawing]) -> Iterator[Block]:
+    """Tables and curves as blocks of the page."""
+    for drawing in drawings:
+        if isinstance(drawing, Table):
+            yield Grid(drawing)
         else:
-            drawn = Curves(**plain)
-            yield Picture(curves(drawn), drawn.title)
-            if drawn.note:
-                yield Prose(drawn.note)
+            yield Picture(curves(drawing), drawing.title)
+            if drawing.note:
+                yield Prose(drawing.note)
 
 
 @cache

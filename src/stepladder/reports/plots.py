@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TypeAlias
 
-from stepladder.evaluation.exhibits import Curves
+from stepladder.evaluation.tables import Curves
 
 Value: TypeAlias = str | int | float | bool | None
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 260, 80, 20, 12, 44
@@ -72,11 +72,11 @@ def _powers(low: float, high: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point with what is told of it; `kind` is its class in the page's style."""
+    """A point with its tooltip; `kind` is its class in the page's style."""
 
     x: Value
     y: Value
-    told: str
+    tooltip: str
     kind: str = "complete"
 
 
@@ -91,10 +91,10 @@ def scatter(marks: Sequence[Mark], x: str, y: str, log: bool = False, steps: Seq
         parts.append(f'<path class="line" d="{path}"/>')
     parts += [
         f'<circle class="{m.kind}" cx="{_x(across(m.x)):.1f}" cy="{_y(up(m.y)):.1f}" r="4">'
-        f"<title>{escape(m.told)}</title></circle>"
+        f"<title>{escape(m.tooltip)}</title></circle>"
         for m in marks
     ]
-    return _svg(parts, told=f"{y} by {x}, {len(marks)} points")
+    return _svg(parts, description=f"{y} by {x}, {len(marks)} points")
 
 
 def lines(curves: Mapping[str, tuple[Mapping[int, float], str]], x: str, y: str) -> str:
@@ -107,7 +107,7 @@ def lines(curves: Mapping[str, tuple[Mapping[int, float], str]], x: str, y: str)
         path = " ".join(f"{_x(a):.1f},{_y(b):.1f}" for a, b in points)
         parts.append(f'<polyline class="{kind}" points="{path}"><title>{escape(name)}</title></polyline>')
         parts += [f'<circle class="{kind}" cx="{_x(a):.1f}" cy="{_y(b):.1f}" r="2"/>' for a, b in points]
-    return _svg(parts, told=f"{y} by {x}, {len(curves)} lines")
+    return _svg(parts, description=f"{y} by {x}, {len(curves)} lines")
 
 
 def bars(shares: Mapping[str, float]) -> str:
@@ -121,8 +121,8 @@ def bars(shares: Mapping[str, float]) -> str:
         parts.append(f'<text x="{left - 8:.1f}" y="{top + 14}" text-anchor="end">{text}</text>')
         parts.append(f'<rect class="bar" x="{left:.1f}" y="{top}" width="{width:.1f}" height="18"/>')
         parts.append(f'<text x="{left + 6 + width:.1f}" y="{top + 14}">{share:.2f}</text>')
-    told = "; ".join(f"{name} {share:.2f}" for name, share in ordered)
-    return _svg(parts, TOP * 2 + 26 * len(ordered), told)
+    description = "; ".join(f"{name} {share:.2f}" for name, share in ordered)
+    return _svg(parts, TOP * 2 + 26 * len(ordered), description)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Whisker:
         return "best" if self.best else "plain"
 
     @property
-    def told(self) -> str:
+    def tooltip(self) -> str:
         return f"{self.name}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -172,10 +172,10 @@ def against(whiskers: Sequence[Whisker], x: str, y: str, guides: Mapping[str, fl
         parts.append(f'<path class="whisker {each.kind}" d="M{a:.1f} {low:.1f}V{high:.1f}M{a - 4:.1f} {low:.1f}h8"/>')
         parts.append(f'<path class="whisker {each.kind}" d="M{a - 4:.1f} {high:.1f}h8"/>')
         dot = f'<circle class="{each.kind}" cx="{a:.1f}" cy="{b:.1f}" r="5">'
-        parts.append(f"{dot}<title>{escape(each.told)}</title></circle>")
+        parts.append(f"{dot}<title>{escape(each.tooltip)}</title></circle>")
     wide = math.ceil(edge + 26 + max(label.width for label in labels))
-    told = f"{y} with 95% intervals against {x}: " + "; ".join(w.told for w in whiskers)
-    return _svg(parts, height, told, max(WIDTH, wide))
+    description = f"{y} with 95% intervals against {x}: " + "; ".join(w.tooltip for w in whiskers)
+    return _svg(parts, height, description, max(WIDTH, wide))
 
 
 @dataclass(frozen=True)
@@ -256,14 +256,14 @@ def forest(whiskers: Sequence[Whisker], x: str, zero: float | None = 0.0) -> str
         line_ = f"M{place(each.low):.1f} {at:.1f}H{place(each.high):.1f}"
         parts.append(f'<path class="whisker {each.kind}" d="{line_}"/>')
         dot = f'<circle class="{each.kind}" cx="{place(each.value):.1f}" cy="{at:.1f}" r="4.5">'
-        parts.append(f"{dot}<title>{escape(each.told)}</title></circle>")
+        parts.append(f"{dot}<title>{escape(each.tooltip)}</title></circle>")
         top += room + higher
     parts.append(f'<text x="{(left + WIDTH) / 2:.1f}" y="{bottom + 32}" text-anchor="middle">{escape(x)}</text>')
-    return _svg(parts, math.ceil(bottom) + 40, f"{x}, with 95% intervals: " + "; ".join(w.told for w in whiskers))
+    return _svg(parts, math.ceil(bottom) + 40, f"{x}, with 95% intervals: " + "; ".join(w.tooltip for w in whiskers))
 
 
 def curves(drawn: Curves) -> str:
-    """An exhibit's lines through their points, told apart by colour and by a list of names."""
+    """An exhibit's lines through their points, distinguished by colour and by a list of names."""
     points = [point for line in drawn.lines.values() for point in line if all(math.isfinite(v) for v in point)]
     if not points:
         return _svg([f'<text x="20" y="{TOP + 14}">no points</text>'], 40, drawn.title)
@@ -293,8 +293,8 @@ def curves(drawn: Curves) -> str:
             a, b = LEFT + (number % columns) * 180, HEIGHT + 10 + 18 * (number // columns)
             parts.append(f'<rect class="curve {colour}" x="{a}" y="{b - 8}" width="10" height="10"/>')
             parts.append(f'<text x="{a + 15}" y="{b + 1}">{escape(_short(name, 84))}</text>')
-    told = f"{drawn.title}: {drawn.y} by {drawn.x} for {', '.join(drawn.lines)}"
-    return _svg(parts, height, told)
+    description = f"{drawn.title}: {drawn.y} by {drawn.x} for {', '.join(drawn.lines)}"
+    return _svg(parts, height, description)
 
 
 def parallel(rows: Sequence[Mapping[str, Value]], names: Sequence[str], logs: set[str], kinds: Sequence[str]) -> str:
@@ -307,8 +307,10 @@ def parallel(rows: Sequence[Mapping[str, Value]], names: Sequence[str], logs: se
             f"{LEFT + at * apart:.1f},{_y(axes[name](row[name])) if name in row else HEIGHT - BOTTOM + 8:.1f}"
             for at, name in enumerate(names)
         ]
-        told = ", ".join(f"{name}={value}" for name, value in row.items())
-        parts.append(f'<polyline class="{kind}" points="{" ".join(points)}"><title>{escape(told)}</title></polyline>')
+        description = ", ".join(f"{name}={value}" for name, value in row.items())
+        parts.append(
+            f'<polyline class="{kind}" points="{" ".join(points)}"><title>{escape(description)}</title></polyline>'
+        )
     crowded = any(LETTER * len(name.split(".")[-1]) > apart - 6 for name in names)
     for at, name in enumerate(names):
         x, short = LEFT + at * apart, name.split(".")[-1]
@@ -348,6 +350,6 @@ def _short(name: str, letters: int) -> str:
     return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
-def _svg(parts: Sequence[str], height: float = HEIGHT, told: str = "", width: int = WIDTH) -> str:
-    label = f' aria-label="{escape(told)}"' if told else ""
+def _svg(parts: Sequence[str], height: float = HEIGHT, description: str = "", width: int = WIDTH) -> str:
+    label = f' aria-label="{escape(description)}"' if description else ""
     return f'<svg viewBox="0 0 {width} {math.ceil(height)}" role="img"{label}>{"".join(parts)}</svg>'

@@ -1,22 +1,19 @@
-"""The result of a comparison in a terminal: one line a method, then the verdict. It fits 80 columns.
-
-Reads the JSON object of `stepladder compare`; computes no statistics.
-"""
+"""The result of a comparison in a terminal: one line a method, then the verdict. It fits 80 columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log10
-from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from stepladder.evaluation.statistics.estimates import Difference
 from stepladder.reports.markdown import printable
 from stepladder.reports.sections import heading, interval, p_value, per, seeds_of
-from stepladder.studies.ladder import beats, trails
+from stepladder.studies.results import Comparison
 
 NARROW = 80
 """Columns of the table where the output is no terminal, or a narrower one."""
@@ -33,18 +30,18 @@ class _Column:
         return max(cell_len(text) for text in (self.title, *self.cells))
 
 
-def summary(comparison: Mapping[str, Any], width: int = NARROW) -> RenderableType:
+def summary(comparison: Comparison, width: int = NARROW) -> RenderableType:
     """Method, score, difference to the recommended method and cost, in at most `width` columns, and the verdict.
 
-    A name that has no room in the first column has a line of its own, so that none is cut. Wider terminals also show
+    A name that does not fit into the first column gets its own line, so that none is cut. Wider terminals also show
     the adjusted p-value and the prompt tokens of a question.
     """
-    verdict = comparison["verdict"]
+    verdict = comparison.verdict
     lines = [Text(line, no_wrap=True, overflow="ignore") for line in _table(comparison, max(width, NARROW))]
     notes = _notes(comparison)
-    said = [Text(""), _paragraph(heading(verdict), width, "bold"), _paragraph(printable(verdict["reason"]), width)]
-    said += [_paragraph(printable(f"- {line}"), width) for line in verdict.get("tuned", ())]
-    return Group(*lines, _paragraph(notes, width, "dim"), *said)
+    texts = [Text(""), _paragraph(heading(verdict), width, "bold"), _paragraph(printable(verdict.reason), width)]
+    texts += [_paragraph(printable(f"- {line}"), width) for line in verdict.tuned]
+    return Group(*lines, _paragraph(notes, width, "dim"), *texts)
 
 
 def _paragraph(text: str, width: int, style: str = "") -> Text:
@@ -52,8 +49,8 @@ def _paragraph(text: str, width: int, style: str = "") -> Text:
     return Text("\n".join(_wrapped(text, width, indent="")), style=style, no_wrap=True, overflow="ignore")
 
 
-def _table(comparison: Mapping[str, Any], width: int) -> list[str]:
-    names = [printable(" ".join(str(cell["name"]).split())) for cell in comparison["cells"]]
+def _table(comparison: Comparison, width: int) -> list[str]:
+    names = [printable(" ".join(cell.name.split())) for cell in comparison.cells]
     columns, extra = _columns(comparison)
     longest = max(cell_len(name) for name in (*names, "method"))
     for column in extra:
@@ -101,30 +98,31 @@ def _wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _columns(comparison: Mapping[str, Any]) -> tuple[list[_Column], list[_Column]]:
+def _columns(comparison: Comparison) -> tuple[list[_Column], list[_Column]]:
     """The columns that are always shown, and those for wider terminals."""
-    cells, verdict = comparison["cells"], comparison["verdict"]
-    metric, recommended = verdict["metric"], verdict["recommended"]
-    key, role = ("to_recommended", "recommended") if recommended else ("to_best", "best")
-    found = [cell[key]["difference"].get(metric) if key in cell else None for cell in cells]
-    bills = comparison["bills"]["rungs"]
-    many, _ = per(comparison["bills"]["unit"])
-    costs = [next(row["costs"] for row in comparison["rows"] if row["name"] == cell["name"]) for cell in cells]
+    cells, verdict = comparison.cells, comparison.verdict
+    metric, recommended = verdict.metric, verdict.recommended
+    role = "recommended" if recommended else "best"
+    others = [cell.to_recommended if recommended else cell.to_best for cell in cells]
+    found = [None if other is None else other.difference.get(metric) for other in others]
+    bills = comparison.bills.rungs
+    many, _ = per(comparison.bills.unit)
+    costs = [comparison.runs_of(cell.name)[0].costs for cell in cells]
     shown = [
-        _Column(metric, [interval(cell["scores"][metric]) for cell in cells]),
+        _Column(metric, [interval(cell.scores[metric]) for cell in cells]),
         _Column(f"to {role}", [f"({role}) " if each is None else _marked(each) for each in found]),
-        _Column("setup", [_short(bills[cell["name"]]["setup"]) for cell in cells]),
-        _Column("request", [_short(bills[cell["name"]]["request"] * many) for cell in cells]),
+        _Column("setup", [_short(bills[cell.name].setup) for cell in cells]),
+        _Column("request", [_short(bills[cell.name].request * many) for cell in cells]),
     ]
     extra = [
-        _Column("adjusted p", ["" if each is None else p_value(each["p_adjusted"]) for each in found]),
-        _Column("prompt tokens", [f"{each.get('prompt_tokens_per_question') or 0:,.0f}" for each in costs]),
+        _Column("adjusted p", ["" if each is None else p_value(each.adjusted_p) for each in found]),
+        _Column("prompt tokens", [f"{each.prompt_tokens_per_question:,.0f}" for each in costs]),
     ]
     return shown, extra
 
 
-def _marked(found: Mapping[str, Any]) -> str:
-    return interval(found, "{:+.3f}") + ("*" if beats(found) or trails(found) else " ")
+def _marked(found: Difference) -> str:
+    return interval(found, "{:+.3f}") + ("*" if found.better or found.worse else " ")
 
 
 def _short(value: float) -> str:
@@ -139,9 +137,9 @@ def _short(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def _notes(comparison: Mapping[str, Any]) -> str:
-    cells, unit = comparison["cells"], comparison["bills"]["unit"]
-    n = cells[0]["scores"][comparison["verdict"]["metric"]]["n"]
+def _notes(comparison: Comparison) -> str:
+    cells, unit = comparison.cells, comparison.bills.unit
+    n = comparison.verdict.questions
     notes = [f"{n:,} test {'question' if n == 1 else 'questions'}, [95% interval]"]
     if len(cells) > 1:
         notes.append("* significant (adjusted p < 0.05)")

@@ -1,45 +1,45 @@
-"""The page of a sweep: what was looked at, what was best, and what seems to matter.
-
-Knows the object of `sweep --json` and trials as plain values; computes no statistics.
-"""
+"""The report of a sweep: its trials, the best of them, and the importance of the parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from stepladder.config.space import Numbers
-from stepladder.evaluation.exhibits import Cell, Table
+from stepladder.evaluation.tables import Table, TableCell
 from stepladder.reports.page import Block, Bullets, Code, Grid, Picture, Prose, Section, render
 from stepladder.reports.plots import Mark, Value, bars, lines, parallel, scatter
 from stepladder.studies.sweep.objectives import Objective
 from stepladder.studies.sweep.plan import SweepPlan
-from stepladder.studies.sweep.trials import Trial, front, why_it_stopped
+from stepladder.studies.sweep.results import SweepResult
+from stepladder.studies.sweep.trials import Trial, front
 
 FEW = 20
 
 
-def page(
-    told: Mapping[str, Any], trials: Sequence[Trial], planned: SweepPlan, shares: Sequence[Mapping[str, float]]
-) -> str:
+def page(result: SweepResult, trials: Sequence[Trial], planned: SweepPlan) -> str:
     """The text of report.html."""
-    return render(str(told["study"]), list(_sections(told, trials, planned, shares)))
+    return render(result.study, list(_sections(result, trials, planned)))
 
 
-def _sections(
-    told: Mapping[str, Any], trials: Sequence[Trial], planned: SweepPlan, shares: Sequence[Mapping[str, float]]
-) -> Iterator[Section]:
-    yield Section("found", "What was found", list(_summary(told, trials)))
+def _sections(result: SweepResult, trials: Sequence[Trial], planned: SweepPlan) -> Iterator[Section]:
+    shares = result.importances
+    yield Section("found", "Result", list(_summary(result, trials)))
     best = {t.number for t in front(trials, planned.objectives)}
     finished = [t for t in trials if t.values is not None]
     for place, objective in enumerate(planned.objectives):
         seen = "Every finished trial; the line is the best so far."
-        history = Picture(_history(finished, best, objective, place, told), seen)
+        history = Picture(_history(finished, best, objective, place), seen)
         yield Section(f"history-{place}", f"History: {objective.name}", [history])
         if place < len(shares) and shares[place]:
-            caution = "" if len(finished) >= FEW else f" Only {len(finished)} trials were finished: little to go by."
-            moves = Picture(bars(shares[place]), f"Shares of what moves it, by PED-ANOVA.{caution}")
-            yield Section(f"moves-{place}", f"What moves {objective.name}", [moves])
+            caution = (
+                ""
+                if len(finished) >= FEW
+                else f" Only {len(finished)} trials were finished, so the shares are uncertain."
+            )
+            moves = Picture(
+                bars(shares[place]), f"Share of the variance that each parameter explains, by PED-ANOVA.{caution}"
+            )
+            yield Section(f"moves-{place}", f"Importance of the parameters: {objective.name}", [moves])
     yield from _validations(trials, best, planned.objectives)
     if len(planned.objectives) == 2:
         one, two = (o.name for o in planned.objectives)
@@ -62,33 +62,29 @@ def _validations(trials: Sequence[Trial], best: set[int], sought: Sequence[Objec
         yield Section("validations", "Validations", drawn)
 
 
-def _summary(told: Mapping[str, Any], trials: Sequence[Trial]) -> Iterator[Block]:
-    best = told["best"] if isinstance(told["best"], list) else [told["best"]]
-    for each in best:
-        reached = f"{', '.join(told['objective'])} = {_figures(each['value'])}"
-        yield Prose(f"Best: trial {each['trial']}, {reached}.", strong=True)
-        yield Code(" ".join(each["overrides"]))
-    counts = ", ".join(f"{count} {state}" for state, count in told["trials"].items())
-    looked = f"{len(trials)} trials were looked at on the validation rows"
-    lines_ = [f"{looked}: {counts}. The study stopped: {why_it_stopped(told)}."]
-    if told["beats_default"] is not None:
-        word = "beats" if told["beats_default"] else "does not beat"
-        lines_.append(f"It {word} the default configuration, {_figures(told['default'])} on the same rows.")
-    if told["test"]:
+def _summary(result: SweepResult, trials: Sequence[Trial]) -> Iterator[Block]:
+    for best in result.winners:
+        reached = f"{', '.join(result.objective)} = {_figures(best.value)}"
+        yield Prose(f"Best: trial {best.trial}, {reached}.", strong=True)
+        yield Code(" ".join(best.overrides))
+    ran = f"{len(trials)} trials were run on the validation rows"
+    lines_ = [f"{ran}: {result.trials}. The study stopped: {result.why_it_stopped}."]
+    if result.beats_default is not None and result.default is not None:
+        word = "beats" if result.beats_default else "does not beat"
+        lines_.append(f"It {word} the default configuration, {_figures(result.default)} on the same rows.")
+    if result.test is not None:
         scores = [
-            f"{name} {m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]"
-            for suite in told["test"]["scores"].values()
+            f"{name} {m.value:.4f} [{m.low:.4f}, {m.high:.4f}]"
+            for suite in result.test.scores.values()
             for name, m in suite.items()
         ]
         lines_.append(f"The winner, and no other trial, was scored on the test rows once: {', '.join(scores)}.")
-    elif len(told["objective"]) > 1:
-        lines_.append("No trial was scored on the test rows: which point of the front to take is for a person to say.")
+    elif len(result.objective) > 1:
+        lines_.append("No trial was scored on the test rows: choosing a point of the front is up to you.")
     yield Bullets(lines_)
 
 
-def _history(
-    finished: Sequence[Trial], best: set[int], objective: Objective, place: int, told: Mapping[str, Any]
-) -> str:
+def _history(finished: Sequence[Trial], best: set[int], objective: Objective, place: int) -> str:
     marks, steps, reached = [], [], None
     for trial in finished:
         assert trial.values is not None
@@ -122,7 +118,7 @@ def _points(finished: Sequence[Trial], best: set[int], planned: SweepPlan) -> It
 
 
 def _table(trials: Sequence[Trial], sought: Sequence[Objective]) -> Table:
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for t in trials:
         values = [_figures(v) for v in t.values or ()] or [""] * len(sought)
         rows.append([t.number, t.state, *values, f"{t.seconds:.1f}", f"{t.tokens:,}", " ".join(t.overrides), t.reason])

@@ -1,14 +1,11 @@
-"""The file predictions.jsonl of a stored prediction: written, read back, and kept true to the expected answers.
-
-One line per question: the prediction, the question with secrets redacted, and the answers that count.
-"""
+"""The file predictions.jsonl: each question with its prediction, its text (secrets redacted) and expected answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from stepladder.errors import StoreError
 from stepladder.io.files import json_lines, read_lines, write_lines
@@ -20,7 +17,9 @@ from stepladder.types import EvalRequest, Prediction
 PREDICTIONS = "predictions.jsonl"
 
 Expected = Mapping[str, tuple[str, ...]]
-"""By id of a question, the answers that count."""
+"""The expected answers, by id of the question."""
+_Row: TypeAlias = dict[str, Any]
+"""One line of the file."""
 
 
 def write_predictions(
@@ -37,8 +36,8 @@ def write_predictions(
     )
 
 
-def refresh_expected(entry: Entry, expected: Expected, store: Store) -> None:
-    """Write the answers that count now into stored predictions.
+def read_current(entry: Entry, expected: Expected, store: Store) -> tuple[Prediction, ...]:
+    """Read stored predictions, and write the expected answers into their file where they are others now.
 
     Predictions do not depend on the expected answers, so a corrected label reuses them; the file must not keep the
     label that was corrected.
@@ -47,22 +46,27 @@ def refresh_expected(entry: Entry, expected: Expected, store: Store) -> None:
     current = [{**row, "expected": list(expected.get(row["id"], ()))} for row in rows]
     if current != rows:
         store.rewrite("predictions", entry, PREDICTIONS, json_lines(current))
+    return _predictions(rows)
 
 
-def read_predictions(folder: Path) -> list[Prediction]:
+def read_predictions(folder: Path) -> tuple[Prediction, ...]:
+    """The predictions in a directory of the store. Raises StoreError where the file is damaged."""
+    return _predictions(_stored_rows(folder / PREDICTIONS))
+
+
+def _predictions(rows: Sequence[_Row]) -> tuple[Prediction, ...]:
     names = [field.name for field in fields(Prediction)]
-    rows = _stored_rows(folder / PREDICTIONS)
-    return [Prediction(**{name: row[name] for name in names} | {"shown": tuple(row["shown"])}) for row in rows]
+    return tuple(Prediction(**{name: row[name] for name in names} | {"shown": tuple(row["shown"])}) for row in rows)
 
 
-def _stored_rows(file: Path) -> list[dict[str, Any]]:
+def _stored_rows(file: Path) -> list[_Row]:
     try:
         rows = list(read_lines(file))
     except (ValueError, RecursionError) as error:
         raise _broken_predictions(str(error), file) from error
     for number, row in enumerate(rows, 1):
         if not has(row, PREDICTION) or len(row) != len(PREDICTION):
-            raise _broken_predictions(f"line {number} is no prediction", file)
+            raise _broken_predictions(f"line {number} is not a prediction", file)
     return rows
 
 

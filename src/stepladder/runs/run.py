@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from stepladder.config.experiment import Experiment
 from stepladder.config.schema import Compute
 from stepladder.dataset.loaded import Loaded
+from stepladder.io.serialise import from_plain, to_plain
 from stepladder.methods.method import Method
 from stepladder.resources import Devices, Progress, Resources, Silent, Tracker
 from stepladder.runs import fitting, stages
-from stepladder.runs.predictions import read_predictions, refresh_expected
+from stepladder.runs.costs import Costs
+from stepladder.runs.predictions import read_current
 from stepladder.runs.preflight import check_data
+from stepladder.runs.results import RunFolders, RunResult, StageKeys, StagesReused, SuiteFigures
 from stepladder.runs.stages import Prepared
 from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
 from stepladder.store.store import Entry, Kind, Store
-from stepladder.types import CheckResult, PreflightLimits
+from stepladder.types import CheckResult, Prediction, PreflightLimits
 
 
 @dataclass
@@ -58,66 +62,58 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its three kinds of folders and what they say.
+    """A finished run, with the directories of its stages.
 
-    checks: results of preflight checks of the data as it is now. They may differ from the stored ones, since
-    rows that are left out are no part of a key.
+    Attributes:
+        predictions: By request.
+        main: The predictions of the main request, in the order of its questions.
+        checks: Results of preflight checks of the data as it is now. They may differ from the stored ones, since rows
+            that are left out are not part of a key.
     """
 
     prepared: Prepared
     fit: Entry
     predictions: Mapping[str, Entry]
     score: Entry
+    main: tuple[Prediction, ...]
     checks: tuple[CheckResult, ...] = ()
 
-    @property
-    def reused(self) -> dict[str, bool]:
-        return {
-            "fit": self.fit.reused,
-            "predict": all(entry.reused for entry in self.predictions.values()),
-            "score": self.score.reused,
-        }
-
-    @property
-    def costs(self) -> dict[str, Any]:
+    @cached_property
+    def costs(self) -> Costs:
         """What making the folders cost, whenever that was."""
-        trained: dict[str, Any] = {"trained_parameters": 0, "training_tokens": 0, "training_seconds": 0.0}
-        trained["labels_used"] = self.prepared.labels_used
         fitted = {k: v for k, v in self.fit.facts.items() if k not in ("seconds", "gate")}
-        return {**trained, **fitted, "fit_seconds": self.fit.facts.get("seconds"), **self.predictions["main"].facts}
+        own = {"labels_used": self.prepared.labels_used, "fit_seconds": self.fit.facts.get("seconds")}
+        return from_plain(Costs, {**fitted, **own, **self.predictions["main"].facts}, str(self.fit.folder))
 
     @property
-    def gate(self) -> list[dict[str, Any]]:
-        """What was found before the first step."""
-        return [*(each.as_dict() for each in self.checks), *self.fit.facts.get("gate", ())]
+    def all_checks(self) -> tuple[CheckResult, ...]:
+        """The results of all preflight checks, those of the fit last."""
+        return (*self.checks, *(CheckResult.from_dict(each) for each in self.fit.facts.get("gate", ())))
 
-    @property
-    def scores(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.score.facts["scores"]
+    @cached_property
+    def scores(self) -> SuiteFigures:
+        found: SuiteFigures = from_plain(SuiteFigures, self.score.facts["scores"], str(self.score.folder))
         return found
 
     @property
     def left_out(self) -> Mapping[str, Mapping[str, str]]:
-        """By suite, what it left out and why."""
+        """What each suite did not measure, with the reasons."""
         found: Mapping[str, Mapping[str, str]] = self.score.facts.get("left_out", {})
         return found
 
-    def as_dict(self) -> dict[str, Any]:
-        """The object that `run --json` prints."""
-        return {
-            "keys": {"fit": self.fit.key, "predict": self.predictions["main"].key, "score": self.score.key},
-            "folders": {
-                "fit": str(self.fit.folder),
-                "predict": str(self.predictions["main"].folder),
-                "score": str(self.score.folder),
-                "probes": {name: str(entry.folder) for name, entry in self.predictions.items()},
-            },
-            "reused": self.reused,
-            "scores": self.scores,
-            "costs": self.costs,
-            "rows": self.prepared.data.accounts.as_dict(),
-            "gate": self.gate,
-        }
+    @property
+    def result(self) -> RunResult:
+        folders = {name: str(entry.folder) for name, entry in self.predictions.items()}
+        predicted = all(entry.reused for entry in self.predictions.values())
+        return RunResult(
+            StageKeys(self.fit.key, self.predictions["main"].key, self.score.key),
+            RunFolders(str(self.fit.folder), folders["main"], str(self.score.folder), folders),
+            StagesReused(self.fit.reused, predicted, self.score.reused),
+            self.scores,
+            self.costs,
+            self.prepared.data.accounts.counts(),
+            self.all_checks,
+        )
 
 
 def run(experiment: Experiment, around: Circumstances) -> Run:
@@ -189,9 +185,8 @@ def _stored(prepared: Prepared, store: Store) -> Run | None:
     asked = [(prepared.predict_form(request), whole[name]) for name, request in prepared.requests.items()]
     for form, entry in ((prepared.fit_form, fit), *asked, (prepared.score_form, score)):
         store.verify(entry, form)
-    for name, entry in whole.items():
-        refresh_expected(entry, prepared.expected[name], store)
-    return Run(prepared, fit, whole, score)
+    read = {name: read_current(entry, prepared.expected[name], store) for name, entry in whole.items()}
+    return Run(prepared, fit, whole, score, read["main"])
 
 
 def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run:
@@ -204,7 +199,7 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
     )
     ready = not fit.reused and not around.reopen_fit and not fitting.over_several(prepared, resources.devices)
 
-    def ask(name: str, folder: Path) -> dict[str, Any]:
+    def ask(name: str, folder: Path) -> stages.StageFacts:
         nonlocal ready
         if not ready:
             stages.load(method, fit.folder, resources)
@@ -215,14 +210,11 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
         name: around.store.take("predictions", prepared.predict_form(request), lambda folder, n=name: ask(n, folder))  # type: ignore[misc]
         for name, request in prepared.requests.items()
     }
-    for name, entry in predictions.items():
-        if entry.reused:
-            refresh_expected(entry, prepared.expected[name], around.store)
+    read = {name: read_current(entry, prepared.expected[name], around.store) for name, entry in predictions.items()}
     form = prepared.score_form
-    folders = {name: entry.folder for name, entry in predictions.items()}
     seed = int(form.key[:8], 16)
-    score = around.store.take("scores", form, lambda folder: stages.score(prepared, folders, folder, seed))
-    return Run(prepared, fit, predictions, score)
+    score = around.store.take("scores", form, lambda folder: stages.score(prepared, read, folder, seed))
+    return Run(prepared, fit, predictions, score, read["main"])
 
 
 def _run_id(prepared: Prepared, around: Circumstances) -> str:
@@ -254,14 +246,14 @@ def _show(made: Run, tracker: RunTracker) -> None:
     metrics = made.fit.folder / "metrics.jsonl"
     if made.fit.reused and metrics.exists():
         replay(metrics, tracker)
-    tracker.log_scores(made.scores, made.costs)
+    tracker.log_scores(to_plain(made.scores), to_plain(made.costs))
     examples = {e.question.id: e for e in made.prepared.examples}
     rows: list[dict[str, Any]] = [
         {"id": p.id, "question": examples[p.id].question.text, "answer": examples[p.id].answers[0], "text": p.text}
         | {"failure": p.failure}
-        for p in read_predictions(made.predictions["main"].folder)
+        for p in made.main
     ]
     tracker.log_predictions(rows)
     artefact = made.fit.folder / "artefact"
-    if made.costs["trained_parameters"] and not made.fit.reused:
+    if made.costs.trained_parameters and not made.fit.reused:
         tracker.log_artifact(artefact, f"adapter-{made.fit.key[:16]}", "adapter")

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from zipfile import BadZipFile
 
 from stepladder.config.build import Component, build
@@ -21,19 +21,23 @@ from stepladder.dataset.accounts import Place
 from stepladder.dataset.dataset import Dataset, Loaded
 from stepladder.errors import ConfigError, Fault, StoreError
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.exhibits import Table
 from stepladder.evaluation.requests import EvalInputs
 from stepladder.evaluation.suite import MetricSuite, Suite, SuiteScores
+from stepladder.evaluation.tables import Table
+from stepladder.io import serialise
 from stepladder.io.cache import file_hash
-from stepladder.io.files import discard, read_json, write_lines, write_text
+from stepladder.io.files import discard, read_json, write_text
+from stepladder.io.serialise import to_plain
 from stepladder.methods.method import Method
 from stepladder.resources import Resources, StageReport
 from stepladder.runs.card import write_card
-from stepladder.runs.costs import cost
+from stepladder.runs.costs import answer_costs
 from stepladder.runs.eval_plan import EvalPlan, plan_evaluation
 from stepladder.runs.memory import peak
-from stepladder.runs.predictions import read_predictions, write_predictions
+from stepladder.runs.predictions import write_predictions
+from stepladder.runs.question_scores import write_question_scores
 from stepladder.runs.refused import refused_rows
+from stepladder.runs.results import Scores
 from stepladder.store.content_keys import (
     decoding_content,
     example_content,
@@ -49,6 +53,8 @@ from stepladder.store.validation import has
 from stepladder.store.writing import RowHashes, record_engine, write_provenance
 from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Json, Prediction, Task, Text
 
+StageFacts: TypeAlias = dict[str, Any]
+"""What a stage writes into its done.json: figures, and of the score stage the scores."""
 CODE_VERSION = 5
 """Raised when a stage does something else with the same parts."""
 
@@ -274,7 +280,7 @@ def begin(prepared: Prepared, folder: Path, resources: Resources) -> None:
     write_text(folder / "task.json", json.dumps(task_content(prepared.data.task), indent=1, ensure_ascii=False))
 
 
-def fit(prepared: Prepared, folder: Path, resources: Resources) -> dict[str, Any]:
+def fit(prepared: Prepared, folder: Path, resources: Resources) -> StageFacts:
     """Fit the method and save it under `folder`/artefact. Returns the facts of the fit. Of several processes that fit
     it together the first saves."""
     method: Method = prepared.method.object
@@ -304,7 +310,7 @@ def _judged(prepared: Prepared, ask: Callable[[EvalRequest], Iterable[Prediction
     return suite.figures(Answers(request, tuple(ask(request)), examples))
 
 
-def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -> dict[str, Any]:
+def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -> StageFacts:
     """Ask a fitted method the request `name` and write predictions.jsonl. Returns what the answers cost."""
     request = prepared.requests[name]
     method: Method = prepared.method.object
@@ -314,7 +320,7 @@ def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -
     _record(prepared, folder, resources, weights=True)
     record_engine(folder, resources.report.engine)
     write_predictions(folder, request, predictions, prepared.expected[name])
-    return {**resources.report.figures, **cost(predictions), **memory}
+    return {**resources.report.figures, **to_plain(answer_costs(predictions)), **memory}
 
 
 def load(method: Method, fit: Path, resources: Resources) -> None:
@@ -330,34 +336,29 @@ def load(method: Method, fit: Path, resources: Resources) -> None:
         raise StoreError(f"The stored fit is broken: {', '.join(broken[:3])}", str(fit), to_do)
 
 
-def score(prepared: Prepared, folders: Mapping[str, Path], folder: Path, seed: int) -> dict[str, Any]:
-    """Judge the predictions in `folders` (by request) and write scores.json and per_question.jsonl."""
-    predictions = {name: tuple(read_predictions(folders[name])) for name in prepared.requests}
+def score(prepared: Prepared, predictions: Mapping[str, tuple[Prediction, ...]], folder: Path, seed: int) -> StageFacts:
+    """Score the predictions, which are given by request, and write scores.json and per_question.jsonl."""
     scored: dict[str, SuiteScores] = {}
     for suite, batches in prepared.eval_plan.suites.items():
         answers = {own: Answers(b.request, predictions[name], b.examples) for own, (name, b) in batches.items()}
         scored[suite] = prepared.suites[suite].object.score(answers, seed)
     _record(prepared, folder)
-    write_lines(folder / "per_question.jsonl", _per_question(scored))
-    scores = {name: {metric: asdict(m) for metric, m in s.metrics.items()} for name, s in scored.items()}
-    details = {name: s.details for name, s in scored.items()}
+    write_question_scores(folder, scored)
     left_out = {name: dict(why) for name, s in scored.items() if (why := s.details.get("left_out"))}
-    exhibits = {name: [e.as_dict() for e in (*s.exhibits, *_told(left_out.get(name)))] for name, s in scored.items()}
-    whole = {"scores": scores, "details": details, "exhibits": exhibits, "rows": prepared.data.accounts.as_dict()}
-    write_text(folder / "scores.json", json.dumps(whole, indent=1, ensure_ascii=False))
-    return {"scores": scores, "left_out": left_out}
+    whole = Scores(
+        scores={name: s.metrics for name, s in scored.items()},
+        details={name: s.details for name, s in scored.items()},
+        exhibits={name: (*s.tables, *_reasons(left_out.get(name))) for name, s in scored.items()},
+        rows=prepared.data.accounts.counts(),
+    )
+    serialise.write(folder / "scores.json", whole)
+    return {"scores": to_plain(whole.scores), "left_out": left_out}
 
 
-def _told(left_out: Mapping[str, str] | None) -> Iterable[Table]:
-    """What a suite left out and why, for people."""
+def _reasons(left_out: Mapping[str, str] | None) -> Iterable[Table]:
+    """What a suite did not measure and why, for reports."""
     if left_out:
         yield Table("Left out", ("what", "why"), [[what, why] for what, why in left_out.items()])
-
-
-def _per_question(scored: Mapping[str, SuiteScores]) -> Iterable[Mapping[str, Any]]:
-    for name, scores in scored.items():
-        for row in scores.per_question:
-            yield {**row, "suite": name}
 
 
 def _record(prepared: Prepared, folder: Path, resources: Resources | None = None, *, weights: bool = False) -> None:

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stepladder.resources import Tracker
+from stepladder.types import Plain
 
 
 class RunTracker(Tracker, Protocol):
     """What a whole run sends to its trackers."""
 
-    def log_scores(self, scores: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
+    def log_scores(self, scores: Plain, costs: Plain) -> None:
         """`scores` by suite, metric and figure, `costs` by name: the run's summary."""
         ...
 
-    def log_state(self, state: Mapping[str, Any]) -> None:
+    def log_state(self, state: Plain) -> None:
         """How the run ended, in its summary."""
         ...
 
@@ -47,10 +48,10 @@ class Untracked:
     def log(self, values: Mapping[str, float], step: int) -> None:
         return
 
-    def log_scores(self, scores: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
+    def log_scores(self, scores: Plain, costs: Plain) -> None:
         return
 
-    def log_state(self, state: Mapping[str, Any]) -> None:
+    def log_state(self, state: Plain) -> None:
         return
 
     def log_page(self, name: str, html: str) -> None:
@@ -76,11 +77,11 @@ class Several:
             for each in self._trackers:
                 each.log(values, step)
 
-    def log_scores(self, scores: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
+    def log_scores(self, scores: Plain, costs: Plain) -> None:
         for each in self._trackers:
             each.log_scores(scores, costs)
 
-    def log_state(self, state: Mapping[str, Any]) -> None:
+    def log_state(self, state: Plain) -> None:
         for each in self._trackers:
             each.log_state(state)
 
@@ -106,7 +107,7 @@ class LightningTracker(Untracked):
     def log(self, values: Mapping[str, float], step: int) -> None:
         self._logger.log_metrics(dict(values), step=step)
 
-    def log_scores(self, scores: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
+    def log_scores(self, scores: Plain, costs: Plain) -> None:
         found = {f"costs/{name}": value for name, value in costs.items()}
         for suite, metrics in scores.items():
             found |= {
@@ -153,7 +154,7 @@ def _of_lightning(name: str) -> Any:
 
 
 @contextmanager
-def opened(make: Callable[[], Any], config: Mapping[str, Any]) -> Iterator[RunTracker]:
+def opened(make: Callable[[], Any], config: Plain) -> Iterator[RunTracker]:
     """A tracker on the logger, closed when the block ends."""
     logger = make()
     logger.log_hyperparams(dict(config))

@@ -27,6 +27,7 @@ from stepladder.io.redaction import mask
 from stepladder.resources import Tracker
 from stepladder.runs.trackers import RunTracker, Several, Untracked, lightning_loggers, opened
 from stepladder.tuning.curves import shown
+from stepladder.types import Plain
 
 __all__ = ["NoTracking", "RunTracker", "Tracking", "Untracked", "Wandb", "open_tracker", "replay", "resolve_mode"]
 
@@ -106,10 +107,10 @@ class WandbTracker:
     def log(self, values: Mapping[str, float], step: int) -> None:
         self._run.log({**values, "step": step})
 
-    def log_scores(self, scores: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
+    def log_scores(self, scores: Plain, costs: Plain) -> None:
         self._run.summary.update(mask({"scores": scores, "costs": costs}))
 
-    def log_state(self, state: Mapping[str, Any]) -> None:
+    def log_state(self, state: Plain) -> None:
         self._run.summary.update(mask(dict(state)))
 
     def log_page(self, name: str, html: str) -> None:
@@ -144,7 +145,7 @@ def open_tracker(
     run_id: str,
     group: str | None = None,
     job_type: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Plain | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
     announce: bool = True,
@@ -174,7 +175,7 @@ def open_tracker(
 
 @contextmanager
 def _wandb(
-    tracking: Tracking, mode: str, outputs: Path, run_id: str, about: Mapping[str, Any], announce: bool
+    tracking: Tracking, mode: str, outputs: Path, run_id: str, about: Plain, announce: bool
 ) -> Iterator[RunTracker]:
     outputs.mkdir(parents=True, exist_ok=True)
     offline = mode == "offline"

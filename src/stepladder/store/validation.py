@@ -12,7 +12,7 @@ from typing import Any
 from stepladder.config.value_types import fits
 
 Number = int | float
-FIGURE = {"value": Number | None, "low": Number | None, "high": Number | None, "n": int}
+FIGURE = {"value": Number, "low": Number, "high": Number, "n": int}
 FINDING = {"name": str, "value": Number | bool, "told": str, "odd": bool, "stops": bool}
 PREDICTION = {
     "id": str, "text": str, "probabilities": Mapping[str, Number] | None, "shown": list[str], "prompt_tokens": int,

@@ -16,6 +16,8 @@ import numpy as np
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.statistics.resampling import Floats, bootstrap_sums, units_of, widened
+from stepladder.runs.costs import Costs
+from stepladder.studies.results import Bill, BreakEven
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,13 @@ class Spending:
     def of(
         cls,
         runs: Sequence[Answers],
-        costs: Sequence[Mapping[str, Any]],
+        costs: Sequence[Costs],
         search_seconds: float = 0.0,
         search_labels: int = 0,
     ) -> Spending:
         """From a method's answers and the costs of its runs. A fit counts whole: loading and validation too. A search
         adds its seconds, and the labelled rows that it chose by where the fit did not read them."""
-        fits = [float(cost.get("fit_seconds") or cost.get("training_seconds") or 0.0) for cost in costs]
+        fits = [float(cost.fit_seconds or cost.training_seconds or 0.0) for cost in costs]
         order = [np.argsort(run.ids) for run in runs]
 
         def mean(name: str) -> Floats:
@@ -94,41 +96,17 @@ class Spending:
 
         return cls(
             setup_seconds=float(np.mean(fits)) + search_seconds,
-            labels=float(np.mean([cost.get("labels_used") or 0 for cost in costs])) + search_labels,
+            labels=float(np.mean([cost.labels_used for cost in costs])) + search_labels,
             seconds=mean("seconds"),
             prompt_tokens=mean("prompt_tokens"),
             new_tokens=mean("new_tokens"),
-            tuned=any(cost.get("training_tokens") for cost in costs),
+            tuned=any(cost.training_tokens for cost in costs),
         )
 
     @property
     def prompted(self) -> bool:
         """Whether it prompts a language model that is not tuned."""
         return not self.tuned and bool(self.prompt_tokens.any())
-
-
-@dataclass(frozen=True)
-class BreakEven:
-    """When `name`, whose setup costs `setup` more than that of `against`, has paid for that by what it saves a request.
-
-    saved: by one request, with its 95% interval over the questions, groups drawn whole. requests: the break-even, with
-    the interval that follows; None is never. measured: whether the costs of questions differ at all, so that there is
-    an interval; where they do not, all its ends are None. until: where the method is cheaper to set up and more
-    expensive per request, the number of requests up to which it is cheaper.
-    """
-
-    name: str
-    against: str
-    setup: float
-    saved: float
-    saved_low: float | None
-    saved_high: float | None
-    requests: int | None
-    low: int | None
-    high: int | None
-    until: int | None
-    tokens_saved: float
-    measured: bool
 
 
 def break_even(
@@ -165,11 +143,11 @@ def break_evens(
     clusters: Any,
     seed: int,
     worse: Collection[tuple[str, str]] = (),
-) -> list[dict[str, Any]]:
-    """Every tuned method against every prompted one, as plain data; without the pairs in `worse`, whose first method is
+) -> list[BreakEven]:
+    """Every tuned method against every prompted one, without the pairs in `worse`, whose first method is
     significantly worse than the second: no saving makes up for that."""
     return [
-        asdict(break_even(name, spent[name], against, spent[against], prices, clusters, seed))
+        break_even(name, spent[name], against, spent[against], prices, clusters, seed)
         for name, against in tuned_and_prompted(spent)
         if (name, against) not in worse
     ]
@@ -180,14 +158,14 @@ def tuned_and_prompted(spent: Mapping[str, Spending]) -> list[tuple[str, str]]:
     return [(t, p) for t, tuned in spent.items() if tuned.tuned for p, other in spent.items() if other.prompted]
 
 
-def bill(spent: Spending, prices: Prices) -> dict[str, float]:
-    """A method's setup and its mean request, in the prices' unit."""
-    return {
-        "setup": prices.setup(spent.setup_seconds, spent.labels),
-        "request": float(np.mean(_request(spent, prices))),
-        "setup_seconds": spent.setup_seconds,
-        "labels": spent.labels,
-    }
+def bill(spent: Spending, prices: Prices) -> Bill:
+    """A method's setup and its mean request, in the unit of the prices."""
+    return Bill(
+        setup=prices.setup(spent.setup_seconds, spent.labels),
+        request=float(np.mean(_request(spent, prices))),
+        setup_seconds=spent.setup_seconds,
+        labels=spent.labels,
+    )
 
 
 def _request(spent: Spending, prices: Prices) -> Floats:

@@ -1,68 +1,85 @@
-"""A comparison: vary -> runs -> one table, paired differences, a verdict. Refuses unequal questions.
-
-Depends on runs and evaluation; what varies is planned in `variants`.
-"""
+"""A comparison: runs its variants on the same questions and judges them: cells, paired differences, a verdict."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
-from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
+from stepladder.errors import ConfigError, DataError, Fault, StoreError, did_you_mean
 from stepladder.evaluation.answers import Answers, unlike
 from stepladder.evaluation.metrics.choice import Metric, NotDefinedError
-from stepladder.evaluation.statistics.estimates import Side, difference
+from stepladder.evaluation.statistics.estimates import Difference, Measured, Side, difference
 from stepladder.evaluation.suite import MetricSuite
-from stepladder.io.files import read_json, write_text
-from stepladder.runs.predictions import read_predictions
+from stepladder.evaluation.tables import Table
+from stepladder.io import serialise
+from stepladder.io.serialise import to_plain
+from stepladder.runs.question_scores import stored_statistics
+from stepladder.runs.results import RunResult
 from stepladder.runs.run import Circumstances, Run, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
 from stepladder.studies.break_even import Prices, Spending, break_evens, tuned_and_prompted
 from stepladder.studies.curve import learning_curve, once
-from stepladder.studies.evidence import (
-    DataFacts,
-    Evidence,
-    bills,
-    confusions,
-    data_facts,
-    evidence,
-    shown_rows,
-    spending,
-    title,
-)
+from stepladder.studies.evidence import Evidence, bills, confusions, evidence, shown_rows, spending, title
+from stepladder.studies.examples import ExampleRows
 from stepladder.studies.floor import floor_of
-from stepladder.studies.ladder import Ladder, Rules, trails
+from stepladder.studies.ladder import Ladder
 from stepladder.studies.pace import Pace
+from stepladder.studies.results import (
+    Bills,
+    BreakEven,
+    Cell,
+    CellTuning,
+    ComparedRun,
+    Comparison,
+    Differences,
+    DifferenceTo,
+    Rules,
+    TunedDifference,
+    Verdict,
+)
 from stepladder.studies.variants import Plan, Variant
 from stepladder.studies.verdict import tuned_lines, verdict
 
-VERSION = 3
-"""Raised when the same scores are judged in another way."""
-JUDGED = ("cells", "verdict", "rules", "tuned_differences", "bills", "break_even", "no_break_even")
-"""What of a judgement is part of the object that is printed."""
+VERSION = 4
+"""Raised when the same scores are judged in another way, or a judgement is stored in another form."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A finished comparison.
+class Judgement:
+    """What is made of finished runs. It is stored, so that the same command does not compute it again.
 
-    folder: the study's directory. result: the object that `compare --json` prints, without its checklist. facts: what
-    the checklist needs. evidence: what the report shows beside the result.
+    Attributes:
+        differences: Of each run to the baseline's run; None for the baseline's own runs.
+        examples: For the page's script.
+        confusions: Confusion tables, by run.
     """
 
-    folder: Path
-    result: dict[str, Any]
-    facts: DataFacts
-    evidence: Evidence
+    cells: tuple[Cell, ...]
+    verdict: Verdict
+    differences: tuple[Differences | None, ...]
+    tuned_differences: tuple[TunedDifference, ...]
+    bills: Bills
+    break_even: tuple[BreakEven, ...]
+    no_break_even: tuple[tuple[str, str], ...]
+    examples: ExampleRows
+    confusions: Mapping[str, tuple[Table, ...]]
+
+
+@dataclass(frozen=True)
+class StoredJudgement:
+    """A judgement with `of`, the digest of what it depends on, and its own `hash`."""
+
+    of: str
+    hash: str
+    found: Judgement
 
 
 def compare(
-    planned: Plan, around: Circumstances, tuning: Mapping[str, Any] | None = None, command: str | None = None
-) -> Compared:
+    planned: Plan, around: Circumstances, tuning: Mapping[str, CellTuning] | None = None, command: str | None = None
+) -> tuple[Comparison, Evidence]:
     """Run every variant and judge them on the same questions.
 
     Args:
@@ -70,6 +87,9 @@ def compare(
         around: Where it runs.
         tuning: By cell, how it was tuned before.
         command: The command line, for the report.
+
+    Returns:
+        The comparison, with an empty checklist, and what the report shows besides it.
 
     Raises:
         UserError: A variant cannot run, or questions differ. Raised before the first run.
@@ -101,26 +121,32 @@ def compare(
     folder = around.store.study(study)
     folder.mkdir(parents=True, exist_ok=True)
     judge = Judge(planned, variants, runs, baseline, tuning or {}, seed=int(digest(study)[:8], 16))
-    kept = _kept(judge, folder / "judged.json")
-    rows = [
-        {"name": v.name, "overrides": list(v.overrides), "seed": v.seed, **run.as_dict(), **told}
-        for v, run, told in zip(variants, runs, kept["differences"], strict=True)
-    ]
-    whole: dict[str, Any] = {
-        "study": study,
-        "title": title(variants, runs),
-        "report": str(folder / "report.html"),
-        "baseline": baseline,
-        "command": command,
-    }
-    whole |= {"rows": rows, **{name: kept[name] for name in JUDGED}}
-    whole |= {"tuning": tuning} if tuning else {}
-    if planned.comparison.curve:
-        metric = whole["verdict"]["metric"]
-        curve = learning_curve(variants, runs, metric)
-        whole |= {"learning_curve": curve.as_dict(), "curve": [each.as_dict() for each in curve.exhibits(metric)]}
-    found = evidence(planned, variants, runs, kept)
-    return Compared(folder, whole, data_facts(planned, variants, runs), found)
+    found = _judged(judge, folder / "judged.json")
+    curve = learning_curve(variants, runs, found.verdict.metric) if planned.comparison.curve else None
+    comparison = Comparison(
+        study=study,
+        title=title(variants, runs),
+        report=str(folder / "report.html"),
+        baseline=baseline,
+        command=command,
+        rows=tuple(map(_compared_run, variants, runs, found.differences)),
+        cells=found.cells,
+        verdict=found.verdict,
+        rules=judge.rules,
+        tuned_differences=found.tuned_differences,
+        bills=found.bills,
+        break_even=found.break_even,
+        no_break_even=found.no_break_even,
+        tuning=tuning or None,
+        learning_curve=None if curve is None else curve.result,
+        curve=None if curve is None else curve.drawings(found.verdict.metric),
+    )
+    return comparison, evidence(planned, variants, runs, found.examples, found.confusions)
+
+
+def _compared_run(variant: Variant, run: Run, difference: Differences | None) -> ComparedRun:
+    own = {each.name: getattr(run.result, each.name) for each in fields(RunResult)}
+    return ComparedRun(**own, name=variant.name, overrides=variant.overrides, seed=variant.seed, difference=difference)
 
 
 def _baseline(planned: Plan) -> str:
@@ -208,20 +234,19 @@ def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Va
     return [variant for variant, _ in kept], [run for _, run in kept]
 
 
-def _kept(judge: Judge, file: Path) -> dict[str, Any]:
-    """What was judged before of the same scores is read back from the file."""
-    kept = read_json(file) or {}
-    found: dict[str, Any] | None = kept.get("found")
-    if kept.get("of") != judge.of or kept.get("hash") != digest(found):
-        found = judge()
-        write_text(file, json.dumps({"of": judge.of, "hash": _digest(found), "found": found}, ensure_ascii=False))
-    assert found is not None
+def _judged(judge: Judge, file: Path) -> Judgement:
+    """What was judged of the same scores before is read from the file."""
+    with suppress(StoreError):  # a file that was changed, or that an earlier version wrote, is written anew
+        stored = serialise.read(StoredJudgement, file)
+        if stored is not None and stored.of == judge.of and stored.hash == _hash(stored.found):
+            return stored.found
+    found = judge()
+    serialise.write(file, StoredJudgement(judge.of, _hash(found), found))
     return found
 
 
-def _digest(found: Any) -> str:
-    """As it will be read back."""
-    return digest(json.loads(json.dumps(found)))
+def _hash(found: Judgement) -> str:
+    return digest(to_plain(found))
 
 
 @dataclass(frozen=True)
@@ -232,123 +257,118 @@ class Judge:
     variants: Sequence[Variant]
     runs: Sequence[Run]
     baseline: str
-    tuning: Mapping[str, Any]
+    tuning: Mapping[str, CellTuning]
     seed: int
 
     @property
     def of(self) -> str:
         """What the judgement depends on."""
         pairs = zip(self.variants, self.runs, strict=True)
-        names = [(variant.name, variant.seed, run.score.key, run.costs) for variant, run in pairs]
-        searched = {name: found.get("seconds") for name, found in self.tuning.items()}
+        names = [(variant.name, variant.seed, run.score.key, to_plain(run.costs)) for variant, run in pairs]
+        searched = {name: found.seconds for name, found in self.tuning.items()}
         rules = asdict(self.planned.comparison)
         return digest({"version": VERSION, "runs": names, "baseline": self.baseline, "by": rules, "search": searched})
 
-    def __call__(self) -> dict[str, Any]:
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.planned.comparison.mid_p, self.planned.comparison.correction)
+
+    def __call__(self) -> Judgement:
         suite, comparison = _main_suite(self.runs[0]), self.planned.comparison
-        answered = [_answered(run) for run in self.runs]
-        rungs: dict[str, list[Answers]] = {}
+        answered = [_answers(run) for run in self.runs]
+        methods: dict[str, list[Answers]] = {}
         seeds: dict[str, list[int]] = {}
         for variant, answers in zip(self.variants, answered, strict=True):
-            rungs.setdefault(variant.name, []).append(answers)
+            methods.setdefault(variant.name, []).append(answers)
             seeds.setdefault(variant.name, []).append(variant.seed)
         metrics = {name: m for name, m in suite.metrics.items() if all(name in _own(run) for run in self.runs)}
         main = suite.main or next(iter(metrics))
-        rules = Rules(comparison.mid_p, comparison.correction)
-        ladder = Ladder(metrics, rungs, main, self.seed, rules)
+        ladder = Ladder(metrics, methods, main, self.seed, self.rules)
         floor = floor_of(self.variants, self.runs, answered)
-        cells = ladder.cells(self.baseline, floor)
         seeded = {v.name for v, run in zip(self.variants, self.runs, strict=True) if run.prepared.seeded}
-        for cell in cells:
-            cell["seeds"] = seeds[cell["name"]]
-            cell["seeded"] = cell["name"] in seeded
+        cells = [
+            replace(cell, seeds=tuple(seeds[cell.name]), seeded=cell.name in seeded)
+            for cell in ladder.cells(self.baseline, floor)
+        ]
         pairs = zip(self.variants, self.runs, strict=True)
-        bare = {variant.name for variant, run in pairs if not run.costs.get("prompt_tokens")}
-        chosen = verdict(cells, list(rungs), main, comparison.margin, comparison.target, bare, floor.name)
-        against_recommended(cells, ladder, chosen["recommended"])
+        bare = {variant.name for variant, run in pairs if not run.costs.prompt_tokens}
+        chosen = verdict(cells, list(methods), main, comparison.margin, comparison.target, bare, floor.name)
+        cells = against_recommended(cells, ladder, chosen.recommended)
         costs = spending(self.variants, self.runs, answered, self.tuning)
-        tuned = tuned_differences(cells, ladder, costs, chosen["recommended"])
-        chosen["tuned"] = tuned_lines(tuned, cells, main, chosen["recommended"])
-        worse = [(each["name"], each["against"]) for each in tuned if trails(each["difference"][main])]
-        first = chosen["recommended"] or chosen["best"]
+        tuned = tuned_differences(cells, ladder, costs, chosen.recommended)
+        chosen = replace(chosen, tuned=tuple(tuned_lines(tuned, cells, main, chosen.recommended)))
+        worse = [(each.name, each.against) for each in tuned if each.difference[main].worse]
+        first = chosen.recommended or chosen.best
         prices, clusters = comparison.prices or Prices(), ladder.sides[main][first].clusters
-        return {
-            "cells": cells,
-            "verdict": chosen,
-            "rules": asdict(rules),
-            "differences": list(self._differences(metrics, answered, rungs, seeds, rules)),
-            "tuned_differences": tuned,
-            "bills": bills(costs, prices),
-            "break_even": break_evens(costs, prices, clusters, self.seed, worse),
-            "no_break_even": [list(pair) for pair in tuned_and_prompted(costs) if pair in worse],
-            "rows": shown_rows(self.variants, answered, metrics[main], self.baseline, first),
-            "confusions": confusions(self.variants, answered),
-        }
+        return Judgement(
+            cells=tuple(cells),
+            verdict=chosen,
+            differences=tuple(self._differences(metrics, answered, methods, seeds)),
+            tuned_differences=tuple(tuned),
+            bills=bills(costs, prices),
+            break_even=tuple(break_evens(costs, prices, clusters, self.seed, worse)),
+            no_break_even=tuple(pair for pair in tuned_and_prompted(costs) if pair in worse),
+            examples=shown_rows(self.variants, answered, (main, metrics[main]), self.baseline, first),
+            confusions=confusions(self.variants, answered),
+        )
 
     def _differences(
         self,
         metrics: Mapping[str, Metric],
         answered: Sequence[Answers],
-        rungs: Mapping[str, Sequence[Answers]],
+        methods: Mapping[str, Sequence[Answers]],
         seeds: Mapping[str, Sequence[int]],
-        rules: Rules,
-    ) -> Iterator[dict[str, Any]]:
-        """Each run to the baseline's run of its seed, or to the first; none for the baseline itself."""
+    ) -> Iterator[Differences | None]:
+        """Each run to the baseline's run of its seed, or to its first; None for the baseline itself."""
         for variant, answers in zip(self.variants, answered, strict=True):
             if variant.name == self.baseline:
-                yield {}
+                yield None
                 continue
             own = seeds[self.baseline]
             same_seed = own.index(variant.seed) if variant.seed in own else 0
-            against = rungs[self.baseline][same_seed]
-            yield {"difference": _difference(metrics, answers, against, self.seed, rules)}
+            against = methods[self.baseline][same_seed]
+            yield _difference(metrics, answers, against, self.seed, self.rules)
 
 
-def against_recommended(cells: Sequence[dict[str, Any]], ladder: Ladder, recommended: str | None) -> None:
-    """Give each cell its difference to the recommended method, p-values adjusted over all methods."""
+def against_recommended(cells: Sequence[Cell], ladder: Ladder, recommended: str | None) -> list[Cell]:
+    """The cells with their differences to the recommended method, p-values adjusted over all methods."""
     if recommended is None:
-        return
-    found = ladder.differences([(cell["name"], recommended) for cell in cells if cell["name"] != recommended])
-    for cell in cells:
-        if cell["name"] != recommended:
-            cell["to_recommended"] = {"name": recommended, "difference": found[cell["name"], recommended]}
+        return list(cells)
+    pairs = [(cell.name, recommended) for cell in cells if cell.name != recommended]
+    found = {name: DifferenceTo(recommended, gaps) for (name, _), gaps in ladder.differences(pairs).items()}
+    return [replace(cell, to_recommended=found.get(cell.name)) for cell in cells]
 
 
 def tuned_differences(
-    cells: Sequence[Mapping[str, Any]], ladder: Ladder, costs: Mapping[str, Spending], recommended: str | None
-) -> list[dict[str, Any]]:
+    cells: Sequence[Cell], ladder: Ladder, costs: Mapping[str, Spending], recommended: str | None
+) -> list[TunedDifference]:
     """Every tuned method against every prompted one and against the recommended one, in the main metric.
 
-    `roles` says what the other method is: best prompted, recommended. A difference to the
-    recommended method is the one that the cell has; the others are one family of p-values.
+    A difference to the recommended method is the one that the cell has; the others are one family of p-values.
     """
-    known = {cell["name"]: cell for cell in cells}
+    known = {cell.name: cell for cell in cells}
     pairs = tuned_and_prompted(costs)
     prompted = list(dict.fromkeys(against for _, against in pairs))
-    best = max(prompted, key=lambda name: known[name]["scores"][ladder.main]["value"], default=None)
-    found = ladder.differences([pair for pair in pairs if pair[1] != recommended], [ladder.main])
+    best = max(prompted, key=lambda name: known[name].scores[ladder.main].value, default=None)
+    found: dict[tuple[str, str], Differences] = {}
+    found |= ladder.differences([pair for pair in pairs if pair[1] != recommended], [ladder.main])
     if recommended is not None:
         for name, each in costs.items():
-            if each.tuned and name != recommended:
-                gap = known[name]["to_recommended"]["difference"][ladder.main]
-                found[name, recommended] = {ladder.main: gap}
-    titles = {best: ["best prompted"]}
-    titles[recommended] = [*titles.get(recommended, []), "recommended"]
-    return [
-        {"name": name, "against": against, "roles": titles.get(against, []), "difference": each}
-        for (name, against), each in found.items()
-    ]
+            if each.tuned and (gap := known[name].to_recommended) is not None:
+                found[name, recommended] = {ladder.main: gap.difference[ladder.main]}
+    roles = {name: ("best prompted",) for name in prompted if name == best}
+    if recommended is not None:
+        roles[recommended] = (*roles.get(recommended, ()), "recommended")
+    return [TunedDifference(name, against, roles.get(against, ()), each) for (name, against), each in found.items()]
 
 
 def _difference(
     metrics: Mapping[str, Metric], ours: Answers, theirs: Answers, seed: int, rules: Rules
-) -> dict[str, Any]:
+) -> dict[str, Difference]:
     found = {}
     for name, metric in metrics.items():
-        try:
-            found[name] = difference(Side(metric, ours), Side(metric, theirs), seed, rules.mid_p).as_dict()
-        except NotDefinedError:
-            continue
+        with suppress(NotDefinedError):
+            found[name] = difference(Side(metric, ours, name), Side(metric, theirs, name), seed, rules.mid_p)
     return found
 
 
@@ -358,10 +378,13 @@ def _main_suite(run: Run) -> MetricSuite:
     return suite
 
 
-def _own(run: Run) -> Any:
+def _own(run: Run) -> Mapping[str, Measured]:
     return run.scores[next(iter(run.prepared.suites))]
 
 
-def _answered(run: Run) -> Answers:
-    main = run.prepared.main
-    return Answers(main, tuple(read_predictions(run.predictions["main"].folder)), run.prepared.examples)
+def _answers(run: Run) -> Answers:
+    """The run's answers to the main request, with the statistics that its scores have."""
+    suite, examples = next(iter(run.prepared.suites)), run.prepared.examples
+    ids = [example.question.id for example in examples]
+    statistics = stored_statistics(run.score.folder, suite, _main_suite(run).metrics, ids)
+    return Answers(run.prepared.main, run.main, examples, statistics)

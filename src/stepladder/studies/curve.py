@@ -47,7 +47,7 @@ def learning_curve(variants: Sequence[Variant], runs: Sequence[Run], metric: str
         points.append(
             Point(
                 _method(variant),
-                run.scores[main][metric]["value"],
+                run.scores[main][metric].value,
                 len(prepared.data.train) if " " in variant.name else None,
                 variant.seed if len(seeds[variant.name]) > 1 else None,
                 prompt=inputs.prompted and not inputs.tunes,

@@ -1,149 +1,165 @@
-"""The evidence of a report beside its figures: rows, suites, confusions, costs and provenance.
-
-Reads finished runs and their directories; draws nothing.
-"""
+"""What a report shows of finished runs besides the comparison: examples, suites, confusions, costs and provenance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 
+from stepladder.dataset.accounts import RowCounts
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Metric
 from stepladder.evaluation.metrics.confusion import confusion
-from stepladder.evaluation.statistics.estimates import mean_over_runs
+from stepladder.evaluation.statistics.estimates import Measured, mean_over_runs
+from stepladder.evaluation.tables import Drawing, Table
+from stepladder.io import serialise
 from stepladder.io.files import read_json
 from stepladder.io.redaction import mask
+from stepladder.runs.results import Scores
 from stepladder.runs.run import Run
 from stepladder.studies.advice import advice
 from stepladder.studies.break_even import Prices, Spending, bill
-from stepladder.studies.examples import rows
+from stepladder.studies.examples import ExampleRows, rows
+from stepladder.studies.results import Bills, CellTuning
 from stepladder.studies.variants import Plan, Variant
-from stepladder.types import Choice
+from stepladder.types import Choice, Plain
 
 
 @dataclass(frozen=True)
 class SuiteFindings:
-    """What a suite found of one run of `method`: `metrics` with intervals, `exhibits` as scores.json has them."""
+    """What a suite found of one run of `method`; `run` is the run's title."""
 
     method: str
     run: str
     name: str
-    metrics: Mapping[str, Mapping[str, Any]]
-    exhibits: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a report has beside the object of a comparison.
-
-    rows: for the page's script, None for none. suites: those beside the main one, by run. confusions: by run.
-    texts: configurations, by a title. provenance: of the last run. origins: of every run in turn, when its fit was made
-    and by which commit.
-    """
-
-    rows: Mapping[str, Any] | None = None
-    suites: Sequence[SuiteFindings] = ()
-    confusions: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    origins: Sequence[tuple[str, str]] = ()
+    metrics: Mapping[str, Measured]
+    tables: Sequence[Drawing]
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the checklist needs to know of the data and the evaluation.
+    """What the checklist needs to know about the data and the evaluation.
 
-    train, validation: numbers of rows. labels: of a choice task, None for others. rows: the row account. decoding: its
-    mode. requests: how many are expected, None where `comparison.requests` is not set. suites: the scores of further
-    suites by method. advice: by suite, the overrides that would add it; only suites that the comparison can run.
+    Attributes:
+        train: The number of training rows.
+        validation: The number of validation rows.
+        labels: The number of labels of a choice task, None for other tasks.
+        rows: The row counts.
+        decoding: The decoding mode.
+        requests: How many requests are expected; None where `comparison.requests` is not set.
+        suites: The metrics of further suites, by suite and method.
+        advice: By suite, the overrides that would add it; only suites that the comparison can run.
     """
 
     train: int
     validation: int
     labels: int | None
-    rows: Mapping[str, Any]
+    rows: RowCounts
     decoding: str
     requests: float | None
-    suites: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    suites: Mapping[str, Mapping[str, Mapping[str, Measured]]]
     advice: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What a report shows that is not part of the comparison.
+
+    Attributes:
+        facts: About the data.
+        rows: The examples for the page's script; None for none.
+        suites: What the suites other than the main one found, by run.
+        confusions: Confusion tables, by run.
+        texts: Configurations, by title.
+        provenance: That of the last run.
+        origins: For each run, when its fit was made and by which commit.
+    """
+
+    facts: DataFacts
+    rows: ExampleRows | None = None
+    suites: Sequence[SuiteFindings] = ()
+    confusions: Mapping[str, Sequence[Table]] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    provenance: Plain = field(default_factory=dict)
+    origins: Sequence[tuple[str, str]] = ()
+
+
 def titles(variants: Sequence[Variant]) -> list[str]:
-    """What each run is called: its cell, and its seed where the cell has several runs."""
+    """The title of each run: its cell's name, and its seed where the cell has several runs."""
     names = [variant.name for variant in variants]
     return [v.name if names.count(v.name) == 1 else f"{v.name}, seed {v.seed}" for v in variants]
 
 
 def spending(
-    variants: Sequence[Variant], runs: Sequence[Run], answers: Sequence[Answers], tuning: Mapping[str, Any]
+    variants: Sequence[Variant], runs: Sequence[Run], answers: Sequence[Answers], tuning: Mapping[str, CellTuning]
 ) -> dict[str, Spending]:
-    """What each method took, by its name; a search that tuned it counts too."""
+    """What each method cost, by name, with the search that tuned it."""
     found: dict[str, Spending] = {}
     for name in dict.fromkeys(variant.name for variant in variants):
         own = [at for at, variant in enumerate(variants) if variant.name == name]
-        seconds = float(tuning.get(name, {}).get("seconds") or 0.0)
+        search = tuning.get(name, CellTuning())
         prepared = runs[own[0]].prepared
         chosen_by = len(prepared.data.validation) if "validation" not in prepared.method.object.reads else 0
-        labels = chosen_by if tuning.get(name, {}).get("trials") else 0
-        found[name] = Spending.of([answers[at] for at in own], [runs[at].costs for at in own], seconds, labels)
+        labels = chosen_by if search.trials else 0
+        found[name] = Spending.of([answers[at] for at in own], [runs[at].costs for at in own], search.seconds, labels)
     return found
 
 
-def bills(costs: Mapping[str, Spending], prices: Prices) -> dict[str, Any]:
+def bills(costs: Mapping[str, Spending], prices: Prices) -> Bills:
     """Setup and request of each method in one unit."""
-    return {"unit": prices.unit, "rungs": {name: bill(each, prices) for name, each in costs.items()}}
+    return Bills(prices.unit, {name: bill(each, prices) for name, each in costs.items()})
 
 
 def shown_rows(
-    variants: Sequence[Variant], answers: Sequence[Answers], metric: Metric, baseline: str, first: str
-) -> dict[str, Any]:
-    """The rows for the page's script: each run beside the run of the rung below with its seed, or the first of it."""
+    variants: Sequence[Variant], answers: Sequence[Answers], metric: tuple[str, Metric], baseline: str, first: str
+) -> ExampleRows:
+    """The examples for the page's script, each run next to one of the next simpler method."""
     names = [variant.name for variant in variants]
-    rungs = list(dict.fromkeys(names))
+    methods = list(dict.fromkeys(names))
 
-    def run_of(rung: str, seed: int) -> int:
-        own = [at for at, name in enumerate(names) if name == rung]
+    def run_of(method: str, seed: int) -> int:
+        own = [at for at, name in enumerate(names) if name == method]
         return next((at for at in own if variants[at].seed == seed), own[0])
 
-    below = [run_of(rungs[max(0, rungs.index(v.name) - 1)], v.seed) for v in variants]
+    below = [run_of(methods[max(0, methods.index(v.name) - 1)], v.seed) for v in variants]
     named = dict(zip(titles(variants), answers, strict=True))
-    return rows(named, metric, below, names.index(baseline), names.index(first))
+    name, by = metric
+    return rows(named, by, below, names.index(baseline), names.index(first), name=name)
 
 
-def confusions(variants: Sequence[Variant], answers: Sequence[Answers]) -> dict[str, list[dict[str, Any]]]:
-    """What is taken for what, of the first run of every rung."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def confusions(variants: Sequence[Variant], answers: Sequence[Answers]) -> dict[str, tuple[Table, ...]]:
+    """The confusion tables of the first run of every method, by the run's title."""
+    found: dict[str, tuple[Table, ...]] = {}
+    seen: set[str] = set()
     for variant, own, title in zip(variants, answers, titles(variants), strict=True):
-        if not any(other.split(", seed ")[0] == variant.name for other in found):
-            found[title] = [table.as_dict() for table in confusion(own)]
-    return {title: tables for title, tables in found.items() if tables}
+        if variant.name not in seen and (tables := confusion(own)):
+            found[title] = tuple(tables)
+        seen.add(variant.name)
+    return found
 
 
 def suites(variants: Sequence[Variant], runs: Sequence[Run]) -> list[SuiteFindings]:
-    """What the suites beside the main one found, run by run; exhibits of the first run of every rung."""
+    """What the suites other than the main one found, run by run; tables of the first run of every method."""
     found: list[SuiteFindings] = []
     seen: set[str] = set()
     for variant, title, run in zip(variants, titles(variants), runs, strict=True):
-        stored = {} if variant.name in seen else read_json(run.score.folder / "scores.json") or {}
+        stored = None if variant.name in seen else serialise.read(Scores, run.score.folder / "scores.json")
         seen.add(variant.name)
         main = next(iter(run.prepared.suites))
         for name in run.prepared.suites:
-            exhibits = stored.get("exhibits", {}).get(name, [])
-            if name != main or exhibits:
+            tables = stored.exhibits.get(name, ()) if stored else ()
+            if name != main or tables:
                 metrics = {} if name == main else run.scores.get(name, {})
-                found.append(SuiteFindings(variant.name, title, name, metrics, exhibits))
+                found.append(SuiteFindings(variant.name, title, name, metrics, tables))
     return found
 
 
 def data_facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) -> DataFacts:
-    """What the list of points asks of the data."""
+    """What the checklist needs to know about the data."""
     prepared = runs[0].prepared
     answer = prepared.data.task.answer
-    by_suite: dict[str, dict[str, list[Any]]] = {}
+    by_suite: dict[str, dict[str, list[Mapping[str, Measured]]]] = {}
     for variant, run in zip(variants, runs, strict=True):
         for name in [*run.prepared.suites][1:]:
             if run.scores.get(name):
@@ -152,7 +168,7 @@ def data_facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) 
         train=len(prepared.data.train),
         validation=len(prepared.data.validation),
         labels=len(answer.labels) if isinstance(answer, Choice) and answer.labels else None,
-        rows=prepared.data.accounts.as_dict(),
+        rows=prepared.data.accounts.counts(),
         decoding=prepared.decoding.mode,
         requests=planned.comparison.requests,
         suites={name: {method: _mean(runs) for method, runs in found.items()} for name, found in by_suite.items()},
@@ -160,13 +176,13 @@ def data_facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) 
     )
 
 
-def _mean(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
-    """The figures of a suite, means over the runs of one method."""
+def _mean(runs: Sequence[Mapping[str, Measured]]) -> dict[str, Measured]:
+    """The metrics of a suite, means over the runs of one method."""
     return {name: mean_over_runs([each[name] for each in runs if name in each]) for name in runs[0]}
 
 
 def title(variants: Sequence[Variant], runs: Sequence[Run]) -> str:
-    """What a report is about: dataset, models and date of the last run."""
+    """The title of a report: dataset, models and date of the last run."""
     prepared = [run.prepared for run in runs]
     models = list(dict.fromkeys(name for each in prepared if (name := each.experiment.model_name)))
     day = max(str((read_json(run.score.folder / "provenance.json") or {}).get("time", "")) for run in runs)[:10]
@@ -176,27 +192,40 @@ def title(variants: Sequence[Variant], runs: Sequence[Run]) -> str:
     return f"{what}, {day}" if day else what
 
 
-def evidence(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run], kept: Mapping[str, Any]) -> Evidence:
-    """All of it; `kept` has what was made of the predictions: rows and confusions."""
+def evidence(
+    planned: Plan,
+    variants: Sequence[Variant],
+    runs: Sequence[Run],
+    examples: ExampleRows,
+    confusions: Mapping[str, Sequence[Table]],
+) -> Evidence:
+    """All that a report shows of finished runs."""
     last = runs[-1]
     provenance = read_json(last.score.folder / "provenance.json") or {}
-    asked = read_json(last.predictions["main"].folder / "provenance.json") or {}
-    provenance["weights"] = asked.get("weights", {})
+    predicted = read_json(last.predictions["main"].folder / "provenance.json") or {}
+    provenance["weights"] = predicted.get("weights", {})
     texts = {"Configuration": _text(planned.config)}
     for variant, run in zip(variants, runs, strict=True):
         config = run.prepared.experiment.as_config()
         texts.setdefault(f"Experiment: {variant.name}", _text(config))
-    origins = [_origin(run) for run in runs]
-    return Evidence(kept["rows"], suites(variants, runs), kept["confusions"], texts, provenance, origins)
+    return Evidence(
+        data_facts(planned, variants, runs),
+        examples,
+        suites(variants, runs),
+        confusions,
+        texts,
+        provenance,
+        [_origin(run) for run in runs],
+    )
 
 
-def _text(config: Mapping[str, Any]) -> str:
+def _text(config: Plain) -> str:
     return yaml.safe_dump(mask(dict(config)), sort_keys=False, allow_unicode=True)
 
 
 def _origin(run: Run) -> tuple[str, str]:
     """When a run's fit was made, and by which commit."""
-    told = read_json(run.fit.folder / "provenance.json") or {}
-    code = told.get("code") or {}
+    made = read_json(run.fit.folder / "provenance.json") or {}
+    code = made.get("code") or {}
     changed = " and changes" if code.get("dirty") else ""
-    return str(told.get("time", "")), f"{code['commit'][:12]}{changed}" if code.get("commit") else ""
+    return str(made.get("time", "")), f"{code['commit'][:12]}{changed}" if code.get("commit") else ""

@@ -1,88 +1,125 @@
 """The examples of a comparison for the page's script: every text once, every answer and mark as a number.
 
-The result stays under a given size: long texts are cut, then examples on which all
-runs have the same mark are left out, and `told` says so.
+The result stays under a given size: long texts are cut, then examples on which all runs have the same mark left out.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Metric
 from stepladder.evaluation.statistics.estimates import Side
+from stepladder.io.serialise import to_plain
+from stepladder.types import Question
 
 BYTES = 2_000_000
-CUTS = (4_000, 2_000, 1_000, 500, 250, 120)  # characters of a text that are kept, fewer where room is short
-TEXTS = 0.8  # of the room, for texts
+CUTS = (4_000, 2_000, 1_000, 500, 250, 120)  # characters of a text that are kept, fewer where space is short
+TEXTS = 0.8  # of the limit, for texts
 FULL = 100  # the mark of an answer that is wholly right
 
 
+@dataclass(frozen=True)
+class _Coded:
+    """Texts and answers as places in `texts`; marks by run and example."""
+
+    ids: tuple[int, ...]
+    questions: tuple[int, ...]
+    expected: tuple[int, ...]
+    answers: tuple[tuple[int, ...], ...]
+    marks: tuple[tuple[int, ...], ...]
+    texts: tuple[str, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleRows(_Coded):
+    """The examples of a comparison as the page's script reads them.
+
+    Attributes:
+        runs: Titles of the runs, methods in order.
+        below: For each run the place of the run of the next simpler method.
+        baseline: The place of the baseline's first run.
+        first: The place of the run that is shown first.
+        full: The mark of an answer that is wholly right.
+        graded: Whether there are marks between 0 and `full`.
+        note: What was cut or left out, in words.
+    """
+
+    runs: tuple[str, ...]
+    below: tuple[int, ...]
+    baseline: int
+    first: int
+    full: int
+    graded: bool
+
+
 def rows(
-    runs: Mapping[str, Answers], metric: Metric, below: Sequence[int], baseline: int, first: int, limit: int = BYTES
-) -> dict[str, Any]:
-    """`runs` by their names, methods in order; `below` the number of the run that each is held against, `baseline` and
-    `first` (what is shown at first) numbers of runs. Marks are the metric's value of a question, 0 to 100; a metric of
-    the whole marks an answer by whether it is among those that count."""
-    found = [_marks(run, metric) for run in runs.values()]
+    runs: Mapping[str, Answers],
+    metric: Metric,
+    below: Sequence[int],
+    baseline: int,
+    first: int,
+    limit: int = BYTES,
+    name: str = "",
+) -> ExampleRows:
+    """The examples of `runs`, which are given by title, methods in order.
+
+    Marks are the metric's value of a question, 0 to 100; a metric of the whole marks an answer by whether it is among
+    the expected ones.
+    """
+    found = [_marks(run, metric, name) for run in runs.values()]
     one = next(iter(runs.values()))
     order = np.argsort(one.ids)
     examples = [one.examples[at] for at in order]
     answers = [[_answer(run, at) for at in np.argsort(run.ids)] for run in runs.values()]
     graded = any(mark not in (0, FULL) for marks in found for mark in marks)
-    whole: dict[str, Any] = {
-        "runs": list(runs),
-        "below": list(below),
-        "baseline": baseline,
-        "first": first,
-        "full": FULL,
-        "graded": graded,
-    }
     columns = {
         "ids": [example.question.id for example in examples],
         "questions": [_question(example.question) for example in examples],
         "expected": ["  |  ".join(example.answers) for example in examples],
     }
-    return whole | _fitted(columns, answers, found, limit)
+    fitted = _fitted(columns, answers, found, limit)
+    return ExampleRows(
+        **vars(fitted), runs=tuple(runs), below=tuple(below), baseline=baseline, first=first, full=FULL, graded=graded
+    )
 
 
-def _fitted(
-    columns: Mapping[str, list[str]], answers: list[list[str]], marks: list[list[int]], limit: int
-) -> dict[str, Any]:
+def _fitted(columns: Mapping[str, list[str]], answers: list[list[str]], marks: list[list[int]], limit: int) -> _Coded:
     """Texts and marks as numbers, within the limit: first by cutting texts, then by leaving rows out."""
     places, count = list(range(len(columns["ids"]))), len(columns["ids"])
     lengths = [len(text) for text in {text for column in (*columns.values(), *answers) for text in column}]
-    room = limit * TEXTS
-    longest = next((cut for cut in CUTS if sum(min(length, cut) for length in lengths) <= room), CUTS[-1])
+    allowed = limit * TEXTS
+    longest = next((cut for cut in CUTS if sum(min(length, cut) for length in lengths) <= allowed), CUTS[-1])
     while True:
         made = _coded(columns, answers, marks, places, longest)
-        size = len(json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode())
+        size = len(json.dumps(to_plain(made), ensure_ascii=False, separators=(",", ":")).encode())
         if size <= limit or len(places) <= 1:
             break
         if longest > CUTS[-1]:
             longest = CUTS[CUTS.index(longest) + 1]
-        else:  # rows that tell something first, then as many of the others as there is room for
+        else:  # rows with different marks first, then as many of the others as fit
             keep = max(1, min(len(places) - 1, int(len(places) * limit / size * 0.95)))
-            telling = sorted(places, key=lambda at: len({each[at] for each in marks}) < 2)
-            places = sorted(telling[:keep])
-    told = []
+            differing = sorted(places, key=lambda at: len({each[at] for each in marks}) < 2)
+            places = sorted(differing[:keep])
+    notes = []
     if max(lengths) > longest:
-        told.append(f"Texts are cut at {longest:,} characters.")
+        notes.append(f"Texts are cut at {longest:,} characters.")
     if len(places) < count:
-        told.append(
+        notes.append(
             f"{count - len(places):,} of {count:,} examples are left out, first those on which all runs have the same "
             "mark."
         )
-    return {**made, "told": " ".join(told)}
+    return replace(made, note=" ".join(notes))
 
 
 def _coded(
     columns: Mapping[str, list[str]], answers: list[list[str]], marks: list[list[int]], places: list[int], longest: int
-) -> dict[str, Any]:
+) -> _Coded:
     known: dict[str, int] = {}
 
     def code(text: str) -> int:
@@ -90,13 +127,15 @@ def _coded(
         cut = cut.encode(errors="replace").decode()  # half of a surrogate pair can stand in JSON, and in no file
         return known.setdefault(cut, len(known))
 
-    coded = {name: [code(column[at]) for at in places] for name, column in columns.items()}
-    said = [[code(run[at]) for at in places] for run in answers]
-    return {**coded, "answers": said, "marks": [[run[at] for at in places] for run in marks], "texts": list(known)}
+    ids, questions, expected = (tuple(code(column[at]) for at in places) for column in columns.values())
+    coded = tuple(tuple(code(run[at]) for at in places) for run in answers)
+    return _Coded(
+        ids, questions, expected, coded, tuple(tuple(run[at] for at in places) for run in marks), tuple(known)
+    )
 
 
-def _marks(run: Answers, metric: Metric) -> list[int]:
-    values = Side(metric, run).by_question
+def _marks(run: Answers, metric: Metric, name: str) -> list[int]:
+    values = Side(metric, run, name).by_question
     if values is None:
         right = [p.failure is None and p.text in e.answers for p, e in zip(run.predictions, run.examples, strict=True)]
         values = np.array(right, dtype=np.float64)[np.argsort(run.ids)]
@@ -108,6 +147,6 @@ def _answer(run: Answers, at: int) -> str:
     return prediction.text if prediction.failure is None else f"{prediction.text}\n[no answer: {prediction.failure}]"
 
 
-def _question(question: Any) -> str:
+def _question(question: Question) -> str:
     turns = [f"{turn.role}: {turn.content}" for turn in question.history]
     return "\n".join([*([question.system] if question.system else []), *turns, question.text])

@@ -1,34 +1,16 @@
-"""The methods of one comparison, answered on the same questions: the scores of each and the paired differences.
-
-Depends on metrics and answers only; knows no config, no cost and no run.
-"""
+"""The methods of one comparison on the same questions: the scores of each, and the paired differences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Metric, NotDefinedError
-from stepladder.evaluation.statistics.closed_form import benjamini_hochberg, holm
-from stepladder.evaluation.statistics.estimates import Side, at_least, difference, measured
-
-LEVEL = 0.05
-"""The significance level, after adjustment."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How differences are tested: McNemar's test with or without mid-p, and how p-values are adjusted."""
-
-    mid_p: bool = False
-    correction: Literal["holm", "benjamini_hochberg"] = "holm"
-
-    def adjusted(self, p_values: Sequence[float]) -> list[float]:
-        return holm(p_values) if self.correction == "holm" else benjamini_hochberg(p_values)
+from stepladder.evaluation.statistics.estimates import LEVEL, Difference, Side, at_least, difference, measured
+from stepladder.studies.results import Cell, Differences, DifferenceTo, Rules
 
 
 @dataclass(frozen=True)
@@ -40,15 +22,15 @@ class Floor:
 
 
 EXACT = Rules()
-Found = dict[str, dict[str, Any]]
-"""A difference by metric, as plain data."""
 
 
 class Ladder:
-    """Methods by name, simplest first, each with one or several runs that differ by their seed alone.
+    """Methods by name, simplest first, each with one or several runs that differ only by their seed.
 
-    Every side is measured once and serves any number of differences. Raises ConfigError where the main metric is not
-    defined for the task.
+    Every side is measured once and serves any number of differences.
+
+    Raises:
+        ConfigError: The main metric is not defined for the task.
     """
 
     def __init__(
@@ -63,73 +45,70 @@ class Ladder:
         self.sides: dict[str, dict[str, Side]] = {}
         for name, metric in metrics.items():
             with suppress(NotDefinedError):
-                self.sides[name] = {rung: Side(metric, runs) for rung, runs in rungs.items()}
+                self.sides[name] = {rung: Side(metric, runs, name) for rung, runs in rungs.items()}
         if main not in self.sides:
             what = f"the main metric '{main}' is not defined for this task"
             raise ConfigError(Fault("evaluation", what, "name another"))
 
-    def cells(self, baseline: str, floor: Floor | None = None) -> list[dict[str, Any]]:
-        """One cell a method.
+    def cells(self, baseline: str, floor: Floor | None = None) -> list[Cell]:
+        """One cell for each method.
 
-        A cell has `name`; `scores` by metric; `at_least`, the one-sided 95% lower bound of each; `units`, the number of
-        independent questions or groups; `difference` to the baseline by metric (absent on the baseline itself);
-        `to_below`, `to_best` and `to_floor` (absent where the method is the lowest, the best, or the floor), each
-        {"name", "difference" by metric}. Best is the highest value of the main metric among the methods that beat the
-        floor, or among all where none does or no floor is given; of equal ones the first. `p_adjusted` is adjusted over
-        all methods against the baseline, the one below, the best, or the floor; `detectable` is at the strictest level
-        of that family.
+        The best method has the highest value of the main metric among the methods that beat the floor, or among all
+        where none does or no floor is given; of equal ones the first. `p_adjusted` is adjusted over all methods against
+        the baseline, the next simpler one, the best, or the floor; `detectable` is at the strictest level of that
+        family.
         """
         names, main = self.names, self.sides[self.main]
         if baseline not in names:
             what = f"there is no method '{baseline}'"
             raise ConfigError(Fault("comparison.baseline", what, did_you_mean(baseline, names)))
         to_floor = {} if floor is None else self.to_floor(floor)
-        working = [name for name in names if name in to_floor and beats(to_floor[name][self.main])]
+        working = [name for name in names if name in to_floor and to_floor[name][self.main].better]
         best = max(working or names, key=lambda name: main[name].value)
         to_baseline = self.differences({name: baseline for name in names if name != baseline}.items())
         to_below = self.differences(zip(names[1:], names, strict=False))
         to_best = self.differences([(name, best) for name in names if name != best], [self.main])
-        cells: list[dict[str, Any]] = []
+        cells = []
         for name, below in zip(names, [None, *names], strict=False):
-            scores = {metric: measured(side[name], self.seed).as_dict() for metric, side in self.sides.items()}
-            floors = {metric: at_least(side[name], self.seed) for metric, side in self.sides.items()}
-            cell: dict[str, Any] = {"name": name, "scores": scores, "at_least": floors, "units": main[name].units}
-            if name != baseline:
-                cell["difference"] = to_baseline[name, baseline]
-            if below is not None:
-                cell["to_below"] = {"name": below, "difference": to_below[name, below]}
-            if name != best:
-                cell["to_best"] = {"name": best, "difference": to_best[name, best]}
-            if floor is not None and name in to_floor:
-                cell["to_floor"] = {"name": floor.name, "difference": to_floor[name]}
-            cells.append(cell)
+            cells.append(
+                Cell(
+                    name,
+                    scores={metric: measured(side[name], self.seed) for metric, side in self.sides.items()},
+                    at_least={metric: at_least(side[name], self.seed) for metric, side in self.sides.items()},
+                    units=main[name].units,
+                    difference=to_baseline.get((name, baseline)),
+                    to_below=None if below is None else DifferenceTo(below, to_below[name, below]),
+                    to_best=None if name == best else DifferenceTo(best, to_best[name, best]),
+                    to_floor=DifferenceTo(floor.name, to_floor[name]) if floor and name in to_floor else None,
+                )
+            )
         return cells
 
     def differences(
         self, pairs: Iterable[tuple[str, str]], metrics: Iterable[str] | None = None
-    ) -> dict[tuple[str, str], Found]:
+    ) -> dict[tuple[str, str], dict[str, Difference]]:
         """The differences of the first method of each pair to the second, p-values adjusted over all pairs."""
         family = list(pairs)
-        found: dict[tuple[str, str], Found] = {pair: {} for pair in family}
+        found: dict[tuple[str, str], dict[str, Difference]] = {pair: {} for pair in family}
         for metric in self.sides if metrics is None else metrics:
             side = self.sides[metric]
             for pair, each in zip(family, self._tested([(side[one], side[two]) for one, two in family]), strict=True):
                 found[pair][metric] = each
         return found
 
-    def to_floor(self, floor: Floor) -> dict[str, Found]:
+    def to_floor(self, floor: Floor) -> dict[str, Differences]:
         """The main metric's difference of each method to the floor."""
         side = self.sides[self.main]
-        against = side[floor.name] if floor.name in side else Side(side[self.names[0]].metric, floor.answers)
+        against = side[floor.name] if floor.name in side else Side(side[self.names[0]].metric, floor.answers, self.main)
         others = [name for name in self.names if name != floor.name]
         tested = self._tested([(side[name], against) for name in others])
         return {name: {self.main: each} for name, each in zip(others, tested, strict=True)}
 
-    def _tested(self, pairs: Sequence[tuple[Side, Side]]) -> list[dict[str, Any]]:
+    def _tested(self, pairs: Sequence[tuple[Side, Side]]) -> list[Difference]:
         level = LEVEL / max(1, len(pairs))
         found = [difference(one, two, self.seed, self.rules.mid_p, level) for one, two in pairs]
         adjusted = self.rules.adjusted([each.p for each in found])
-        return [{**each.as_dict(), "p_adjusted": p} for each, p in zip(found, adjusted, strict=True)]
+        return [replace(each, p_adjusted=p) for each, p in zip(found, adjusted, strict=True)]
 
 
 def compared(
@@ -140,16 +119,6 @@ def compared(
     seed: int,
     rules: Rules = EXACT,
     floor: Floor | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Cell]:
     """The cells of a `Ladder` of these methods. Raises DataError where two did not answer the same questions."""
     return Ladder(metrics, rungs, main, seed, rules).cells(baseline, floor)
-
-
-def beats(found: Mapping[str, Any]) -> bool:
-    """Whether a difference is significantly above zero."""
-    return bool(found["value"] > 0 and found["p_adjusted"] < LEVEL)
-
-
-def trails(found: Mapping[str, Any]) -> bool:
-    """Whether a difference is significantly below zero."""
-    return bool(found["value"] < 0 and found["p_adjusted"] < LEVEL)

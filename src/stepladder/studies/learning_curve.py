@@ -5,12 +5,12 @@ Knows values by method, number of rows and draw; knows no run and no config.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
 
-from stepladder.evaluation.exhibits import Cell, Curves, Exhibit, Table
+from stepladder.evaluation.tables import Curves, Drawing, Table, TableCell
+from stepladder.studies.results import CurveResult, Overtaking
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,22 @@ class LearningCurve:
             found = rows
         return found
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "draws": self.draws, "overtakes": {m: self._overtaking(m) for m in self.of("tuned")}}
+    @property
+    def result(self) -> CurveResult:
+        overtakes = {method: self._overtaking(method) for method in self.of("tuned")}
+        return CurveResult(tuple(self.rows), tuple(self.draws), overtakes)
 
-    def _overtaking(self, method: str) -> dict[str, Any]:
+    def _overtaking(self, method: str) -> Overtaking:
         by_draw = {draw: self.overtakes(method, draw) for draw in self.draws}
         reached = [rows for rows in by_draw.values() if rows is not None]
-        return {
-            "by_draw": {str(draw): rows for draw, rows in by_draw.items()},
-            "mean": fmean(reached) if reached else None,
-            "spread": stdev(reached) if len(reached) > 1 else None,
-            "never": len(by_draw) - len(reached),
-        }
+        return Overtaking(
+            by_draw={str(draw): rows for draw, rows in by_draw.items()},
+            mean=fmean(reached) if reached else None,
+            spread=stdev(reached) if len(reached) > 1 else None,
+            never=len(by_draw) - len(reached),
+        )
 
-    def exhibits(self, metric: str) -> tuple[Exhibit, ...]:
+    def drawings(self, metric: str) -> tuple[Drawing, ...]:
         lines = {
             method: [(float(rows), fmean(values)) for rows in self.rows if (values := self.values(method, rows))]
             for method in self.methods
@@ -85,10 +87,10 @@ class LearningCurve:
         return (
             Curves("Learning curve", "training rows", metric, lines, note=note),
             Table("Scores by training rows", columns, list(self._table())),
-            self._told(),
+            self._overtaking_table(),
         )
 
-    def _table(self) -> Iterator[list[Cell]]:
+    def _table(self) -> Iterator[list[TableCell]]:
         for method in self.methods:
             for rows in self.rows:
                 values = self.values(method, rows)
@@ -96,17 +98,16 @@ class LearningCurve:
                     spread = stdev(values) if len(values) > 1 else None
                     yield [method, rows, fmean(values), spread, min(values), max(values), len(values)]
 
-    def _told(self) -> Table:
-        found: Mapping[str, Any] = self.as_dict()["overtakes"]
-        rows: list[list[Cell]] = [
+    def _overtaking_table(self) -> Table:
+        rows: list[list[TableCell]] = [
             [
                 method,
-                ", ".join("never" if n is None else str(n) for n in each["by_draw"].values()),
-                each["mean"],
-                each["spread"],
-                each["never"],
+                ", ".join("never" if n is None else str(n) for n in each.by_draw.values()),
+                each.mean,
+                each.spread,
+                each.never,
             ]
-            for method, each in found.items()
+            for method, each in self.result.overtakes.items()
         ]
         columns = ("tuned", "training rows, draw by draw", "mean", "standard deviation", "draws without")
         note = "from so many rows on it is at least as good as the best prompt that was given as many, and stays so"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from stepladder.runs.costs import Costs
 from stepladder.runs.expected_time import spoken
 from stepladder.runs.stages import Prepared
 from stepladder.store.store import Store
@@ -37,13 +38,13 @@ class Pace:
         self._of_question: dict[bool, list[float]] = {True: [], False: []}
         self._of_row: list[float] = []
 
-    def finish_run(self, costs: Mapping[str, Any]) -> None:
+    def finish_run(self, costs: Costs) -> None:
         """Note that the next run is finished, and what it cost (`Run.costs`)."""
         work = self._work[self._number]
         self._number += 1
-        self._of_question[work.by_model].append(float(costs["seconds_per_question"]))
+        self._of_question[work.by_model].append(costs.seconds_per_question)
         if work.rows:
-            self._of_row.append(float(costs["fit_seconds"]) / work.rows)
+            self._of_row.append(float(costs.fit_seconds or 0.0) / work.rows)
 
     @property
     def left(self) -> str:

@@ -5,16 +5,16 @@ Knows plans of comparisons and sweeps; scores nothing on test rows, which is the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
 from stepladder.config.resolution import compose_resolved
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.runs.run import Circumstances
+from stepladder.studies.results import CellTuning, TuningBudget
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.plan import plan as plan_sweep
 from stepladder.studies.sweep.sweep import Found, search
@@ -23,10 +23,11 @@ from stepladder.studies.variants import Plan, Variant
 
 def tuned(
     planned: Plan, texts: Sequence[str], config_dir: Path | None, around: Circumstances
-) -> tuple[Plan, dict[str, Any]]:
+) -> tuple[Plan, dict[str, CellTuning]]:
     """The comparison of the winners, and for each cell how it was tuned: study, budget, trials, overrides, value.
 
-    Raises ConfigError with what is wrong in any cell's space before the first trial.
+    Raises:
+        ConfigError: A cell's space is wrong; raised before the first trial.
     """
     overrides = parse(texts)
     fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
@@ -48,7 +49,7 @@ def tuned(
         }
         if space:
             words = [*_named(fixed, name), *variant.overrides, *(f"{key}={text}" for key, text in space.items())]
-            read: dict[str, Any] = dict(around.read)
+            read = dict(around.read)
             searches[name] = plan_sweep(words, config_dir, around.trust, read), words
             around.read.update(read)
     found: dict[str, Found] = {}
@@ -57,7 +58,7 @@ def tuned(
         found[name] = search(sweep, words, replace(around, study=sweep.study))
     winners = {name: each.best[0].overrides for name, each in found.items()}
     variants = [_won(v, winners.get(v.name, ()), fixed, config_dir, around.trust) for v in planned.variants]
-    return replace(planned, variants=tuple(variants)), {name: _told(found.get(name)) for name in cells}
+    return replace(planned, variants=tuple(variants)), {name: _tuning(found.get(name)) for name in cells}
 
 
 def _method(variant: Variant) -> str:
@@ -78,18 +79,18 @@ def _won(
     return replace(variant, overrides=(*variant.overrides, *winner), experiment=experiment)
 
 
-def _told(found: Found | None) -> Mapping[str, Any]:
+def _tuning(found: Found | None) -> CellTuning:
     if found is None:
-        return {"study": None, "trials": 0, "seconds": 0.0, "training_tokens": 0, "value": None, "overrides": []}
+        return CellTuning()
     (value, *_) = found.best[0].values or (None,)
-    return {
-        "study": found.plan.study,
-        "budget": {"trials": found.plan.settings.trials, "seconds": found.plan.settings.seconds},
-        "trials": len(found.trials),
-        "seconds": round(sum(t.seconds for t in found.trials), 1),
-        "training_tokens": sum(t.tokens for t in found.trials),
-        "objective": found.plan.objectives[0].name,
-        "value": value,
-        "default": found.default[0] if found.default else None,
-        "overrides": list(found.best[0].overrides),
-    }
+    return CellTuning(
+        study=found.plan.study,
+        trials=len(found.trials),
+        seconds=round(sum(t.seconds for t in found.trials), 1),
+        training_tokens=sum(t.tokens for t in found.trials),
+        value=value,
+        overrides=found.best[0].overrides,
+        budget=TuningBudget(found.plan.settings.trials, found.plan.settings.seconds),
+        objective=found.plan.objectives[0].name,
+        default=found.default[0] if found.default else None,
+    )

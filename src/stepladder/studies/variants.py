@@ -19,6 +19,7 @@ from stepladder.config.overrides import lists, parse, prose
 from stepladder.config.resolution import compose_resolved, validate
 from stepladder.config.schema import Comparison
 from stepladder.errors import ConfigError, Fault
+from stepladder.types import Plain
 
 MOST_RUNS = 2000
 
@@ -39,7 +40,7 @@ class Plan:
 
     comparison: Comparison
     variants: tuple[Variant, ...]
-    config: Mapping[str, Any]
+    config: Plain
     notices: tuple[str, ...]
 
 

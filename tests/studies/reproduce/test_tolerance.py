@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.studies.reproduce.tolerance import SHARE, tolerance
 
-WAS = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 1000}
+WAS = Measured(0.8, 0.7, 0.9, 1000)
 
 
 @pytest.mark.parametrize(
@@ -21,25 +24,23 @@ WAS = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 1000}
     ],
 )
 def test_a_metric_is_held_to_its_class(same_machine: bool, tuned: bool, value: float, near: bool) -> None:
-    assert tolerance(same_machine, tuned).metric(WAS, {**WAS, "value": value}) is near
+    assert tolerance(same_machine, tuned).metric(WAS, replace(WAS, value=value)) is near
 
 
 def test_one_row_of_few_may_turn_and_another_count_never_does() -> None:
     close = tolerance(same_machine=False, tuned=False)
-    few = {"value": 0.5, "low": 0.2, "high": 0.8, "n": 10}
-    assert close.metric(few, {**few, "value": 0.6})
-    assert not close.metric(few, {**few, "value": 0.71})
-    assert not close.metric(few, {**few, "n": 9})
+    few = Measured(0.5, 0.2, 0.8, 10)
+    assert close.metric(few, replace(few, value=0.6))
+    assert not close.metric(few, replace(few, value=0.71))
+    assert not close.metric(few, replace(few, n=9))
     assert not close.metric(few, None)
-    assert close.metric({**few, "value": None}, {**few, "value": None})
-    assert not close.metric({**few, "value": None}, few)
 
 
 def test_a_metric_of_a_wide_scale_moves_by_its_scale() -> None:
-    wide = {"value": 50.0, "low": 40.0, "high": 60.0, "n": 1000}
+    wide = Measured(50.0, 40.0, 60.0, 1000)
     close = tolerance(same_machine=False, tuned=False)
-    assert close.metric(wide, {**wide, "value": 50.9})
-    assert not close.metric(wide, {**wide, "value": 51.1})
+    assert close.metric(wide, replace(wide, value=50.9))
+    assert not close.metric(wide, replace(wide, value=51.1))
 
 
 def test_rows_are_held_to_the_same() -> None:

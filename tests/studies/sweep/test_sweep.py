@@ -32,7 +32,7 @@ def test_the_winner_alone_meets_the_test_rows(capsys: pytest.CaptureFixture[str]
     assert told["beats_default"] is (max(values) > told["default"])
     assert told["test"]["folders"]["predict"].startswith(str(tmp_path))
     page = Path(told["report"]).read_text(encoding="utf-8")
-    assert "5 trials were looked at" in page
+    assert "5 trials were run on the validation rows" in page
     assert "scored on the test rows once" in page
 
 

@@ -12,7 +12,7 @@ from asking import LINEAR, SPACE, TUNED, asked, refused, trials
 from kills import Killing
 from offline import runs
 
-from stepladder.studies.sweep.storage import Journal, mend
+from stepladder.studies.sweep.storage import Journal, repair_journal
 
 
 @pytest.mark.slow
@@ -73,10 +73,10 @@ def test_every_cut_of_a_journal_leaves_its_whole_lines(tmp_path: Path) -> None:
     for length in range(len(text) + 1):
         file = tmp_path / f"{length}.journal"
         file.write_bytes(text[:length])
-        mend(file)
+        repair_journal(file)
         left = file.read_bytes()
         assert left == text[: text[:length].rfind(b"\n") + 1]
-        mend(file)
+        repair_journal(file)
         assert file.read_bytes() == left
         Journal(file).append_logs([{"d": 4}])
         assert file.read_bytes() == left + b'{"d":4}\n'

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from stepladder.cli.arguments import Arguments
 from stepladder.cli.setup import notify, run_context
 from stepladder.io.redaction import mask_arguments
 
+if TYPE_CHECKING:
+    from stepladder.studies.results import Comparison
 
-def compare(args: Arguments) -> dict[str, Any]:
+
+def compare(args: Arguments) -> Comparison:
     from stepladder.reports.comparison import write
     from stepladder.studies.comparison import compare as compare_planned
     from stepladder.studies.variants import plan
@@ -24,14 +26,14 @@ def compare(args: Arguments) -> dict[str, Any]:
         from stepladder.studies.tuned import tuned
 
         planned, tuning = tuned(planned, args.overrides, args.config_dir, around)
-    result = write(compare_planned(planned, around, tuning, _command(args)))
-    _print_table(args, result)
-    args.write_line(f"report: {result['report']}")
-    return result
+    comparison = write(*compare_planned(planned, around, tuning, _command(args)))
+    _print_table(args, comparison)
+    args.write_line(f"report: {comparison.report}")
+    return comparison
 
 
 def _command(args: Arguments) -> str:
-    """The command line for running this again, with secrets masked."""
+    """The command line that repeats the comparison; secrets masked."""
     own = ["--config-dir", str(args.config_dir)] if args.config_dir else []
     trusted = [word for prefix in args.trust for word in ("--trust", prefix)]
     limit = [] if args.limit is None else ["--limit", str(args.limit)]
@@ -39,7 +41,7 @@ def _command(args: Arguments) -> str:
     return shlex.join(mask_arguments(words))
 
 
-def _print_table(args: Arguments, result: Mapping[str, Any]) -> None:
+def _print_table(args: Arguments, comparison: Comparison) -> None:
     from rich.console import Console
 
     from stepladder.reports.summary import NARROW, summary
@@ -47,4 +49,4 @@ def _print_table(args: Arguments, result: Mapping[str, Any]) -> None:
     console = Console(stderr=args.as_json)
     if not console.is_terminal:
         console = Console(stderr=args.as_json, width=NARROW)
-    console.print(summary(result, console.width))
+    console.print(summary(comparison, console.width))

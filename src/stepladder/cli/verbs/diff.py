@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from stepladder.cli.arguments import Arguments
 
+if TYPE_CHECKING:
+    from stepladder.studies.reproduce.results import DiffResult
 
-def diff(args: Arguments) -> dict[str, Any]:
+
+def diff(args: Arguments) -> DiffResult:
     from stepladder.studies.reproduce import reproduce as studies
 
     result = studies.diff(*args.paths())
-    for line in result["lines"]:
+    for line in result.lines:
         args.write_line(line)
     return result

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from stepladder.cli.arguments import Arguments
 from stepladder.cli.setup import notify
 
+if TYPE_CHECKING:
+    from stepladder.dataset.loaded import Loaded
+    from stepladder.studies.sweep.results import SweepResult, SweepStatus
 
-def sweep(args: Arguments) -> dict[str, Any]:
+
+def sweep(args: Arguments) -> SweepResult | SweepStatus:
     from stepladder.cli.terminal import Terminal
+    from stepladder.io.serialise import to_plain
     from stepladder.reports.sweep import page
     from stepladder.runs.run import run as run_experiment
     from stepladder.studies.sweep import sweep as studies
     from stepladder.studies.sweep.plan import plan
 
-    read: dict[str, Any] = {}
+    read: dict[str, Loaded] = {}
     planned = plan(args.overrides, args.config_dir, args.trust, read)
     notify(planned.dropped)
     around = studies.circumstances(planned, args.outputs, read, Terminal())
     if args.status:
-        result = studies.status(planned, around)
-        args.write_line(json.dumps(result, indent=1, ensure_ascii=False))
-        return result
+        status = studies.status(planned, around)
+        args.write_line(json.dumps(to_plain(status), indent=1, ensure_ascii=False))
+        return status
     found = studies.search(planned, args.overrides, around)
     winner = found.winner
     test = None if winner is None else run_experiment(winner.on("test"), around)
     result = studies.concluded(found, test, around, page)
-    for line in studies.told_lines(result):
+    for line in studies.summary(result):
         args.write_line(line)
     return result

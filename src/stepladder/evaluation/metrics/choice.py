@@ -62,6 +62,15 @@ class PerQuestion:
         return mean
 
 
+def is_mean(metric: Metric) -> bool:
+    """Whether the metric is the plain mean of its questions' values, so that those values are all it is made of."""
+    kind = type(metric)
+    return isinstance(metric, PerQuestion) and (kind.statistics, kind.fold) == (
+        PerQuestion.statistics,
+        PerQuestion.fold,
+    )
+
+
 @dataclass(frozen=True)
 class Accuracy(PerQuestion):
     """The share of questions whose answer is, letter for letter, one that counts."""
@@ -91,7 +100,7 @@ class MacroF1:
             raise DataError(
                 f"The answer '{expected}' is none of the task's labels",
                 f"question '{example.question.id}'",
-                "add it to the labels, or mend the row",
+                "add it to the labels, or fix the row",
             )
         numbers = [0.0] * (3 * len(labels))
         numbers[3 * labels.index(expected) + 2] = 1.0

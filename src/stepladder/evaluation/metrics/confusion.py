@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.exhibits import Cell, Table
 from stepladder.evaluation.metrics.choice import label_pair
+from stepladder.evaluation.tables import Table, TableCell
 from stepladder.types import Choice
 
 FEW = 12  # labels that a whole matrix has room for
@@ -26,14 +26,16 @@ def confusion(answers: Answers) -> list[Table]:
     tables = []
     if len(labels) <= FEW:
         columns = [*labels, *([NO_ANSWER] if any(said == NO_ANSWER for _, said in pairs) else [])]
-        rows: list[list[Cell]] = [[label, *(pairs[label, said] for said in columns)] for label in labels]
+        rows: list[list[TableCell]] = [[label, *(pairs[label, said] for said in columns)] for label in labels]
         tables.append(Table("Confusion", ["expected", *(f"said {label}" for label in columns)], rows))
     wrong = [(count, expected, said) for (expected, said), count in pairs.items() if expected != said]
     expected_in_all = Counter[str]()
     for (expected, _), count in pairs.items():
         expected_in_all[expected] += count
     worst = sorted(wrong, key=lambda found: (-found[0], found[1], found[2]))[:LISTED]
-    listed: list[list[Cell]] = [[expected, said, count, expected_in_all[expected]] for count, expected, said in worst]
+    listed: list[list[TableCell]] = [
+        [expected, said, count, expected_in_all[expected]] for count, expected, said in worst
+    ]
     note = f"{sum(count for count, _, _ in wrong)} mistakes in all" + (
         f", the {LISTED} most frequent pairs shown." if len(wrong) > LISTED else "."
     )

@@ -7,10 +7,9 @@ different seeds; then the seeds are a second source of chance (`_with_seeds`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import hypot, sqrt
-from typing import Any
 
 import numpy as np
 
@@ -32,6 +31,10 @@ from stepladder.evaluation.statistics.resampling import (
     units_of,
     widened,
 )
+from stepladder.io.serialise import optional
+
+LEVEL = 0.05
+"""The significance level, after adjustment."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,21 @@ class Measured:
     high: float
     n: int
 
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Difference:
     """Ours minus theirs over the same `n` questions.
 
-    `low` to `high` is the 95 % interval; `at_least` the one-sided 95 % lower bound; `p` two-sided. `wins` and `losses`
-    count the questions on which ours is better and worse, None for a metric of the whole. `detectable` is the smallest
-    difference that a comparison like this one finds four times in five (`statistics.detectable_difference`).
+    Attributes:
+        low: The lower end of the 95% interval.
+        high: The upper end of the 95% interval.
+        at_least: The one-sided 95% lower bound.
+        p: The two-sided p-value.
+        wins: On how many questions ours is better; None for a metric of the whole.
+        losses: On how many questions ours is worse; None for a metric of the whole.
+        detectable: The minimum detectable effect of a comparison like this one, with 80% power
+            (`closed_form.detectable_difference`).
+        p_adjusted: `p` adjusted for multiple testing, where the difference is one of a family.
     """
 
     value: float
@@ -65,18 +72,36 @@ class Difference:
     wins: int | None
     losses: int | None
     detectable: float
+    p_adjusted: float | None = optional()
 
-    def as_dict(self) -> dict[str, float | None]:
-        return asdict(self)
+    @property
+    def better(self) -> bool:
+        """Whether ours is significantly better, after adjustment where there is one."""
+        return self.value > 0 and self.adjusted_p < LEVEL
+
+    @property
+    def worse(self) -> bool:
+        """Whether ours is significantly worse, after adjustment where there is one."""
+        return self.value < 0 and self.adjusted_p < LEVEL
+
+    @property
+    def adjusted_p(self) -> float:
+        """`p_adjusted`, or `p` where the difference is not one of a family."""
+        return self.p if self.p_adjusted is None else self.p_adjusted
 
 
 class Side:
     """One or several runs of the same questions under one metric, rows in the order of the sorted `ids`.
 
     Made once, it serves any number of differences.
+
+    Args:
+        metric: The metric.
+        answers: One run, or several that differ only by their seed.
+        name: The metric's name in `Answers.statistics`; statistics that are not there are computed.
     """
 
-    def __init__(self, metric: Metric, answers: Answers | Sequence[Answers]) -> None:
+    def __init__(self, metric: Metric, answers: Answers | Sequence[Answers], name: str = "") -> None:
         self.metric = metric
         self.runs = (answers,) if isinstance(answers, Answers) else tuple(answers)
         first = self.runs[0]
@@ -86,10 +111,7 @@ class Side:
             check_same_questions(first, run)
         self.ids = tuple(sorted(first.ids))
         self.n = len(self.ids)
-        self.numbers = [
-            numbers_of(metric, run.predictions, run.examples, run.request.task)[np.argsort(run.ids)]
-            for run in self.runs
-        ]
+        self.numbers = [_statistics(metric, run, name)[np.argsort(run.ids)] for run in self.runs]
         self.values = self.fold(np.stack([numbers.sum(axis=0) for numbers in self.numbers]))
         self.value = float(self.values.mean())
         clusters = first.clusters()
@@ -142,6 +164,11 @@ class Side:
         return max(0.0, float(self.values.var(ddof=1)) - fall) / runs, runs - 1
 
 
+def _statistics(metric: Metric, run: Answers, name: str) -> Floats:
+    known = run.statistics.get(name)
+    return numbers_of(metric, run.predictions, run.examples, run.request.task) if known is None else known
+
+
 def measure(metric: Metric, answers: Answers | Sequence[Answers], seed: int) -> Measured:
     """The metric's value, the mean over runs where there are several, and its interval."""
     return measured(Side(metric, answers), seed)
@@ -170,7 +197,7 @@ def _interval(side: Side, seed: int, confidence: float) -> tuple[float, float]:
     return max(0.0, low), min(1.0, high)
 
 
-def mean_over_runs(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def mean_over_runs(found: Sequence[Measured]) -> Measured:
     """The mean of one figure over runs that differ by their seed, where only each run's interval is known.
 
     The runs answered the same questions, so their intervals are no independent evidence: the distances of the mean
@@ -179,13 +206,13 @@ def mean_over_runs(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """
     from scipy.stats import t
 
-    value, low, high = (float(np.mean([each[key] for each in found])) for key in ("value", "low", "high"))
+    value, low, high = (float(np.mean([getattr(each, key) for each in found])) for key in ("value", "low", "high"))
     runs = len(found)
     if runs > 1:
-        spread = float(np.std([each["value"] for each in found], ddof=1)) / sqrt(runs)
+        spread = float(np.std([each.value for each in found], ddof=1)) / sqrt(runs)
         reach = float(t.ppf(0.975, runs - 1)) * spread
         low, high = value - hypot(value - low, reach), value + hypot(high - value, reach)
-    return {"value": value, "low": low, "high": high, "n": found[0].get("n", 0)}
+    return Measured(value, low, high, found[0].n)
 
 
 def paired_difference(

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answers import Answers, clusters_of
-from stepladder.evaluation.exhibits import Cell, Curves, Exhibit, Table
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, demand_probabilities
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.evaluation.suite import SuiteScores, TaskKind
+from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
 from stepladder.evaluation.suites import confidence as c
 from stepladder.evaluation.suites.calibration_error import calibration_error
 from stepladder.evaluation.suites.confidence import Sure
-from stepladder.evaluation.suites.figures import mean, resampled, told
+from stepladder.evaluation.suites.figures import mean, resampled, with_interval
+from stepladder.evaluation.tables import Curves, Drawing, Table, TableCell
 
 ENOUGH = 300
 UNBOUNDED = (0.0, float("inf"))
@@ -62,7 +62,7 @@ class Calibration:
         if not main.known.logs.size:
             return SuiteScores({}, details={"left_out": {"everything": "no question was answered with probabilities"}})
         validation = None if held is None else Sure.of(held)
-        details: dict[str, Any] = {"left_out": {}, "warnings": [], "without_probabilities": main.failed}
+        details: Details = {"left_out": {}, "warnings": [], "without_probabilities": main.failed}
         if len(main.known.right) < ENOUGH:
             details["warnings"].append(f"fewer than {ENOUGH} rows: the calibration error is mostly noise")
         temperature = self._temperature(validation, details)
@@ -71,11 +71,11 @@ class Calibration:
         metrics = {**before, **{f"{name}_after": figure for name, figure in after.items()}}
         details["ece_by_chance"] = c.ece_by_chance(main.usable(1.0), self.bins, seed)
         metrics |= self._selected(main, validation, seed, details)
-        exhibits = (_table(before, after, details), *self._curves(main, temperature), self._errors(answers["main"]))
-        return SuiteScores(metrics, tuple(_lines(main)), details, exhibits)
+        tables = (_table(before, after, details), *self._curves(main, temperature), self._errors(answers["main"]))
+        return SuiteScores(metrics, tuple(_lines(main)), details, tables)
 
-    def _temperature(self, validation: Sure | None, details: dict[str, Any]) -> float | None:
-        """Fitted on validation rows; None, with the reason told, where there are none."""
+    def _temperature(self, validation: Sure | None, details: Details) -> float | None:
+        """Fitted on validation rows; None, with the reason in `details`, where there are none."""
         if validation is None or not validation.known.logs.size:
             details["left_out"]["temperature"] = "there are no validation rows beside the questions asked"
             return None
@@ -101,7 +101,7 @@ class Calibration:
             ),
         }
 
-    def _selected(self, main: Sure, validation: Sure | None, seed: int, details: dict[str, Any]) -> dict[str, Measured]:
+    def _selected(self, main: Sure, validation: Sure | None, seed: int, details: Details) -> dict[str, Measured]:
         """What answering only above a threshold gives, the threshold taken from the validation rows."""
         if validation is None or not validation.known.logs.size:
             return {}
@@ -115,7 +115,7 @@ class Calibration:
             found["selected_accuracy"] = mean(right[kept], clusters, seed)
         return found
 
-    def _curves(self, main: Sure, temperature: float | None) -> tuple[Exhibit, ...]:
+    def _curves(self, main: Sure, temperature: float | None) -> tuple[Drawing, ...]:
         at = {"before": 1.0} | ({} if temperature is None else {"after": temperature})
         right = main.known.right
         reliable = {
@@ -138,19 +138,24 @@ class Calibration:
         ]
         wrong.sort(key=lambda found: (-found[0], found[1].question.id))
         shown = wrong[: self.errors]
-        rows: list[list[Cell]] = [[e.question.id, e.question.text, e.answers[0], p.text, sure] for sure, e, p in shown]
+        rows: list[list[TableCell]] = [
+            [e.question.id, e.question.text, e.answers[0], p.text, sure] for sure, e, p in shown
+        ]
         columns = ("id", "question", "answer", "predicted", "confidence")
         return Table("Confident errors", columns, rows, f"{len(wrong)} wrong answers, the surest first")
 
 
-def _lines(main: Sure) -> Iterator[dict[str, Any]]:
+def _lines(main: Sure) -> Iterator[QuestionScore]:
     confidence, _ = main.everywhere(1.0)
     for id_, value, there in zip(main.answers.ids, confidence, main.mask, strict=True):
-        yield {"id": id_, "metric": "confidence", "value": float(value) if there else None}
+        yield QuestionScore(id_, "confidence", float(value) if there else None)
 
 
-def _table(before: Mapping[str, Measured], after: Mapping[str, Measured], details: Mapping[str, Any]) -> Table:
-    rows = [[name, told(figure), told(after[name]) if name in after else None] for name, figure in before.items()]
+def _table(before: Mapping[str, Measured], after: Mapping[str, Measured], details: Details) -> Table:
+    rows = [
+        [name, with_interval(figure), with_interval(after[name]) if name in after else None]
+        for name, figure in before.items()
+    ]
     notes = [f"ECE by chance alone: {details['ece_by_chance']:.3f}.", *(f"Warning: {w}." for w in details["warnings"])]
     if "temperature" in details:
         notes.append(f"Temperature {details['temperature']:.3f}, from {details['temperature_rows']} validation rows.")

@@ -145,7 +145,7 @@ def same_answer(one: Prediction, other: Prediction) -> bool:
         return False
 
 
-def told(measured: Measured | Difference, form: str = "{:.3f}") -> str:
+def with_interval(measured: Measured | Difference, form: str = "{:.3f}") -> str:
     """`0.812 [0.790, 0.834]`, for the cells of tables."""
     return f"{form} [{form}, {form}]".format(*(x + 0.0 for x in (measured.value, measured.low, measured.high)))
 

@@ -15,14 +15,14 @@ import numpy as np
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.exhibits import Cell, Table
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.metrics.json_fields import ValidJson
 from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.evaluation.suite import SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import as_measured, change, mean, resampled, row_values, told
+from stepladder.evaluation.suite import QuestionScore, SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import as_measured, change, mean, resampled, row_values, with_interval
 from stepladder.evaluation.suites.style import Rule
+from stepladder.evaluation.tables import Table, TableCell
 from stepladder.types import Decoding, EvalRequest, Json, Prediction
 
 SHOWN, LONGEST = 20, 200
@@ -89,12 +89,12 @@ class FreeForm:
         metrics |= {f"rule_{name}": mean(values, clusters, seed) for name, values in kept.items()}
         if kept:
             metrics["all_rules"] = mean(np.min(list(kept.values()), axis=0), clusters, seed)
-        exhibits = (_table(metrics), _invalid(free, valid), *([_broken(free, kept)] if kept else []))
+        tables = (_table(metrics), _invalid(free, valid), *([_broken(free, kept)] if kept else []))
         lines = (*_lines("valid", free, valid), *_lines("words", free, words))
         lines += tuple(line for name, values in kept.items() for line in _lines(f"rule_{name}", free, values))
         reasons = Counter(p.failure for p in free.predictions if p.failure)
         details = {"max_new_tokens": room, "failures": dict(reasons.most_common(SHOWN)), "left_out": {}}
-        return SuiteScores(metrics, lines, details, exhibits)
+        return SuiteScores(metrics, lines, details, tables)
 
     def _kept(self, name: str, free: Answers) -> Floats:
         rule = Rule(**(self.rules or {})[name])
@@ -116,25 +116,25 @@ def validity(answers: Answers) -> Floats:
 
 
 def _table(metrics: Mapping[str, Measured]) -> Table:
-    rows: list[list[Cell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
+    rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
     note = "cost_of_freedom: the score of the plain answers less that of the freely written ones."
     return Table("Free writing", ("figure", "value", "questions"), rows, note)
 
 
 def _invalid(free: Answers, valid: Floats) -> Table:
     found = Counter(p.text[:LONGEST] for p, there in zip(free.predictions, valid, strict=True) if not there)
-    rows: list[list[Cell]] = [[text, count] for text, count in found.most_common(SHOWN)]
+    rows: list[list[TableCell]] = [[text, count] for text, count in found.most_common(SHOWN)]
     return Table("Answers without the form", ("written", "times"), rows, f"{found.total()} in all, the commonest first")
 
 
 def _broken(free: Answers, kept: Mapping[str, Floats]) -> Table:
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for name, values in kept.items():
         broken = [i for i, value in enumerate(values) if not value]
         rows += [[name, len(broken), free.ids[i], free.predictions[i].text[:LONGEST]] for i in broken[: SHOWN // 4]]
     return Table("House rules broken", ("rule", "times", "id", "written"), rows, "some answers for each rule")
 
 
-def _lines(metric: str, free: Answers, values: Floats) -> Iterator[Mapping[str, Any]]:
+def _lines(metric: str, free: Answers, values: Floats) -> Iterator[QuestionScore]:
     for id_, value in zip(free.ids, values, strict=True):
-        yield {"id": id_, "metric": metric, "value": float(value)}
+        yield QuestionScore(id_, metric, float(value))

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answers import Answers, clusters_of
-from stepladder.evaluation.exhibits import Cell, Curves, Table
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, demand_probabilities, unfit
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.evaluation.suite import SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import mean, resampled, row_values, told
+from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import mean, resampled, row_values, with_interval
+from stepladder.evaluation.tables import Curves, Table, TableCell
 from stepladder.types import Example
 
 
@@ -69,19 +69,19 @@ class OutOfScope:
             lambda i: auroc(both[i], known[i]), len(both), clusters_of([*main.examples, *strange.examples]), seed
         )
         metrics = {"auroc": area, "in_scope_accuracy": accuracy}
-        details: dict[str, Any] = {"questions": len(outside), "left_out": {}, "threshold": None}
+        details: Details = {"questions": len(outside), "left_out": {}, "threshold": None}
         if held is None:
             details["left_out"]["threshold"] = "there are no validation rows to take it from"
         else:
             threshold = threshold_of(confidences(held), self.keep)
             details |= {"threshold": threshold, "threshold_rows": len(held.ids)}
             metrics |= _at(threshold, main, strange, seed)
-        exhibits = (_table(metrics, details), _curve(inside, outside), self._accepted(strange, outside))
-        return SuiteScores(metrics, tuple(_lines(strange, outside)), details, exhibits)
+        tables = (_table(metrics, details), _curve(inside, outside), self._accepted(strange, outside))
+        return SuiteScores(metrics, tuple(_lines(strange, outside)), details, tables)
 
     def _accepted(self, strange: Answers, confidence: Floats) -> Table:
         order = sorted(range(len(confidence)), key=lambda i: (-confidence[i], strange.ids[i]))
-        rows: list[list[Cell]] = [
+        rows: list[list[TableCell]] = [
             [
                 strange.ids[i],
                 strange.examples[i].question.text,
@@ -139,14 +139,14 @@ def _curve(inside: Floats, outside: Floats) -> Curves:
     return Curves("Turning questions away", x, y, {"threshold": [*points, (1.0, 1.0)]}, diagonal=True)
 
 
-def _table(metrics: Mapping[str, Measured], details: Mapping[str, Any]) -> Table:
-    rows: list[list[Cell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
+def _table(metrics: Mapping[str, Measured], details: Details) -> Table:
+    rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
     note = ""
     if details["threshold"] is not None:
         note = f"Threshold {details['threshold']:.4g}, from {details['threshold_rows']} validation rows."
     return Table("Questions of no label", ("figure", "value", "questions"), rows, note)
 
 
-def _lines(strange: Answers, confidence: Floats) -> Iterator[Mapping[str, Any]]:
+def _lines(strange: Answers, confidence: Floats) -> Iterator[QuestionScore]:
     for id_, value in zip(strange.ids, confidence, strict=True):
-        yield {"id": id_, "metric": "out_of_scope_confidence", "value": float(value)}
+        yield QuestionScore(id_, "out_of_scope_confidence", float(value))

@@ -13,16 +13,16 @@ import numpy as np
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answers import Answers, clusters_of
-from stepladder.evaluation.exhibits import Cell, Exhibit, Table
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.metrics.ranking import ndcg, recall_at, reciprocal_rank
 from stepladder.evaluation.metrics.text import normalised
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen, unfit
 from stepladder.evaluation.statistics.closed_form import holm
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.evaluation.suite import SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, told
+from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, with_interval
 from stepladder.evaluation.suites.passages import Distractors, distractors, gold_of, mixed
+from stepladder.evaluation.tables import Drawing, Table, TableCell
 from stepladder.types import Example, PromptOverride
 
 CONDITIONS = ("none", "retrieved", "gold", "gold_among_distractors")
@@ -103,8 +103,8 @@ class Rag:
         clusters = clusters_of(examples)
         values = {name: row_values(each) for name, each in conditions.items()}
         metrics = {name: mean(each, clusters, seed) for name, each in values.items()}
-        exhibits: list[Exhibit] = [_conditions(metrics, values, clusters, seed)]
-        details: dict[str, Any] = {"metric": type(metric_for(answers["gold"].request.task)).__name__, "left_out": {}}
+        tables: list[Drawing] = [_conditions(metrics, values, clusters, seed)]
+        details: Details = {"metric": type(metric_for(answers["gold"].request.task)).__name__, "left_out": {}}
         lines = [line for name, each in values.items() for line in _lines(name, examples, each)]
         if "retrieved" in answers:
             found = answers["retrieved"]
@@ -113,14 +113,14 @@ class Rag:
             blame = _blame(found, values["retrieved"] >= self.right)
             metrics |= {f"{who}_errors": mean(each, clusters, seed) for who, each in blame.items()}
             details["errors"] = {who: int(each.sum()) for who, each in blame.items()}
-            exhibits += [_errors(blame, values, self.right), _wrong(found, blame)]
+            tables += [_errors(blame, values, self.right), _wrong(found, blame)]
             lines += [
                 line for name, each in {**ranked, **_named(blame)}.items() for line in _lines(name, examples, each)
             ]
         else:
             details["left_out"]["retrieved"] = "the method retrieves nothing"
         metrics |= self._abstained(answers, clusters, seed, details)
-        return SuiteScores(metrics, tuple(lines), details, tuple(exhibits))
+        return SuiteScores(metrics, tuple(lines), details, tuple(tables))
 
     def _ranked(self, retrieved: Answers) -> dict[str, Floats]:
         """Figures of the rankings, a value a question."""
@@ -134,7 +134,9 @@ class Rag:
         found["mrr"] = np.array([reciprocal_rank(ranking, gold) for ranking, gold in pairs])
         return found | {f"ndcg@{k}": np.array([ndcg(r, gold, k) for r, gold in pairs]) for k in cutoffs}
 
-    def _abstained(self, answers: Mapping[str, Answers], clusters: Any, seed: int, details: Any) -> dict[str, Measured]:
+    def _abstained(
+        self, answers: Mapping[str, Answers], clusters: Any, seed: int, details: Details
+    ) -> dict[str, Measured]:
         """How often it says that there is no answer: where nothing shown holds one, and where something does."""
         if answers["gold"].request.task.kind != "text" or not self.abstentions:
             details["left_out"]["abstentions"] = "they are looked for in text answers"
@@ -166,24 +168,24 @@ def _conditions(metrics: Mapping[str, Measured], values: Mapping[str, Floats], c
     pairs = [(one, other) for one, other in COMPARED if one in values and other in values]
     moved = {pair: change(values[pair[0]], values[pair[1]], clusters, seed) for pair in pairs}
     adjusted = dict(zip(pairs, holm([found.p for found in moved.values()]), strict=True))
-    rows: list[list[Cell]] = [[name, told(figure), None] for name, figure in metrics.items()]
-    rows += [[f"{o} - {t}", told(moved[o, t], "{:+.3f}"), adjusted[o, t]] for o, t in pairs]
+    rows: list[list[TableCell]] = [[name, with_interval(figure), None] for name, figure in metrics.items()]
+    rows += [[f"{o} - {t}", with_interval(moved[o, t], "{:+.3f}"), adjusted[o, t]] for o, t in pairs]
     return Table("Answers by what is shown", ("shown", "score", "p (Holm)"), rows, "the same questions in every line")
 
 
 def _errors(blame: Mapping[str, Floats], values: Mapping[str, Floats], right: float) -> Table:
     wrong = int(sum(each.sum() for each in blame.values()))
-    mended = {who: int((each.astype(bool) & (values["gold"] >= right)).sum()) for who, each in blame.items()}
-    rows: list[list[Cell]] = [
-        [who, int(each.sum()), each.sum() / wrong if wrong else None, mended[who]] for who, each in blame.items()
+    fixed_by_gold = {who: int((each.astype(bool) & (values["gold"] >= right)).sum()) for who, each in blame.items()}
+    rows: list[list[TableCell]] = [
+        [who, int(each.sum()), each.sum() / wrong if wrong else None, fixed_by_gold[who]] for who, each in blame.items()
     ]
-    rows.append(["all", wrong, 1.0 if wrong else None, sum(mended.values())])
+    rows.append(["all", wrong, 1.0 if wrong else None, sum(fixed_by_gold.values())])
     columns = ("put down to", "wrong answers", "share", "of these right with gold alone")
     return Table("Retriever or reader", columns, rows, "retriever: no passage that holds the answer was shown")
 
 
 def _wrong(retrieved: Answers, blame: Mapping[str, Floats]) -> Table:
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [e.question.id, who, e.question.text, e.answers[0], retrieved.predictions[i].text]
         for who, each in blame.items()
         for i, e in [(i, e) for i, e in enumerate(retrieved.examples) if each[i]][: SHOWN // 2]
@@ -192,6 +194,6 @@ def _wrong(retrieved: Answers, blame: Mapping[str, Floats]) -> Table:
     return Table("Wrong answers", columns, rows, "some of each kind")
 
 
-def _lines(metric: str, examples: Sequence[Example], values: Floats) -> Iterator[Mapping[str, Any]]:
+def _lines(metric: str, examples: Sequence[Example], values: Floats) -> Iterator[QuestionScore]:
     for example, value in zip(examples, values, strict=True):
-        yield {"id": example.question.id, "metric": metric, "value": float(value)}
+        yield QuestionScore(example.question.id, metric, float(value))

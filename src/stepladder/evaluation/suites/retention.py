@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.exhibits import Cell, Table
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen
-from stepladder.evaluation.suite import SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import as_measured, change, mean, metric_for, row_values, told
+from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import as_measured, change, mean, metric_for, row_values, with_interval
+from stepladder.evaluation.tables import Table, TableCell
 from stepladder.types import Decoding, EvalRequest, Example, PromptOverride, Task
 
 SHOWN = 50
@@ -100,15 +100,15 @@ class Retention:
             "fixed": mean(fixed.astype(np.float64), clusters, seed),
             "broken": mean(broken.astype(np.float64), clusters, seed),
         }
-        rows: list[list[Cell]] = [[name, told(figure), figure.n] for name, figure in metrics.items()]
+        rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
         note = f"p = {moved.p:.3g}, two-sided; {moved.wins} questions fixed, {moved.losses} broken"
-        exhibits = (
+        tables = (
             Table("General questions before and after tuning", ("figure", "value", "questions"), rows, note),
             _moved("Broken by tuning", before, after, broken),
             _moved("Fixed by tuning", before, after, fixed),
         )
         metric = type(metric_for(before.request.task)).__name__
-        details: dict[str, Any] = {
+        details: Details = {
             "p": moved.p,
             "fixed": moved.wins,
             "broken": moved.losses,
@@ -116,12 +116,12 @@ class Retention:
             "left_out": {},
         }
         lines = (*_lines("before", before, old), *_lines("after", after, new))
-        return SuiteScores(metrics, lines, details, exhibits)
+        return SuiteScores(metrics, lines, details, tables)
 
 
 def _moved(title: str, before: Answers, after: Answers, which: NDArray[np.bool_]) -> Table:
     places = np.flatnonzero(which)
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [
             before.ids[i],
             before.examples[i].question.text,
@@ -134,6 +134,6 @@ def _moved(title: str, before: Answers, after: Answers, which: NDArray[np.bool_]
     return Table(title, ("id", "question", "answer", "before", "after"), rows, f"{len(places)} in all")
 
 
-def _lines(metric: str, answers: Answers, values: Any) -> Iterator[Mapping[str, Any]]:
+def _lines(metric: str, answers: Answers, values: Any) -> Iterator[QuestionScore]:
     for id_, value in zip(answers.ids, values, strict=True):
-        yield {"id": id_, "metric": metric, "value": float(value)}
+        yield QuestionScore(id_, metric, float(value))

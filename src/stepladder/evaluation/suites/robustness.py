@@ -13,13 +13,12 @@ import numpy as np
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answers import Answers, clusters_of
-from stepladder.evaluation.exhibits import Cell, Exhibit, Table
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen
 from stepladder.evaluation.statistics.closed_form import holm, wilson
 from stepladder.evaluation.statistics.estimates import Difference, Measured
 from stepladder.evaluation.statistics.resampling import Clusters, bootstrap_sums
-from stepladder.evaluation.suite import SuiteScores, TaskKind
+from stepladder.evaluation.suite import QuestionScore, SuiteScores, TaskKind
 from stepladder.evaluation.suites.figures import (
     as_measured,
     change,
@@ -28,9 +27,10 @@ from stepladder.evaluation.suites.figures import (
     reflected,
     row_values,
     same_answer,
-    told,
+    with_interval,
 )
 from stepladder.evaluation.suites.perturbations import PERTURBATIONS
+from stepladder.evaluation.tables import Drawing, Table, TableCell
 from stepladder.types import Example, Format, Prediction, PromptOverride, Task
 
 SHOWN = 20
@@ -101,18 +101,18 @@ class Robustness:
         perturbed = {n.removeprefix("perturbed."): r for n, r in others.items() if n.startswith("perturbed.")}
         formatted = {n.removeprefix("format."): r for n, r in others.items() if n.startswith("format.")}
         metrics = {"plain": mean(plain.values, plain.clusters, seed)}
-        lines: list[Mapping[str, Any]] = []
-        exhibits: list[Exhibit] = []
+        lines: list[QuestionScore] = []
+        tables: list[Drawing] = []
         if perturbed:
             metrics |= _perturbed_figures(plain, list(perturbed.values()), seed)
             lines += _lines(plain, list(perturbed.values()))
-            exhibits += [_table("Perturbations", plain, perturbed, seed), _broken(plain, perturbed)]
+            tables += [_table("Perturbations", plain, perturbed, seed), _broken(plain, perturbed)]
         if formatted:
             metrics |= _format_figures(plain, list(formatted.values()), seed)
-            exhibits.append(_table("Prompt formats", plain, formatted, seed))
+            tables.append(_table("Prompt formats", plain, formatted, seed))
         left_out = self._left_out(answers["main"].request.task, perturbed, formatted)
         details = {"left_out": left_out, "metric": type(metric_for(answers["main"].request.task)).__name__}
-        return SuiteScores(metrics, tuple(lines), details, tuple(exhibits))
+        return SuiteScores(metrics, tuple(lines), details, tuple(tables))
 
     def _left_out(self, task: Task, perturbed: Mapping[str, Any], formatted: Mapping[str, Any]) -> dict[str, str]:
         fitting = self._fitting(task)
@@ -198,10 +198,12 @@ def _table(title: str, plain: Rows, others: Mapping[str, Rows], seed: int) -> Ta
         name: change(rows.values, plain.values, plain.clusters, seed) for name, rows in others.items()
     }
     adjusted = holm([found.p for found in changes.values()])
-    rows: list[list[Cell]] = [["plain", None, told(mean(plain.values, plain.clusters, seed)), None, None, None]]
+    rows: list[list[TableCell]] = [
+        ["plain", None, with_interval(mean(plain.values, plain.clusters, seed)), None, None, None]
+    ]
     for (name, other), p in zip(others.items(), adjusted, strict=True):
         score, unchanged = mean(other.values, plain.clusters, seed), float(plain.unchanged(other).mean())
-        rows.append([name, other.changed, told(score), told(changes[name], "{:+.3f}"), p, unchanged])
+        rows.append([name, other.changed, with_interval(score), with_interval(changes[name], "{:+.3f}"), p, unchanged])
     columns = ("asked as", "questions changed", "score", "to plain", "p (Holm)", "unchanged answers")
     return Table(title, columns, rows, f"{len(plain.ids)} questions; differences are paired")
 
@@ -215,7 +217,7 @@ def _broken(plain: Rows, others: Mapping[str, Rows]) -> Table:
         if plain.values[i] - other.values[i] > 1e-12
     ]
     found.sort(key=lambda each: (-each[0], plain.ids[each[2]], each[1]))
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [plain.ids[i], name, others[name].examples[i].question.text, *_answers(plain, others[name], i)]
         for _, name, i in found[:SHOWN]
     ]
@@ -223,12 +225,12 @@ def _broken(plain: Rows, others: Mapping[str, Rows]) -> Table:
     return Table("Answers that a perturbation broke", columns, rows, f"{len(found)} in all")
 
 
-def _answers(plain: Rows, other: Rows, i: int) -> list[Cell]:
+def _answers(plain: Rows, other: Rows, i: int) -> list[TableCell]:
     return [plain.examples[i].answers[0], plain.predictions[i].text, other.predictions[i].text]
 
 
-def _lines(plain: Rows, others: Sequence[Rows]) -> Iterator[Mapping[str, Any]]:
+def _lines(plain: Rows, others: Sequence[Rows]) -> Iterator[QuestionScore]:
     unchanged = np.mean([plain.unchanged(other) for other in others], axis=0)
     for metric, values in (("worst_case", _worst(plain, others)), ("unchanged", unchanged)):
         for id_, value in zip(plain.ids, values, strict=True):
-            yield {"id": id_, "metric": metric, "value": float(value)}
+            yield QuestionScore(id_, metric, float(value))

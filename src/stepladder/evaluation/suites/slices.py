@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answers import Answers, clusters_of
-from stepladder.evaluation.exhibits import Cell, Exhibit, Table
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, unfit
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.evaluation.suite import SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, same_answer, told
+from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
+from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, same_answer, with_interval
 from stepladder.evaluation.suites.gaps import Gap, gaps
 from stepladder.evaluation.suites.terms import Swap, swap_of
+from stepladder.evaluation.tables import Drawing, Table, TableCell
 from stepladder.types import Example, Prediction
 
 SHOWN, LISTED = 20, 200
@@ -89,7 +89,7 @@ class Slices:
             if name not in big:
                 small.append((name, int(rows.sum())))
         metrics: dict[str, Measured] = {"all": mean(values, clusters, seed)}
-        details: dict[str, Any] = {"metric": type(metric_for(main.request.task)).__name__}
+        details: Details = {"metric": type(metric_for(main.request.task)).__name__}
         if big:
             found = gaps(values, clusters, list(big.values()), seed)
             scores = [_score(values, rows, main.examples, seed) for rows in big.values()]
@@ -99,8 +99,8 @@ class Slices:
         else:
             left_out["slices"] = f"no slice has {self.minimum} questions and a rest"
             scores = []
-        exhibits: list[Exhibit] = [_table(list(big), scores, found, small)]
-        lines: list[Mapping[str, Any]] = []
+        tables: list[Drawing] = [_table(list(big), scores, found, small)]
+        lines: list[QuestionScore] = []
         swaps = [
             _Swapped(name, main, answers.get(f"swap.{name}"), swap_of(g)) for name, g in (self.swaps or {}).items()
         ]
@@ -110,8 +110,8 @@ class Slices:
             metrics[f"swap_{swap.name}_changed"] = mean(swap.changed, swap.clusters, seed)
             lines += swap.lines()
         if batch:
-            exhibits += [_swap_table(batch, seed), _changed(batch)]
-        return SuiteScores(metrics, tuple(lines), {**details, "left_out": left_out}, tuple(exhibits))
+            tables += [_swap_table(batch, seed), _changed(batch)]
+        return SuiteScores(metrics, tuple(lines), {**details, "left_out": left_out}, tuple(tables))
 
     def _parts(self, examples: Sequence[Example]) -> Iterator[tuple[tuple[str, str], NDArray[np.bool_]]]:
         """Every slice: tag and value, and which rows are in it."""
@@ -151,9 +151,9 @@ class _Swapped:
         )
         self.clusters = clusters_of(other.examples)
 
-    def lines(self) -> Iterator[Mapping[str, Any]]:
+    def lines(self) -> Iterator[QuestionScore]:
         for id_, value in zip(self.ids, self.changed, strict=True):
-            yield {"id": id_, "metric": f"swap_{self.name}_changed", "value": float(value)}
+            yield QuestionScore(id_, f"swap_{self.name}_changed", float(value))
 
 
 def _exchanged(example: Example, swap: Swap, closed: bool) -> Example:
@@ -178,8 +178,8 @@ def _named(slice_: tuple[str, str], score: Measured, gap: Gap) -> dict[str, Any]
 def _table(
     names: Sequence[tuple[str, str]], scores: Sequence[Measured], found: Sequence[Gap], small: Sequence[tuple[Any, int]]
 ) -> Table:
-    rows: list[list[Cell]] = [
-        [*name, score.n, told(score), told(gap.measured, "{:+.3f}"), gap.p_adjusted]
+    rows: list[list[TableCell]] = [
+        [*name, score.n, with_interval(score), with_interval(gap.measured, "{:+.3f}"), gap.p_adjusted]
         for name, score, gap in sorted(zip(names, scores, found, strict=True), key=lambda row: (row[1].value, row[0]))
     ]
     rows += [[*name, count, None, None, None] for name, count in small]
@@ -192,17 +192,24 @@ def _table(
 
 
 def _swap_table(swaps: Sequence[_Swapped], seed: int) -> Table:
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for swap in swaps:
         after, before = swap.values[1], swap.values[0]
         moved = change(after, before, swap.clusters, seed)
-        rows.append([swap.name, len(swap.ids), told(mean(swap.changed, swap.clusters, seed)), told(moved, "{:+.3f}")])
+        rows.append(
+            [
+                swap.name,
+                len(swap.ids),
+                with_interval(mean(swap.changed, swap.clusters, seed)),
+                with_interval(moved, "{:+.3f}"),
+            ]
+        )
     columns = ("exchanged", "questions", "answers that change", "score to before")
     return Table("Terms exchanged", columns, rows, "over the questions that have any of the terms")
 
 
 def _changed(swaps: Sequence[_Swapped]) -> Table:
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [id_, swap.name, example.question.text, before.text, after.text]
         for swap in swaps
         for id_, example, before, after, changed in zip(

@@ -30,7 +30,7 @@ class Rule:
                 try:
                     re.compile(pattern)
                 except (re.error, TypeError) as error:
-                    faults.append(Fault(key, f"{pattern!r} is no regular expression: {error}", "mend it"))
+                    faults.append(Fault(key, f"{pattern!r} is no regular expression: {error}", "fix it"))
         for key in ("min_words", "max_words"):
             bound = getattr(self, key)
             if bound is not None and (not isinstance(bound, int) or bound < 0):

@@ -71,12 +71,12 @@
     ...shownRuns().map((run) => [data.runs[run], (row) => text(data.answers[run][row]), (row) => (data.marks[run][row] >= data.full ? "right" : "wrong"), run]),
     ["change", verdict, verdict],
   ];
-  const say = (cell, told) => {
-    const at = wanted ? told.toLowerCase().indexOf(wanted) : -1;
-    if (at < 0) { cell.textContent = told; return; }
+  const say = (cell, text) => {
+    const at = wanted ? text.toLowerCase().indexOf(wanted) : -1;
+    if (at < 0) { cell.textContent = text; return; }
     const found = document.createElement("mark");
-    found.textContent = told.slice(at, at + wanted.length);
-    cell.append(told.slice(0, at), found, told.slice(at + wanted.length));
+    found.textContent = text.slice(at, at + wanted.length);
+    cell.append(text.slice(0, at), found, text.slice(at + wanted.length));
   };
   const grow = () => {
     const list = columns(), part = document.createDocumentFragment();
@@ -103,9 +103,9 @@
     const found = { fixed: 0, regressed: 0 };
     order = [];
     for (let row = 0; row < data.ids.length; row += 1) {
-      const told = verdict(row);
-      if (told in found) found[told] += 1;
-      if (fits[kind.value](told) && hit(row)) order.push(row);
+      const change = verdict(row);
+      if (change in found) found[change] += 1;
+      if (fits[kind.value](change) && hit(row)) order.push(row);
     }
     if (sorted) {
       const tell = columns()[sorted.column][1], keys = new Map(order.map((row) => [row, tell(row)]));
@@ -114,7 +114,7 @@
     body.replaceChildren();
     shown = 0;
     grow();
-    $("rows-count").textContent = `${order.length} of ${data.ids.length} examples shown. ${data.runs[chosen()]} against ${data.runs[other()]}: ${found.fixed} fixed, ${found.regressed} regressed. ${data.told}`;
+    $("rows-count").textContent = `${order.length} of ${data.ids.length} examples shown. ${data.runs[chosen()]} against ${data.runs[other()]}: ${found.fixed} fixed, ${found.regressed} regressed. ${data.note}`;
   };
   const relay = () => {
     sorted = null;

@@ -10,25 +10,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, TypeAlias
 
 from stepladder.store.provenance import depended_on, normal
 from stepladder.store.store import differences
 from stepladder.store.stored_run import Recorded, Stage
 from stepladder.studies.reproduce import outcomes
 from stepladder.studies.reproduce.outcomes import Outcome
+from stepladder.studies.reproduce.results import AspectResult, Kind, State
 from stepladder.studies.reproduce.tolerance import Tolerance, tolerance
 
-State = Literal["same", "within", "differs", "not recorded"]
-Kind = Literal["made from", "circumstance", "result"]
 STAGES = ("fit", "predict", "score")
 NAMED = 3
 """So many of many differences of one kind are named."""
 LONGEST = 80
-"""Characters of a value that are told."""
+"""How many characters of a value are shown."""
 UNEXPLAINED = "nothing that is recorded: what is computed is not the same each time"
 _WEIGHTS = re.compile(r"\.(files|package|commit|hub|conversion|toy)\b")
 _MACHINE = ("processor", "cores", "threads", "cpu_capability", "cuda", "gpus", "kernels")
+
+Forms: TypeAlias = dict[str, list[tuple[str, str, Any, Any]]]
+"""What differs in the full forms of two runs, by aspect: stage, dotted key, was, is."""
+FileHashes: TypeAlias = Mapping[str, Mapping[str, str]]
+"""The hash of each file, by model."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +48,24 @@ class Aspect:
     reaches: str | None = None
     explained_by: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        told = {"aspect": self.name, "kind": self.kind, "state": self.state, "differences": list(self.differences)}
-        return told | (
-            {"explained_by": list(self.explained_by)} if self.kind == "result" else {"reaches": self.reaches}
-        )
+    @property
+    def result(self) -> AspectResult:
+        if self.kind == "result":
+            return AspectResult(self.name, self.kind, self.state, self.differences, explained_by=self.explained_by)
+        return AspectResult(self.name, self.kind, self.state, self.differences, self.reaches)
 
     @property
     def line(self) -> str:
         """For people."""
-        told = f"{self.name:<13} {self.state}"
-        told += f": {'; '.join(self.differences)}" if self.differences else ""
+        text = f"{self.name:<13} {self.state}"
+        text += f": {'; '.join(self.differences)}" if self.differences else ""
         if self.kind == "result" and self.explained_by:
-            told += f" <- can be explained by {', '.join(self.explained_by)}"
+            text += f" <- can be explained by {', '.join(self.explained_by)}"
         elif self.kind == "made from" and self.state == "differs" and self.reaches is None:
-            told += " (it reaches no result of this run)"
+            text += " (it reaches no result of this run)"
         elif self.kind == "circumstance" and self.state == "differs":
-            told += " (a possible cause)"
-        return told
+            text += " (a possible cause)"
+        return text
 
 
 def compared(before: Recorded, now: Recorded) -> list[Aspect]:
@@ -83,8 +87,8 @@ def compared(before: Recorded, now: Recorded) -> list[Aspect]:
 
 def held_to(before: Recorded, now: Recorded) -> Tolerance:
     """How near the results of the two must be."""
-    facts: Mapping[str, Any] = before.fit.done.get("facts", {}) if before.fit else {}
-    return tolerance(_machine(before, now).state != "differs", bool(facts.get("trained_parameters")))
+    tuned = before.fit is not None and bool(before.fit.done.get("facts", {}).get("trained_parameters"))
+    return tolerance(_machine(before, now).state != "differs", tuned)
 
 
 def _result(outcome: Outcome) -> Aspect:
@@ -99,9 +103,9 @@ def _explained(result: Aspect, causes: Iterable[Aspect]) -> Aspect:
     return replace(result, explained_by=tuple(found or [UNEXPLAINED]))
 
 
-def _forms(before: Recorded, now: Recorded) -> dict[str, list[tuple[str, str, Any, Any]]]:
+def _forms(before: Recorded, now: Recorded) -> Forms:
     """What differs in the full forms that keys are made from, by aspect: stage, dotted key, was, is."""
-    found: dict[str, list[tuple[str, str, Any, Any]]] = {}
+    found: Forms = {}
     for stage, one, other in _pairs(before, now):
         for key, was, is_ in differences(one.full, other.full):
             aspect = _aspect(key)
@@ -140,31 +144,31 @@ def _first(stages: Iterable[str]) -> str | None:
     return min(stages, key=STAGES.index, default=None)
 
 
-def _made_from(name: str, told: Iterable[str], reaches: str | None) -> Aspect:
-    lines = tuple(dict.fromkeys(told))
+def _made_from(name: str, messages: Iterable[str], reaches: str | None) -> Aspect:
+    lines = tuple(dict.fromkeys(messages))
     return Aspect(name, "made from", "differs" if lines else "same", lines, reaches)
 
 
 def _stored(before: Recorded, now: Recorded) -> Aspect:
     """Files of a store that are not as they were when they were finished."""
-    told, reaches = [], []
+    messages, reaches = [], []
     for run in (before, now):
         for name, stage in run.stages.items():
             changed = stage.changed()
-            told += [f"{stage.folder.parent.name}/{stage.folder.name}/{file} was changed later" for file in changed]
+            messages += [f"{stage.folder.parent.name}/{stage.folder.name}/{file} was changed later" for file in changed]
             reaches += [name.partition(" ")[0]] if changed else []
-    return _made_from("stored files", told, _first(reaches))
+    return _made_from("stored files", messages, _first(reaches))
 
 
-def _config(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+def _config(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     own = [d for d in differences(before.config, now.config) if d[0] != "seed"]
-    told = {key: f"{key} was {_value(was)}, is {_value(is_)}" for key, was, is_ in own}
+    messages = {key: f"{key} was {_value(was)}, is {_value(is_)}" for key, was, is_ in own}
     for stage, key, was, is_ in forms.get("config", ()):
-        told.setdefault(key, f"{key} was {_value(was)}, is {_value(is_)} (the {stage}'s full form)")
+        messages.setdefault(key, f"{key} was {_value(was)}, is {_value(is_)} (the {stage}'s full form)")
     reaches = [stage for stage, *_ in forms.get("config", ())]
     rows = [key for key, *_ in own if key.startswith("dataset.") or key == "rows"]
     reaches += [stage for stage, *_ in forms.get("data", ())] if rows else []
-    return _made_from("config", told.values(), _first(reaches))
+    return _made_from("config", messages.values(), _first(reaches))
 
 
 def _value(value: object) -> str:
@@ -172,14 +176,14 @@ def _value(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def _seed(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+def _seed(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     was, is_ = before.config.get("seed"), now.config.get("seed")
-    told = [f"seed was {was}, is {is_}"] if was != is_ else []
-    told += [f"{key} was {a}, is {b}" for _, key, a, b in forms.get("seed", ()) if not told]
-    return _made_from("seed", told, _first(stage for stage, *_ in forms.get("seed", ())))
+    messages = [f"seed was {was}, is {is_}"] if was != is_ else []
+    messages += [f"{key} was {a}, is {b}" for _, key, a, b in forms.get("seed", ()) if not messages]
+    return _made_from("seed", messages, _first(stage for stage, *_ in forms.get("seed", ())))
 
 
-def _data(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Iterator[Aspect]:
+def _data(before: Recorded, now: Recorded, forms: Forms) -> Iterator[Aspect]:
     """Content and split: rows that are the same but stand on other sides are another split."""
     one, other = before.data, now.data
     if not one or not other:
@@ -189,9 +193,9 @@ def _data(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Iterator
     reaches = _first(stage for stage, *_ in forms.get("data", ()))
     sides = {part: (before.rows(part), now.rows(part)) for part in ("train", "validation", "test")}
     moved = _moved({p: a for p, (a, _) in sides.items()}, {p: b for p, (_, b) in sides.items()})
-    told = [line for part in parts for line in _changed(part, before, now)]
-    told += [f"{key} is another (the {s}'s full form)" for s, key, *_ in forms.get("data", ()) if not parts]
-    yield _made_from("data", [] if moved else told, reaches)
+    messages = [line for part in parts for line in _changed(part, before, now)]
+    messages += [f"{key} is another (the {s}'s full form)" for s, key, *_ in forms.get("data", ()) if not parts]
+    yield _made_from("data", [] if moved else messages, reaches)
     yield _made_from("split", moved, reaches)
 
 
@@ -242,15 +246,15 @@ def _few(lines: list[str], noun: str, what: str) -> list[str]:
     return lines if more <= 0 else [*lines[:NAMED], f"{more} more {noun}{'s' if more > 1 else ''} {what}"]
 
 
-def _weights(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
+def _weights(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     one, other = before.weights, now.weights
-    told = {key: f"{key} was {_short(was)}, is {_short(is_)}" for key, was, is_ in _files(one, other)}
+    messages = {key: f"{key} was {_short(was)}, is {_short(is_)}" for key, was, is_ in _files(one, other)}
     for _, key, was, is_ in forms.get("base weights", ()):
-        told.setdefault(key.replace(".files.", " "), f"{key} was {_short(was)}, is {_short(is_)}")
-    return _made_from("base weights", told.values(), "fit" if told else None)
+        messages.setdefault(key.replace(".files.", " "), f"{key} was {_short(was)}, is {_short(is_)}")
+    return _made_from("base weights", messages.values(), "fit" if messages else None)
 
 
-def _files(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _files(one: FileHashes, other: FileHashes) -> Iterator[tuple[str, Any, Any]]:
     for model in one.keys() & other.keys():
         names = {**one[model], **other[model]}
         yield from (
@@ -265,7 +269,7 @@ def _short(value: object) -> object:
 
 
 def _versions(before: Recorded, now: Recorded) -> Aspect:
-    told, reaches, recorded = [], [], False
+    messages, reaches, recorded = [], [], False
     needed = depended_on()
     for stage, one, other in _pairs(before, now):
         kept, here = one.provenance.get("distributions"), other.provenance.get("distributions")
@@ -275,9 +279,9 @@ def _versions(before: Recorded, now: Recorded) -> Aspect:
         was, is_ = ({normal(n): v for n, v in s.items()} for s in (kept, here))
         was["python"], is_["python"] = one.provenance.get("python"), other.provenance.get("python")
         found = [d for d in differences(was, is_) if _told(d, needed)]
-        told += [f"{name} was {a or 'not there'}, is {b or 'not there'}" for name, a, b in found]
+        messages += [f"{name} was {a or 'not there'}, is {b or 'not there'}" for name, a, b in found]
         reaches += [stage] if found else []
-    return _around("versions", told, _first(reaches), recorded)
+    return _around("versions", messages, _first(reaches), recorded)
 
 
 def _told(difference: tuple[str, Any, Any], needed: frozenset[str]) -> bool:
@@ -285,18 +289,18 @@ def _told(difference: tuple[str, Any, Any], needed: frozenset[str]) -> bool:
     return name != "stepladder" and (not needed or name == "python" or name in needed)
 
 
-def _code(before: Recorded, now: Recorded, forms: Mapping[str, Any]) -> Aspect:
-    told, reaches, recorded = [], [], False
+def _code(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
+    messages, reaches, recorded = [], [], False
     for stage, one, other in _pairs(before, now):
         kept, here = one.provenance.get("source"), other.provenance.get("source")
         recorded = recorded or bool(kept and here)
         if kept and here and kept != here:
             reaches.append(stage)
-            told.append(f"Stepladder's modules are others: {_commit(one)} then, {_commit(other)} now")
+            messages.append(f"Stepladder's modules are others: {_commit(one)} then, {_commit(other)} now")
     for stage, _, was, is_ in forms.get("code", ()):
-        told.append(f"the {stage}'s version was {was}, is {is_}")
+        messages.append(f"the {stage}'s version was {was}, is {is_}")
         reaches.append(stage)
-    return _around("code", told, _first(reaches), recorded)
+    return _around("code", messages, _first(reaches), recorded)
 
 
 def _commit(stage: Stage) -> str:
@@ -307,7 +311,7 @@ def _commit(stage: Stage) -> str:
 
 
 def _machine(before: Recorded, now: Recorded) -> Aspect:
-    told, reaches, recorded = [], [], False
+    messages, reaches, recorded = [], [], False
     for stage, one, other in _pairs(before, now):
         kept, here = (
             {**{n: s.provenance.get("devices", {}).get(n) for n in _MACHINE}, **(s.provenance.get("compute") or {})}
@@ -316,9 +320,9 @@ def _machine(before: Recorded, now: Recorded) -> Aspect:
         known = [name for name in kept if kept[name] is not None and here.get(name) is not None]
         recorded = recorded or bool(known)
         found = [f"{name} was {kept[name]}, is {here[name]}" for name in known if kept[name] != here[name]]
-        told += found
+        messages += found
         reaches += [stage] if found else []
-    return _around("machine", told, _first(reaches), recorded)
+    return _around("machine", messages, _first(reaches), recorded)
 
 
 def _engine(before: Recorded, now: Recorded) -> Aspect:
@@ -332,7 +336,7 @@ def _engine(before: Recorded, now: Recorded) -> Aspect:
     return _around("engine", [line for _, line in changed], _first(stage for stage, _ in changed), recorded)
 
 
-def _around(name: str, told: Iterable[str], reaches: str | None, recorded: bool) -> Aspect:
-    lines = tuple(dict.fromkeys(told))
+def _around(name: str, messages: Iterable[str], reaches: str | None, recorded: bool) -> Aspect:
+    lines = tuple(dict.fromkeys(messages))
     state: State = "differs" if lines else "same" if recorded else "not recorded"
     return Aspect(name, "circumstance", state, lines, reaches)

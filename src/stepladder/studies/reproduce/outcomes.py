@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.io.files import read_lines
+from stepladder.io.serialise import from_plain
 from stepladder.runs.predictions import read_predictions
+from stepladder.runs.results import SuiteFigures
 from stepladder.store.stored_run import Recorded, Stage
+from stepladder.studies.reproduce.results import MetricPair, State
 from stepladder.studies.reproduce.tolerance import Tolerance
+from stepladder.types import Prediction
 
 NAMED = 3
 """So many rows that differ are named."""
@@ -28,7 +33,7 @@ class Outcome:
 
     name: str
     stage: Literal["fit", "predict", "score"]
-    state: Literal["same", "within", "differs", "not recorded"]
+    state: State
     differences: tuple[str, ...] = ()
 
 
@@ -41,25 +46,19 @@ def compared(before: Recorded, now: Recorded, band: Tolerance) -> list[Outcome]:
     ]
 
 
-def metrics(before: Recorded, now: Recorded, band: Tolerance) -> list[dict[str, Any]]:
-    """Every metric of the first run beside that of the second."""
-    one, other = _scores(before.score), _scores(now.score)
-    return [
-        {
-            "suite": suite,
-            "metric": name,
-            "was": was,
-            "is": other.get(suite, {}).get(name),
-            "tolerance": band.name,
-            "within": band.metric(was, other.get(suite, {}).get(name)),
-        }
-        for suite, found in one.items()
-        for name, was in found.items()
-    ]
+def metrics(before: Recorded, now: Recorded, band: Tolerance) -> list[MetricPair]:
+    """Every metric of the first run with that of the second."""
+    found, other = [], _scores(now.score)
+    for suite, measured in _scores(before.score).items():
+        for name, was in measured.items():
+            is_ = other.get(suite, {}).get(name)
+            found.append(MetricPair(suite, name, was, is_, band.name, band.metric(was, is_)))
+    return found
 
 
-def _scores(score: Stage | None) -> Mapping[str, Mapping[str, Any]]:
-    found: Mapping[str, Mapping[str, Any]] = score.done.get("facts", {}).get("scores", {}) if score else {}
+def _scores(score: Stage | None) -> SuiteFigures:
+    facts = score.done.get("facts", {}) if score else {}
+    found: SuiteFigures = from_plain(SuiteFigures, facts.get("scores", {}), str(score and score.folder))
     return found
 
 
@@ -67,17 +66,14 @@ def _metrics(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
     found = metrics(before, now, band)
     if not found or not _scores(now.score):
         return Outcome("metrics", "score", "not recorded")
-    outside = [each for each in found if not each["within"]]
-    moved = [each for each in found if each["is"] != each["was"]]
-    told = tuple(f"{e['suite']}.{e['metric']} was {_value(e['was'])}, is {_value(e['is'])}" for e in outside or moved)
-    return Outcome("metrics", "score", "differs" if outside else "within" if moved else "same", told)
+    outside = [each for each in found if not each.within]
+    moved = [each for each in found if each.now != each.was]
+    messages = tuple(f"{e.suite}.{e.metric} was {_value(e.was)}, is {_value(e.now)}" for e in outside or moved)
+    return Outcome("metrics", "score", "differs" if outside else "within" if moved else "same", messages)
 
 
-def _value(metric: Mapping[str, Any] | None) -> str:
-    if metric is None:
-        return "not there"
-    low, high = metric.get("low"), metric.get("high")
-    return f"{metric.get('value')}" + (f" [{low:.4g}, {high:.4g}]" if low is not None and high is not None else "")
+def _value(metric: Measured | None) -> str:
+    return "not there" if metric is None else f"{metric.value} [{metric.low:.4g}, {metric.high:.4g}]"
 
 
 def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
@@ -85,7 +81,7 @@ def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
     requests = [(n, s, now.predictions[n]) for n, s in before.predictions.items() if n in now.predictions]
     if not requests:
         return Outcome("predictions", "predict", "not recorded")
-    told: list[str] = []
+    messages: list[str] = []
     within, moved = True, False
     for name, one, other in requests:
         was, is_ = _predictions(one), _predictions(other)
@@ -94,23 +90,25 @@ def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
         moved = moved or bool(unlike)
         if unlike:
             first = ", ".join(f"'{id_}' ({field})" for id_, field in unlike[:NAMED])
-            told.append(f"{len(unlike)} of {len(was.keys() | is_.keys())} rows of {name}: {first}")
-    return Outcome("predictions", "predict", "differs" if not within else "within" if moved else "same", tuple(told))
+            messages.append(f"{len(unlike)} of {len(was.keys() | is_.keys())} rows of {name}: {first}")
+    return Outcome(
+        "predictions", "predict", "differs" if not within else "within" if moved else "same", tuple(messages)
+    )
 
 
-def _predictions(stage: Stage) -> dict[str, dict[str, Any]]:
-    return {found.id: json.loads(json.dumps(asdict(found))) for found in read_predictions(stage.folder)}
+def _predictions(stage: Stage) -> dict[str, Prediction]:
+    return {found.id: found for found in read_predictions(stage.folder)}
 
 
-def _unlike(was: Mapping[str, Any], now: Mapping[str, Any], exact: bool) -> Iterator[tuple[str, str]]:
+def _unlike(was: Mapping[str, Prediction], now: Mapping[str, Prediction], exact: bool) -> Iterator[tuple[str, str]]:
     """Ids whose predictions differ, and in what: in anything but time where they must be equal, else in the answer."""
     for id_ in [*was, *(i for i in now if i not in was)]:
         one, other = was.get(id_), now.get(id_)
         if one is None or other is None:
             yield id_, "new" if one is None else "gone"
             continue
-        fields = [name for name in one if name != "seconds"] if exact else ["text", "failure"]
-        unlike = [name for name in fields if one.get(name) != other.get(name)]
+        names = [each.name for each in fields(one) if each.name != "seconds"] if exact else ["text", "failure"]
+        unlike = [name for name in names if getattr(one, name) != getattr(other, name)]
         if unlike:
             yield id_, ", ".join(unlike)
 
@@ -127,8 +125,8 @@ def _curve(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
         return Outcome("curve", "fit", "same")
     place = unlike[0] if unlike else min(len(one), len(other))
     was, is_ = (lines[place] if place < len(lines) else None for lines in (one, other))
-    told = f"first at step {(was or is_ or {}).get('step')}: {json.dumps(was)} then, {json.dumps(is_)} now"
-    return Outcome("curve", "fit", "differs" if band.name == "exact" else "within", (told,))
+    message = f"first at step {(was or is_ or {}).get('step')}: {json.dumps(was)} then, {json.dumps(is_)} now"
+    return Outcome("curve", "fit", "differs" if band.name == "exact" else "within", (message,))
 
 
 def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
@@ -139,8 +137,8 @@ def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
         lines = list(read_lines(file))
     except (ValueError, RecursionError):
         return None
-    told = [line for line in lines if isinstance(line, dict)]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in told]
+    messages = [line for line in lines if isinstance(line, dict)]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in messages]
 
 
 def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
@@ -149,14 +147,14 @@ def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
         return Outcome("adapter", "fit", "not recorded")
     folders = (before.fit.folder / "artefact", now.fit.folder / "artefact")
     names = sorted({f.relative_to(folder).as_posix() for folder in folders for f in folder.rglob("*") if f.is_file()})
-    told = []
+    messages = []
     for name in names:
         one, other = (folder / name for folder in folders)
         if name in _OF_NO_ACCOUNT or _same_file(one, other):
             continue
-        told.append(f"artefact/{name} {_distance(one, other)}")
+        messages.append(f"artefact/{name} {_distance(one, other)}")
     state: Literal["same", "within", "differs"] = "differs" if band.name == "exact" else "within"
-    return Outcome("adapter", "fit", state if told else "same", tuple(told))
+    return Outcome("adapter", "fit", state if messages else "same", tuple(messages))
 
 
 def _same_file(one: Path, other: Path) -> bool:

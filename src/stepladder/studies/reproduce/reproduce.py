@@ -1,7 +1,4 @@
-"""A stored run -> a fresh store -> the same numbers? Within what, and if not, what can explain it?
-
-Knows stored runs and how to run one again; what differs is told by `differences`.
-"""
+"""Repeats a stored run in a fresh store, and compares the two."""
 
 from __future__ import annotations
 
@@ -10,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from stepladder.config.build import Component, build
 from stepladder.config.schema import UNTARGETED, Compute
+from stepladder.dataset.loaded import Loaded
 from stepladder.errors import StoreError, VerificationError
+from stepladder.io import serialise
 from stepladder.io.files import read_json, write_text
+from stepladder.io.serialise import to_plain
 from stepladder.resources import Progress, Silent
 from stepladder.runs.run import Circumstances, keys, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare, require_this_version
@@ -24,6 +23,7 @@ from stepladder.store.stored_run import Recorded, recorded, root_of
 from stepladder.store.writing import weights
 from stepladder.studies.reproduce import outcomes
 from stepladder.studies.reproduce.differences import Aspect, compared, held_to
+from stepladder.studies.reproduce.results import DiffResult, ReproductionResult, RunDifferences, ToleranceResult
 
 RECORD = "reproduction.json"
 """In the fresh store: which run is made again in it, and, once that is done, what differs."""
@@ -31,12 +31,19 @@ RECORD = "reproduction.json"
 
 def reproduce(
     folder: Path, outputs: Path | None = None, trust: Sequence[str] = (), progress: Progress | None = None
-) -> dict[str, Any]:
-    """Make a stored run again in a fresh store, and compare. Returns the object that `reproduce --json` prints.
+) -> ReproductionResult:
+    """Repeat a stored run in a fresh store, and compare.
 
     Files that the run names by a relative path are looked for where it was started, if that folder is still there.
-    Without `outputs` the fresh store is a folder of `reproductions` in the run's own. Raises UserError where the folder
-    is none of a run, where the run can not be made here, or where the store is not fresh.
+
+    Args:
+        folder: Any directory of the run.
+        outputs: The fresh store; None makes one in `reproductions` of the run's own store.
+        trust: Modules whose classes may be used.
+        progress: Where notes go.
+
+    Raises:
+        UserError: The folder is not one of a run, the run cannot be repeated here, or the store is not fresh.
     """
     progress = progress or Silent()
     before = recorded(folder)
@@ -52,37 +59,39 @@ def reproduce(
         around = Circumstances(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
         made = run_prepared(prepared, around)
     now = recorded(made.score.folder)
-    told = {**begun, "reproduction": str(store.root), "folders": made.as_dict()["folders"], **_told(before, now)}
-    write_text(store.root / RECORD, json.dumps(told, indent=1, ensure_ascii=False))
-    return told
+    found = _differences(before, now)
+    result = ReproductionResult(
+        **vars(found), folder=begun["folder"], reproduction=str(store.root), folders=made.result.folders
+    )
+    serialise.write(store.root / RECORD, result)
+    return result
 
 
-def diff(first: Path, second: Path) -> dict[str, Any]:
-    """What differs between two stored runs, as the object that `diff --json` prints."""
+def diff(first: Path, second: Path) -> DiffResult:
+    """What differs between two stored runs."""
     before, now = recorded(first), recorded(second)
     for run in (before, now):
         require_this_version(run.named.folder)
-    return {"folders": [str(before.named.folder), str(now.named.folder)], **_told(before, now)}
+    folders = str(before.named.folder), str(now.named.folder)
+    return DiffResult(folders=folders, **vars(_differences(before, now)))
 
 
-def verify(told: Mapping[str, Any]) -> None:
-    """Raises VerificationError, naming what differs and what can explain it, unless all is as it was."""
-    if not told["same"]:
-        found = [
-            line for line, aspect in zip(told["lines"], told["aspects"], strict=True) if aspect["state"] == "differs"
-        ]
-        raise VerificationError("\n  ".join(["The run was not reproduced", *found]), told)
+def verify(result: RunDifferences) -> None:
+    """Raises VerificationError, with what differs and what can explain it, unless all results are the same."""
+    if not result.same:
+        found = [line for line, aspect in zip(result.lines, result.aspects, strict=True) if aspect.state == "differs"]
+        raise VerificationError("\n  ".join(["The run was not reproduced", *found]), to_plain(result))
 
 
-def _told(before: Recorded, now: Recorded) -> dict[str, Any]:
+def _differences(before: Recorded, now: Recorded) -> RunDifferences:
     aspects, band = compared(before, now), held_to(before, now)
-    return {
-        "same": all(holds(aspect) for aspect in aspects),
-        "tolerance": {"name": band.name, "told": band.told},
-        "aspects": [aspect.as_dict() for aspect in aspects],
-        "metrics": outcomes.metrics(before, now, band),
-        "lines": [aspect.line for aspect in aspects],
-    }
+    return RunDifferences(
+        same=all(holds(aspect) for aspect in aspects),
+        tolerance=ToleranceResult(band.name, band.message),
+        aspects=tuple(aspect.result for aspect in aspects),
+        metrics=tuple(outcomes.metrics(before, now, band)),
+        lines=tuple(aspect.line for aspect in aspects),
+    )
 
 
 def holds(aspect: Aspect) -> bool:
@@ -92,7 +101,7 @@ def holds(aspect: Aspect) -> bool:
 
 def _prepared(before: Recorded, trust: Sequence[str]) -> Prepared:
     """The experiment with its parts built; what is remembered of its models' files is put to the test."""
-    read: dict[str, Any] = {}
+    read: dict[str, Loaded] = {}
     built = prepare(before.experiment, trust, read)
     method: Component = built.method
     weights(method, afresh=True)
@@ -110,16 +119,16 @@ def _where_it_was_started(before: Recorded, progress: Progress) -> Iterator[None
 
 
 def _compute(before: Recorded) -> Compute:
-    """What the run was told to work on; a GPU where there is one."""
+    """The devices of the first run; a GPU where there is one."""
     known = {field.name for field in fields(Compute)}
-    told = {name: value for name, value in before.compute.items() if name in known}
-    accelerator = "cpu" if told.get("accelerator") == "cpu" else "auto"
-    node = {"_target_": UNTARGETED["compute"], **told, "accelerator": accelerator}
+    options = {name: value for name, value in before.compute.items() if name in known}
+    accelerator = "cpu" if options.get("accelerator") == "cpu" else "auto"
+    node = {"_target_": UNTARGETED["compute"], **options, "accelerator": accelerator}
     compute: Compute = build({"compute": node}, {"compute": Compute})["compute"].object
     return compute
 
 
-def _fresh(store: Store, prepared: Prepared, begun: Mapping[str, Any]) -> None:
+def _fresh(store: Store, prepared: Prepared, begun: Mapping[str, str]) -> None:
     """Raises StoreError where the store has anything of the run, unless this reproduction was cut short in it."""
     left = read_json(store.root / RECORD)
     if left == begun:

@@ -1,14 +1,15 @@
-"""How near the figures of a run made again must come to those of the first.
+"""How near the results of a reproduction must be to those of the first run.
 
-On the same machine they must be equal. On another one floating-point sums come in another order, so a near tie may fall
-to the other side; and where weights were tuned, such differences grow from step to step.
+On the same machine they must be equal. Another machine adds floating-point numbers in another order, so that a near tie
+may be decided differently; and where weights were tuned, such differences grow from step to step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from stepladder.evaluation.statistics.estimates import Measured
 
 SHARE = 0.02
 """On another machine, the share of rows whose answer may differ, and the share of a metric's scale that it may move."""
@@ -16,26 +17,24 @@ SHARE = 0.02
 
 @dataclass(frozen=True)
 class Tolerance:
-    """`exact`: equal. `close`: within SHARE, or one row, whichever is more. `statistical`: within the 95 % interval of
-    the first run, or close; answers of rows are not held to anything."""
+    """How near results must be.
+
+    Attributes:
+        name: `exact`: equal. `close`: within SHARE, or one row, whichever is more. `statistical`: within the 95%
+            interval of the first run, or close; predictions of single rows may differ.
+    """
 
     name: Literal["exact", "close", "statistical"]
 
-    def metric(self, was: Mapping[str, Any], now: Mapping[str, Any] | None) -> bool:
-        """Whether a metric (`value`, `low`, `high`, `n`) is what it should be."""
-        if now is None:
+    def metric(self, was: Measured, now: Measured | None) -> bool:
+        """Whether a metric of the second run is as near to that of the first as it must be."""
+        if now is None or self.name == "exact":
+            return was == now
+        if was.n != now.n:
             return False
-        if self.name == "exact":
-            return all(was.get(name) == now.get(name) for name in ("value", "low", "high", "n"))
-        before, value, n = was.get("value"), now.get("value"), was.get("n")
-        if n != now.get("n"):
-            return False
-        if before is None or value is None:
-            return before is value
-        if abs(value - before) <= max(SHARE * max(1.0, abs(before)), 1.0 / n if n else 0.0):
+        if abs(now.value - was.value) <= max(SHARE * max(1.0, abs(was.value)), 1.0 / was.n if was.n else 0.0):
             return True
-        low, high = was.get("low"), was.get("high")
-        return self.name == "statistical" and low is not None and high is not None and low <= value <= high
+        return self.name == "statistical" and was.low <= now.value <= was.high
 
     def rows(self, differing: int, count: int) -> bool:
         """Whether so many rows of `count` may have another answer."""
@@ -44,11 +43,11 @@ class Tolerance:
         return self.name == "statistical" or differing <= max(1, SHARE * count)
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         return {
             "exact": "the same machine: equal",
             "close": f"another machine: within {SHARE:g} of the scale or one row",
-            "statistical": f"another machine, tuned weights: within {SHARE:g} or the first run's 95 % interval",
+            "statistical": f"another machine, tuned weights: within {SHARE:g} or the first run's 95% interval",
         }[self.name]
 
 

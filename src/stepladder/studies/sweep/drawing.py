@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -19,6 +18,7 @@ from optuna.trial import FrozenTrial
 
 from stepladder.config.space import Choice, Parameter, Scalar
 from stepladder.studies.sweep.plan import Draft
+from stepladder.types import Plain
 
 DRAWS = 8
 """How often the study's sampler is asked before an unseen point is drawn at random."""
@@ -38,8 +38,8 @@ class Drawn:
     overrides: tuple[str, ...]
     parameters: Mapping[str, Scalar]
     distributions: Mapping[str, BaseDistribution]
-    system_attrs: Mapping[str, Any]
-    study_attrs: Mapping[str, Any]
+    system_attrs: Plain
+    study_attrs: Plain
 
 
 def point(parameters: Mapping[str, Scalar]) -> Point:

@@ -39,9 +39,10 @@ class Objective:
     def value(self, run: Run) -> float:
         """Raises StoreError where the run has no such figure."""
         if self.suite is None:
-            found = run.costs.get(self.name)
+            found = run.costs.figure(self.name)
         else:
-            found = run.scores[self.suite].get(self.name, {}).get("value")
+            measured = run.scores[self.suite].get(self.name)
+            found = None if measured is None else measured.value
         if found is None:
             raise StoreError(f"The run has no {self.name}", str(run.score.folder), "name another sweep.objective")
         return float(found)

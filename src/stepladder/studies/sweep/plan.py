@@ -25,6 +25,7 @@ from stepladder.errors import ConfigError, Fault
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
 from stepladder.studies.sweep.objectives import Objective, objectives
+from stepladder.types import Plain
 
 MOST_POINTS = 10_000
 """A space with more points than this is not counted: it is treated like a continuous one."""
@@ -42,7 +43,7 @@ class Draft:
     fixed: tuple[str, ...]
     space: tuple[Parameter, ...]
     settings: Sweep
-    config: Mapping[str, Any] = field(repr=False)
+    config: Plain = field(repr=False)
     option: str = "sweep"
     config_dir: Path | None = None
     trust: Sequence[str] = ()
@@ -55,7 +56,7 @@ class Draft:
             given = self.settings.conditions(dict(drawn))
         except Exception as error:
             what = f"the function failed on {dict(drawn)}: {type(error).__name__}: {error}"
-            raise ConfigError(Fault("sweep.conditions", what, "mend the function")) from error
+            raise ConfigError(Fault("sweep.conditions", what, "fix the function")) from error
         if not isinstance(given, Mapping):
             what = f"the function gave {given!r}"
             raise ConfigError(Fault("sweep.conditions", what, "give a mapping: {'adapter.r': 'choice(4, 8)'}"))
@@ -120,11 +121,11 @@ class SweepPlan:
     study: str
     draft: Draft
     objectives: tuple[Objective, ...]
-    sampler: Mapping[str, Any]
-    pruner: Mapping[str, Any]
+    sampler: Plain
+    pruner: Plain
     seed: int
-    terms: Mapping[str, Any]
-    config: Mapping[str, Any] = field(repr=False)
+    terms: Plain
+    config: Plain = field(repr=False)
     dropped: tuple[str, ...] = ()
 
     @property
@@ -170,7 +171,7 @@ def plan(
     trust: Sequence[str] = (),
     read: dict[str, Loaded] | None = None,
 ) -> SweepPlan:
-    """Bind every corner of the space and read the data: all that can be wrong is told before any trial."""
+    """Bind every corner of the space and read the data: every fault is reported before the first trial."""
     drafted = draft(texts, config_dir, trust)
     prepared, first = _checked(drafted, {} if read is None else read)
     sought = objectives(drafted.settings.objective, prepared)
@@ -224,8 +225,8 @@ def _checked(drafted: Draft, read: dict[str, Loaded]) -> tuple[Prepared, dict[st
 def _fits(
     drafted: Draft,
     sought: Sequence[Objective],
-    sampler: Mapping[str, Any],
-    pruner: Mapping[str, Any],
+    sampler: Plain,
+    pruner: Plain,
     trust: Sequence[str],
 ) -> None:
     """Sampler and pruner bind, and suit the space and the objectives."""
@@ -254,7 +255,7 @@ def _fits(
     build({"sweep.sampler": sampler, "sweep.pruner": pruner}, WANTED, trust)
 
 
-def _fixed(prepared: Prepared, config: Mapping[str, Any]) -> dict[str, str]:
+def _fixed(prepared: Prepared, config: Plain) -> dict[str, str]:
     """What does not vary, by content: a moved file is the same, a changed row is not."""
     used = references(config["method"], config)
     return {

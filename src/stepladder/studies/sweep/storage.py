@@ -65,15 +65,15 @@ class Journal(JournalFileBackend):  # type: ignore[misc]
         self.file, self.lock = file, KernelLock(file.with_suffix(".lock"))
         super().__init__(str(file), lock_obj=self.lock)
         with self.lock.lock:
-            mend(file)
+            repair_journal(file)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         with self.lock.lock:
-            mend(self.file)
+            repair_journal(self.file)
             super().append_logs(logs)
 
 
-def mend(journal: Path) -> None:
+def repair_journal(journal: Path) -> None:
     """Put what follows the last whole line of a journal into a file beside it (`.torn`)."""
     with journal.open("rb+") as stream:
         size = stream.seek(0, os.SEEK_END)
@@ -162,7 +162,7 @@ class ServerLocks:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """What a server says when it is gone in the middle of it, as an error that the user can mend."""
+    """What a server says when it is gone in the middle of it, as an error that the user can fix."""
     import sqlalchemy
 
     try:
@@ -216,7 +216,7 @@ def _study(begin: Callable[[], BaseStorage], name: str, directions: Sequence[str
             sampler=optuna.samplers.RandomSampler(),
         )  # fmt: skip
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError) as error:
-        to_do = "put it aside to begin anew, or mend the line"
+        to_do = "put it aside to begin anew, or fix the line"
         raise UserError(f"The study's storage is broken: {error}", "sweep.storage", to_do) from error
 
 

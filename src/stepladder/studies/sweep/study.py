@@ -12,6 +12,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,18 +24,30 @@ from stepladder.config.build import build
 from stepladder.config.schema import Pruner, Sampler
 from stepladder.config.space import Scalar
 from stepladder.errors import ConfigError, Fault
+from stepladder.io.serialise import optional, to_plain
 from stepladder.store.identity import digest
 from stepladder.studies.sweep.drawing import draw
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.pruning import LOSSES, ends_by_loss, losses
 from stepladder.studies.sweep.storage import opened
 from stepladder.studies.sweep.trials import Trial, stale
+from stepladder.types import Plain
 
 ATTEMPTS = 5
 """How often a trial is begun before it counts as what kills its process."""
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 Outcome = Literal["complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialFacts:
+    """What the storage has of an ended trial besides its values; `reused`: all of it was in the store before."""
+
+    seconds: float | None = optional()
+    training_tokens: float | None = optional()
+    reason: str | None = optional()
+    reused: bool | None = optional()
 
 
 class Study:
@@ -72,13 +85,13 @@ class Study:
                 f"{f'is {two}' if two is not None else 'is not there now'}"
                 for name, one, two in _differences(before, now)
             ]
-            to_do = "say the old values to go on with it, or another sweep.name to begin a new one"
+            to_do = "set the old values to continue it, or another sweep.name to start a new study"
             raise ConfigError(
                 Fault(f"sweep.name={self.plan.study}", "the study is another one: " + "; ".join(changed), to_do)
             )
 
     def trials(self) -> list[Trial]:
-        return [_told(t) for t in self._study.get_trials(deepcopy=False)]
+        return [_trial_of(t) for t in self._study.get_trials(deepcopy=False)]
 
     def ended(self, trials: list[Trial]) -> str | None:
         """Why no new trial is begun; None while there is more to do."""
@@ -159,16 +172,16 @@ class Study:
         trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=template)
         return Claim(self, self._trial(trial_id), drawn.overrides, drawn.parameters, attempt=1)
 
-    def _built(self, node: Mapping[str, Any], kind: Any) -> Any:
+    def _built(self, node: Plain, kind: Any) -> Any:
         return build({"sweep": node}, {"sweep": kind}, self.plan.draft.trust)["sweep"].object
 
-    def tell(self, claim: Claim, outcome: Outcome, values: list[float] | None, facts: Mapping[str, Any]) -> bool:
+    def tell(self, claim: Claim, outcome: Outcome, values: list[float] | None, facts: TrialFacts) -> bool:
         """Record an end. False where the trial is not ours any more: another one has taken it over."""
         with self._locks.exclusive():
             found = next(t for t in self._study.get_trials(deepcopy=False) if t.number == claim.number)
             if found.state.is_finished() or found.user_attrs.get("worker") != self._locks.me:
                 return False
-            for name, fact in facts.items():
+            for name, fact in to_plain(facts).items():
                 claim.note(name, fact)
             state = next(s for s, name in STATES.items() if name == outcome)
             self._study.tell(claim.number, values, state=state)
@@ -231,7 +244,7 @@ def _running(trials: list[Trial]) -> int:
     return sum(t.state == "running" for t in trials)
 
 
-def _seeded(node: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _seeded(node: Plain, seed: int) -> dict[str, Any]:
     """The sampler's node with a seed, where it takes one and names none."""
     from stepladder.config.targets import resolve
 
@@ -240,7 +253,7 @@ def _seeded(node: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {**({"seed": seed} if takes else {}), **node}
 
 
-def _told(trial: FrozenTrial) -> Trial:
+def _trial_of(trial: FrozenTrial) -> Trial:
     known = trial.user_attrs
     ended = trial.datetime_complete
     return Trial(
@@ -261,7 +274,7 @@ def _told(trial: FrozenTrial) -> Trial:
     )
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def _differences(before: Plain, now: Plain) -> list[tuple[str, Any, Any]]:
     found: list[tuple[str, Any, Any]] = []
     for name in dict.fromkeys((*before, *now)):
         one, two = before.get(name), now.get(name)

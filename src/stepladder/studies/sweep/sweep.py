@@ -1,7 +1,6 @@
-"""The sweep as the command line asks for it: workers until the study ends, then what was found.
+"""A sweep: workers run trials until the study ends, then its result is written.
 
-Holds validation experiments only: it returns a winner and closes. Scoring the winner on test rows is the verb's affair;
-`concluded` writes down what came of it.
+All trials run on validation rows. The caller scores the winner on the test rows and passes that run to `concluded`.
 """
 
 from __future__ import annotations
@@ -21,21 +20,32 @@ from typing import Any
 from stepladder.config.experiment import Experiment
 from stepladder.config.experiment_writer import as_experiment, copy_options
 from stepladder.errors import ConfigError, Fault, StepladderError, UserError
+from stepladder.io import serialise
 from stepladder.io.files import read_json, write_text
+from stepladder.io.serialise import to_plain
 from stepladder.runs.run import Circumstances, Run, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import open_tracker
 from stepladder.studies.sweep.plan import SweepPlan
+from stepladder.studies.sweep.results import (
+    BestTrial,
+    RunningTrial,
+    StoredSweep,
+    SweepResult,
+    SweepStatus,
+    WinnerOnTest,
+)
 from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Study
-from stepladder.studies.sweep.trials import Trial, counts, front, why_it_stopped
+from stepladder.studies.sweep.trials import Trial, counts, front
 from stepladder.studies.sweep.watch import seconds_left, standing, watching
 from stepladder.studies.sweep.work import circumstances, public_reason, work
+from stepladder.types import Plain
 
-__all__ = ["circumstances", "concluded", "search", "status", "told_lines"]
+__all__ = ["circumstances", "concluded", "search", "status", "summary"]
 
 SECONDS_BETWEEN_LOOKS = 0.2
-Page = Callable[[Mapping[str, Any], Sequence[Trial], SweepPlan, Sequence[Mapping[str, float]]], str]
+Page = Callable[[SweepResult, Sequence[Trial], SweepPlan], str]
 REPLACED = 10
 """So many killed workers are replaced; then something else is wrong."""
 
@@ -94,7 +104,7 @@ def _searched(planned: SweepPlan, words: Sequence[str], around: Circumstances) -
 
 def _workers(planned: SweepPlan, words: Sequence[str], around: Circumstances, study: Study) -> None:
     """Processes that work until the study has ended; one that was killed is replaced."""
-    told = {
+    order = {
         "words": list(words), "trust": list(around.trust), "outputs": str(around.store.root), "parent": os.getpid(),
         "config_dir": str(planned.draft.config_dir) if planned.draft.config_dir else None,
     }  # fmt: skip
@@ -102,7 +112,7 @@ def _workers(planned: SweepPlan, words: Sequence[str], around: Circumstances, st
     logs.mkdir(parents=True, exist_ok=True)
     killed = 0
     alive = [
-        _started(told, logs / f"{number}.log", planned.settings.workers) for number in range(planned.settings.workers)
+        _started(order, logs / f"{number}.log", planned.settings.workers) for number in range(planned.settings.workers)
     ]
     try:
         while alive:
@@ -112,7 +122,7 @@ def _workers(planned: SweepPlan, words: Sequence[str], around: Circumstances, st
                 if code is not None and code < 0 and killed < REPLACED and study.ended(study.trials()) is None:
                     killed += 1
                     around.progress.note(f"a worker was killed (signal {-code}); another takes over its trial")
-                    alive[place] = _started(told, logs / f"{place}.log", planned.settings.workers)
+                    alive[place] = _started(order, logs / f"{place}.log", planned.settings.workers)
                 elif code:
                     _raise(code, logs / f"{place}.log")
             alive = [worker for worker in alive if worker.poll() is None]
@@ -123,7 +133,7 @@ def _workers(planned: SweepPlan, words: Sequence[str], around: Circumstances, st
             worker.wait()
 
 
-def _started(told: Mapping[str, Any], log: Path, workers: int) -> subprocess.Popen[bytes]:
+def _started(order: Plain, log: Path, workers: int) -> subprocess.Popen[bytes]:
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     with log.open("ab") as stream:
         worker = subprocess.Popen(
@@ -132,7 +142,7 @@ def _started(told: Mapping[str, Any], log: Path, workers: int) -> subprocess.Pop
             env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **os.environ},
         )  # fmt: skip
     assert worker.stdin is not None
-    worker.stdin.write(json.dumps(told).encode())
+    worker.stdin.write(json.dumps(order).encode())
     worker.stdin.close()
     return worker
 
@@ -147,7 +157,7 @@ def _raise(code: int, log: Path) -> None:
     if code == 2:
         start = max((at for at, text in enumerate(said) if text.startswith("stepladder: ")), default=0)
         raise UserError(
-            "\n".join(said[start:]).removeprefix("stepladder: "), str(log), "mend it and give the command again"
+            "\n".join(said[start:]).removeprefix("stepladder: "), str(log), "fix it and run the command again"
         )
     raise StepladderError(f"A worker ended with exit code {code}:\n" + "\n".join(said[-20:]))
 
@@ -156,11 +166,11 @@ def _not_failed(planned: SweepPlan, trials: Sequence[Trial], reason: str) -> Non
     failed = [t for t in trials if t.state == "failed"]
     if reason == "failures" or not any(t.state == "complete" for t in trials):
         reasons = Counter((t.reason or "unknown").split("\n")[0] for t in failed).most_common(3)
-        told = "; ".join(f"{text} ({count} times)" for text, count in reasons) or "all were pruned"
+        why = "; ".join(f"{text} ({count} times)" for text, count in reasons) or "all were pruned"
         raise UserError(
-            f"{len(failed)} of {len(trials)} trials failed, and the sweep stops: {told}",
+            f"{len(failed)} of {len(trials)} trials failed, and the sweep stops: {why}",
             f"sweep.space of study {planned.study}",
-            "mend what they tell, narrow the space, or let more fail with sweep.max_failures=N",
+            "fix the reported problems, narrow the space, or allow more failures with sweep.max_failures=N",
         )
 
 
@@ -175,8 +185,8 @@ def _default(planned: SweepPlan, around: Circumstances) -> tuple[float, ...] | N
         return None
 
 
-def concluded(found: Found, test: Run | None, around: Circumstances, page: Page) -> dict[str, Any]:
-    """Write best.yaml, the report and the study's own W&B run. Returns the object that `sweep --json` prints.
+def concluded(found: Found, test: Run | None, around: Circumstances, page: Page) -> SweepResult:
+    """Write best.yaml, the report and the study's own W&B run. Returns what `sweep --json` prints.
 
     Args:
         found: The ended study.
@@ -185,7 +195,7 @@ def concluded(found: Found, test: Run | None, around: Circumstances, page: Page)
         page: Makes the text of report.html.
     """
     planned = found.plan
-    told = _told(found, test)
+    result = _result(found, test)
     for place, trial in enumerate(found.best):
         text = as_experiment([*planned.draft.fixed, *trial.overrides], planned.draft.config_dir, without=["sweep"])
         name = "best" if place == 0 else f"front-{place + 1}"
@@ -194,20 +204,21 @@ def concluded(found: Found, test: Run | None, around: Circumstances, page: Page)
             write_text(found.folder / "best.yaml", text)
     if planned.draft.config_dir is not None:
         copy_options(planned.draft.config_dir, found.folder)
-    html = page(told, found.trials, planned, found.importances)
-    write_text(found.folder / "report.html", html)
-    whole = {**told, "all_trials": [t.as_dict() for t in found.trials]}
-    if read_json(found.folder / "sweep.json") != json.loads(json.dumps(whole)):
+    write_text(found.folder / "report.html", page(result, found.trials, planned))
+    whole = StoredSweep(**vars(result), all_trials=tuple(trial.result for trial in found.trials))
+    file = found.folder / "sweep.json"
+    if read_json(file) != json.loads(json.dumps(to_plain(whole))):
         config = {"terms": planned.terms, "settings": _settings(planned)}
         with open_tracker(
             around.tracking, around.store.root, f"{planned.study}-summary", group=planned.study, job_type="sweep",
             config=config, name=f"{planned.study} summary",
         ) as tracker:  # fmt: skip
-            tracker.log_state({k: v for k, v in told.items() if k not in ("folder", "report", "experiment")})
+            state = to_plain(result)
+            tracker.log_state({k: v for k, v in state.items() if k not in ("folder", "report", "experiment")})
             public = [replace(t, reason=public_reason(t.reason, around.tracking)) for t in found.trials]
-            tracker.log_page("report", page(told, public, planned, found.importances))
-        write_text(found.folder / "sweep.json", json.dumps(whole, indent=1, ensure_ascii=False))
-    return told
+            tracker.log_page("report", page(result, public, planned))
+        serialise.write(file, whole)
+    return result
 
 
 def _settings(planned: SweepPlan) -> dict[str, Any]:
@@ -215,70 +226,67 @@ def _settings(planned: SweepPlan) -> dict[str, Any]:
     return {k: v for k, v in kept.items() if v is not None and k != "storage"}
 
 
-def _told(found: Found, test: Run | None) -> dict[str, Any]:
+def _result(found: Found, test: Run | None) -> SweepResult:
     several = len(found.plan.objectives) > 1
-    best = [_best(trial, several) for trial in found.best]
+    best = tuple(_best(trial, several) for trial in found.best)
     default = found.default if several or found.default is None else found.default[0]
     (first, *_) = found.plan.objectives
     beaten = None if found.default is None or several else first.better(found.best[0].values[0], found.default[0])  # type: ignore[index]
-    return {
-        "study": found.plan.study,
-        "best": best if several else best[0],
-        "trials": counts(found.trials),
-        "folder": str(found.folder),
-        "objective": [o.name for o in found.plan.objectives],
-        "ended_by": found.reason,
-        "default": default,
-        "beats_default": beaten,
-        "importances": list(found.importances),
-        "training_tokens": sum(t.tokens for t in found.trials),
-        "test": None if test is None else {"scores": test.scores, "folders": test.as_dict()["folders"]},
-        "experiment": str(found.folder / "best.yaml"),
-        "report": str(found.folder / "report.html"),
-    }
+    return SweepResult(
+        study=found.plan.study,
+        best=best if several else best[0],
+        trials=counts(found.trials),
+        folder=str(found.folder),
+        objective=tuple(o.name for o in found.plan.objectives),
+        ended_by=found.reason,
+        default=default,
+        beats_default=beaten,
+        importances=found.importances,
+        training_tokens=sum(t.tokens for t in found.trials),
+        test=None if test is None else WinnerOnTest(test.scores, test.result.folders),
+        experiment=str(found.folder / "best.yaml"),
+        report=str(found.folder / "report.html"),
+    )
 
 
-def _best(trial: Trial, several: bool) -> dict[str, Any]:
-    values = list(trial.values or ())
-    return {"trial": trial.number, "overrides": list(trial.overrides), "value": values if several else values[0]}
+def _best(trial: Trial, several: bool) -> BestTrial:
+    values = trial.values or ()
+    return BestTrial(trial.number, trial.overrides, values if several else values[0])
 
 
-def status(planned: SweepPlan, around: Circumstances) -> dict[str, Any]:
+def status(planned: SweepPlan, around: Circumstances) -> SweepStatus:
     """What runs, what is best, time left. Raises UserError where the study has not begun."""
     folder = around.store.study(planned.study)
     study = Study(planned, folder, begin=False)
     trials = study.trials()
-    best = [_best(t, len(planned.objectives) > 1) for t in front(trials, planned.objectives)]
-    running = [
-        {"trial": t.number, "overrides": list(t.overrides), "worker": t.worker} for t in trials if t.state == "running"
-    ]
-    return {
-        "study": planned.study,
-        "best": best if len(planned.objectives) > 1 else next(iter(best), None),
-        "trials": {**counts(trials), "running": len(running)},
-        "folder": str(folder),
-        "running": running,
-        "ended_by": study.ended(trials),
-        "seconds_left": seconds_left(planned, trials),
-    }
+    several = len(planned.objectives) > 1
+    best = tuple(_best(t, several) for t in front(trials, planned.objectives))
+    running = tuple(RunningTrial(t.number, t.overrides, t.worker) for t in trials if t.state == "running")
+    return SweepStatus(
+        study=planned.study,
+        best=best if several else next(iter(best), None),
+        trials=replace(counts(trials), running=len(running)),
+        folder=str(folder),
+        running=running,
+        ended_by=study.ended(trials),
+        seconds_left=seconds_left(planned, trials),
+    )
 
 
-def told_lines(told: Mapping[str, Any]) -> Iterator[str]:
-    """The outcome for people."""
-    best = told["best"] if isinstance(told["best"], list) else [told["best"]]
-    counted = ", ".join(f"{count} {state}" for state, count in told["trials"].items())
-    yield f"study {told['study']}: {counted}"
-    yield f"The study stopped: {why_it_stopped(told)}."
-    for each in best:
-        values = each["value"] if isinstance(each["value"], list) else [each["value"]]
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in zip(told["objective"], values, strict=True))
-        yield f"best: {figures} on validation, trial {each['trial']}: {' '.join(each['overrides'])}"
-    if told["beats_default"] is not None:
-        word = "beats" if told["beats_default"] else "does not beat"
-        yield f"it {word} the default configuration ({told['default']:.4g} on validation)"
-    for suite, metrics in (told["test"] or {"scores": {}})["scores"].items():
+def summary(result: SweepResult) -> Iterator[str]:
+    """The result for people, line by line."""
+    yield f"study {result.study}: {result.trials}"
+    yield f"The study stopped: {result.why_it_stopped}."
+    for best in result.winners:
+        values = best.value if isinstance(best.value, tuple) else (best.value,)
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in zip(result.objective, values, strict=True))
+        yield f"best: {figures} on validation, trial {best.trial}: {' '.join(best.overrides)}"
+    if result.beats_default is not None:
+        word = "beats" if result.beats_default else "does not beat"
+        yield f"it {word} the default configuration ({result.default:.4g} on validation)"
+    for suite, metrics in (result.test.scores if result.test else {}).items():
         for name, m in metrics.items():
-            yield f"on test, {suite}.{name}: {m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}], n={m['n']}"
-    command = shlex.join(["stepladder", "run", "--config-dir", str(told["folder"]), "experiment=best"])
+            yield f"on test, {suite}.{name}: {m.value:.4f} [{m.low:.4f}, {m.high:.4f}], n={m.n}"
+    command = shlex.join(["stepladder", "run", "--config-dir", result.folder, "experiment=best"])
     yield f"run the best again: {command}"
-    yield f"report: {told['report']}"
+    yield f"report: {result.report}"

@@ -1,18 +1,13 @@
-"""What became of a study's trials, as plain values: counts, the best, the front.
-
-Knows trials by what was recorded of them; knows no storage.
-"""
+"""The trials of a study as plain values: counts, the best, the front."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from stepladder.config.space import Scalar
 from stepladder.studies.sweep.objectives import Objective
-
-STATES = ("complete", "pruned", "failed", "running")
+from stepladder.studies.sweep.results import TrialCounts, TrialResult
 
 
 @dataclass(frozen=True)
@@ -43,33 +38,22 @@ class Trial:
     ended: float = 0.0
     reused: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        told = {"number": self.number, "state": self.state, "overrides": list(self.overrides)}
-        return (
-            told
-            | {"values": self.values, "seconds": self.seconds, "training_tokens": self.tokens}
-            | {"validation_losses": list(self.losses.values())}
-            | ({"reason": self.reason} if self.reason else {})
+    @property
+    def result(self) -> TrialResult:
+        return TrialResult(
+            number=self.number,
+            state=self.state,
+            overrides=self.overrides,
+            values=self.values,
+            seconds=self.seconds,
+            training_tokens=self.tokens,
+            validation_losses=tuple(self.losses.values()),
+            reason=self.reason or None,
         )
 
 
-STOPPED = {
-    "trials": "its budget of {n} trials is used up",
-    "space": "every point of the space has been tried, {n} in all",
-    "seconds": "its budget of seconds is used up",
-    "patience": "the last trials brought no better one (sweep.patience)",
-    "failures": "too many trials failed",
-}
-
-
-def why_it_stopped(told: Mapping[str, Any]) -> str:
-    """The reason in `ended_by` of the object that `sweep --json` prints, as a clause."""
-    ended = sum(told["trials"].values())
-    return STOPPED.get(told["ended_by"], str(told["ended_by"])).format(n=ended)
-
-
-def counts(trials: Sequence[Trial]) -> dict[str, int]:
-    return {state: sum(t.state == state for t in trials) for state in STATES if state != "running"}
+def counts(trials: Sequence[Trial]) -> TrialCounts:
+    return TrialCounts(*(sum(t.state == state for t in trials) for state in ("complete", "pruned", "failed")))
 
 
 def front(trials: Sequence[Trial], sought: Sequence[Objective]) -> list[Trial]:

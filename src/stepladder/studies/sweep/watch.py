@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -58,14 +57,14 @@ def watching(planned: SweepPlan, look: Callable[[], list[Trial]], progress: Prog
 
 def line(planned: SweepPlan, trial: Trial, trials: Sequence[Trial]) -> str:
     """One trial and where the study stands, in a line."""
-    told = (
+    text = (
         figures(trial, planned.objectives) or (trial.reason or f"after {len(trial.losses)} validations").split("\n")[0]
     )
     best = front(trials, planned.objectives)
     beside = f"; best {figures(best[0], planned.objectives)} (trial {best[0].number})" if best else ""
     done = sum(t.state != "running" for t in trials)
     where = f"{done} of {planned.limit}{left(planned, trials)}"
-    return f"[{where}] trial {trial.number} {trial.state}: {told}{beside} | {' '.join(trial.overrides)}"
+    return f"[{where}] trial {trial.number} {trial.state}: {text}{beside} | {' '.join(trial.overrides)}"
 
 
 def figures(trial: Trial, sought: Sequence[Objective]) -> str:
@@ -113,6 +112,5 @@ def table(planned: SweepPlan, trials: Sequence[Trial]) -> Group:
 
 
 def standing(planned: SweepPlan, trials: Sequence[Trial]) -> str:
-    found: Mapping[str, Any] = counts(trials)
-    told = ", ".join(f"{count} {state}" for state, count in found.items())
-    return f"{told}, {sum(t.state == 'running' for t in trials)} running of {planned.limit}{left(planned, trials)}"
+    running = sum(t.state == "running" for t in trials)
+    return f"{counts(trials)}, {running} running of {planned.limit}{left(planned, trials)}"

@@ -15,22 +15,23 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from optuna import TrialPruned
 
 from stepladder.config.resolution import validate
+from stepladder.dataset.loaded import Loaded
 from stepladder.errors import StepladderError, UserError
 from stepladder.io.files import read_lines
 from stepladder.io.redaction import mask, mask_tracebacks, remember_secrets
 from stepladder.resources import Progress, Silent
+from stepladder.runs.costs import Costs
 from stepladder.runs.run import Circumstances, Run, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import RunTracker, Tracking, open_tracker
 from stepladder.store.store import Store
 from stepladder.studies.sweep.plan import SweepPlan, plan
 from stepladder.studies.sweep.storage import answering
-from stepladder.studies.sweep.study import Claim, Outcome, Study
+from stepladder.studies.sweep.study import Claim, Outcome, Study, TrialFacts
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -56,7 +57,7 @@ def work(planned: SweepPlan, around: Circumstances, parent: int | None = None) -
     return "the process that began the sweep is gone"
 
 
-def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Any], progress: Progress) -> Circumstances:
+def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Loaded], progress: Progress) -> Circumstances:
     """What the runs of a sweep share: `read`, and base models once they are loaded."""
     built = validate(planned.config, planned.draft.trust)
     return Circumstances(
@@ -65,33 +66,34 @@ def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Any], progr
     )  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class Ended:
     """How a trial ended, and what is kept of it."""
 
     outcome: Outcome
     values: list[float] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: TrialFacts = field(default_factory=TrialFacts)
 
 
 def attempted(claim: Claim, planned: SweepPlan, around: Circumstances) -> Ended:
     """Run one trial and tell the study how it ended."""
-    told = {"trial": claim.number, "parameters": dict(claim.parameters), "attempt": claim.attempt}
+    about = {"trial": claim.number, "parameters": dict(claim.parameters), "attempt": claim.attempt}
     tracked = open_tracker(
         around.tracking, around.store.root, f"{planned.study}-{claim.number:04}", group=planned.study, job_type="trial",
-        config={**told, "overrides": list(claim.overrides)}, name=f"{planned.study} trial {claim.number}",
+        config={**about, "overrides": list(claim.overrides)}, name=f"{planned.study} trial {claim.number}",
     )  # fmt: skip
     began = time.perf_counter()
     with tracked as tracker:
         try:
             ended = _run(claim, planned, around, tracker)
         except Exception as error:
-            study_failed = Ended("failed", facts={"reason": f"a bug: {type(error).__name__}: {mask(str(error))}"})
-            claim.study.tell(claim, study_failed.outcome, None, study_failed.facts)
+            bug = TrialFacts(reason=f"a bug: {type(error).__name__}: {mask(str(error))}")
+            claim.study.tell(claim, "failed", None, bug)
             raise
-        ended.facts.setdefault("seconds", round(time.perf_counter() - began, 3))
+        if ended.facts.seconds is None:
+            ended = replace(ended, facts=replace(ended.facts, seconds=round(time.perf_counter() - began, 3)))
         values = dict(zip((o.name for o in planned.objectives), ended.values or [], strict=False))
-        reason = public_reason(ended.facts.get("reason"), around.tracking)
+        reason = public_reason(ended.facts.reason, around.tracking)
         tracker.log_state({"state": ended.outcome, "values": values, "reason": reason})
     claim.study.tell(claim, ended.outcome, ended.values, ended.facts)
     return ended
@@ -103,31 +105,32 @@ def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTr
         experiment, _ = planned.draft.composed(claim.overrides)
         prepared = prepare(experiment, around.trust, around.read, around.store.shared())
         made = run_prepared(prepared, replace(around, on_validation=watching), tracker)
-        if made.reused["fit"]:
+        if made.fit.reused:
             _replay(made, watching)
         values = [objective.value(made) for objective in planned.objectives]
     except TrialPruned:
-        return Ended("pruned", facts={"training_tokens": watching.tokens})
+        return Ended("pruned", facts=TrialFacts(training_tokens=watching.tokens))
     except (UserError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         reason = f"{type(error).__name__}: {mask(str(error))}"[:2000]
-        return Ended("failed", facts={"reason": reason, "training_tokens": watching.tokens})
-    facts = {"training_tokens": made.costs["training_tokens"], "reused": all(made.reused.values())}
-    if made.reused["fit"]:
-        facts["seconds"] = _seconds(made.costs)
+        return Ended("failed", facts=TrialFacts(reason=reason, training_tokens=watching.tokens))
+    facts = TrialFacts(
+        seconds=_seconds(made.costs) if made.fit.reused else None,
+        training_tokens=made.costs.training_tokens,
+        reused=all(vars(made.result.reused).values()),
+    )
     if not all(math.isfinite(value) for value in values):
-        return Ended("failed", facts={**facts, "reason": f"the objective is {values}"})
+        return Ended("failed", facts=replace(facts, reason=f"the objective is {values}"))
     return Ended("complete", values, facts)
 
 
 def public_reason(reason: str | None, tracking: Tracking) -> str | None:
-    """Why a trial failed, as far as trackers are told: the kind of error alone, since a message may quote a row."""
+    """Why a trial failed, as far as trackers may know: the kind of error alone, since a message may quote a row."""
     return reason if reason is None or tracking.log_predictions else reason.partition(":")[0]
 
 
-def _seconds(costs: Mapping[str, Any]) -> float:
-    """What a run cost that was made before."""
-    fit, asking = costs["fit_seconds"] or 0.0, costs["seconds_per_question"] * costs["questions"]
-    return round(float(fit + asking), 3)
+def _seconds(costs: Costs) -> float:
+    """The seconds of a run that was made before."""
+    return round((costs.fit_seconds or 0.0) + costs.seconds_per_question * costs.questions, 3)
 
 
 class _Watching:
@@ -159,16 +162,16 @@ def _replay(made: Run, watching: _Watching) -> None:
 
 def main() -> int:
     """Work for the command line on stdin; exit code as the command's own."""
-    told = json.loads(sys.stdin.read())
+    order = json.loads(sys.stdin.read())
     mask_tracebacks()
-    remember_secrets(told["words"])
+    remember_secrets(order["words"])
     try:
-        config_dir = Path(told["config_dir"]) if told["config_dir"] else None
-        read: dict[str, Any] = {}
-        planned = plan(told["words"], config_dir, told["trust"], read)
-        around = circumstances(planned, Path(told["outputs"]), read, Silent())
+        config_dir = Path(order["config_dir"]) if order["config_dir"] else None
+        read: dict[str, Loaded] = {}
+        planned = plan(order["words"], config_dir, order["trust"], read)
+        around = circumstances(planned, Path(order["outputs"]), read, Silent())
         with answering():
-            work(planned, around, parent=told["parent"])
+            work(planned, around, parent=order["parent"])
     except StepladderError as error:
         print(f"stepladder: {mask(str(error))}", file=sys.stderr)
         return 2

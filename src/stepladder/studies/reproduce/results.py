@@ -1,0 +1,83 @@
+"""What differs between two runs, as `reproduce` and `diff` return it and print it as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from stepladder.evaluation.statistics.estimates import Measured
+from stepladder.io.serialise import optional
+from stepladder.runs.results import RunFolders
+
+State: TypeAlias = Literal["same", "within", "differs", "not recorded"]
+Kind: TypeAlias = Literal["made from", "circumstance", "result"]
+
+
+@dataclass(frozen=True)
+class AspectResult:
+    """One thing that was compared.
+
+    Attributes:
+        reaches: Of what a run is made from, the first stage in which a difference shows; None where in none.
+        explained_by: Of a result, the aspects that can have caused its difference.
+    """
+
+    aspect: str
+    kind: Kind
+    state: State
+    differences: tuple[str, ...]
+    reaches: str | None = None
+    explained_by: tuple[str, ...] | None = optional()
+
+
+@dataclass(frozen=True)
+class MetricPair:
+    """A metric of the first run (`was`) and of the second; `within`: whether they are as near as they must be."""
+
+    suite: str
+    metric: str
+    was: Measured
+    now: Measured | None = field(metadata={"json": "is"})
+    tolerance: str
+    within: bool
+
+
+@dataclass(frozen=True)
+class ToleranceResult:
+    """How near the results must be, by name and in words."""
+
+    name: str
+    message: str = field(metadata={"json": "told"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDifferences:
+    """Every aspect of two runs; `lines` has them in words."""
+
+    same: bool
+    tolerance: ToleranceResult
+    aspects: tuple[AspectResult, ...]
+    metrics: tuple[MetricPair, ...]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffResult(RunDifferences):
+    """The object that `diff --json` prints; `folders` are those of the two runs."""
+
+    folders: tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproductionResult(RunDifferences):
+    """The object that `reproduce --json` prints.
+
+    Attributes:
+        folder: The run that was repeated.
+        reproduction: The fresh store.
+        folders: The new run's directories.
+    """
+
+    folder: str
+    reproduction: str
+    folders: RunFolders
