@@ -125,8 +125,8 @@ def test_a_changed_fit_answers_nothing(capsys: pytest.CaptureFixture[str], store
         (b"\xff", "broken"),
         (b"[1]", "no mapping"),
         (b"1: 2", "no mapping"),
-        (b"{}", "no stored experiment"),
-        (b'{"dataset": 3}', "no stored experiment"),
+        (b"{}", "not a stored experiment"),
+        (b'{"dataset": 3}', "not a stored experiment"),
     ],
 )
 def test_a_broken_configuration_is_told(
@@ -142,7 +142,7 @@ def test_a_label_leads_nowhere_else(capsys: pytest.CaptureFixture[str], store: P
     score = of(store, "scores")
     config = (score / "config.yaml").read_text(encoding="utf-8").replace("label: linear-toy", "label: ../../../x")
     seal(score, "config.yaml", config.encode())
-    ends(capsys, ["reproduce", str(score)], "no stored experiment")
+    ends(capsys, ["reproduce", str(score)], "not a stored experiment")
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from stepladder.types import Decoding, EvalRequest, Example, Passage, PromptOverride, Question, Task
+from stepladder.types import Decoding, EvalRequest, Example, Passage, Plain, PromptOverride, Question, Task
 
 
-def task_content(task: Task) -> dict[str, Any]:
+def task_content(task: Task) -> Plain:
     return {"instruction": task.instruction, "kind": task.kind, **asdict(task.answer)}
 
 
@@ -27,7 +26,7 @@ def passage_content(passage: Passage) -> list[str]:
     return [passage.id, passage.text]
 
 
-def decoding_content(decoding: Decoding) -> dict[str, Any]:
+def decoding_content(decoding: Decoding) -> Plain:
     """Only what the mode reads: a limit of new tokens changes no choice of a label."""
     used = {
         "choose": ("mode", "normalise", "probabilities"),
@@ -43,7 +42,7 @@ def gold_content(example: Example) -> list[Any]:
     return [example.question.id, example.gold]
 
 
-def judged_content(example: Example) -> Mapping[str, Any]:
+def judged_content(example: Example) -> Plain:
     """What of an example its answer is judged by."""
     question = example.question
     return {
@@ -65,7 +64,7 @@ def override_content(override: PromptOverride | None) -> Any:
     }
 
 
-def request_content(request: EvalRequest) -> dict[str, Any]:
+def request_content(request: EvalRequest) -> Plain:
     """All that an answer depends on beside the fit; its name is no part of it."""
     return {
         "task": task_content(request.task),

@@ -15,6 +15,7 @@ from typing import Any
 
 from stepladder.config.build import Component
 from stepladder.public import public_name
+from stepladder.types import Plain
 
 
 def digest(value: Any) -> str:
@@ -41,7 +42,7 @@ def identity(component: Component, full: bool = False) -> Any:
     return {**named, **_arguments(component, full)}
 
 
-def _arguments(component: Component, full: bool) -> dict[str, Any]:
+def _arguments(component: Component, full: bool) -> Plain:
     found = {}
     for name, parameter in inspect.signature(component.target).parameters.items():
         given = component.arguments.get(name)

@@ -20,9 +20,10 @@ from stepladder.io.files import discard, read_json
 from stepladder.store.store import KINDS, Kind, Store, is_own, named, read_mapping
 from stepladder.store.stored_run import Stage
 from stepladder.store.validation import has, only
+from stepladder.types import Plain
 
 FINISHED, NOT_FINISHED, BROKEN = "finished", "unfinished", "broken"
-CONFIG = {"label": str, "choices": Mapping[str, Any], "seed": int, "rows": str}
+CONFIG = {"label": str, "choices": Plain, "seed": int, "rows": str}
 CONFIG |= dict.fromkeys(("dataset", "method", "decoding", "evaluation"), Any)
 NO_STUDY = "of no study"
 REMOVED_STUDY = "the study"
@@ -53,21 +54,21 @@ class Item:
         return Stage(self.folder)
 
     @cached_property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Plain:
         return only(_mapping(self.folder / "config.yaml"), CONFIG)
 
     @cached_property
-    def full(self) -> dict[str, Any]:
+    def full(self) -> Plain:
         return _mapping(self.folder / "full.yaml")
 
     def as_dict(self) -> dict[str, Any]:
         """For `list`: the main metric with its name, the rest as it is stored."""
-        scores: Mapping[str, Any] = self.stage.done.get("facts", {}).get("scores") or {}
+        scores: Plain = self.stage.facts.get("scores") or {}
         first = next(((f"{s}.{m}", v["value"]) for s, found in scores.items() for m, v in found.items()), None)
         return {
             "kind": self.kind,
             "folder": str(self.folder),
-            "finished": self.stage.done.get("finished"),
+            "finished": self.stage.finished,
             "state": self.state,
             "label": self.config.get("label", ""),
             "choices": self.config.get("choices", {}),
@@ -81,14 +82,14 @@ class Item:
         """Every value that the folder can be found by, with its dotted key; options of groups stand above nodes."""
         yield "kind", self.kind
         yield "state", self.state
-        yield "date", self.stage.done.get("finished") or _begun(self.folder)
+        yield "date", self.stage.finished or _begun(self.folder)
         yield "name", self.folder.name
         yield from (("study", study) for study in self.studies)
         yield from self.config.get("choices", {}).items()
         yield from _flat({name: node for name, node in self.config.items() if name != "choices"})
 
 
-def _mapping(file: Path) -> dict[str, Any]:
+def _mapping(file: Path) -> Plain:
     """The mapping in a file, empty where there is none."""
     try:
         return read_mapping(file)
@@ -127,7 +128,7 @@ def inventory(root: Path, asked: Mapping[str, Sequence[str]]) -> list[Item]:
     """
     items = [item for item in _items(root) if item.kind == "scores" or not item.finished]
     found = _matching(items, asked)
-    return sorted(found, key=lambda item: str(item.stage.done.get("finished", "")), reverse=True)
+    return sorted(found, key=lambda item: item.stage.finished or "", reverse=True)
 
 
 def _items(root: Path) -> list[Item]:
@@ -152,7 +153,7 @@ def _studies(root: Path) -> dict[str, list[str]]:
         found.setdefault(note.name, []).append(note.parent.parent.name)
     for file in sorted((root / "studies").glob("*/comparison.json")):
         rows = only(read_json(file), {"rows": list}).get("rows", [])
-        named_folders = [row["folders"] for row in rows if has(row, {"folders": Mapping[str, Any]})]
+        named_folders = [row["folders"] for row in rows if has(row, {"folders": Plain})]
         for folder in (str(each.get("score", "")) for each in named_folders):
             studies = found.setdefault(Path(folder).name, [])
             studies += [] if file.parent.name in studies else [file.parent.name]

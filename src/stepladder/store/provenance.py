@@ -11,7 +11,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.io.redaction import mask, mask_arguments, mask_code
+from stepladder.types import Plain
 
 DIFF_LIMIT = 1_000_000  # characters of a diff that are kept
 FILES_LIMIT = 1_000  # names of untracked files that are kept
@@ -35,11 +36,11 @@ ENVIRONMENT = (  # variables that change a result or its speed, and hold no secr
 
 
 def provenance(
-    data: Mapping[str, Any] | None = None,
-    weights: Mapping[str, Any] | None = None,
-    config: Mapping[str, Any] | None = None,
-    compute: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    data: Plain | None = None,
+    weights: Plain | None = None,
+    config: Plain | None = None,
+    compute: Plain | None = None,
+) -> Plain:
     """The provenance of this moment, as plain data; `data` and `weights` are content hashes by name, `config` is the
     experiment, `compute` the devices that it asked for.
 
@@ -113,7 +114,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def devices() -> dict[str, Any]:
+def devices() -> Plain:
     """Processor, memory in bytes and, where torch is already loaded, its threads and GPUs; whether the kernels
     of Stepladder are compiled here, None where nothing has asked for them yet."""
     found: dict[str, Any] = {
@@ -133,7 +134,7 @@ def devices() -> dict[str, Any]:
     return found
 
 
-def checkout(folder: Path) -> dict[str, Any] | None:
+def checkout(folder: Path) -> Plain | None:
     """State of the git checkout around `folder`; None where there is none, or no git.
 
     `diff` is what tracked files differ by from `commit` (None before the first one), without secrets (`masked` tells
@@ -186,7 +187,7 @@ def _root(folder: Path) -> str | None:
 
 
 @cache
-def _own_checkout() -> dict[str, Any] | None:
+def _own_checkout() -> Plain | None:
     """The checkout as it is first seen: a long process goes on with the code that it loaded."""
     root = Path(__file__).resolve().parents[3]
     return checkout(root) if (root / "pyproject.toml").is_file() and (root / "src").is_dir() else None

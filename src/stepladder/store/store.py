@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,8 @@ from stepladder.io.files import (
     read_json,
     write_text,
 )
-from stepladder.store.validation import is_done
+from stepladder.store.validation import DoneRecord
+from stepladder.types import Plain
 
 Kind = Literal["fits", "predictions", "scores"]
 KINDS: tuple[Kind, ...] = ("fits", "predictions", "scores")
@@ -50,8 +51,8 @@ class Form:
 
     key: str
     label: str
-    config: Mapping[str, Any]
-    full: Mapping[str, Any]
+    config: Plain
+    full: Plain
 
 
 @dataclass(frozen=True)
@@ -61,27 +62,30 @@ class Entry:
     folder: Path
     key: str
     reused: bool
-    facts: Mapping[str, Any]
+    facts: Plain
 
 
-def done(folder: Path) -> dict[str, Any] | None:
-    """What done.json tells; None where it is not there, or is not what a stage writes: the folder is not finished."""
-    record = read_json(folder / "done.json")
-    return record if record is not None and is_done(record, folder.parent.name) else None
+def done(folder: Path) -> DoneRecord | None:
+    """The record of a finished directory; None for any other directory."""
+    return DoneRecord.read(read_json(folder / "done.json"), folder.parent.name)
 
 
 def changed(folder: Path, hash_of: Callable[[Path], str] = content_hash) -> list[str]:
     """The files of a finished folder that are not what they were."""
     while True:
-        record = done(folder) or {}
-        broken = [name for name in record.get("files", {}) if not _as_recorded(folder, name, record, hash_of)]
-        if not broken or (done(folder) or {}) == record:  # else another process rewrote a file in between
-            return broken
+        record = done(folder)
+        damaged = [name for name in (record.files if record else ()) if not _as_recorded(folder, name, record, hash_of)]
+        if not damaged or done(folder) == record:  # else another process rewrote a file in between
+            return damaged
 
 
-def _as_recorded(folder: Path, name: str, record: Mapping[str, Any], hash_of: Callable[[Path], str]) -> bool:
+def _write_record(folder: Path, record: DoneRecord) -> None:
+    write_text(folder / "done.json", json.dumps(record.as_dict(), indent=1, ensure_ascii=False))
+
+
+def _as_recorded(folder: Path, name: str, record: DoneRecord | None, hash_of: Callable[[Path], str]) -> bool:
     file = file_in(folder, name)
-    return file.is_file() and hash_of(file) in (record["files"][name], record.get("replacing", {}).get(name))
+    return record is not None and file.is_file() and hash_of(file) in (record.files[name], record.replacing.get(name))
 
 
 def named(folder: Path) -> tuple[str, int] | None:
@@ -118,8 +122,8 @@ class Store:
         """The finished folder of `key`, if there is one."""
         for folder in self._folders(kind, key):
             record = done(folder)
-            if record is not None and record["key"] == key:
-                return Entry(folder, key, True, record["facts"])
+            if record is not None and record.key == key:
+                return Entry(folder, key, True, record.facts)
         return None
 
     def _folders(self, kind: Kind, key: str) -> list[Path]:
@@ -128,7 +132,7 @@ class Store:
         there = sorted((self.root / kind).iterdir()) if (self.root / kind).is_dir() else []
         return [folder for folder in there if name.fullmatch(folder.name) and is_own(folder)]
 
-    def take(self, kind: Kind, form: Form, make: Callable[[Path], Mapping[str, Any]]) -> Entry:
+    def take(self, kind: Kind, form: Form, make: Callable[[Path], Plain]) -> Entry:
         """The finished folder of a form: found, or made by `make(folder)`, which returns the facts of its making.
 
         Raises StoreError when a folder of this key was made under other defaults.
@@ -166,15 +170,14 @@ class Store:
         it is replaced, done.json holds the hashes of the old and the new content."""
         with self._locked(kind, entry.key):
             record = done(entry.folder)
-            if record is None or name not in record.get("files", {}):
+            if record is None or name not in record.files:
                 return  # removed meanwhile, or made before hashes of files were kept
             old, new = content_hash(entry.folder / name), hashlib.sha256(text.encode()).hexdigest()
-            begun = {**record, "files": {**record["files"], name: new}, "replacing": {name: old}}
-            write_text(entry.folder / "done.json", json.dumps(begun, indent=1, ensure_ascii=False))
+            record = replace(record, files={**record.files, name: new})
+            _write_record(entry.folder, replace(record, replacing={name: old}))
             write_text(entry.folder / name, text)
             flush_to_disk(entry.folder)
-            ended = {key: value for key, value in begun.items() if key != "replacing"}
-            write_text(entry.folder / "done.json", json.dumps(ended, indent=1, ensure_ascii=False))
+            _write_record(entry.folder, record)
             flush_to_disk(entry.folder)
 
     def shared(self) -> Path:
@@ -238,7 +241,7 @@ class Store:
         finally:
             lock.release()
 
-    def _made(self, kind: Kind, form: Form, make: Callable[[Path], Mapping[str, Any]]) -> Entry:
+    def _made(self, kind: Kind, form: Form, make: Callable[[Path], Plain]) -> Entry:
         folder = self._folder(kind) / f"{readable(form.label)}-{form.key[:16]}{self._again}".lstrip("-")
         unfinished = self._folders(kind, form.key)
         folder = unfinished[0] if unfinished else folder
@@ -255,14 +258,13 @@ class Store:
             with named_errors(folder):
                 facts = make(folder)
         except UserError:
-            # what the user will mend has another key, or is made anew: nothing half-written stays
+            # nothing half-written stays: what the user will fix has another key, or is computed again
             shutil.rmtree(folder)
             raise
         grant_by_umask(kept_files(folder))
-        record = {"key": form.key, "facts": facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-        record["files"] = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
+        files = {file.relative_to(folder).as_posix(): content_hash(file) for file in kept_files(folder)}
         flush_to_disk(folder)
-        write_text(folder / "done.json", json.dumps(record, indent=1, ensure_ascii=False))
+        _write_record(folder, DoneRecord(form.key, facts, datetime.now(UTC).isoformat(timespec="seconds"), files))
         flush_to_disk(folder)
         return Entry(folder, form.key, False, facts)
 
@@ -286,7 +288,7 @@ def is_own(folder: Path) -> bool:
     return folder.is_dir() and not folder.is_symlink()
 
 
-def read_mapping(file: Path) -> dict[str, Any]:
+def read_mapping(file: Path) -> Plain:
     """The mapping in a YAML file. Raises StoreError where there is none."""
     try:
         found = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)

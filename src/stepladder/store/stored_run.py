@@ -1,7 +1,4 @@
-"""A finished run, read back from its folders alone: what made it, from what, where, and what came of it.
-
-Knows the files that stages write; builds no part, reads no data and computes nothing.
-"""
+"""Reads a finished run back from its directories."""
 
 from __future__ import annotations
 
@@ -10,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from stepladder.config.experiment import Experiment
 from stepladder.errors import StoreError
 from stepladder.io.files import expand_home, read_json
 from stepladder.io.redaction import mask
 from stepladder.store.store import KINDS, Kind, Store, changed, done, is_own, named, read_mapping
-from stepladder.store.validation import PROVENANCE, has, only
+from stepladder.store.validation import PROVENANCE, DoneRecord, has, only
 from stepladder.store.writing import row_hashes
+from stepladder.types import Plain
 
 _OF_WANDB = re.compile(r"(?:offline-)?run-[\d_]+-([0-9a-f]{16})(?:-.*?)??(?:-a(\d+))?(?:-r\d+)?")
 
@@ -30,15 +27,25 @@ class Stage:
     folder: Path
 
     @cached_property
-    def full(self) -> dict[str, Any]:
+    def full(self) -> Plain:
         return read_mapping(self.folder / "full.yaml")
 
     @cached_property
-    def done(self) -> dict[str, Any]:
-        return done(self.folder) or {}
+    def done(self) -> DoneRecord | None:
+        return done(self.folder)
+
+    @property
+    def facts(self) -> Plain:
+        """The figures of its making; none where it is not finished."""
+        return self.done.facts if self.done else {}
+
+    @property
+    def finished(self) -> str | None:
+        """When it was finished."""
+        return self.done.finished if self.done else None
 
     @cached_property
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Plain:
         return only(read_json(self.folder / "provenance.json"), PROVENANCE)
 
     def changed(self) -> list[str]:
@@ -63,13 +70,13 @@ class Recorded:
         return {name: stage for name, stage in found.items() if stage is not None}
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Plain:
         """The experiment as it was recorded when it ran, whatever has become of config.yaml since."""
-        kept: dict[str, Any] = self.named.provenance.get("config") or mask(self.experiment.as_config())
+        kept: Plain = self.named.provenance.get("config") or mask(self.experiment.as_config())
         return {name: node for name, node in kept.items() if name not in ("label", "choices")}
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> Mapping[str, Plain]:
         """By part of the dataset, how many rows and the hash of all, when the last stage ran."""
         *_, last = self.stages.values()
         found = last.provenance.get("data", {})
@@ -81,12 +88,12 @@ class Recorded:
         return row_hashes(root_of(self.named.folder) / "indexes", record["content"]) if record else {}
 
     @property
-    def weights(self) -> dict[str, Any]:
+    def weights(self) -> Mapping[str, Mapping[str, str]]:
         """The hash of every file of every model that was read."""
         return {name: f for stage in self.stages.values() for name, f in stage.provenance.get("weights", {}).items()}
 
     @property
-    def compute(self) -> dict[str, Any]:
+    def compute(self) -> Plain:
         found = (stage.provenance.get("compute") for stage in self.stages.values())
         return next((record for record in found if record), {})
 
@@ -116,11 +123,9 @@ def stored_experiment(folder: Path) -> Experiment:
             "This is no folder of a run: it has no config.yaml", str(folder), "name a folder that 'run --json' printed"
         )
     if folder.parent.name not in KINDS:
-        raise StoreError(
-            "This is no folder of a run: it lies in no store", str(folder), "name one that lies in a store"
-        )
+        raise StoreError("This is no folder of a run: it is in no store", str(folder), "name one that is in a store")
     if done(folder) is None:
-        raise StoreError("This run is not finished", str(folder), "run it again; it goes on where it stopped")
+        raise StoreError("This run is not finished", str(folder), "run it again; it resumes where it stopped")
     return Experiment.from_stored(read_mapping(config), str(config))
 
 
@@ -136,7 +141,7 @@ def fit_of(folder: Path) -> Path:
 
 
 def root_of(folder: Path) -> Path:
-    """The root of the store that a folder lies in."""
+    """The root of the store that a folder is in."""
     return folder.absolute().parent.parent
 
 
@@ -144,7 +149,7 @@ def finished(root: Path, kind: Kind) -> Iterator[Stage]:
     """All finished folders of a kind, the last made first."""
     there = (root / kind).iterdir() if (root / kind).is_dir() else ()
     stages = [Stage(folder) for folder in there if named(folder) and is_own(folder) and done(folder) is not None]
-    yield from sorted(stages, key=lambda stage: str(stage.done.get("finished")), reverse=True)
+    yield from sorted(stages, key=lambda stage: str(stage.finished), reverse=True)
 
 
 def _beside(folder: Path) -> Store:

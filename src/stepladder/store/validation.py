@@ -1,19 +1,18 @@
-"""What the files of a store must look like to be believed: whoever reads them then need not ask again.
-
-Knows plain data as stages write it; knows no file and no folder.
-"""
+"""Validates the files of a store when they are read, and the record that finishes a directory."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from stepladder.config.value_types import fits
+from stepladder.types import Plain
 
 Number = int | float
 FIGURE = {"value": Number, "low": Number, "high": Number, "n": int}
-FINDING = {"name": str, "value": Number | bool, "told": str, "odd": bool, "stops": bool}
+CHECK_RESULT = {"name": str, "value": Number | bool, "told": str, "odd": bool, "stops": bool}
 PREDICTION = {
     "id": str, "text": str, "probabilities": Mapping[str, Number] | None, "shown": list[str], "prompt_tokens": int,
     "new_tokens": int, "seconds": Number, "failure": str | None, "prompt_hash": str | None,
@@ -23,53 +22,68 @@ COSTS = {
     "questions": int, "prompt_tokens": int, "new_tokens": int, "prompt_tokens_per_question": Number, "failures": int,
     "new_tokens_per_question": Number, "seconds_per_question": Number, "seconds_p50": Number, "seconds_p95": Number,
 }  # fmt: skip
-DONE = {"key": str, "facts": Mapping[str, Any], "finished": str}
-PROVENANCE: Mapping[str, Any] = {
-    "time": str, "stepladder": str, "folder": str, "python": str, "platform": str, "devices": Mapping[str, Any],
-    "distributions": Mapping[str, str], "source": str, "code": Mapping[str, Any] | None, "config": Mapping[str, Any],
-    "compute": Mapping[str, Any], "data": Mapping[str, Mapping[str, Any]], "weights": Mapping[str, Mapping[str, str]],
+PROVENANCE: Plain = {
+    "time": str, "stepladder": str, "folder": str, "python": str, "platform": str, "devices": Plain,
+    "distributions": Mapping[str, str], "source": str, "code": Plain | None, "config": Plain,
+    "compute": Plain, "data": Mapping[str, Plain], "weights": Mapping[str, Mapping[str, str]],
     "command": list[str], "environment": Mapping[str, str], "engine": str,
 }  # fmt: skip
 
 
-def has(value: Any, fields: Mapping[str, Any]) -> bool:
-    """Whether `value` is a mapping with all of `fields`, each of its kind; others may be there too."""
+@dataclass(frozen=True)
+class DoneRecord:
+    """done.json, the last file of a finished directory.
+
+    key: of the directory. facts: figures of its making. finished: when, in ISO 8601. files: the hash of every file, by
+    its path. replacing: the previous hash of a file that is being rewritten.
+    """
+
+    key: str
+    facts: Plain
+    finished: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    replacing: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> Plain:
+        """Plain data, as in the file."""
+        plain = {"key": self.key, "facts": self.facts, "finished": self.finished, "files": dict(self.files)}
+        return plain | ({"replacing": dict(self.replacing)} if self.replacing else {})
+
+    @classmethod
+    def read(cls, stored: Any, kind: str) -> DoneRecord | None:
+        """The record in plain data; None where it is not what a finished stage of this kind writes."""
+        if not has(stored, {"key": str, "facts": Plain, "finished": str}):
+            return None
+        listed = [stored.get("files", {}), stored.get("replacing", {})]
+        if not re.fullmatch("[0-9a-f]{32}", stored["key"]) or not all(fits(each, Mapping[str, str]) for each in listed):
+            return None
+        record = cls(stored["key"], stored["facts"], stored["finished"], *listed)
+        outside = any(name.startswith("/") or ".." in name.split("/") for name in {**record.files, **record.replacing})
+        checks = record.facts.get("gate", [])
+        sound = isinstance(checks, list) and all(has(check, CHECK_RESULT) for check in checks)
+        return record if sound and not outside and _FACTS[kind](record.facts) else None
+
+
+def has(value: Any, fields: Plain) -> bool:
+    """Whether `value` is a mapping with all of `fields`, each of its type; it may have others too."""
     return isinstance(value, Mapping) and all(name in value and fits(value[name], of) for name, of in fields.items())
 
 
-def only(value: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a mapping is of the kind that `fields` say."""
+def only(value: Any, fields: Plain) -> Plain:
+    """The entries of a mapping that have the types in `fields`."""
     found = value if isinstance(value, Mapping) else {}
     return {name: found[name] for name, of in fields.items() if name in found and fits(found[name], of)}
 
 
-def is_done(record: Any, kind: str) -> bool:
-    """Whether done.json of a folder of this kind tells what a finished stage tells."""
-    if not has(record, DONE) or not re.fullmatch("[0-9a-f]{32}", record["key"]):
-        return False
-    facts = record["facts"]
-    files: dict[str, str] = {}
-    for listed in (record.get("files", {}), record.get("replacing", {})):
-        if not fits(listed, Mapping[str, str]):
-            return False
-        files |= listed
-    if any(name.startswith("/") or ".." in name.split("/") for name in files):
-        return False
-    gate = facts.get("gate", [])
-    if not isinstance(gate, list) or not all(has(found, FINDING) for found in gate):
-        return False
-    return {"fits": _of_fit, "predictions": _of_predictions, "scores": _of_scores}[kind](facts)
-
-
-def _of_fit(facts: Mapping[str, Any]) -> bool:
+def _of_fit(facts: Plain) -> bool:
     return all(isinstance(value, int | float | None) for name, value in facts.items() if name != "gate")
 
 
-def _of_predictions(facts: Mapping[str, Any]) -> bool:
+def _of_predictions(facts: Plain) -> bool:
     return has(facts, COSTS) and facts["questions"] > 0
 
 
-def _of_scores(facts: Mapping[str, Any]) -> bool:
+def _of_scores(facts: Plain) -> bool:
     scores, left_out = facts.get("scores"), facts.get("left_out", {})
     return (
         isinstance(scores, Mapping)
@@ -78,8 +92,11 @@ def _of_scores(facts: Mapping[str, Any]) -> bool:
     )
 
 
+_FACTS = {"fits": _of_fit, "predictions": _of_predictions, "scores": _of_scores}
+
+
 def rows_of(record: Any) -> Sequence[tuple[str, str]]:
-    """Pairs of texts, as a list of rows keeps them; none where it is another list."""
+    """The pairs (id, hash) of a stored list of rows; none where it is another list."""
     listed = record.get("rows") if isinstance(record, Mapping) else None
     pairs = [tuple(row) for row in listed if isinstance(row, list)] if isinstance(listed, list) else []
     return [(row[0], row[1]) for row in pairs if len(row) == 2 and all(isinstance(text, str) for text in row)]

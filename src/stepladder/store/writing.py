@@ -25,7 +25,7 @@ from stepladder.store.content_keys import example_content, passage_content, ques
 from stepladder.store.identity import digest
 from stepladder.store.provenance import lock, provenance
 from stepladder.store.validation import rows_of
-from stepladder.types import Example
+from stepladder.types import Example, Plain
 
 
 def write_provenance(
@@ -51,7 +51,7 @@ def record_engine(folder: Path, engine: str | None) -> None:
         write_text(file, json.dumps({**(read_json(file) or {}), "engine": engine}, indent=1, ensure_ascii=False))
 
 
-def _compute(resources: Resources) -> dict[str, Any]:
+def _compute(resources: Resources) -> Plain:
     return {**asdict(resources.devices), "micro_batch": resources.micro_batch}
 
 
@@ -61,7 +61,7 @@ class RowHashes:
 
     data: Loaded
 
-    def kept(self, shared: Path | None) -> dict[str, Any]:
+    def kept(self, shared: Path | None) -> Plain:
         """By part, how many rows there are and the hash of all; each row's hash is kept under `shared`."""
         for name, part in self._parts.items():
             file = _file(shared, str(part["content"]))
@@ -70,7 +70,7 @@ class RowHashes:
         return dict(self._parts)
 
     @cached_property
-    def _parts(self) -> Mapping[str, Mapping[str, Any]]:
+    def _parts(self) -> Mapping[str, Plain]:
         parts = ("train", "validation", "test", "corpus", "out_of_scope")
         return {
             name: {"rows": len(getattr(self.data, name)), "content": digest([row for _, row in self._part(name)])}

@@ -87,7 +87,7 @@ def compared(before: Recorded, now: Recorded) -> list[Aspect]:
 
 def held_to(before: Recorded, now: Recorded) -> Tolerance:
     """How near the results of the two must be."""
-    tuned = before.fit is not None and bool(before.fit.done.get("facts", {}).get("trained_parameters"))
+    tuned = before.fit is not None and bool(before.fit.facts.get("trained_parameters"))
     return tolerance(_machine(before, now).state != "differs", tuned)
 
 
@@ -326,11 +326,11 @@ def _machine(before: Recorded, now: Recorded) -> Aspect:
 
 
 def _engine(before: Recorded, now: Recorded) -> Aspect:
-    """What ran the language model: `fast` or `reference`."""
+    """What ran the language model: `fast` or `reference`; None on both sides for a method without one."""
     changed, recorded = [], False
     for stage, one, other in _pairs(before, now):
         was, is_ = one.provenance.get("engine"), other.provenance.get("engine")
-        recorded = recorded or bool(was and is_)
+        recorded = recorded or was == is_ or bool(was and is_)
         if was and is_ and was != is_:
             changed.append((stage, f"the {stage}'s engine was {was}, is {is_}"))
     return _around("engine", [line for _, line in changed], _first(stage for stage, _ in changed), recorded)

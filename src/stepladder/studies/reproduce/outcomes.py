@@ -57,7 +57,7 @@ def metrics(before: Recorded, now: Recorded, band: Tolerance) -> list[MetricPair
 
 
 def _scores(score: Stage | None) -> SuiteFigures:
-    facts = score.done.get("facts", {}) if score else {}
+    facts = score.facts if score else {}
     found: SuiteFigures = from_plain(SuiteFigures, facts.get("scores", {}), str(score and score.folder))
     return found
 
