@@ -28,7 +28,7 @@ def create_engine(module: nn.Module, requested: EngineName = "auto", admit: bool
     Args:
         module: A transformers causal model.
         requested: `reference`, or `auto` for the fastest engine that is admitted.
-        admit: Whether the fast engine has to be admitted first; not where the model's architecture is known to suit it.
+        admit: Whether the fast engine has to be admitted first; False for an architecture that its tests cover.
 
     Raises:
         ModelError: The model cannot be run, or is not causal.
@@ -40,7 +40,7 @@ def create_engine(module: nn.Module, requested: EngineName = "auto", admit: bool
     if requested == "reference" or kind is None:
         return reference
     if not admit:
-        return kind(module)
+        return kind.of(module, kind.variants[0])
     variant = admission.admitted(reference.network.causal, kind.variants, kind.of)
     if variant is None:
         print(

@@ -1,7 +1,4 @@
-"""Between messages and token ids: the tokenizer with its chat template, and the token that ends an answer.
-
-Knows no network.
-"""
+"""Converts messages to token ids and back: the tokenizer with its chat template, and the end token of an answer."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from stepladder.types import Message
 
 _TODAY = datetime(2024, 7, 26)  # templates that print today's date would give other prompts tomorrow
 _FAILS = "The chat template fails: "
-_MARK = "fjord gymnast"  # a text that no template prints of its own accord
+_MARK = "fjord gymnast"  # a text that no template contains
 
 
 class Chat:
@@ -34,7 +31,7 @@ class Chat:
         self.tokenizer = tokenizer
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt's token ids, up to where the answer begins."""
+        """The prompt's token ids, up to the position where the answer begins."""
         turns = self._turns(messages)
         contents = [turn.content for turn in turns]
         if not any(self._special.are_spelled_in(content) for content in contents):
@@ -56,7 +53,7 @@ class Chat:
         return [*self._special.encode(shielded, shield, add_special_tokens=False), self.end]
 
     def refusal(self, messages: Sequence[Message]) -> str | None:
-        """Why the chat template refuses a conversation, in the template's words; None where it takes it."""
+        """Why the chat template refuses a conversation, in the template's words; None where it accepts it."""
         if not self.tokenizer.chat_template:
             return None
         try:
@@ -66,7 +63,7 @@ class Chat:
         return None
 
     def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
-        """The text of a prompt's tokens in runs, and of each whether it is a special token."""
+        """The text of a prompt's tokens in runs, each with whether it is a special token."""
         runs: list[tuple[list[int], bool]] = []
         for id_ in ids:
             special = id_ in self._special.names
@@ -130,7 +127,7 @@ class Chat:
         return SpecialTokens(self.tokenizer, {self.end, *self._tokens(self._rendered(question, False))})
 
     def _turns(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """The messages as the template takes them."""
+        """The messages in the form that the template accepts."""
         turns = _with_one_system_text(messages)
         if self.tokenizer.chat_template and turns[0].role == "system" and not self._takes_system_text:
             return _without_system_text(turns)
@@ -155,7 +152,7 @@ class Chat:
         )
 
     def _rendered(self, turns: Sequence[Message], ask: bool) -> str:
-        """Raises ModelError where the template refuses the turns or fails, as a program of strangers may in any way."""
+        """Raises ModelError where the template refuses the turns or fails, as a program may in any way."""
         try:
             rendered: str = self.tokenizer.apply_chat_template(
                 [{"role": turn.role, "content": turn.content} for turn in turns],
@@ -165,7 +162,7 @@ class Chat:
                 enable_thinking=False,
                 date_string=_TODAY.strftime("%d %b %Y"),
             )
-        except Exception as error:  # the sandbox raises errors of its own, and a template any other
+        except Exception as error:  # the sandbox raises its own errors, and a template any other
             what = f"{_FAILS}{error or type(error).__name__}"
             raise ModelError(what, "model", "fix chat_template in its tokenizer_config.json, or the turns") from error
         return rendered
@@ -179,14 +176,14 @@ class Chat:
 
 
 def _with_one_system_text(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """System texts at the head become one, because most templates take only one."""
+    """Leading system texts become one, because most templates accept only one."""
     head = [message.content for message in messages if message.role == "system"]
     rest = tuple(message for message in messages if message.role != "system")
     return (Message("system", "\n\n".join(head)), *rest) if head else rest
 
 
 def _without_system_text(turns: Sequence[Message]) -> tuple[Message, ...]:
-    """The system text becomes the beginning of the first user turn."""
+    """The system text is put before the first user turn."""
     system, *rest = turns
     first = next(number for number, turn in enumerate(rest) if turn.role == "user")
     rest[first] = Message("user", f"{system.content}\n\n{rest[first].content}")
@@ -208,7 +205,7 @@ def load_chat(folder: Path) -> Chat:
 
     try:
         return Chat(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
-    except Exception as error:  # broken files bring up anything; the tokenizers library raises Exception itself
+    except Exception as error:  # broken files raise anything; the tokenizers library raises Exception itself
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"The tokenizer cannot be loaded: {said}", str(folder), "check that the model's files are whole"

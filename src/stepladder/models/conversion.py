@@ -1,4 +1,4 @@
-"""From a GGUF file to a folder of safetensors and tokenizer in the user's cache, once.
+"""Converts a GGUF file to a folder of safetensors and tokenizer in the user's cache, once.
 
 The weights are kept in bfloat16, whatever dtype a run asks for: four-bit weights lose nothing that matters by it, and
 `model.dtype` then changes the arithmetic and not the model.
@@ -25,7 +25,7 @@ from stepladder.io.files import grant_by_umask
 
 
 def converted(file: Path, name: str, content: str) -> Path:
-    """The folder that `file` was converted into; `content` tells this file and this way of converting from others."""
+    """The folder that `file` was converted into; `content` identifies the file and the version of the conversion."""
     folder = cache_folder() / "models" / f"{name}-{content}"
     if folder.is_dir():
         return folder
@@ -35,7 +35,7 @@ def converted(file: Path, name: str, content: str) -> Path:
             print(f"converting {file.name} (once, about 20 s)", file=sys.stderr)
             with tempfile.TemporaryDirectory(dir=folder.parent) as work, quiet():
                 made = Path(work) / "made"
-                with redirect_stderr(io.StringIO()):  # a progress bar that knows no switch
+                with redirect_stderr(io.StringIO()):  # a progress bar that cannot be switched off
                     _convert(file, made)
                 grant_by_umask(each for each in made.rglob("*") if each.is_file())
                 shutil.move(made, folder)
@@ -45,7 +45,7 @@ def converted(file: Path, name: str, content: str) -> Path:
 def _convert(file: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     before = GGUFReader(file).fields.get("tokenizer.ggml.pre")
-    if before is not None and before.contents() == "smollm":  # transformers does not know that it parts every digit
+    if before is not None and before.contents() == "smollm":  # transformers does not split digits for it
         backend = tokenizer.backend_tokenizer
         digits = pre_tokenizers.Digits(individual_digits=True)
         backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])

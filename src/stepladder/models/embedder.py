@@ -1,6 +1,6 @@
-"""Sentence vectors by a transformers encoder with mean pooling. Knows texts and vectors; knows no index.
+"""Sentence embeddings by a transformers encoder with mean pooling.
 
-Constructing one is light: weights are loaded when the first text comes.
+Constructing an embedder is light: weights are loaded with the first text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stepladder.models.checkpoints import Weights
 
 @dataclass(frozen=True, eq=False)
 class SentenceEmbedder:
-    """Mean of the last hidden states over real tokens, brought to length one; as sentence-transformers does it.
+    """Mean of the last hidden states over real tokens, normalised to length one, as in sentence-transformers.
 
     max_tokens: what is longer is cut for the vector (not for any prompt). batch: texts in the machine at once.
     """

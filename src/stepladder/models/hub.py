@@ -1,6 +1,6 @@
-"""A model hub: which commit a name means, and that commit's files.
+"""A model hub: resolves a revision to its commit and fetches that commit's files.
 
-Knows repositories, not what is in their files. What was fetched before is found without a network.
+Files that were fetched before are found without a network.
 """
 
 from __future__ import annotations

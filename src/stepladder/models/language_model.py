@@ -1,4 +1,4 @@
-"""What the house asks of a language model. Knows tokens and messages; knows no dataset, no label, no training.
+"""The protocol of a language model: messages and token ids in, scores, texts and losses out.
 
 Importing this module loads no torch.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Completion:
-    """A written answer. `finished`: it ended by itself (end token, or a complete json value), not by its length."""
+    """A generated answer. `finished`: it ended by itself (end token, or a complete JSON value), not by its length."""
 
     text: str
     new_tokens: int
@@ -29,7 +29,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class WithoutThoughts:
-    """A written text without its thoughts: `text`, whether thoughts were `removed`, whether the last one is `open`."""
+    """A text without its thoughts: `text`, whether thoughts were `removed`, whether the last one is `open`."""
 
     text: str
     removed: bool
@@ -38,18 +38,18 @@ class WithoutThoughts:
 
 @dataclass(frozen=True)
 class Thoughts:
-    """How a model's thoughts are marked. `opened`: its prompts end inside a thought, which the answer goes on with."""
+    """How a model's thoughts are marked. `opened`: prompts end inside a thought, which the answer continues."""
 
     marks: tuple[tuple[str, str], ...] = ()
     opened: bool = False
 
     def removed_from(self, text: str) -> WithoutThoughts:
-        """What was written, without thoughts.
+        """The text without thoughts.
 
         Returns:
-            The text after and between thoughts, without white space around it. Of a thought that does not end, its mark
-            and all that follows are removed. With `opened` and no mark in the text the text is kept, since a model
-            that was trained to answer at once writes its answer there.
+            The text after and between thoughts, stripped. A thought that does not end is removed with all that follows
+            its mark. With `opened` and no mark in the text the text is kept: a model that was trained to answer
+            directly puts its answer there.
         """
         removed = left_open = False
         for begin, end in self.marks:
@@ -70,16 +70,15 @@ class Thoughts:
 class LanguageModel(Protocol):
     """A causal model with its tokenizer and chat template.
 
-    Prompts go in as token ids. `score` and `generate` may answer in any order: each result comes with the index of its
-    prompt. In float32 a batch of one gives what a batch of many gives: log-probabilities to rounding (1e-3), and the
-    same labels and greedy texts. In bf16 a batch of another size rounds differently, and a label or a text may change
-    where two are nearly as likely; `noise` says how near.
+    Prompts are token ids. `score`, `choose` and `generate` return results in any order, each with the index of its
+    prompt. In float32 results do not depend on the batch: log-probabilities up to rounding (1e-3), labels and greedy
+    texts exactly. In bf16 a batch of another size rounds differently, and a label or a text may change where two are
+    nearly equally likely; `noise` is how nearly.
     """
 
     @property
     def noise(self) -> float:
-        """Two labels whose log-probabilities (natural) differ by less may change places with the batch; 0 in float32,
-        where they do not."""
+        """Labels whose log-probabilities (nats) differ by less may change their order with the batch; 0 in float32."""
         ...
 
     @property
@@ -89,7 +88,7 @@ class LanguageModel(Protocol):
 
     @property
     def ends(self) -> frozenset[int]:
-        """The tokens at which writing stops."""
+        """The tokens at which generation stops."""
         ...
 
     @property
@@ -108,11 +107,11 @@ class LanguageModel(Protocol):
         ...
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt's token ids, up to where the answer begins."""
+        """The prompt's token ids, up to the position where the answer begins."""
         ...
 
     def encode_answer(self, text: str) -> list[int]:
-        """The answer's token ids, the end token last: what training teaches and `score` scores."""
+        """The answer's token ids with the end token: what training supervises and `score` scores."""
         ...
 
     def score(
@@ -124,7 +123,7 @@ class LanguageModel(Protocol):
     def choose(
         self, prompts: Sequence[Sequence[int]], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
     ) -> Iterator[tuple[int, Best]]:
-        """The likeliest of `candidates[i]` after `prompts[i]`: what `score` would rank first, without scoring all."""
+        """The likeliest of `candidates[i]` after `prompts[i]`: what `score` ranks first, perhaps scoring fewer."""
         ...
 
     def generate(
@@ -136,16 +135,27 @@ class LanguageModel(Protocol):
         schema: Mapping[str, Any] | None = None,
         micro_batch: int | None = None,
     ) -> Iterator[tuple[int, Completion]]:
-        """Write after each prompt: the likeliest token, or drawn at `temperature` (row by row from `seed` and the
-        prompt's index, so that batching changes nothing); under `schema` only what leads to valid JSON."""
+        """Generate an answer to each prompt.
+
+        Args:
+            prompts: Token ids.
+            max_new_tokens: How many tokens an answer has at most, the end token included.
+            temperature: None for the likeliest token; else tokens are sampled.
+            seed: With the prompt's index, the seed of its random numbers, whatever the batch.
+            schema: A JSON schema that answers are constrained to.
+            micro_batch: How many rows are generated at once; None chooses.
+        """
         ...
 
     def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor, noise: float | None = None) -> Tensor:
         """Cross-entropy (natural, float32) of the tokens at the positions where `answer` is true: (answer.sum(),), in
-        row-major order. Minus the sum of a row's is what `score` calls the answer's log-probability.
+        row-major order. Minus the sum of a row's losses is the log-probability that `score` gives. Gradients flow.
 
-        ids, mask, answer: (batch, length), padded on the right; `mask` true at real tokens. Gradients flow to whatever
-        asks for them. `noise` is NEFTune's alpha: uniform noise of that scale on the embeddings, drawn anew each time.
+        Args:
+            ids: Token ids (batch, length), padded on the right.
+            mask: True at real tokens (batch, length).
+            answer: True at supervised tokens (batch, length), never at a row's first.
+            noise: NEFTune's alpha: the scale of new uniform noise on the embeddings; None for no noise.
         """
         ...
 
@@ -159,25 +169,25 @@ class ChatFormat(Protocol):
     """The tokenizer of a model with its chat template, without the weights."""
 
     def refusal(self, messages: Sequence[Message]) -> str | None:
-        """Why the chat template refuses a conversation, in the template's words; None where it takes it."""
+        """Why the chat template refuses a conversation, in the template's words; None where it accepts it."""
         ...
 
     def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
-        """The text of a prompt's tokens in runs, and of each whether it is a special token."""
+        """The text of a prompt's tokens in runs, each with whether it is a special token."""
         ...
 
 
 @runtime_checkable
 class HasChatFormat(Protocol):
-    """A checkpoint that can tell how it writes conversations before its weights are loaded."""
+    """A checkpoint with a chat format that is available before its weights are loaded."""
 
     def chat(self) -> ChatFormat: ...
 
 
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Where weights come from. Constructing one is light and touches no file. One that is also a `HasChatFormat` lets
-    rows that its chat template refuses be found before anything is computed."""
+    """Where weights come from. Constructing one is light and reads no file. If it is also a `HasChatFormat`, rows that
+    its chat template refuses are found before anything is computed."""
 
     dtype: str
 

@@ -1,7 +1,4 @@
-"""From a folder of safetensors, configuration and tokenizer to a model in memory.
-
-Knows files, not where they come from.
-"""
+"""Loads a model from a folder of safetensors, configuration and tokenizer."""
 
 from __future__ import annotations
 
@@ -57,14 +54,14 @@ def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str |
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, **own)
-            tokenizer("a text")  # some of its settings are looked at no sooner
+            tokenizer("a text")  # some of its settings are checked only here
             module, found = kind.from_pretrained(
                 folder, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **own
             )
-    except Exception as error:  # broken files bring up anything; the tokenizers library raises Exception itself
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # broken files raise anything; the tokenizers library raises Exception itself
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"The model can not be loaded: {said}",
+            f"The model can not be loaded: {why}",
             str(folder),
             "check that its files are whole; code that comes with a model is never run",
         ) from error
@@ -82,12 +79,12 @@ def load_parts(kind: Any, folder: Path, dtype: str, device: torch.device | str |
 
 
 def set_name(module: Any, name: str) -> None:
-    """Name a model as every machine knows it: transformers and PEFT write this name into what they save."""
+    """Name a model as on any machine: transformers and PEFT write this name into what they save."""
     module.name_or_path = module.config._name_or_path = name
 
 
 def _check_shards(folder: Path) -> None:
-    """Raises ModelError where an index names weights that are no safetensors, or that do not lie in the folder."""
+    """Raises ModelError where an index names weights that are no safetensors, or that are not in the folder."""
     for index in folder.glob("*.safetensors.index.json"):
         shards = (read_json(index) or {}).get("weight_map")
         names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
@@ -98,7 +95,7 @@ def _check_shards(folder: Path) -> None:
 
 
 def _check_layers(folder: Path) -> None:
-    """Raises ModelError where the configuration wants more layers than there are weights: to build them has no end."""
+    """Raises ModelError where the configuration has more layers than there are weights: building them would not end."""
     wanted = (read_json(folder / "config.json") or {}).get("num_hidden_layers")
     try:
         opened: list[Any] = [safe_open(file, "pt") for file in sorted(folder.glob("*.safetensors"))]
@@ -113,8 +110,8 @@ def _check_layers(folder: Path) -> None:
 
 
 def _check_vocabulary(module: Any, tokenizer: Any, folder: Path) -> None:
-    """Raises ModelError where the tokenizer has tokens that the model has no embedding of. What stands for an image or
-    a sound in a multimodal model (Gemma 3 has it in its text models too) is no text and is not counted."""
+    """Raises ModelError where the tokenizer has tokens without an embedding. Placeholders for images and sounds of
+    multimodal models (Gemma 3 has them in its text models too) do not count."""
     rows = module.get_input_embeddings().weight.shape[0]
     media = {str(token) for name, token in tokenizer.special_tokens_map.items() if _MEDIA.fullmatch(name)}
     beyond = {token: at for token, at in tokenizer.get_vocab().items() if at >= rows and token not in media}

@@ -108,7 +108,7 @@ class CausalModel:
 
     def answer_losses(self, ids: Tensor, mask: Tensor, answer: Tensor, noise: float | None = None) -> Tensor:
         if bool(answer[:, 0].any()):
-            raise ValueError("an answer can not begin at the first token: nothing stands before it")
+            raise ValueError("an answer can not begin at the first token: there is no token before it")
         return self.engine.answer_losses(ids, mask, answer, noise)
 
     def adapted(self, module: nn.Module, virtual: Callable[[int], VirtualTokens] | None = None) -> CausalModel:

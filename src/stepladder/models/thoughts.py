@@ -19,7 +19,7 @@ MARKS: tuple[tuple[str, str], ...] = (
 
 
 def marks_in(template: str) -> tuple[tuple[str, str], ...]:
-    """The marks that a chat template mentions, be it only the one that ends a thought."""
+    """The marks of which a chat template contains at least one."""
     return tuple((begin, end) for begin, end in MARKS if begin in template or end in template)
 
 

@@ -1,4 +1,4 @@
-"""A model and an embedder that are built in memory, for tests and a first look in seconds.
+"""A toy model and a toy embedder that are built in memory, for tests and a first look in seconds.
 
 The model is a small random Llama whose tokens are bytes. The embedder hashes groups of characters and has no weights.
 """
@@ -110,7 +110,7 @@ class ToyCheckpoint:
 
 
 def toy_tokenizer() -> Any:
-    """A fast tokenizer with one token a byte and one for each of the template's marks."""
+    """A fast tokenizer with one token for each byte and each mark of the template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -128,7 +128,7 @@ def toy_tokenizer() -> Any:
 
 @dataclass(frozen=True)
 class ToyEmbedder:
-    """Hashed groups of three characters: texts with words in common come out near."""
+    """Hashed character trigrams: texts with words in common get similar vectors."""
 
     width: int = 256
     version: ClassVar[int] = 1

@@ -11,11 +11,11 @@ from test_scoring import ARCHITECTURES, LABELS, SHAPE, from_configuration
 from stepladder.engine.decoding import kv_slots as room
 from stepladder.engine.decoding.kv_slots import Prefix, SlotSession
 from stepladder.engine.decoding.session import CacheSession, begin_session, shared_prefix
-from stepladder.engine.fast import attention
 from stepladder.engine.fast import network as networks
 from stepladder.engine.fast.attention import Rows
 from stepladder.engine.fast.matrix import Matrix, PrepackedWeights
 from stepladder.engine.fast.network import FastNetwork
+from stepladder.engine.fast.techniques import ON
 from stepladder.models.toy import ToyCheckpoint
 from stepladder.tuning import adapters
 from stepladder.tuning.weights import shared_copy
@@ -306,7 +306,7 @@ def test_what_is_put_on_a_model_after_it_has_computed_is_seen():
 
 
 def test_rows_that_are_all_done_leave_nothing_whoever_keeps_keys_and_values(monkeypatch):
-    monkeypatch.setattr(attention, "supports", lambda causal: False)
+    monkeypatch.setattr(ON, "own_attention", False)
     model = ToyCheckpoint().load()
     network = model.engine.network
     session = begin_session(network, shared_prefix(network, [[5, 6, 7], [5, 6, 8]]), 2, 10)

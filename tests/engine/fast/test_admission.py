@@ -33,6 +33,11 @@ def test_a_model_is_run_in_the_fastest_way_that_is_right_for_it(name):
         assert engine.network.variant.own_head == (name == "HyperCLOVA X, logits multiplied")
 
 
+def test_an_attention_multiplier_is_supported():
+    causal = transformers.GraniteForCausalLM(transformers.GraniteConfig(**SHAPE, attention_multiplier=0.2))
+    assert admitted(causal, FastEngine.variants, FastEngine.of) == "slots"
+
+
 @pytest.mark.parametrize("name", ["Mistral, sliding window", "Gemma 3, sliding in turns"])
 def test_a_variant_that_ignores_windows_is_not_admitted(name, monkeypatch):
     """Rows of the test are longer than every window, also where those of the model are long."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-import transformers
 from torch.nn.functional import cross_entropy
 
 from stepladder.engine.fast import attention
@@ -91,21 +90,6 @@ def test_short_and_long_rows_attend_alike(monkeypatch, lengths, prefix):
         found.append((out, *torch.autograd.grad(out, parts, towards)))
     for ours, fused in zip(*found, strict=True):
         torch.testing.assert_close(ours, fused, atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("config", "ours"),
-    [
-        (transformers.Qwen2Config(**SHAPE), True),
-        (transformers.GraniteConfig(**SHAPE, attention_multiplier=0.2), True),
-        (transformers.MistralConfig(**SHAPE, sliding_window=6, head_dim=8), False),
-        (transformers.Gemma2Config(**SHAPE, head_dim=8), False),
-        (transformers.BloomConfig(vocab_size=261, hidden_size=32, n_layer=2, n_head=4), False),
-    ],
-    ids=lambda given: getattr(given, "model_type", None),
-)
-def test_a_model_that_wants_more_of_its_attention_keeps_its_own(config, ours):
-    assert attention.supports(transformers.AutoModelForCausalLM.from_config(config)) is ours
 
 
 def test_the_models_own_attention_stands_again_afterwards():

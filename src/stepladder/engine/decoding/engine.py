@@ -41,14 +41,14 @@ class FastEngine:
     name = "fast"
     variants = tuple(VARIANTS)
 
-    def __init__(self, module: nn.Module, virtual: Virtual | None = None, shared: Shared | None = None) -> None:
+    def __init__(self, module: nn.Module, virtual: Virtual | None, shared: Shared) -> None:
         self.network = FastNetwork(module, virtual, shared)
         self.reference = ReferenceEngine(module, virtual)
 
     @classmethod
     def of(cls, module: nn.Module, variant: str) -> FastEngine:
-        """An engine that runs the model as one of VARIANTS says."""
-        return cls(module, shared=Shared(VARIANTS[variant]))
+        """An engine that runs the model as one of VARIANTS."""
+        return cls(module, None, Shared(VARIANTS[variant]))
 
     def adapted(self, module: nn.Module, virtual: Virtual | None = None) -> FastEngine | ReferenceEngine:
         if virtual is not None and (self.network.rotary_switch is not None or windows(self.network.config)):

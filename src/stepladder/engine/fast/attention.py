@@ -12,15 +12,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import causal_mask_function
+from transformers import AttentionInterface
 
 from stepladder.engine.fast.row_attention import Gathering, attend_within_rows
 from stepladder.engine.fast.techniques import ON
 
 NAME = "stepladder"
-TRIED = "stepladder, tried"
-"""The same attention by another name, under which a model that masks more than later tokens is detected."""
 torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, which takes longer than the attention
 SHORT = 512  # tokens of a row up to which training on a CPU is faster with kept weights than with the fused kernel
 _WITHOUT_EFFECT = {"position_ids", "position_embeddings", "is_causal", "cache_position", "output_attentions"}
@@ -50,38 +47,16 @@ class UnsupportedAttentionError(RuntimeError):
     """The model asks its attention for something that this package does not compute."""
 
 
-def forward_with(causal: Any, pattern: AttentionPattern, name: str = NAME, **arguments: Any) -> Tensor:
+def forward_with(causal: Any, pattern: AttentionPattern, **arguments: Any) -> Tensor:
     """Hidden states (batch, n, width) of the decoder of `causal`, with the attention of a `pattern`."""
     config = causal.config.get_text_config()
     usual = config._attn_implementation
-    config._attn_implementation = name
+    config._attn_implementation = NAME
     try:
         hidden: Tensor = causal.base_model(use_cache=False, pattern=pattern, **arguments).last_hidden_state
     finally:
         config._attn_implementation = usual
     return hidden
-
-
-def supports(causal: Any) -> bool:
-    """Whether `causal` computes with this attention what it computes with its own; tried on six tokens."""
-    if not getattr(causal, "_supports_attention_backend", False):
-        return False
-    embeddings = causal.get_input_embeddings().weight
-    ids = torch.arange(1, 7, device=embeddings.device)[None] * 7919 % len(embeddings)
-    pattern, training = Rows([6], 0, ids.device), causal.training
-    causal.eval()
-    try:
-        with torch.no_grad():
-            own = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state.float()
-            places = torch.arange(6, device=ids.device)[None]
-            ours = forward_with(causal, pattern, TRIED, input_ids=ids, position_ids=places).float()
-    except (UnsupportedAttentionError, TypeError, ValueError, AttributeError, KeyError, IndexError, RuntimeError):
-        return False
-    finally:
-        causal.train(training)
-    near = 1e-3 if embeddings.dtype == torch.float32 else 0.1
-    reached = pattern.layers == set(range(causal.config.get_text_config().num_hidden_layers))
-    return reached and bool(((own - ours).norm() <= near * own.norm()).item())
 
 
 def _attention(
@@ -108,14 +83,7 @@ def _attention(
         return pattern.attend(module.layer_idx, query, key, value, scaling, dropout), None
 
 
-def _mask(*_: Any, mask_function: Any = None, local_size: int | None = None, **__: Any) -> Tensor | None:
-    """A mask only where `transformers.masking_utils` hides more than the future: windows, chunks, blocks."""
-    return None if local_size is None and mask_function is causal_mask_function else torch.zeros(1, 1, 1, 1)
-
-
 AttentionInterface.register(NAME, _attention)
-AttentionInterface.register(TRIED, _attention)
-AttentionMaskInterface.register(TRIED, _mask)
 
 
 class KeyValueRecorder:
@@ -137,7 +105,6 @@ class Rows:
     def __init__(self, lengths: Sequence[int], prefix: int, device: torch.device) -> None:
         self.lengths, self.prefix = lengths, prefix
         self.count, self.longest = len(lengths), max(lengths)
-        self.layers: set[int] = set()
         self.place: Tensor | None = None  # of each token among padded rows
         self._gathered: list[Gathering] | None = None
         if min(lengths) < self.longest:
@@ -145,7 +112,6 @@ class Rows:
             self.place = real.flatten().nonzero()[:, 0].to(device)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
-        self.layers.add(layer)
         short = ON.row_attention and self.prefix + self.longest <= SHORT
         if short and query.requires_grad and query.device.type == "cpu" and not dropout:
             return attend_within_rows(query, key, value, self._gatherings(query, key), scaling)

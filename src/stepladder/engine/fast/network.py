@@ -47,10 +47,10 @@ class Variant:
 
 @dataclass
 class Shared:
-    """What all models that are tuned from one base share: its variant (None: not known yet), its prepacked weights, and
-    which forms of the fused decoder compute what the model computes."""
+    """What all models that are tuned from one base share: its variant, its prepacked weights, and which forms of the
+    fused decoder compute what the model computes."""
 
-    variant: Variant | None = None
+    variant: Variant
     packs: PrepackedWeights = field(default_factory=PrepackedWeights)
     equal: dict[object, bool] = field(default_factory=dict)
 
@@ -58,9 +58,9 @@ class Shared:
 class FastNetwork(Network):
     """A network with the decoder, attention and head of the fast engine."""
 
-    def __init__(self, module: nn.Module, virtual: Virtual | None = None, shared: Shared | None = None) -> None:
+    def __init__(self, module: nn.Module, virtual: Virtual | None, shared: Shared) -> None:
         super().__init__(module, virtual)
-        self.shared = shared or Shared()
+        self.shared = shared
         self._decoder: tuple[tuple[bool, int], FusedDecoder | None] | None = None
         self._graphs: CudaGraphs | None = None
         self._active: str | None = None
@@ -68,9 +68,6 @@ class FastNetwork(Network):
 
     @property
     def variant(self) -> Variant:
-        """How the model is run: as it was admitted, else by slots where its attention can be replaced."""
-        if self.shared.variant is None:
-            self.shared.variant = Variant(slots=attention.supports(self.causal))
         return self.shared.variant
 
     @property
