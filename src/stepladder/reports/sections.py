@@ -138,7 +138,7 @@ def bills(comparison: Comparison) -> Table:
             f"{each.setup:,.4g}",
             f"{each.request * many:,.3g}",
         ]
-        for name, each in found.rungs.items()
+        for name, each in found.methods.items()
     ]
     columns = ["method", "fit and search s", "labels", f"setup, {unit}", words]
     note = "The setup includes the whole fit, with loading and validation, and all trials of a search."
@@ -207,7 +207,7 @@ def per(unit: str) -> tuple[float, str]:
 
 
 def tuning(comparison: Comparison) -> Table | None:
-    """What each method's search tried and found."""
+    """What the search of each method tried and found."""
     if not comparison.tuning:
         return None
     main, rows = metrics_of(comparison)[0], []

@@ -1,7 +1,4 @@
-"""Tuned against tuned: every cell of a comparison is swept with one budget, and its winner takes its place.
-
-Knows plans of comparisons and sweeps; scores nothing on test rows, which is the comparison's affair.
-"""
+"""Tunes every cell of a comparison with the same budget on the validation rows; its winner takes its place."""
 
 from __future__ import annotations
 
@@ -38,9 +35,12 @@ def tuned(
     strange = [method for method in planned.comparison.tune if method not in {_method(v) for v in cells.values()}]
     unknown = [method for method in strange if method not in planned.comparison.vary.get("method", ())]
     if unknown:
-        rungs = sorted({_method(v) for v in cells.values()})
+        methods = sorted({_method(v) for v in cells.values()})
         raise ConfigError(
-            [Fault(f"comparison.tune.{m}", f"'{m}' is no rung of it", did_you_mean(m, rungs)) for m in unknown]
+            [
+                Fault(f"comparison.tune.{m}", f"'{m}' is not one of its methods", did_you_mean(m, methods))
+                for m in unknown
+            ]
         )
     searches: dict[str, tuple[SweepPlan, list[str]]] = {}
     for name, variant in cells.items():

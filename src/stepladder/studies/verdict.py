@@ -1,8 +1,7 @@
 """The verdict of a comparison: the simplest method that the evidence supports, and why.
 
-Depends on the cells that `ladder.Ladder` makes. The verdict recommends nothing where there are too few questions or
-where no method is shown to work, names the simpler methods that stay undecided, and never reads "no significant
-difference" as "no difference".
+It recommends nothing where there are too few questions or where no method is shown to work, names the simpler methods
+that stay undecided, and never takes "no significant difference" for "no difference".
 """
 
 from __future__ import annotations
