@@ -20,7 +20,7 @@ from stepladder.errors import UserError, did_you_mean
 from stepladder.io.files import expand_home
 from stepladder.methods.method import Method
 from stepladder.runs.refused import refused_questions
-from stepladder.runs.run import Circumstances
+from stepladder.runs.run import RunContext
 from stepladder.runs.stages import load, read_task, require_this_version
 from stepladder.runs.tracking import Untracked
 from stepladder.store.stored_run import fit_of, stored_experiment
@@ -92,7 +92,7 @@ def _free_name(name: str, own: Mapping[str, Any], given: Collection[str]) -> str
 def answer(
     folder: Path,
     file: Path,
-    around: Circumstances,
+    context: RunContext,
     model: Mapping[str, str] | None = None,
     reading: Mapping[str, str] | None = None,
 ) -> AnsweredFile:
@@ -108,13 +108,13 @@ def answer(
     fit = fit_of(folder)
     decoded = {"_target_": UNTARGETED["decoding"], **experiment.decoding}
     nodes = {"dataset": experiment.dataset, "method": experiment.method, "decoding": decoded}
-    built = build(nodes, wanted={"dataset": Dataset, "method": Method, "decoding": Decoding}, trust=around.trust)
+    built = build(nodes, wanted={"dataset": Dataset, "method": Method, "decoding": Decoding}, trust=context.trust)
     dataset: Dataset = built["dataset"].object
     method: Method = built["method"].object
-    asked = _accepted(dataset, method, dataset.new_questions(str(file)), read_task(fit), around.store.shared())
+    asked = _accepted(dataset, method, dataset.new_questions(str(file)), read_task(fit), context.store.shared())
     for note in asked.accounts.notes:
-        around.progress.note(f"note: {note}")
-    resources = around.resources(Untracked())
+        context.progress.note(f"note: {note}")
+    resources = context.resources(Untracked())
     load(method, fit, resources)
     decoding: Decoding = replace(built["decoding"].object, seed=experiment.seed)
     request = EvalRequest("new", read_task(fit), asked.questions, decoding)

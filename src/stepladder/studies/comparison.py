@@ -17,7 +17,7 @@ from stepladder.io import serialise
 from stepladder.io.serialise import to_plain
 from stepladder.runs.question_scores import stored_statistics
 from stepladder.runs.results import RunResult
-from stepladder.runs.run import Circumstances, Run, report_rows, run_prepared
+from stepladder.runs.run import Run, RunContext, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
 from stepladder.studies.break_even import Prices, Spending, break_evens, tuned_and_prompted
@@ -78,13 +78,13 @@ class StoredJudgement:
 
 
 def compare(
-    planned: Plan, around: Circumstances, tuning: Mapping[str, CellTuning] | None = None, command: str | None = None
+    planned: Plan, context: RunContext, tuning: Mapping[str, CellTuning] | None = None, command: str | None = None
 ) -> tuple[Comparison, Evidence]:
     """Run every variant and judge them on the same questions.
 
     Args:
         planned: What varies.
-        around: Where it runs.
+        context: Where it runs.
         tuning: By cell, how it was tuned before.
         command: The command line, for the report.
 
@@ -98,27 +98,27 @@ def compare(
         raise ConfigError(
             Fault("comparison.prices", "these are not prices", "its _target_ is stepladder.studies.Prices")
         )
-    shared = around.store.shared()
+    shared = context.store.shared()
     prepared = _with_the_same_rows(
-        [prepare(variant.experiment, around.trust, around.read, shared) for variant in planned.variants]
+        [prepare(variant.experiment, context.trust, context.read, shared) for variant in planned.variants]
     )
     _same_questions(planned.variants, prepared)
     if planned.comparison.curve:
         distinct = once(list(zip(planned.variants, prepared, strict=True)), planned.comparison.curve)
         planned, prepared = replace(planned, variants=tuple(v for v, _ in distinct)), [p for _, p in distinct]
     for note in _different_experiments(planned.variants, prepared, bool(tuning)):
-        around.progress.note(f"note: {note}")
-    report_rows(prepared[0], around)
+        context.progress.note(f"note: {note}")
+    report_rows(prepared[0], context)
     baseline = _baseline(planned)
     study = f"{planned.comparison.name}-{digest([p.score_form.key for p in prepared])[:12]}"
-    around.study = study
-    runs, pace = [], Pace(prepared, around.store)
+    context.study = study
+    runs, pace = [], Pace(prepared, context.store)
     for number, (variant, ready) in enumerate(zip(planned.variants, prepared, strict=True), start=1):
-        around.progress.note(f"[{number}/{len(prepared)}] {variant.name}, seed {variant.seed}{pace.left}")
-        runs.append(run_prepared(ready, around))
+        context.progress.note(f"[{number}/{len(prepared)}] {variant.name}, seed {variant.seed}{pace.left}")
+        runs.append(run_prepared(ready, context))
         pace.finish_run(runs[-1].costs)
     variants, runs = _distinct(planned.variants, runs)
-    folder = around.store.study(study)
+    folder = context.store.study(study)
     folder.mkdir(parents=True, exist_ok=True)
     judge = Judge(planned, variants, runs, baseline, tuning or {}, seed=int(digest(study)[:8], 16))
     found = _judged(judge, folder / "judged.json")

@@ -10,7 +10,7 @@ from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
 from stepladder.config.resolution import compose_resolved
 from stepladder.errors import ConfigError, Fault, did_you_mean
-from stepladder.runs.run import Circumstances
+from stepladder.runs.run import RunContext
 from stepladder.studies.results import CellTuning, TuningBudget
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.plan import plan as plan_sweep
@@ -19,7 +19,7 @@ from stepladder.studies.variants import Plan, Variant
 
 
 def tuned(
-    planned: Plan, texts: Sequence[str], config_dir: Path | None, around: Circumstances
+    planned: Plan, texts: Sequence[str], config_dir: Path | None, context: RunContext
 ) -> tuple[Plan, dict[str, CellTuning]]:
     """The comparison of the winners, and for each cell how it was tuned: study, budget, trials, overrides, value.
 
@@ -49,15 +49,15 @@ def tuned(
         }
         if space:
             words = [*_named(fixed, name), *variant.overrides, *(f"{key}={text}" for key, text in space.items())]
-            read = dict(around.read)
-            searches[name] = plan_sweep(words, config_dir, around.trust, read), words
-            around.read.update(read)
+            read = dict(context.read)
+            searches[name] = plan_sweep(words, config_dir, context.trust, read), words
+            context.read.update(read)
     found: dict[str, Found] = {}
     for name, (sweep, words) in searches.items():
-        around.progress.note(f"tuning {name}: {sweep.limit} trials at the most")
-        found[name] = search(sweep, words, replace(around, study=sweep.study))
+        context.progress.note(f"tuning {name}: {sweep.limit} trials at the most")
+        found[name] = search(sweep, words, replace(context, study=sweep.study))
     winners = {name: each.best[0].overrides for name, each in found.items()}
-    variants = [_won(v, winners.get(v.name, ()), fixed, config_dir, around.trust) for v in planned.variants]
+    variants = [_won(v, winners.get(v.name, ()), fixed, config_dir, context.trust) for v in planned.variants]
     return replace(planned, variants=tuple(variants)), {name: _tuning(found.get(name)) for name in cells}
 
 

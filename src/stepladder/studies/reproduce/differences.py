@@ -78,11 +78,11 @@ def compared(before: Recorded, now: Recorded) -> list[Aspect]:
         *_data(before, now, forms),
         _weights(before, now, forms),
     ]
-    around = [_versions(before, now), _code(before, now, forms), _machine(before, now), _engine(before, now)]
+    environment = [_versions(before, now), _code(before, now, forms), _machine(before, now), _engine(before, now)]
     band = held_to(before, now)
     results = [_result(outcome) for outcome in outcomes.compared(before, now, band)]
-    causes = [aspect for aspect in (*made_from, *around) if aspect.state == "differs"]
-    return [*made_from, *around, *(_explained(result, causes) for result in results)]
+    causes = [aspect for aspect in (*made_from, *environment) if aspect.state == "differs"]
+    return [*made_from, *environment, *(_explained(result, causes) for result in results)]
 
 
 def held_to(before: Recorded, now: Recorded) -> Tolerance:

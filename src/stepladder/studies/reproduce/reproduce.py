@@ -16,7 +16,7 @@ from stepladder.io import serialise
 from stepladder.io.files import read_json, write_text
 from stepladder.io.serialise import to_plain
 from stepladder.resources import Progress, Silent
-from stepladder.runs.run import Circumstances, keys, report_rows, run_prepared
+from stepladder.runs.run import RunContext, keys, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare, require_this_version
 from stepladder.store.store import Store
 from stepladder.store.stored_run import Recorded, recorded, root_of
@@ -54,10 +54,10 @@ def reproduce(
         prepared = _prepared(before, trust)
         _fresh(store, prepared, begun)
         write_text(store.root / RECORD, json.dumps(begun))
-        report_rows(prepared, Circumstances(store, progress=progress))
+        report_rows(prepared, RunContext(store, progress=progress))
         # Answers come from the stored fit: where it is not what was trained, they differ from the first run's.
-        around = Circumstances(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
-        made = run_prepared(prepared, around)
+        context = RunContext(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
+        made = run_prepared(prepared, context)
     now = recorded(made.score.folder)
     found = _differences(before, now)
     result = ReproductionResult(
