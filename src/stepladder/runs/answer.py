@@ -24,7 +24,7 @@ from stepladder.runs.run import RunContext
 from stepladder.runs.stages import load, read_task, require_this_version
 from stepladder.runs.tracking import Untracked
 from stepladder.store.stored_run import fit_of, stored_experiment
-from stepladder.types import Decoding, EvalRequest, Prediction, Task
+from stepladder.types import Decoding, EvalRequest, Plain, Prediction, Task
 
 READING = ("on_bad_row", "delimiter", "encoding", "quote", "header")
 """The keys of a dataset that say how a file is read, and not what is asked."""
@@ -80,7 +80,7 @@ def _confidence(prediction: Prediction) -> float | None:
     return (prediction.probabilities or {}).get(prediction.text)
 
 
-def _free_name(name: str, own: Mapping[str, Any], given: Collection[str]) -> str:
+def _free_name(name: str, own: Plain, given: Collection[str]) -> str:
     if name not in own:
         return name
     renamed = f"input_{name}"

@@ -51,7 +51,7 @@ from stepladder.store.identity import digest, identity
 from stepladder.store.store import Form, changed, read_mapping
 from stepladder.store.validation import has
 from stepladder.store.writing import RowHashes, record_engine, write_provenance
-from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Json, Prediction, Task, Text
+from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Json, Plain, Prediction, Task, Text
 
 StageFacts: TypeAlias = dict[str, Any]
 """What a stage writes into its done.json: figures, and of the score stage the scores."""
@@ -208,7 +208,7 @@ class Prepared:
         full = {**short, "suites": {name: identity(suite, full=True) for name, suite in self.suites.items()}}
         return self._form(short, full)
 
-    def _form(self, short: Mapping[str, Any], full: Mapping[str, Any]) -> Form:
+    def _form(self, short: Plain, full: Plain) -> Form:
         return Form(digest(short), self.experiment.label, self.experiment.as_config(), full)
 
 
@@ -373,7 +373,7 @@ def read_task(folder: Path) -> Task:
     kinds: dict[str, tuple[Callable[..., Answer], dict[str, Any]]] = {
         "choice": (Choice, {"labels": list[str], "definitions": Mapping[str, str]}),
         "text": (Text, {}),
-        "json": (Json, {"schema": Mapping[str, Any]}),
+        "json": (Json, {"schema": Plain}),
     }
     answer, fields = kinds.get(str((found or {}).get("kind")), (None, {}))
     if answer is None or not has(found, {"instruction": str, **fields}):

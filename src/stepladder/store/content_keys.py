@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from stepladder.types import Decoding, EvalRequest, Example, Passage, PromptOverride, Question, Task
+from stepladder.types import Decoding, EvalRequest, Example, Passage, Plain, PromptOverride, Question, Task
 
 
 def task_content(task: Task) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def gold_content(example: Example) -> list[Any]:
     return [example.question.id, example.gold]
 
 
-def judged_content(example: Example) -> Mapping[str, Any]:
+def judged_content(example: Example) -> Plain:
     """What of an example its answer is judged by."""
     question = example.question
     return {

@@ -20,9 +20,10 @@ from stepladder.io.files import discard, read_json
 from stepladder.store.store import KINDS, Kind, Store, is_own, named, read_mapping
 from stepladder.store.stored_run import Stage
 from stepladder.store.validation import has, only
+from stepladder.types import Plain
 
 FINISHED, NOT_FINISHED, BROKEN = "finished", "unfinished", "broken"
-CONFIG = {"label": str, "choices": Mapping[str, Any], "seed": int, "rows": str}
+CONFIG = {"label": str, "choices": Plain, "seed": int, "rows": str}
 CONFIG |= dict.fromkeys(("dataset", "method", "decoding", "evaluation"), Any)
 NO_STUDY = "of no study"
 REMOVED_STUDY = "the study"
@@ -62,7 +63,7 @@ class Item:
 
     def as_dict(self) -> dict[str, Any]:
         """For `list`: the main metric with its name, the rest as it is stored."""
-        scores: Mapping[str, Any] = self.stage.done.get("facts", {}).get("scores") or {}
+        scores: Plain = self.stage.done.get("facts", {}).get("scores") or {}
         first = next(((f"{s}.{m}", v["value"]) for s, found in scores.items() for m, v in found.items()), None)
         return {
             "kind": self.kind,
@@ -152,7 +153,7 @@ def _studies(root: Path) -> dict[str, list[str]]:
         found.setdefault(note.name, []).append(note.parent.parent.name)
     for file in sorted((root / "studies").glob("*/comparison.json")):
         rows = only(read_json(file), {"rows": list}).get("rows", [])
-        named_folders = [row["folders"] for row in rows if has(row, {"folders": Mapping[str, Any]})]
+        named_folders = [row["folders"] for row in rows if has(row, {"folders": Plain})]
         for folder in (str(each.get("score", "")) for each in named_folders):
             studies = found.setdefault(Path(folder).name, [])
             studies += [] if file.parent.name in studies else [file.parent.name]

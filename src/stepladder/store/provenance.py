@@ -11,7 +11,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.io.redaction import mask, mask_arguments, mask_code
+from stepladder.types import Plain
 
 DIFF_LIMIT = 1_000_000  # characters of a diff that are kept
 FILES_LIMIT = 1_000  # names of untracked files that are kept
@@ -35,10 +36,10 @@ ENVIRONMENT = (  # variables that change a result or its speed, and hold no secr
 
 
 def provenance(
-    data: Mapping[str, Any] | None = None,
-    weights: Mapping[str, Any] | None = None,
-    config: Mapping[str, Any] | None = None,
-    compute: Mapping[str, Any] | None = None,
+    data: Plain | None = None,
+    weights: Plain | None = None,
+    config: Plain | None = None,
+    compute: Plain | None = None,
 ) -> dict[str, Any]:
     """The provenance of this moment, as plain data; `data` and `weights` are content hashes by name, `config` is the
     experiment, `compute` the devices that it asked for.

@@ -34,6 +34,7 @@ from stepladder.io.files import (
     write_text,
 )
 from stepladder.store.validation import is_done
+from stepladder.types import Plain
 
 Kind = Literal["fits", "predictions", "scores"]
 KINDS: tuple[Kind, ...] = ("fits", "predictions", "scores")
@@ -50,8 +51,8 @@ class Form:
 
     key: str
     label: str
-    config: Mapping[str, Any]
-    full: Mapping[str, Any]
+    config: Plain
+    full: Plain
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Entry:
     folder: Path
     key: str
     reused: bool
-    facts: Mapping[str, Any]
+    facts: Plain
 
 
 def done(folder: Path) -> dict[str, Any] | None:
@@ -79,7 +80,7 @@ def changed(folder: Path, hash_of: Callable[[Path], str] = content_hash) -> list
             return broken
 
 
-def _as_recorded(folder: Path, name: str, record: Mapping[str, Any], hash_of: Callable[[Path], str]) -> bool:
+def _as_recorded(folder: Path, name: str, record: Plain, hash_of: Callable[[Path], str]) -> bool:
     file = file_in(folder, name)
     return file.is_file() and hash_of(file) in (record["files"][name], record.get("replacing", {}).get(name))
 
@@ -128,7 +129,7 @@ class Store:
         there = sorted((self.root / kind).iterdir()) if (self.root / kind).is_dir() else []
         return [folder for folder in there if name.fullmatch(folder.name) and is_own(folder)]
 
-    def take(self, kind: Kind, form: Form, make: Callable[[Path], Mapping[str, Any]]) -> Entry:
+    def take(self, kind: Kind, form: Form, make: Callable[[Path], Plain]) -> Entry:
         """The finished folder of a form: found, or made by `make(folder)`, which returns the facts of its making.
 
         Raises StoreError when a folder of this key was made under other defaults.
@@ -238,7 +239,7 @@ class Store:
         finally:
             lock.release()
 
-    def _made(self, kind: Kind, form: Form, make: Callable[[Path], Mapping[str, Any]]) -> Entry:
+    def _made(self, kind: Kind, form: Form, make: Callable[[Path], Plain]) -> Entry:
         folder = self._folder(kind) / f"{readable(form.label)}-{form.key[:16]}{self._again}".lstrip("-")
         unfinished = self._folders(kind, form.key)
         folder = unfinished[0] if unfinished else folder

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from stepladder.config.value_types import fits
+from stepladder.types import Plain
 
 Number = int | float
+Fields: TypeAlias = Mapping[str, Any]
+"""The type of a value, by its name."""
 FIGURE = {"value": Number, "low": Number, "high": Number, "n": int}
 FINDING = {"name": str, "value": Number | bool, "told": str, "odd": bool, "stops": bool}
 PREDICTION = {
@@ -23,21 +26,21 @@ COSTS = {
     "questions": int, "prompt_tokens": int, "new_tokens": int, "prompt_tokens_per_question": Number, "failures": int,
     "new_tokens_per_question": Number, "seconds_per_question": Number, "seconds_p50": Number, "seconds_p95": Number,
 }  # fmt: skip
-DONE = {"key": str, "facts": Mapping[str, Any], "finished": str}
-PROVENANCE: Mapping[str, Any] = {
-    "time": str, "stepladder": str, "folder": str, "python": str, "platform": str, "devices": Mapping[str, Any],
-    "distributions": Mapping[str, str], "source": str, "code": Mapping[str, Any] | None, "config": Mapping[str, Any],
-    "compute": Mapping[str, Any], "data": Mapping[str, Mapping[str, Any]], "weights": Mapping[str, Mapping[str, str]],
+DONE = {"key": str, "facts": Plain, "finished": str}
+PROVENANCE: Fields = {
+    "time": str, "stepladder": str, "folder": str, "python": str, "platform": str, "devices": Plain,
+    "distributions": Mapping[str, str], "source": str, "code": Plain | None, "config": Plain,
+    "compute": Plain, "data": Mapping[str, Plain], "weights": Mapping[str, Mapping[str, str]],
     "command": list[str], "environment": Mapping[str, str], "engine": str,
 }  # fmt: skip
 
 
-def has(value: Any, fields: Mapping[str, Any]) -> bool:
+def has(value: Any, fields: Fields) -> bool:
     """Whether `value` is a mapping with all of `fields`, each of its kind; others may be there too."""
     return isinstance(value, Mapping) and all(name in value and fits(value[name], of) for name, of in fields.items())
 
 
-def only(value: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+def only(value: Any, fields: Fields) -> dict[str, Any]:
     """What of a mapping is of the kind that `fields` say."""
     found = value if isinstance(value, Mapping) else {}
     return {name: found[name] for name, of in fields.items() if name in found and fits(found[name], of)}
@@ -61,15 +64,15 @@ def is_done(record: Any, kind: str) -> bool:
     return {"fits": _of_fit, "predictions": _of_predictions, "scores": _of_scores}[kind](facts)
 
 
-def _of_fit(facts: Mapping[str, Any]) -> bool:
+def _of_fit(facts: Plain) -> bool:
     return all(isinstance(value, int | float | None) for name, value in facts.items() if name != "gate")
 
 
-def _of_predictions(facts: Mapping[str, Any]) -> bool:
+def _of_predictions(facts: Plain) -> bool:
     return has(facts, COSTS) and facts["questions"] > 0
 
 
-def _of_scores(facts: Mapping[str, Any]) -> bool:
+def _of_scores(facts: Plain) -> bool:
     scores, left_out = facts.get("scores"), facts.get("left_out", {})
     return (
         isinstance(scores, Mapping)

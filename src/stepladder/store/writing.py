@@ -25,7 +25,7 @@ from stepladder.store.content_keys import example_content, passage_content, ques
 from stepladder.store.identity import digest
 from stepladder.store.provenance import lock, provenance
 from stepladder.store.validation import rows_of
-from stepladder.types import Example
+from stepladder.types import Example, Plain
 
 
 def write_provenance(
@@ -70,7 +70,7 @@ class RowHashes:
         return dict(self._parts)
 
     @cached_property
-    def _parts(self) -> Mapping[str, Mapping[str, Any]]:
+    def _parts(self) -> Mapping[str, Plain]:
         parts = ("train", "validation", "test", "corpus", "out_of_scope")
         return {
             name: {"rows": len(getattr(self.data, name)), "content": digest([row for _, row in self._part(name)])}
