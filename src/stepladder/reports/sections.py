@@ -122,7 +122,7 @@ def costs(comparison: Comparison) -> Table:
         rows.append([named(cell, comparison), *(_cost(name, runs) for name in shown)])
     note = "Means over seeds. Seconds are a question's share of its batch; p50 and p95 are over questions."
     if "peak_memory" in shown or "training_peak_memory" in shown:
-        note += " Memory is the peak of the process, including what was already loaded."
+        note += " Memory is peak process memory, including what was already loaded."
     return Table("Costs", ["method", *(COSTS[name][0] for name in shown)], rows, note)
 
 

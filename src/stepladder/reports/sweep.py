@@ -68,7 +68,7 @@ def _summary(result: SweepResult, trials: Sequence[Trial]) -> Iterator[Block]:
         yield Prose(f"Best: trial {best.trial}, {reached}.", strong=True)
         yield Code(" ".join(best.overrides))
     ran = f"{len(trials)} trials were run on the validation rows"
-    lines_ = [f"{ran}: {result.trials}. The study stopped: {result.why_it_stopped}."]
+    lines_ = [f"{ran}: {result.trials}. The study stopped {result.why_it_stopped}."]
     if result.beats_default is not None and result.default is not None:
         word = "beats" if result.beats_default else "does not beat"
         lines_.append(f"It {word} the default configuration, {_figures(result.default)} on the same rows.")

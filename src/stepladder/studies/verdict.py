@@ -80,7 +80,7 @@ def verdict(
         else _margin_reason(chosen, best, simpler, metric, margin)
     )
     if chosen is not None and chosen.name in without_model and not set(order) <= set(without_model):
-        reason += f" No language model is needed: {chosen.name} does not use one."
+        reason += f" No language model is needed: {chosen.name} is good enough."
     if undecided:
         are = "is" if len(undecided) == 1 else "are"
         reason += f" {questions:,} questions are too few to tell whether {_listed(undecided, 'or')} {are} good enough."

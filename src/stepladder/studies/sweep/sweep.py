@@ -276,7 +276,7 @@ def status(planned: SweepPlan, context: RunContext) -> SweepStatus:
 def summary(result: SweepResult) -> Iterator[str]:
     """The result for people, line by line."""
     yield f"study {result.study}: {result.trials}"
-    yield f"The study stopped: {result.why_it_stopped}."
+    yield f"The study stopped {result.why_it_stopped}."
     for best in result.winners:
         values = best.value if isinstance(best.value, tuple) else (best.value,)
         figures = ", ".join(f"{name} {value:.4g}" for name, value in zip(result.objective, values, strict=True))
