@@ -57,14 +57,6 @@ def wilson(right: float, n: float, confidence: float = 0.95) -> Interval:
     return float(low), float(high)
 
 
-def clopper_pearson(right: int, n: int, confidence: float = 0.95) -> Interval:
-    """The exact interval of a share: its coverage is never below the nominal one, so it is wide."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(right, n, alpha=1 - confidence, method="beta")
-    return float(low), float(high)
-
-
 def paired_share_interval(wins: float, losses: float, n: int, confidence: float = 0.95) -> Interval:
     """Interval of the difference of two shares right on the same `n` questions.
 

@@ -22,8 +22,8 @@ from stepladder.store.store import Store
 from stepladder.store.stored_run import Recorded, recorded, root_of
 from stepladder.store.writing import weights
 from stepladder.studies.reproduce import outcomes
-from stepladder.studies.reproduce.differences import Aspect, compared, held_to
-from stepladder.studies.reproduce.results import DiffResult, ReproductionResult, RunDifferences, ToleranceResult
+from stepladder.studies.reproduce.differences import compared, held_to
+from stepladder.studies.reproduce.results import Aspect, DiffResult, ReproductionResult, RunDifferences, ToleranceResult
 
 RECORD = "reproduction.json"
 """In the fresh store: which run is made again in it, and, once that is done, what differs."""
@@ -88,7 +88,7 @@ def _differences(before: Recorded, now: Recorded) -> RunDifferences:
     return RunDifferences(
         same=all(holds(aspect) for aspect in aspects),
         tolerance=ToleranceResult(band.name, band.message),
-        aspects=tuple(aspect.result for aspect in aspects),
+        aspects=tuple(aspects),
         metrics=tuple(outcomes.metrics(before, now, band)),
         lines=tuple(aspect.line for aspect in aspects),
     )
