@@ -161,12 +161,12 @@ def _started(kind: str, count: int, seed: int, first: int, root: Path) -> tuple[
     }
     for place in places.values():
         place.mkdir(parents=True, exist_ok=True)
-    around = {**os.environ, **{name: str(place) for name, place in places.items()}, "PYTHONDONTWRITEBYTECODE": "1"}
-    around |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    context = {**os.environ, **{name: str(place) for name, place in places.items()}, "PYTHONDONTWRITEBYTECODE": "1"}
+    context |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     words = ["worker", kind, str(count), str(seed), str(first), str(root)]
     with (root / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, __file__, *words], stdout=subprocess.PIPE, stderr=log, env=around, text=True
+            [sys.executable, __file__, *words], stdout=subprocess.PIPE, stderr=log, env=context, text=True
         )
     lines: queue.Queue[str | None] = queue.Queue()
 

@@ -47,11 +47,11 @@ def one(words: Sequence[str], outputs: Path) -> None:
     """One trial in this process, from its command line to its score on the validation rows."""
     from stepladder.config.experiment import Experiment
     from stepladder.config.resolution import compose_resolved
-    from stepladder.runs.run import Circumstances, run
+    from stepladder.runs.run import RunContext, run
     from stepladder.store.store import Store
 
     composed, config = compose_resolved(words)
-    run(Experiment.from_config(config, composed.choices).on("validation"), Circumstances(Store(outputs)))
+    run(Experiment.from_config(config, composed.choices).on("validation"), RunContext(Store(outputs)))
 
 
 def speed(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.types import CheckResult, EvalRequest, Prediction, PreflightLimits
+from stepladder.types import CheckResult, EvalRequest, Plain, Prediction, PreflightLimits
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Devices:
     devices: int = 1
     nodes: int = 1
     strategy: str | None = None
-    slurm: Mapping[str, Any] | None = None
+    slurm: Plain | None = None
 
     @property
     def alone(self) -> Devices:

@@ -203,7 +203,7 @@ def test_compare_takes_a_list_of_a_key_that_has_no_default(
     words = [word for word in of_file(rows, tmp_path / "out") if word != "dataset.input=text"]
     code, _, err = outcome(capsys, ["compare", *words, "method=majority", "dataset.input=text,'{text}!'"])
     assert code == 2
-    assert "Not the same questions" in err  # and nothing else is amiss
+    assert "Different questions" in err  # and nothing else is amiss
     assert outcome(capsys, ["compare", *words, "method=majority", "dataset.input=text,text", "--json"])[0] == 0
 
 

@@ -10,7 +10,7 @@ def test_few_labels_have_a_matrix_and_mistakes_are_listed_by_number(asked):
     assert matrix.columns == ["expected", "said a", "said b", "said c", f"said {NO_ANSWER}"]
     assert matrix.rows == [["a", 1, 2, 0, 0], ["b", 0, 1, 0, 1], ["c", 1, 0, 0, 0]]
     assert mistakes.rows == [["a", "b", 2, 3], ["b", NO_ANSWER, 1, 2], ["c", "a", 1, 1]]
-    assert mistakes.note == "4 mistakes in all."
+    assert mistakes.note == "4 mistakes in total."
 
 
 def test_many_labels_have_no_matrix_and_texts_have_nothing(asked):

@@ -168,7 +168,7 @@ LONG = [f"finetune model=folder/a-long-name-{'x' * n}/model adapter=dora adapter
 def test_the_terminal_cuts_no_name_and_fits_its_width(billed, names, width):
     new = dict(zip([cell.name for cell in billed.cells], names, strict=True))
     cells = tuple(replace(cell, name=new[cell.name]) for cell in billed.cells)
-    rungs = {new[name]: bill for name, bill in billed.bills.rungs.items()}
+    rungs = {new[name]: bill for name, bill in billed.bills.methods.items()}
     rows = tuple(replace(row, name=new[row.name]) for row in billed.rows)
     verdict_ = replace(billed.verdict, recommended=new[billed.verdict.recommended])
     whole = replace(billed, cells=cells, rows=rows, verdict=verdict_, bills=Bills("EUR", rungs))

@@ -116,7 +116,7 @@ def test_other_rows_are_refused_before_the_first_run_and_the_difference_is_named
     words = [*routed, "method=majority", "dataset.split.test=0.2,0.4", "--outputs", str(tmp_path / "out")]
     assert main(["compare", *words]) == 2
     told = capsys.readouterr().err
-    assert "Not the same questions: " in told
+    assert "Different questions: " in told
     assert "only in the second [" in told
     assert not (tmp_path / "out" / "fits").exists()
 
@@ -134,7 +134,7 @@ def test_other_groups_under_the_same_ids_are_refused_too(capsys, tmp_path) -> No
         str(tmp_path / "out"),
     ]
     assert main(["compare", *words]) == 2
-    assert "has another group in each" in capsys.readouterr().err
+    assert "differs in its group" in capsys.readouterr().err
 
 
 def test_what_is_no_price_is_told_before_anything_is_run(capsys, routed, tmp_path) -> None:

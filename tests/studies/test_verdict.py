@@ -158,7 +158,7 @@ def test_a_target_asks_for_one_sided_certainty(right_wrong):
 
 def test_that_no_language_model_is_needed_is_said_where_there_is_one(right_wrong):
     cells = ladder(right_wrong, linear="1" * 900 + "0" * 100, finetune="1" * 897 + "0" * 103)
-    assert "No language model is needed: linear does not use one." in judged(cells, without_model={"linear"}).reason
+    assert "No language model is needed: linear is good enough." in judged(cells, without_model={"linear"}).reason
     assert "No language model" not in judged(cells).reason
     assert "No language model" not in judged(cells, without_model={"linear", "finetune"}).reason
     clear = ladder(right_wrong, linear="10" * 100, finetune="1" * 200)

@@ -11,7 +11,7 @@ from stepladder.io.redaction import mask
 
 if TYPE_CHECKING:
     from stepladder.config.compose import Composed
-    from stepladder.runs.run import Circumstances
+    from stepladder.runs.run import RunContext
 
 
 def composed(args: Arguments) -> tuple[Composed, dict[str, Any]]:
@@ -23,10 +23,10 @@ def composed(args: Arguments) -> tuple[Composed, dict[str, Any]]:
     return composition, config
 
 
-def run_context(args: Arguments, config: Mapping[str, Any], heavy: bool = True) -> Circumstances:
+def run_context(args: Arguments, config: Mapping[str, Any], heavy: bool = True) -> RunContext:
     from stepladder.cli.terminal import Terminal
     from stepladder.config.resolution import validate
-    from stepladder.runs.run import Circumstances
+    from stepladder.runs.run import RunContext
     from stepladder.runs.stages import older_results
     from stepladder.store.store import Store
 
@@ -34,7 +34,7 @@ def run_context(args: Arguments, config: Mapping[str, Any], heavy: bool = True) 
     older = older_results(args.outputs)
     notify([older] if older else [])
     built = validate(config, args.trust, heavy)
-    return Circumstances(
+    return RunContext(
         store=Store(args.outputs, terminal.note),
         compute=built["compute"].object,
         limits=built["preflight"].object,

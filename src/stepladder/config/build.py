@@ -17,6 +17,7 @@ from stepladder.config.own_classes import checked, shortcomings
 from stepladder.config.targets import is_under, resolve
 from stepladder.config.value_types import expected, fits, value_faults
 from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.types import Plain
 
 MISSING = "???"
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -36,8 +37,8 @@ _BROKEN = Component(object=inspect.Parameter.empty)
 
 
 def build(
-    nodes: Mapping[str, Any],
-    wanted: Mapping[str, Any] | None = None,
+    nodes: Plain,
+    wanted: Plain | None = None,
     trust: Sequence[str] = (),
     light: Sequence[str] = (),
 ) -> dict[str, Component]:
@@ -67,7 +68,7 @@ def build(
 class _Builder:
     """Builds nodes and collects their faults. `_BROKEN` stands for a node with a fault, and for one left out."""
 
-    def __init__(self, nodes: Mapping[str, Any], wanted: Mapping[str, Any] | None, trust: Sequence[str]) -> None:
+    def __init__(self, nodes: Plain, wanted: Plain | None, trust: Sequence[str]) -> None:
         self.nodes, self.wanted, self.trust, self.light = nodes, wanted, trust, False
         self.faults: list[Fault] = []
         self.begun: set[str] = set()
@@ -107,7 +108,7 @@ class _Builder:
             return self._fault(key, "a value is missing", f"give {key}=...")
         return Component(node)
 
-    def _target(self, node: Mapping[str, Any], key: str, hint: Any) -> Component:
+    def _target(self, node: Plain, key: str, hint: Any) -> Component:
         target = resolve(node["_target_"], f"{key}._target_", self.trust, self.light)
         if isinstance(target, Fault):
             self.faults.append(target)
@@ -173,7 +174,7 @@ class _Builder:
             if needed and name not in arguments:
                 self._fault(f"{key}.{name}", f"{target.__name__} needs '{name}'", f"give {key}.{name}=...")
 
-    def _fitting(self, hints: Mapping[str, Any], arguments: Mapping[str, Component], key: str) -> dict[str, Component]:
+    def _fitting(self, hints: Plain, arguments: Mapping[str, Component], key: str) -> dict[str, Component]:
         """The arguments whose values fit their annotations; the faults of the others are added."""
         found = {}
         for name, argument in arguments.items():

@@ -18,6 +18,7 @@ from stepladder.config.options import conf_folder, options
 from stepladder.config.yaml_files import content_of
 from stepladder.errors import UserError, did_you_mean
 from stepladder.io.redaction import DATA
+from stepladder.types import Plain
 
 _GROUP = re.compile(r"^(?:#|[ ]+) ?- ([\w/]+): ([^#\n]*?)(?:[ ]+# (.*))?$", re.MULTILINE)
 _SENTENCE = re.compile(r".+?(?<!\bal)[.?!](?=\s|$)")
@@ -33,7 +34,7 @@ class Option:
 
     name: str
     description: str
-    keys: Mapping[str, Any]
+    keys: Plain
     file: Path
 
     def as_dict(self) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def _file(group: str, name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _keys(
-    prefix: str, group: str, node: Mapping[str, Any], folders: Sequence[Path], seen: tuple[Path, ...]
+    prefix: str, group: str, node: Plain, folders: Sequence[Path], seen: tuple[Path, ...]
 ) -> Iterator[tuple[str, Any]]:
     """The keys of an option: those of the options that it is made from, then its own."""
     found: dict[str, Any] = {}
@@ -173,7 +174,7 @@ def _dotted(prefix: str, choice: str) -> str:
     return f"{prefix}.{choice.rpartition('@')[2].lstrip('/').replace('/', '.')}".lstrip(".")
 
 
-def _flat(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(prefix: str, node: Plain) -> Iterator[tuple[str, Any]]:
     for name, value in node.items():
         key = f"{prefix}.{name}".lstrip(".")
         if isinstance(value, Mapping) and value and name not in DATA:
@@ -187,7 +188,7 @@ def _flat(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value if value is None or isinstance(value, str | int | float | Mapping) else str(value)
 
 
-def _description(text: str, node: Mapping[str, Any]) -> str:
+def _description(text: str, node: Plain) -> str:
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):

@@ -15,6 +15,7 @@ from stepladder.config.options import conf_folder, file_of, groups, options
 from stepladder.config.targets import resolve
 from stepladder.config.yaml_files import content_of
 from stepladder.errors import Fault
+from stepladder.types import Plain
 
 SHELLS = ("bash", "zsh", "fish")
 """Shells with a completion script."""
@@ -86,12 +87,12 @@ def _overrides(last: str, before: Sequence[str], folders: Sequence[Path]) -> Ite
         yield "seed="
 
 
-def _node(group: str, chosen: Mapping[str, str], folders: Sequence[Path]) -> Mapping[str, Any]:
+def _node(group: str, chosen: Mapping[str, str], folders: Sequence[Path]) -> Plain:
     """The keys of a group's chosen option, with those of the options in its defaults list."""
     return _option(group, chosen.get(group) or _default(group, folders), folders, ())
 
 
-def _option(group: str, option: str, folders: Sequence[Path], seen: tuple[str, ...]) -> Mapping[str, Any]:
+def _option(group: str, option: str, folders: Sequence[Path], seen: tuple[str, ...]) -> Plain:
     file = file_of(folders, group, option)
     if file is None or option in seen:
         return {}
@@ -103,7 +104,7 @@ def _option(group: str, option: str, folders: Sequence[Path], seen: tuple[str, .
     return found | {str(key): value for key, value in own.items()}
 
 
-def _values(node: Mapping[str, Any], group: str, inner: Sequence[str]) -> list[str]:
+def _values(node: Plain, group: str, inner: Sequence[str]) -> list[str]:
     """The values of a key that its constructor's annotation lists."""
     from stepladder.config.schema import UNTARGETED
 

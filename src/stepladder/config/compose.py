@@ -30,6 +30,7 @@ from stepladder.config.precedence import planned, suites_line
 from stepladder.config.yaml_files import unreadable
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.io.redaction import secrets_in
+from stepladder.types import Plain
 
 _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 """What is raised for a file that is not YAML or not UTF-8, has an impossible date, or includes itself."""
@@ -54,8 +55,8 @@ class Composed:
         dropped: Notices about values and choices of an experiment file that the command line replaces.
     """
 
-    config: Mapping[str, Any]
-    choices: Mapping[str, Any]
+    config: Plain
+    choices: Plain
     overrides: tuple[str, ...]
     notices: tuple[str, ...] = field(default=(), compare=False)
     dropped: tuple[str, ...] = field(default=(), compare=False)
@@ -75,10 +76,10 @@ class Assembled:
         chooses_within: Whether the experiment file or the command line chooses options of nested groups.
     """
 
-    base: Mapping[str, Any]
+    base: Plain
     whole: DictConfig
-    choices: Mapping[str, Any]
-    before: Mapping[str, Any]
+    choices: Plain
+    before: Plain
     dropped: tuple[str, ...] = ()
     nested: Mapping[str, Nested] = field(default_factory=dict)
     chooses_within: bool = False
@@ -112,7 +113,7 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
     return Composed(config, choices, tuple(texts), tuple(notices), assembled.dropped)
 
 
-def _in_its_file(fault: Fault, choices: Mapping[str, Any], folders: Sequence[Path]) -> Fault:
+def _in_its_file(fault: Fault, choices: Plain, folders: Sequence[Path]) -> Fault:
     """The fault of a whole node, with the file of its option."""
     file = file_of(folders, fault.key, str(choices.get(fault.key))) if fault.key in choices else None
     return replace(fault, key=f"{fault.key} ({file})") if file else fault
@@ -274,7 +275,7 @@ def _unwritten(raw: Any) -> str | None:
     return value if is_variable(value) else None
 
 
-def _refuse_secrets(config: Mapping[str, Any]) -> None:
+def _refuse_secrets(config: Plain) -> None:
     """Raise ConfigError for a secret: a configuration is saved, shown and hashed. Values of `tracking` are masked where
     they are used."""
     node, key = UNWRITTEN
@@ -310,7 +311,7 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
 
 
-def expanded(config: Mapping[str, Any], node: Any = None) -> Any:
+def expanded(config: Plain, node: Any = None) -> Any:
     """`node` (the whole configuration when none is given) with every reference followed."""
     node = config if node is None else node
     if isinstance(node, Mapping):
@@ -366,7 +367,7 @@ def _shadowed(folders: Sequence[Path]) -> list[str]:
     ]
 
 
-def _reaching_nothing(overrides: Sequence[Override], config: Mapping[str, Any]) -> list[str]:
+def _reaching_nothing(overrides: Sequence[Override], config: Plain) -> list[str]:
     """Notices about overrides of parts that the chosen method does not use."""
     used = references(config["method"], config)
     return [
@@ -376,7 +377,7 @@ def _reaching_nothing(overrides: Sequence[Override], config: Mapping[str, Any]) 
     ]
 
 
-def references(node: Any, config: Mapping[str, Any]) -> set[str]:
+def references(node: Any, config: Plain) -> set[str]:
     """The names of all nodes that `node` refers to, directly or through other nodes."""
     if isinstance(node, Mapping):
         return {name for child in node.values() for name in references(child, config)}

@@ -14,10 +14,11 @@ from typing import Any, Literal
 from stepladder.config.compose import PARTS, expanded, references
 from stepladder.config.value_types import fits
 from stepladder.errors import StoreError
+from stepladder.types import Plain
 
 Rows = Literal["test", "validation"]
 _NODES = ("dataset", "method", "decoding", "evaluation", "choices")
-_STORED = {**dict.fromkeys(_NODES, Mapping[str, Any]), "seed": int, "rows": Rows, "label": str}
+_STORED = {**dict.fromkeys(_NODES, Plain), "seed": int, "rows": Rows, "label": str}
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,21 @@ class Experiment:
         choices: The option of each group that the experiment depends on. Not compared.
     """
 
-    dataset: Mapping[str, Any]
-    method: Mapping[str, Any]
-    decoding: Mapping[str, Any]
-    evaluation: Mapping[str, Any]
+    dataset: Plain
+    method: Plain
+    decoding: Plain
+    evaluation: Plain
     seed: int = 0
     rows: Rows = "test"
     label: str = field(default="", compare=False)
-    choices: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    choices: Plain = field(default_factory=dict, compare=False)
 
     def on(self, rows: Rows) -> Experiment:
         """The same experiment on another split."""
         return replace(self, rows=rows)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> Experiment:
+    def from_config(cls, config: Plain, choices: Plain | None = None) -> Experiment:
         """The experiment of a configuration without `auto`. `choices` (the option of each group) only name it."""
         nodes = {name: expanded(config, config[name]) for name in ("dataset", "method", "decoding", "evaluation")}
         used = {*nodes, *(references(config["method"], config) & {*PARTS})}
@@ -85,7 +86,7 @@ class Experiment:
         }
 
     @classmethod
-    def from_stored(cls, config: Mapping[str, Any], where: str) -> Experiment:
+    def from_stored(cls, config: Plain, where: str) -> Experiment:
         """The experiment that `as_config` wrote.
 
         Raises:
@@ -104,7 +105,7 @@ class Experiment:
         return cls(**config)
 
 
-def _label(choices: Mapping[str, Any]) -> str:
+def _label(choices: Plain) -> str:
     method = str(choices.get("method", ""))
     parts = [method]
     if method.startswith("finetune"):

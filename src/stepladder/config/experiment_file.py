@@ -22,6 +22,7 @@ from stepladder.config.experiment_defaults import GROUP, HEADER, SEVERAL, Choice
 from stepladder.config.options import file_of, groups, options
 from stepladder.config.yaml_files import lines_of, parse_yaml
 from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.types import Plain
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ExperimentFile:
     name: str
     path: Path
     choices: tuple[Choice, ...]
-    values: Mapping[str, Any]
+    values: Plain
     lines: Mapping[merging.Path, int] = field(default_factory=dict)
 
     def where(self, line: int) -> str:

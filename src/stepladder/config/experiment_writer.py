@@ -17,13 +17,14 @@ from stepladder.config.options import chosen_by_default, conf_folder, groups
 from stepladder.config.precedence import brought_by, node_of
 from stepladder.io.files import write_text
 from stepladder.io.redaction import mask
+from stepladder.types import Plain
 
 WIDTH = 120
 MASKED = ("tracking", "sweep")
 """Nodes that are not part of an experiment and may hold a secret."""
 
 
-def presentable(config: Mapping[str, Any]) -> dict[str, Any]:
+def presentable(config: Plain) -> dict[str, Any]:
     """The configuration with the secrets of `MASKED` nodes masked."""
     return {key: mask(node) if key in MASKED else node for key, node in config.items()}
 

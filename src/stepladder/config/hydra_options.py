@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stepladder.config.interpolation import confined
 from stepladder.config.sources import USER, ConfinedSource, confined_address
+from stepladder.types import Plain
 
 
 class _SearchPath(SearchPathPlugin):  # type: ignore[misc]
@@ -67,7 +68,7 @@ def composed_options(lines: Sequence[str], contents: str) -> tuple[dict[str, Any
 
 
 @lru_cache(maxsize=32)
-def _composed(lines: tuple[str, ...], contents: str) -> tuple[DictConfig, Mapping[str, Any]]:
+def _composed(lines: tuple[str, ...], contents: str) -> tuple[DictConfig, Plain]:
     """Most trials of a sweep differ in values alone: a worker composes their options once."""
     whole: DictConfig = hydra_compose("config", overrides=list(lines), return_hydra_config=True)
     choices = {k: v for k, v in whole.hydra.runtime.choices.items() if k.split("/")[0] not in ("hydra", "experiment")}

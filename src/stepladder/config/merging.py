@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from stepladder.types import Plain
+
 REMOVED = "~"
 """The prefix of a key that is removed, as `~KEY` does on a command line. Its value is null."""
 
@@ -23,7 +25,7 @@ def reference(value: object) -> str | None:
     return found[1] if found else None
 
 
-def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Plain, values: Plain) -> dict[str, Any]:
     """A copy of `base` with `values`: mappings key by key, everything else replaced.
 
     Keys given for a reference (`context: ${retrieval}`) change a copy of the node that it refers to.
@@ -56,7 +58,7 @@ def is_removal(key: object, value: object) -> bool:
     return isinstance(key, str) and key.startswith(REMOVED) and len(key) > 1 and value is None
 
 
-def _followed(value: Any, whole: Mapping[str, Any]) -> dict[Any, Any]:
+def _followed(value: Any, whole: Plain) -> dict[Any, Any]:
     """A copy of the node that `value` refers to, directly or through other references."""
     seen: set[str] = set()
     while (name := reference(value)) is not None and name not in seen:

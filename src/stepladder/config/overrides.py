@@ -21,6 +21,7 @@ from stepladder.config.options import groups, options
 from stepladder.config.plain_data import NODES
 from stepladder.config.quoting import shell_word
 from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.types import Plain
 
 DEEPEST = 40
 """Brackets that may be open at once: Hydra's parser is slow for deep nesting."""
@@ -246,7 +247,7 @@ def faults_of_groups(overrides: Sequence[Override], folders: Sequence[Path]) -> 
     return found
 
 
-def fault_of_value(override: Override, config: Mapping[str, Any], known_groups: Sequence[str]) -> Fault | None:
+def fault_of_value(override: Override, config: Plain, known_groups: Sequence[str]) -> Fault | None:
     """The fault of an override that sets a value in `config`; None where its key exists or is to be added."""
     text, key = str(override.input_line), override.key_or_group
     parts = key.split(".")
@@ -291,7 +292,7 @@ def _meant(part: str, names: Sequence[str], override: Override) -> str:
     return f"{hint}; +{override.input_line} adds it, if its class takes it"
 
 
-def _inner_fault(text: str, key: str, value: Mapping[Any, Any], node: Mapping[str, Any]) -> Fault | None:
+def _inner_fault(text: str, key: str, value: Mapping[Any, Any], node: Plain) -> Fault | None:
     """The fault of a key of a mapping that is given as a value."""
     for name, child in value.items():
         if str(name) not in {str(each) for each in node}:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from stepladder.config.annotations import is_kind, members
 from stepladder.errors import UserError
 from stepladder.public import public_name
+from stepladder.types import Plain
 
 LOOKED_AT = 20
 """Items of a list whose fields are checked; of the others only the type is."""
@@ -212,7 +213,7 @@ def _returned(method: Any) -> Any:
     return _hints(alone).get("return")
 
 
-def _hints(of: Any) -> Mapping[str, Any]:
+def _hints(of: Any) -> Plain:
     try:
         return get_type_hints(of)
     except (NameError, TypeError, AttributeError):  # names that are imported for type checkers alone

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from stepladder.errors import Fault
+from stepladder.types import Plain
 
 NODES = ("dataset", "method", "decoding", "evaluation", "compute", "preflight", "tracking", "comparison", "sweep")
 """Nodes that every configuration has."""
@@ -20,7 +21,7 @@ MOST_NODES = 100_000
 DEEPEST = 60
 
 
-def faults(config: Mapping[str, Any]) -> list[Fault]:
+def faults(config: Plain) -> list[Fault]:
     """The faults of a configuration: missing nodes, values that are not plain data, numbers that are not finite."""
     found = [
         Fault(key, "the configuration does not have it" if config.get(key) is None else "the chosen option has no keys",

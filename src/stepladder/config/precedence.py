@@ -21,6 +21,7 @@ from stepladder.config.experiment_file import ExperimentFile, read
 from stepladder.config.options import chosen_by_default, file_of
 from stepladder.config.yaml_files import content_of
 from stepladder.errors import ConfigError, Fault
+from stepladder.types import Plain
 
 AUTO = "auto"
 """The option with the suites of the task's kind. Named suites are added to it."""
@@ -64,7 +65,7 @@ class ChoicePlan:
     def _single(self) -> list[Choice]:
         return [choice for group, choice in self.choices.items() if group != SUITES]
 
-    def kept(self, own: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[Choice, str]]]:
+    def kept(self, own: Plain) -> tuple[tuple[str, ...], list[tuple[Choice, str]]]:
         """The overrides of the experiment files that the command line leaves, and the other choices with the reason.
 
         Args:
@@ -93,9 +94,7 @@ class ChoicePlan:
         chosen = choices[SUITES].option if SUITES in choices else ()
         return [suites_line([chosen] if isinstance(chosen, str) else chosen or ())]
 
-    def changes(
-        self, own: Mapping[str, Any], final: Mapping[str, Any], base: Mapping[str, Any]
-    ) -> dict[merging.Path, Change]:
+    def changes(self, own: Plain, final: Plain, base: Plain) -> dict[merging.Path, Change]:
         """The nodes whose option the command line changes.
 
         Args:
@@ -120,7 +119,7 @@ class ChoicePlan:
         changed: Mapping[merging.Path, Change],
         lost: Mapping[merging.Path, Any],
         given_up: Sequence[tuple[Choice, str]],
-        whole: Mapping[str, Any],
+        whole: Plain,
         set_by_command: Sequence[merging.Path],
     ) -> tuple[str, ...]:
         """Notices about the values and choices of the experiment files that are not used.

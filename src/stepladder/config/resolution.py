@@ -15,8 +15,9 @@ from stepladder.config.compose import PARTS, Composed, compose, references
 from stepladder.config.schema import UNTARGETED, Tracking
 from stepladder.config.targets import resolve
 from stepladder.errors import ConfigError, Fault
+from stepladder.types import Plain
 
-BY_KIND: Mapping[str, Mapping[str, Any]] = {
+BY_KIND: Mapping[str, Plain] = {
     "choice": {"mode": "choose", "max_new_tokens": 128},
     "text": {"mode": "greedy", "max_new_tokens": 128},
     "json": {"mode": "json", "max_new_tokens": 384},
@@ -55,7 +56,7 @@ def resolve_auto(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any
     return config
 
 
-def _faults_of_other_nodes(config: Mapping[str, Any], trust: Sequence[str]) -> list[Fault]:
+def _faults_of_other_nodes(config: Plain, trust: Sequence[str]) -> list[Fault]:
     """The faults of all nodes except the dataset's and those that depend on its kind."""
     dependent = ("dataset", "decoding", "evaluation")
     try:
@@ -86,13 +87,13 @@ def compose_resolved(
     return composed, resolve_auto(composed, trust)
 
 
-def _evaluates(suite: Mapping[str, Any], kind: str, trust: Sequence[str]) -> bool:
+def _evaluates(suite: Plain, kind: str, trust: Sequence[str]) -> bool:
     """Whether the suite is for this kind of task: by its node's `kind`, else by its class's."""
     of_class = getattr(resolve(suite.get("_target_"), "", trust), "kind", None)
     return suite.get("kind", of_class if isinstance(of_class, str) else None) in (None, kind)
 
 
-def validate(config: Mapping[str, Any], trust: Sequence[str] = (), heavy: bool = True) -> dict[str, Component]:
+def validate(config: Plain, trust: Sequence[str] = (), heavy: bool = True) -> dict[str, Component]:
     """Bind every node of a configuration to its class.
 
     Args:

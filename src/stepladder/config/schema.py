@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from stepladder.config.interpolation import is_variable
 from stepladder.errors import ConfigError, Fault
+from stepladder.types import Plain
 
 UNTARGETED = {
     "decoding": "stepladder.types.Decoding",
@@ -53,7 +54,7 @@ class Compute:
     nodes: int = 1
     micro_batch: int | None = None
     strategy: Literal["ddp", "fsdp"] | None = None
-    slurm: Mapping[str, Any] | None = None
+    slurm: Plain | None = None
 
     def __post_init__(self) -> None:
         faults = []
@@ -131,7 +132,7 @@ class Sweep:
     sampler: Sampler
     pruner: Pruner
     name: str | None = None
-    space: Mapping[str, Any] = field(default_factory=dict)
+    space: Plain = field(default_factory=dict)
     conditions: Callable[..., Any] | None = None
     objective: str | Sequence[str] | None = None
     trials: int = 20

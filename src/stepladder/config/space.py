@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import (
 
 from stepladder.config.overrides import parse
 from stepladder.errors import ConfigError, Fault
+from stepladder.types import Plain
 
 Scalar = str | int | float | bool | None
 
@@ -89,7 +90,7 @@ class Parameter:
         return f"{self.key}={value!r}"
 
 
-def parameters(texts: Mapping[str, Any]) -> tuple[Parameter, ...]:
+def parameters(texts: Plain) -> tuple[Parameter, ...]:
     """The parameters of a search space that is written as texts by key.
 
     Raises:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from stepladder.config import merging
 from stepladder.errors import ConfigError, Fault
+from stepladder.types import Plain
 
 
-def content_of(file: Path) -> Mapping[str, Any]:
+def content_of(file: Path) -> Plain:
     """The keys of a file; none where it is no YAML or holds no keys: composing it reports what is wrong."""
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stepladder.io.files import cached
 from stepladder.resources import Resources
-from stepladder.types import Embedder
+from stepladder.types import Embedder, Plain
 from stepladder.words import lowered, search_terms
 
 Positions = Collection[int]
@@ -212,7 +212,7 @@ def _blocks(length: int, size: int = BLOCK) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, length, size))
 
 
-def _digest(texts: Sequence[str], settings: Mapping[str, Any]) -> str:
+def _digest(texts: Sequence[str], settings: Plain) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for text in texts:
         digest.update(json.dumps(text).encode() + b"\n")

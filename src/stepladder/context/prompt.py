@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.types import Choice, Format, Json, Message, Question, Shown, Task
+from stepladder.types import Choice, Format, Json, Message, Plain, Question, Shown, Task
 
 OnOverflow = Literal["stop", "drop_context", "skip"]
 
@@ -167,7 +167,7 @@ def _form(task: Task) -> str:
     return "Answer the question itself, directly and in plain text. Do not repeat the question."
 
 
-def _fields(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
+def _fields(schema: Plain, path: str = "") -> Iterator[str]:
     """A line for each field of an object, including nested objects: `- path (type, required): description`."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():

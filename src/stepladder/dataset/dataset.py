@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from stepladder.dataset import settings
 from stepladder.dataset.accounts import Accounts, OnBadRow, RowLog
@@ -33,7 +32,7 @@ from stepladder.dataset.splits import (
 )
 from stepladder.dataset.task import INSTRUCTIONS, TaskSpec, in_schema_order, task_of, valid_rows
 from stepladder.errors import ConfigError, DataError, Fault
-from stepladder.types import Choice, Passage, Task
+from stepladder.types import Choice, Passage, Plain, Task
 
 __all__ = ["Dataset", "Loaded"]
 
@@ -84,7 +83,7 @@ class Dataset:
     input: str | None = None
     target: str | None = None
     id: str | None = None
-    task: TaskSpec | Mapping[str, Any] = TASK
+    task: TaskSpec | Plain = TASK
     labels: Sequence[str] | Mapping[str, str] | None = None
     choices: str | None = None
     group: str | None = None
@@ -98,7 +97,7 @@ class Dataset:
     encoding: str | None = None
     messages: str | None = None
     unanswerable: str | None = None
-    split: Split | Mapping[str, Any] = SPLIT
+    split: Split | Plain = SPLIT
     on_bad_row: OnBadRow = "stop"
     on_overlap: OnOverlap = "drop"
     limit: int | None = None

@@ -19,7 +19,7 @@ from stepladder.dataset.formats import Record, Table
 from stepladder.dataset.labels import is_blank
 from stepladder.dataset.turns import Turn, turn_of
 from stepladder.dataset.values import list_of, text_in, text_of
-from stepladder.types import Message, Passage
+from stepladder.types import Message, Passage, Plain
 
 LayoutName = Literal["columns", "alpaca", "sharegpt", "messages", "prompt_completion", "squad"]
 TURNS: Mapping[str, tuple[str, str, str]] = {
@@ -70,7 +70,7 @@ class Layout:
 
     asks: tuple[str, ...]
     answers: tuple[str, ...]
-    read: Callable[[Mapping[str, Any]], Draft]
+    read: Callable[[Plain], Draft]
     instruction: str | None = None
     lists_answers: bool = False
     no_answer: str = "the target is empty"
@@ -125,7 +125,7 @@ def _columns(source: str, target: str) -> Layout:
     names = columns_of(source)
     pieces = [(lead, part) for lead, part, _, _ in Formatter().parse(source)] if "{" in source else [("", source)]
 
-    def read(values: Mapping[str, Any]) -> Draft:
+    def read(values: Plain) -> Draft:
         filled = {name: text_in(values, name) for name in names}
         empty = [name for name, text in filled.items() if is_blank(text)]
         if len(empty) == len(names):
@@ -137,7 +137,7 @@ def _columns(source: str, target: str) -> Layout:
     return Layout(names, (target,), read, lists_answers=True)
 
 
-def _alpaca(values: Mapping[str, Any]) -> Draft:
+def _alpaca(values: Plain) -> Draft:
     parts = [text_in(values, "instruction"), text_in(values, "input")]
     turns = []
     for pair in list_of(values.get("history"), "history"):
@@ -150,14 +150,14 @@ def _alpaca(values: Mapping[str, Any]) -> Draft:
 
 
 def _turns_in(column: str, role: str, content: str) -> Layout:
-    def read(values: Mapping[str, Any]) -> Draft:
+    def read(values: Plain) -> Draft:
         turns = _turns(values.get(column), column, role, content)
         return _with_tools(_conversation(turns, text_in(values, "system") if role == "from" else ""), values)
 
     return Layout((column,), (), read, instruction="", elsewhere="set the column of turns with dataset.messages=COLUMN")
 
 
-def _prompt_completion(values: Mapping[str, Any]) -> Draft:
+def _prompt_completion(values: Plain) -> Draft:
     """Prompt and completion are each a text, or a list of turns as in the layout `messages`."""
     prompt, completion = (_chat(values.get(column)) for column in ("prompt", "completion"))
     if prompt is None and completion is None:
@@ -187,11 +187,11 @@ def _chat(value: Any) -> list[Any] | None:
     return None
 
 
-def _turn_of_text(values: Mapping[str, Any], column: str) -> Turn:
+def _turn_of_text(values: Plain, column: str) -> Turn:
     return Turn(Message("user", text_in(values, column)))
 
 
-def _with_tools(draft: Draft, values: Mapping[str, Any]) -> Draft:
+def _with_tools(draft: Draft, values: Plain) -> Draft:
     """Add a remark for each column of tools, which the prompt does not contain."""
     offered = [key for key in ("tools", "functions") if values.get(key)]
     return replace(draft, remarks=(*draft.remarks, *(f"the column '{key}' is not used" for key in offered)))
@@ -226,7 +226,7 @@ def _conversation(turns: Sequence[Turn], system: str) -> Draft:
     return Draft(rest[-1].content, target, tuple(rest[:-1]), system, remarks=remarks)
 
 
-def _squad(values: Mapping[str, Any], unanswerable: str | None = None) -> Draft:
+def _squad(values: Plain, unanswerable: str | None = None) -> Draft:
     """One question. The paragraph is a gold passage only if it answers the question."""
     found = values.get("answers")
     if isinstance(found, Mapping):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from stepladder.dataset.labels import is_blank, normalised
 from stepladder.dataset.layouts import Draft, Layout
 from stepladder.dataset.values import json_of, list_of, listed, text_in, text_of
 from stepladder.errors import DataError, did_you_mean
-from stepladder.types import Example, Question
+from stepladder.types import Example, Plain, Question
 
 Kind = Literal["choice", "text", "json"]
 
@@ -108,7 +108,7 @@ class RowReader:
             gold = [text_of(g) for g in ([named] if one and named else list_of(named, self.gold))]
         return Example(question, self._answers(draft.target, question.choices), tuple(gold))
 
-    def _question(self, values: Mapping[str, Any], draft: Draft) -> Question:
+    def _question(self, values: Plain, draft: Draft) -> Question:
         own_id = text_in(values, self.id) if self.id else ""
         if self.id and self.id in values and not own_id.strip():
             raise RowError(f"the id is empty ({self.id})")

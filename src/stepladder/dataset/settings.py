@@ -12,6 +12,7 @@ from stepladder.dataset.layouts import TURNS, LayoutName, columns_of
 from stepladder.dataset.splits import OnOverlap, Split
 from stepladder.dataset.task import TaskSpec
 from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.types import Plain
 
 Node = TypeVar("Node", TaskSpec, Split)
 
@@ -19,7 +20,7 @@ CHOICES = {"layout": (None, *get_args(LayoutName)), "on_bad_row": get_args(OnBad
 """The allowed values of keys with a fixed set of values."""
 
 
-def node_of(kind: type[Node], given: Node | Mapping[str, Any], key: str) -> Node:
+def node_of(kind: type[Node], given: Node | Plain, key: str) -> Node:
     """Convert a node of plain keys into `kind`.
 
     Raises:
@@ -39,7 +40,7 @@ def node_of(kind: type[Node], given: Node | Mapping[str, Any], key: str) -> Node
         raise ConfigError([Fault(f"{key}.{f.key}".rstrip("."), f.what, f.to_do) for f in error.faults]) from None
 
 
-def choice_faults(values: Mapping[str, Any]) -> list[Fault]:
+def choice_faults(values: Plain) -> list[Fault]:
     """Faults of keys with a fixed set of values."""
     wrong = [(key, values[key], words) for key, words in CHOICES.items() if values[key] not in words]
     return [Fault(key, f"'{v}' is not known", did_you_mean(str(v), [w for w in words if w])) for key, v, words in wrong]

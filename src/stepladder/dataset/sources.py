@@ -16,6 +16,7 @@ from stepladder.dataset.parquet import of_arrow, schema_of
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.io.cache import fetch_package, file_hash
 from stepladder.io.files import expand_home, file_in, is_inside
+from stepladder.types import Plain
 
 
 @runtime_checkable
@@ -143,7 +144,7 @@ class Hub:
             return " ".join(f"{path.relative_to(self._folder)}=sha256:{file_hash(path)}" for path in files)
         return f"{self.repo}@{self._commit}"
 
-    def _read(self, split: str, files: Sequence[str], dialect: Dialect, features: Mapping[str, Any] | None) -> Table:
+    def _read(self, split: str, files: Sequence[str], dialect: Dialect, features: Plain | None) -> Table:
         """The files of a split, with class labels as names instead of numbers."""
         tables = []
         for file in files:
@@ -269,7 +270,7 @@ def _is_plain(config: Any) -> bool:
     return len(separator or "") == 1 and all(getattr(config, key, None) in (None, 0, False) for key in _ELSEWHERE)
 
 
-def _with_labels(table: Table, features: Mapping[str, Any]) -> Table:
+def _with_labels(table: Table, features: Plain) -> Table:
     """The table with class labels as names instead of numbers."""
     from datasets import ClassLabel
 

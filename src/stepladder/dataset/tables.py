@@ -5,12 +5,12 @@ The reader of every format returns a `Table`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from stepladder.dataset.accounts import FileFacts, Place
 from stepladder.errors import DataError
+from stepladder.types import Plain
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Record:
     """One row of a file, or the `fault` because of which it cannot be read."""
 
     place: Place
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Plain = field(default_factory=dict)
     fault: str | None = None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from stepladder.dataset.accounts import RowLog
 from stepladder.dataset.labels import nearest
@@ -14,7 +13,7 @@ from stepladder.dataset.schema import in_order, inferred
 from stepladder.dataset.values import compact
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
 from stepladder.io.json_schema import SchemaValidator
-from stepladder.types import Answer, Choice, Json, Task, Text
+from stepladder.types import Answer, Choice, Json, Plain, Task, Text
 
 INSTRUCTIONS: Mapping[Kind, str] = {
     "choice": "Name the category that the text belongs to.",
@@ -29,7 +28,7 @@ class TaskSpec:
 
     kind: Kind | None = None
     instruction: str | None = None
-    schema: Mapping[str, Any] | None = None
+    schema: Plain | None = None
 
     def __post_init__(self) -> None:
         faults = []
@@ -49,9 +48,7 @@ def _is_given_as(kind: type, value: object) -> bool:
     return value is None or isinstance(value, kind)
 
 
-def task_of(
-    kind: Kind, instruction: str, rows: Sequence[Row], labels: Choice | None, schema: Mapping[str, Any] | None
-) -> Task:
+def task_of(kind: Kind, instruction: str, rows: Sequence[Row], labels: Choice | None, schema: Plain | None) -> Task:
     """The task. Labels and schema are inferred from `rows` if they are not given.
 
     Raises:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from stepladder.dataset.accounts import RowError
+from stepladder.types import Plain
 
 DEEPEST = 100
 """The largest nesting depth of a JSON answer, because schemas are inferred recursively."""
@@ -36,7 +37,7 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-def text_in(values: Mapping[str, Any], column: str) -> str:
+def text_in(values: Plain, column: str) -> str:
     """The text of a column's value, "" if there is none. Raises RowError with the name of the column."""
     try:
         return text_of(values.get(column))

@@ -18,6 +18,7 @@ from stepladder.errors import ConfigError, Fault, RankError, StepladderError
 from stepladder.io.files import discard, read_json, read_lines, write_text
 from stepladder.io.redaction import mask
 from stepladder.resources import Resources, Silent
+from stepladder.types import Plain
 
 SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -29,7 +30,7 @@ class Channel:
         self.fit, self.folder = fit, fit / "launch"
         self._read, self._beaten = 0, -math.inf
 
-    def open(self, asked: Mapping[str, Any]) -> None:
+    def open(self, asked: Plain) -> None:
         """Start again, with the request to the processes."""
         self.close()
         write_text(self.folder / "asked.json", json.dumps(asked))
@@ -46,7 +47,7 @@ class Channel:
         """The facts of the fit, once it is made."""
         return read_json(self.folder / "facts.json")
 
-    def made(self, facts: Mapping[str, Any]) -> None:
+    def made(self, facts: Plain) -> None:
         write_text(self.folder / "facts.json", json.dumps(facts))
 
     @property
@@ -156,16 +157,16 @@ class Sender(Silent):
             time.sleep(SECONDS_BETWEEN_LOOKS)
         return answers[self.asked - 1]
 
-    def _send(self, message: Mapping[str, Any]) -> None:
+    def _send(self, message: Plain) -> None:
         _append(self.channel.folder / "messages.jsonl", message)
 
 
-def _append(file: Path, message: Mapping[str, Any]) -> None:
+def _append(file: Path, message: Plain) -> None:
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(message) + "\n")
 
 
-def _error(fault: Mapping[str, Any]) -> Exception:
+def _error(fault: Plain) -> Exception:
     """The error of a process, as if it had been raised here."""
     kind: Any = getattr(errors, str(fault["kind"]), None)
     if kind is ConfigError:
@@ -180,6 +181,6 @@ def _error(fault: Mapping[str, Any]) -> Exception:
     return RuntimeError(f"rank {fault['rank']} failed:\n{fault['traceback']}")
 
 
-def _weight(error: Exception, fault: Mapping[str, Any]) -> tuple[int, float]:
+def _weight(error: Exception, fault: Plain) -> tuple[int, float]:
     lost = isinstance(error, RankError)
     return (1 if lost else 0 if isinstance(error, StepladderError | OSError) else 2), fault["time"]

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +23,7 @@ from stepladder.distributed.channel import Channel
 from stepladder.errors import ConfigError, Fault, RankError
 from stepladder.io.redaction import mask_tracebacks
 from stepladder.resources import Devices, Resources
+from stepladder.types import Plain
 
 WORKER = "stepladder.runs.worker"
 """The module of one process: `python -m WORKER FOLDER`."""
@@ -40,7 +40,7 @@ SECONDS_TO_LEAVE = 10.0
 GOES_ON = "see whether memory ran out; the same command goes on from the last checkpoint"
 
 
-def launch(folder: Path, request: Mapping[str, Any], resources: Resources) -> dict[str, Any]:
+def launch(folder: Path, request: Plain, resources: Resources) -> dict[str, Any]:
     """Have worker processes on `resources.devices` do what `request` (JSON) says, and wait for them.
 
     Args:

@@ -82,9 +82,9 @@ def demand_probabilities(inputs: EvalInputs, alone: bool) -> None:
     """Raise ConfigError unless answers have probabilities: of all labels, or of the answer only where `alone`."""
     decoding = inputs.main.decoding
     if decoding.mode != "choose":
-        raise unfit(f"decoding.mode={decoding.mode} gives no probabilities of labels", "say decoding=choose")
+        raise unfit(f"decoding.mode={decoding.mode} gives no probabilities of labels", "set decoding=choose")
     if not alone and decoding.probabilities != "all":
         raise unfit(
             f"decoding.probabilities={decoding.probabilities} gives no probabilities of the other labels",
-            "say decoding.probabilities=all",
+            "set decoding.probabilities=all",
         )

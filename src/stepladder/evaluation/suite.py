@@ -21,7 +21,7 @@ REASONS_SHOWN = 20
 
 
 Details: TypeAlias = dict[str, Any]
-"""More about a suite's scores, as JSON: its form is the suite's own."""
+"""Further results of a suite, as JSON; each suite has its own fields."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ class SuiteScores:
 
 @runtime_checkable
 class Suite(Protocol):
-    """Makes requests, then scores their answers."""
+    """An evaluation suite: its requests, and the scores of their answers."""
 
     @property
     def kind(self) -> TaskKind | None:
-        """The kind of task it serves; None serves all."""
+        """The kind of task that it supports; None supports all."""
         ...
 
     def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
@@ -99,7 +99,7 @@ class Suite(Protocol):
 
 @dataclass(frozen=True)
 class MetricSuite:
-    """Metrics of the plain answers. `main` is the metric that comparisons and sweeps look at; None is the first."""
+    """Metrics of the main request. Comparisons and sweeps use the metric `main`; None is the first."""
 
     version: ClassVar[int] = 1
 
@@ -109,9 +109,9 @@ class MetricSuite:
 
     def __post_init__(self) -> None:
         if not self.metrics:
-            raise ConfigError(Fault("metrics", "a suite without metrics measures nothing", "name at least one metric"))
+            raise ConfigError(Fault("metrics", "the suite has no metrics", "name at least one metric"))
         if self.kind not in (None, "choice", "text", "json"):
-            raise ConfigError(Fault("kind", f"'{self.kind}' is no kind of task", "say choice, text, json or null"))
+            raise ConfigError(Fault("kind", f"'{self.kind}' is not a kind of task", "set choice, text, json or null"))
         if self.main is None:
             object.__setattr__(self, "main", next(iter(self.metrics)))
         elif self.main not in self.metrics:
@@ -123,7 +123,7 @@ class MetricSuite:
         return (inputs.plain,)
 
     def figures(self, main: Answers) -> dict[str, float]:
-        """The bare values of the metrics that are defined here, the main one first."""
+        """The values, without intervals, of the metrics that are defined for the task, the main one first."""
         found = {}
         for name in sorted(self.metrics, key=lambda name: name != self.main):
             try:

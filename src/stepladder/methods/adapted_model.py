@@ -32,6 +32,7 @@ from stepladder.types import (
     EvalRequest,
     Example,
     Json,
+    Plain,
     Prediction,
     Question,
     Shown,
@@ -204,7 +205,7 @@ class AdaptedModel:
         )
 
 
-def _differing(before: Any, now: Mapping[str, Any]) -> list[str]:
+def _differing(before: Any, now: Plain) -> list[str]:
     """The parts of two fingerprints that differ; of files their names."""
     before = before if isinstance(before, dict) else {}
     names = []

@@ -6,14 +6,14 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault, ModelError
 from stepladder.io.cache import fetch_package, file_hash
 from stepladder.io.files import expand_home, file_in, is_inside
+from stepladder.types import Plain
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ class Weights(Protocol):
         """The model's name on any machine: a hub id, a package, a folder's own name; never a path."""
         ...
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Plain:
         """What the loaded model depends on: content and dtype, never a path. May fetch."""
         ...
 
@@ -85,7 +85,7 @@ class PackageCheckpoint:
     def name(self) -> str:
         return self.distribution
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Plain:
         own = {"package": self.sha256, "file": self.file, "conversion": self.conversion, "dtype": self.dtype}
         return {**own, **explicit_engine(self.engine)}
 
@@ -121,7 +121,7 @@ class FolderCheckpoint:
     def name(self) -> str:
         return expand_home(self.path).resolve().name
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Plain:
         files = {file.name: file_hash(file) for file in read_files(self.folder())}
         return {"files": files, "dtype": self.dtype, **explicit_engine(self.engine)}
 
@@ -165,7 +165,7 @@ class HubCheckpoint:
     def name(self) -> str:
         return self.repo
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Plain:
         return {"hub": self.repo, "commit": self.commit(), "dtype": self.dtype, **explicit_engine(self.engine)}
 
     def commit(self) -> str:

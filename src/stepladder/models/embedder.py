@@ -5,7 +5,7 @@ Constructing an embedder is light: weights are loaded with the first text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepladder.models.checkpoints import Weights
+from stepladder.types import Plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class SentenceEmbedder:
     batch: int = 64
     version: ClassVar[int] = 1
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Plain:
         return {"embedder": self.version, "source": dict(self.source.fingerprint()), "max_tokens": self.max_tokens}
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -5,12 +5,12 @@ Importing this module loads no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from stepladder.engine.values import Best, Scores, VirtualTokens
-from stepladder.types import Message
+from stepladder.types import Message, Plain
 
 if TYPE_CHECKING:
     import torch
@@ -132,7 +132,7 @@ class LanguageModel(Protocol):
         max_new_tokens: int,
         temperature: float | None = None,
         seed: int = 0,
-        schema: Mapping[str, Any] | None = None,
+        schema: Plain | None = None,
         micro_batch: int | None = None,
     ) -> Iterator[tuple[int, Completion]]:
         """Generate an answer to each prompt.
@@ -191,7 +191,7 @@ class Checkpoint(Protocol):
 
     dtype: str
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Plain:
         """What the loaded model depends on (content of weights and tokenizer, dtype), never a path. May fetch."""
         ...
 

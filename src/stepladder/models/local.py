@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from stepladder.engine.values import Best, Scores, VirtualTokens
 from stepladder.errors import ModelError
 from stepladder.models.chat import Chat
 from stepladder.models.language_model import Completion, Thoughts
-from stepladder.types import Message
+from stepladder.types import Message, Plain
 
 BF16_STEP = 0.125  # between two neighbouring numbers of bf16 from 16 to 32, where the logits of likely tokens lie
 
@@ -94,7 +94,7 @@ class CausalModel:
         max_new_tokens: int,
         temperature: float | None = None,
         seed: int = 0,
-        schema: Mapping[str, Any] | None = None,
+        schema: Plain | None = None,
         micro_batch: int | None = None,
     ) -> Iterator[tuple[int, Completion]]:
         self._fits(prompts, [1] * len(prompts))

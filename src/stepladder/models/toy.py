@@ -6,7 +6,7 @@ The model is a small random Llama whose tokens are bytes. The embedder hashes gr
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stepladder.errors import ConfigError, Fault
 from stepladder.models.checkpoints import explicit_engine
+from stepladder.types import Plain
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,7 @@ class ToyCheckpoint:
     def name(self) -> str:
         return "stepladder-toy"
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Plain:
         own = {name: value for name, value in asdict(self).items() if name != "engine"}
         return {"toy": self.version, **own, **explicit_engine(self.engine)}
 
@@ -137,7 +138,7 @@ class ToyEmbedder:
         if not 1 <= self.width <= 65536:
             raise ConfigError(Fault("width", f"{self.width} is not from 1 to 65536", "it is a toy"))
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Plain:
         return {"toy_embedder": self.version, "width": self.width}
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

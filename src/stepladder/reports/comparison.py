@@ -140,7 +140,7 @@ def _picture(comparison: Comparison) -> Picture:
             cell.scores[metric].value,
             cell.scores[metric].low,
             cell.scores[metric].high,
-            bills.rungs[cell.name].request * many,
+            bills.methods[cell.name].request * many,
             cell.name == verdict.recommended,
         )
         for cell in comparison.cells
@@ -191,7 +191,7 @@ def _suite(name: str, evidence: Evidence, comparison: Comparison) -> list[Block]
 
 
 def _figures(name: str, suites: Sequence[SuiteFindings]) -> Table:
-    """One row a method; where it ran with several seeds, the mean over them."""
+    """One row per method, the mean over its seeds."""
     metrics = list(dict.fromkeys(metric for suite in suites for metric in suite.metrics))
     of_method: dict[str, list[SuiteFindings]] = {}
     for suite in suites:

@@ -1,4 +1,4 @@
-"""A comparison as Markdown, for report.md.. Names come from config and data, so they are escaped."""
+"""A comparison as Markdown, for report.md. Names come from config and data, so they are escaped."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A page in one file: sections of prose, tables and pictures under one style, with a small script and no network.
+"""A page in one file: sections of text, tables and figures, with one style sheet and a small script, and no network.
 
-Knows blocks and how they are written; knows no study. All texts are escaped here and nowhere else: whatever is no
-picture is text. Data for the script stands in the page as JSON in which no < is left.
+All texts are escaped here and nowhere else; only figures are markup. The script's data is JSON without any `<`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from stepladder.reports.plots import curves
 
 @dataclass(frozen=True)
 class Prose:
-    """A paragraph; `strong` is for what must be read first."""
+    """A paragraph; `strong` emphasises the most important one."""
 
     kind: ClassVar[str] = "prose"
 
@@ -41,7 +40,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Code:
-    """Text to copy, letter for letter."""
+    """Text to copy."""
 
     kind: ClassVar[str] = "code"
 
@@ -50,7 +49,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Picture:
-    """SVG drawn by `plots`, the one thing that is not escaped; `caption` says in words what it shows."""
+    """An SVG figure of `plots`, which is not escaped, and its caption."""
 
     kind: ClassVar[str] = "picture"
 
@@ -64,7 +63,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; `columns` can be sorted by where there is more than one row."""
+    """A table that can be sorted by its columns."""
 
     kind: ClassVar[str] = "grid"
 
@@ -88,7 +87,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Explorer:
-    """The place where the script lays out rows of `data["rows"]`."""
+    """Where the script shows the examples of `data["rows"]`."""
 
     kind: ClassVar[str] = "explorer"
 
@@ -98,7 +97,7 @@ Block: TypeAlias = Prose | Bullets | Code | Picture | Grid | Fold | Explorer
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page that can be jumped to by its `id`."""
+    """A section of the page; `id` is its anchor."""
 
     id: str
     title: str
@@ -121,7 +120,7 @@ def render(title: str, sections: Sequence[Section], data: Mapping[str, Any] | No
 
 
 def embedded(data: Any) -> str:
-    """JSON that can stand inside a script element: no text in it can end the element or begin another."""
+    """JSON for a script element: no text in it can end the element or start another."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

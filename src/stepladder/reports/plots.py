@@ -1,5 +1,4 @@
-"""Plots as SVG: points, lines, bars and intervals on scaled axes, from numbers and names. Names are never drawn over
-each other: they have a column, or lines, of their own."""
+"""Plots as SVG: points, lines, bars and intervals on scaled axes. Labels never overlap."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ NAME = 31  # letters of a name that fit beside a row
 
 @dataclass(frozen=True)
 class Axis:
-    """From a value to a share of the axis, 0 to 1, with the values that are written at it."""
+    """Maps a value to its place on the axis, 0 to 1, and has the tick labels."""
 
     ticks: tuple[tuple[float, str], ...]
     low: float = 0.0
@@ -30,7 +29,7 @@ class Axis:
 
     @classmethod
     def of(cls, values: Sequence[Value], log: bool = False) -> Axis:
-        """An axis that holds all of `values`: numbers by size, anything else side by side in order of appearance."""
+        """An axis that holds all of `values`: numbers by size, other values in order of appearance."""
         numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         if len(numbers) < len(values) or not values:
             texts = list(dict.fromkeys(str(v) for v in values))
@@ -98,7 +97,7 @@ def scatter(marks: Sequence[Mark], x: str, y: str, log: bool = False, steps: Seq
 
 
 def lines(curves: Mapping[str, tuple[Mapping[int, float], str]], x: str, y: str) -> str:
-    """A curve a name: its values by step, and its class."""
+    """One curve per name: its values by step, and its CSS class."""
     across = Axis.of([step for curve, _ in curves.values() for step in curve])
     up = Axis.of([value for curve, _ in curves.values() for value in curve.values() if math.isfinite(value)])
     parts = [_axes(across, up, x, y)]
@@ -111,7 +110,7 @@ def lines(curves: Mapping[str, tuple[Mapping[int, float], str]], x: str, y: str)
 
 
 def bars(shares: Mapping[str, float]) -> str:
-    """A bar a name, the longest first."""
+    """One bar per name, the longest first."""
     ordered = sorted(shares.items(), key=lambda item: -item[1])
     longest, parts = max(shares.values()) or 1.0, []
     left = min(360.0, LETTER * max(len(name) for name in shares) + 12)
@@ -223,7 +222,7 @@ def _apart(wanted: Sequence[float], heights: Sequence[float], top: float, bottom
 
 
 def forest(whiskers: Sequence[Whisker], x: str, zero: float | None = 0.0) -> str:
-    """A row a name: its value and interval over one axis, beside a line at `zero`. Long names stand above their row."""
+    """One row per name: its value and interval on one axis, with a line at `zero`. Long names are above their row."""
     stacked = any(len(w.name) > NAME for w in whiskers)
     labels = [_Label(w.name, "chosen" if w.best else "") for w in whiskers]
     above = [LINE * len(textwrap.wrap(w.name, 96)) if stacked else 0 for w in whiskers]
@@ -263,7 +262,7 @@ def forest(whiskers: Sequence[Whisker], x: str, zero: float | None = 0.0) -> str
 
 
 def curves(drawn: Curves) -> str:
-    """An exhibit's lines through their points, distinguished by colour and by a list of names."""
+    """Lines through their points, with colours and a legend."""
     points = [point for line in drawn.lines.values() for point in line if all(math.isfinite(v) for v in point)]
     if not points:
         return _svg([f'<text x="20" y="{TOP + 14}">no points</text>'], 40, drawn.title)
@@ -298,7 +297,7 @@ def curves(drawn: Curves) -> str:
 
 
 def parallel(rows: Sequence[Mapping[str, Value]], names: Sequence[str], logs: set[str], kinds: Sequence[str]) -> str:
-    """A line a row over one upright axis a name; a row without a value there goes by beneath the axis."""
+    """Parallel coordinates: one line per row, one axis per name; a missing value is drawn below the axis."""
     axes = {name: Axis.of([row[name] for row in rows if name in row], name in logs) for name in names}
     apart = (WIDTH - 2 * LEFT) / max(1, len(names) - 1)
     parts = []

@@ -122,7 +122,7 @@ def costs(comparison: Comparison) -> Table:
         rows.append([named(cell, comparison), *(_cost(name, runs) for name in shown)])
     note = "Means over seeds. Seconds are a question's share of its batch; p50 and p95 are over questions."
     if "peak_memory" in shown or "training_peak_memory" in shown:
-        note += " Memory is the peak of the process, including what was already loaded."
+        note += " Memory is peak process memory, including what was already loaded."
     return Table("Costs", ["method", *(COSTS[name][0] for name in shown)], rows, note)
 
 
@@ -138,7 +138,7 @@ def bills(comparison: Comparison) -> Table:
             f"{each.setup:,.4g}",
             f"{each.request * many:,.3g}",
         ]
-        for name, each in found.rungs.items()
+        for name, each in found.methods.items()
     ]
     columns = ["method", "fit and search s", "labels", f"setup, {unit}", words]
     note = "The setup includes the whole fit, with loading and validation, and all trials of a search."
@@ -207,7 +207,7 @@ def per(unit: str) -> tuple[float, str]:
 
 
 def tuning(comparison: Comparison) -> Table | None:
-    """What each method's search tried and found."""
+    """What the search of each method tried and found."""
     if not comparison.tuning:
         return None
     main, rows = metrics_of(comparison)[0], []

@@ -1,4 +1,4 @@
-"""The result of a comparison in a terminal: one line a method, then the verdict. It fits 80 columns."""
+"""The result of a comparison in a terminal: one line per method, then the verdict. It fits 80 columns."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _columns(comparison: Comparison) -> tuple[list[_Column], list[_Column]]:
     role = "recommended" if recommended else "best"
     others = [cell.to_recommended if recommended else cell.to_best for cell in cells]
     found = [None if other is None else other.difference.get(metric) for other in others]
-    bills = comparison.bills.rungs
+    bills = comparison.bills.methods
     many, _ = per(comparison.bills.unit)
     costs = [comparison.runs_of(cell.name)[0].costs for cell in cells]
     shown = [

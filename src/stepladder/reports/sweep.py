@@ -27,8 +27,8 @@ def _sections(result: SweepResult, trials: Sequence[Trial], planned: SweepPlan) 
     best = {t.number for t in front(trials, planned.objectives)}
     finished = [t for t in trials if t.values is not None]
     for place, objective in enumerate(planned.objectives):
-        seen = "Every finished trial; the line is the best so far."
-        history = Picture(_history(finished, best, objective, place), seen)
+        caption = "Every finished trial; the line is the best so far."
+        history = Picture(_history(finished, best, objective, place), caption)
         yield Section(f"history-{place}", f"History: {objective.name}", [history])
         if place < len(shares) and shares[place]:
             caution = (
@@ -68,7 +68,7 @@ def _summary(result: SweepResult, trials: Sequence[Trial]) -> Iterator[Block]:
         yield Prose(f"Best: trial {best.trial}, {reached}.", strong=True)
         yield Code(" ".join(best.overrides))
     ran = f"{len(trials)} trials were run on the validation rows"
-    lines_ = [f"{ran}: {result.trials}. The study stopped: {result.why_it_stopped}."]
+    lines_ = [f"{ran}: {result.trials}. The study stopped {result.why_it_stopped}."]
     if result.beats_default is not None and result.default is not None:
         word = "beats" if result.beats_default else "does not beat"
         lines_.append(f"It {word} the default configuration, {_figures(result.default)} on the same rows.")
@@ -96,7 +96,7 @@ def _history(finished: Sequence[Trial], best: set[int], objective: Objective, pl
 
 
 def _points(finished: Sequence[Trial], best: set[int], planned: SweepPlan) -> Iterator[Section]:
-    """Parallel coordinates, and a slice a parameter."""
+    """Parallel coordinates, and one slice per parameter."""
     names = list(dict.fromkeys(name for trial in finished for name in trial.parameters))
     logs = {p.name for p in planned.draft.space if isinstance(p.domain, Numbers) and p.domain.log}
     first = planned.objectives[0].name
@@ -104,7 +104,7 @@ def _points(finished: Sequence[Trial], best: set[int], planned: SweepPlan) -> It
     if not rows:
         return
     kinds = [_kind(t, best) for t in finished]
-    drawn = Picture(parallel(rows, [*names, first], logs, kinds), "A line a trial, over what was drawn for it.")
+    drawn = Picture(parallel(rows, [*names, first], logs, kinds), "One line per trial, over its parameters.")
     yield Section("parallel", "Parallel coordinates", [drawn])
     slices: list[Block] = []
     for name in names:

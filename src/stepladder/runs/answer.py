@@ -20,11 +20,11 @@ from stepladder.errors import UserError, did_you_mean
 from stepladder.io.files import expand_home
 from stepladder.methods.method import Method
 from stepladder.runs.refused import refused_questions
-from stepladder.runs.run import Circumstances
+from stepladder.runs.run import RunContext
 from stepladder.runs.stages import load, read_task, require_this_version
 from stepladder.runs.tracking import Untracked
 from stepladder.store.stored_run import fit_of, stored_experiment
-from stepladder.types import Decoding, EvalRequest, Prediction, Task
+from stepladder.types import Decoding, EvalRequest, Plain, Prediction, Task
 
 READING = ("on_bad_row", "delimiter", "encoding", "quote", "header")
 """The keys of a dataset that say how a file is read, and not what is asked."""
@@ -80,7 +80,7 @@ def _confidence(prediction: Prediction) -> float | None:
     return (prediction.probabilities or {}).get(prediction.text)
 
 
-def _free_name(name: str, own: Mapping[str, Any], given: Collection[str]) -> str:
+def _free_name(name: str, own: Plain, given: Collection[str]) -> str:
     if name not in own:
         return name
     renamed = f"input_{name}"
@@ -92,7 +92,7 @@ def _free_name(name: str, own: Mapping[str, Any], given: Collection[str]) -> str
 def answer(
     folder: Path,
     file: Path,
-    around: Circumstances,
+    context: RunContext,
     model: Mapping[str, str] | None = None,
     reading: Mapping[str, str] | None = None,
 ) -> AnsweredFile:
@@ -108,13 +108,13 @@ def answer(
     fit = fit_of(folder)
     decoded = {"_target_": UNTARGETED["decoding"], **experiment.decoding}
     nodes = {"dataset": experiment.dataset, "method": experiment.method, "decoding": decoded}
-    built = build(nodes, wanted={"dataset": Dataset, "method": Method, "decoding": Decoding}, trust=around.trust)
+    built = build(nodes, wanted={"dataset": Dataset, "method": Method, "decoding": Decoding}, trust=context.trust)
     dataset: Dataset = built["dataset"].object
     method: Method = built["method"].object
-    asked = _accepted(dataset, method, dataset.new_questions(str(file)), read_task(fit), around.store.shared())
+    asked = _accepted(dataset, method, dataset.new_questions(str(file)), read_task(fit), context.store.shared())
     for note in asked.accounts.notes:
-        around.progress.note(f"note: {note}")
-    resources = around.resources(Untracked())
+        context.progress.note(f"note: {note}")
+    resources = context.resources(Untracked())
     load(method, fit, resources)
     decoding: Decoding = replace(built["decoding"].object, seed=experiment.seed)
     request = EvalRequest("new", read_task(fit), asked.questions, decoding)

@@ -14,6 +14,7 @@ from stepladder.config.experiment import Experiment
 from stepladder.dataset.dataset import Loaded
 from stepladder.io.files import read_json, write_text
 from stepladder.io.redaction import mask
+from stepladder.types import Plain
 
 CARD = "README.md"
 
@@ -42,7 +43,7 @@ tokenizer = AutoTokenizer.from_pretrained("{folder}")""",
 }
 
 
-def write_card(artefact: Path, experiment: Experiment, data: Loaded, facts: Mapping[str, Any]) -> None:
+def write_card(artefact: Path, experiment: Experiment, data: Loaded, facts: Plain) -> None:
     """Write the card of a tuned model into its directory.
 
     Args:

@@ -13,7 +13,7 @@ from stepladder.resources import Silent, StageReport
 from stepladder.runs.expected_time import ExpectedTime
 from stepladder.runs.fitting import check as check_devices
 from stepladder.runs.preflight import check_data
-from stepladder.runs.run import Circumstances
+from stepladder.runs.run import RunContext
 from stepladder.runs.stages import Prepared
 from stepladder.store.store import Store
 from stepladder.types import CheckResult, Choice, Example
@@ -103,17 +103,17 @@ def label_lines(counts: Mapping[str, Mapping[str, int]], alike: Sequence[LookAli
     ]
 
 
-def rehearsed(prepared: Prepared, around: Circumstances) -> tuple[list[CheckResult], Mapping[str, float]]:
+def rehearsed(prepared: Prepared, context: RunContext) -> tuple[list[CheckResult], Mapping[str, float]]:
     """The preflight checks of a run, and the figures of a rehearsal; nothing is trained and nothing is stored.
 
     A stored fit has passed; its stored results are returned.
     """
-    found = check_data(prepared, around.limits)
+    found = check_data(prepared, context.limits)
     method = prepared.method.object
-    stored = around.store.find("fits", prepared.fit_form.key)
+    stored = context.store.find("fits", prepared.fit_form.key)
     if stored is not None:
         return found + [CheckResult.from_dict(each) for each in stored.facts.get("gate", ())], {}
-    resources = around.resources(Silent(), keeps=False)
+    resources = context.resources(Silent(), keeps=False)
     check_devices(prepared, resources.devices)
     if getattr(method, "rehearses", False):
         resources = replace(

@@ -19,7 +19,7 @@ from stepladder.evaluation.answers import Answers
 from stepladder.methods.method import Method
 from stepladder.resources import Resources, Silent, StageReport
 from stepladder.runs import fitting
-from stepladder.runs.run import Circumstances
+from stepladder.runs.run import RunContext
 from stepladder.runs.stages import Prepared
 from stepladder.runs.tracking import NoTracking, Tracking, open_tracker
 from stepladder.store.writing import write_provenance
@@ -68,7 +68,7 @@ def spoken(seconds: float) -> str:
 def expected_time(
     prepared: Prepared,
     apart: Prepared,
-    around: Circumstances,
+    context: RunContext,
     facts: Mapping[str, float],
     stored: Mapping[str, bool],
     started: float,
@@ -78,7 +78,7 @@ def expected_time(
     Args:
         prepared: The experiment.
         apart: The same, with parts of its own: they are fitted here.
-        around: Where the run would work. Models that are loaded here stay in it.
+        context: Where the run would work. Models that are loaded here stay in it.
         facts: Of the rehearsal of a training: `expected_training_seconds`, and what loading for it took.
         stored: Which stages are in the store, and take no time.
         started: Seconds that the run takes up to here, since its process began.
@@ -86,7 +86,7 @@ def expected_time(
     found = ExpectedTime({"start": started})
     if all(stored.values()):
         return found
-    resources = around.resources(Silent(), keeps=False)
+    resources = context.resources(Silent(), keeps=False)
     method: Method = apart.method.object
     with _timed(found.seconds, "record"):
         _record(prepared)
@@ -94,12 +94,12 @@ def expected_time(
     _fit(found, apart, method, resources, facts, stored["fit"])
     answers: list[Prediction] = []
     if not stored["predict"]:
-        answers = _predict(found, prepared, apart, method, around, resources)
+        answers = _predict(found, prepared, apart, method, context, resources)
     if not stored["score"]:
         _score(found, prepared, answers)
-    if not isinstance(around.tracking, NoTracking):
+    if not isinstance(context.tracking, NoTracking):
         with _timed(found.seconds, "tracking"):
-            _track(around.tracking)
+            _track(context.tracking)
     return found
 
 
@@ -149,13 +149,13 @@ def _predict(
     prepared: Prepared,
     apart: Prepared,
     method: Method,
-    around: Circumstances,
+    context: RunContext,
     resources: Resources,
 ) -> list[Prediction]:
     asked = sum(len(request.questions) for request in prepared.requests.values())
     questions = sorted(prepared.main.questions, key=lambda question: len(question.text))
     request = replace(apart.main, tuned=False)
-    loaded = bool(around.models)
+    loaded = bool(context.models)
     answers: list[Prediction] = []
     first = rate = 0.0
     began = time.perf_counter()
@@ -165,7 +165,7 @@ def _predict(
         answers = list(method.predict(replace(request, questions=some), replace(resources, report=StageReport())))
         seconds = time.perf_counter() - started
         if number == 0 and getattr(method, "tunes", False):
-            request = replace(request, decoding=_as_short_as_taught(request.decoding, apart, around))
+            request = replace(request, decoding=_as_short_as_taught(request.decoding, apart, context))
         first = seconds if number == 0 else first
         rate = seconds / len(some)
         if number and (time.perf_counter() - began > SECONDS or len(some) == len(questions)):
@@ -179,12 +179,12 @@ def _predict(
     return answers
 
 
-def _as_short_as_taught(decoding: Decoding, apart: Prepared, around: Circumstances) -> Decoding:
+def _as_short_as_taught(decoding: Decoding, apart: Prepared, context: RunContext) -> Decoding:
     """A tuned model ends where its training answers ended; the base model often writes up to the limit."""
     examples = apart.data.train[:64]
-    if decoding.mode == "choose" or not around.models or not examples:
+    if decoding.mode == "choose" or not context.models or not examples:
         return decoding
-    model = next(iter(around.models.values()))
+    model = next(iter(context.models.values()))
     mean = sum(len(model.encode_answer(example.answers[0])) for example in examples) / len(examples)
     return replace(decoding, max_new_tokens=max(1, min(decoding.max_new_tokens, round(mean))))
 

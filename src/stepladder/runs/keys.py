@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from stepladder.config.experiment import Experiment
 from stepladder.runs.stages import prepare
 from stepladder.store.store import Kind, Store
+from stepladder.types import Plain
 
 
-def stored_keys(
-    config: Mapping[str, Any], choices: Mapping[str, Any], outputs: Path, trust: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+def stored_keys(config: Plain, choices: Plain, outputs: Path, trust: Sequence[str]) -> dict[str, dict[str, Any]]:
     """By stage (fit, predict, score): its `key`, and whether it is `stored`. Reads the data, runs nothing."""
     prepared = prepare(Experiment.from_config(config, choices), trust)
     store = Store(outputs)

@@ -8,7 +8,7 @@ from typing import Any
 from stepladder.config.experiment import Experiment
 from stepladder.methods.rendering import PromptView
 from stepladder.resources import Silent
-from stepladder.runs.run import Circumstances
+from stepladder.runs.run import RunContext
 from stepladder.runs.stages import prepare
 
 LEGEND = "Special tokens are in ⟦ ⟧. Text that only looks like a special token is not, and the model reads it as text."
@@ -36,15 +36,15 @@ class Prompts:
         return found
 
 
-def first_prompts(experiment: Experiment, around: Circumstances, count: int) -> Prompts:
+def first_prompts(experiment: Experiment, context: RunContext, count: int) -> Prompts:
     """The prompts of the first `count` questions. What the method shows beside a question is retrieved; nothing is
     trained."""
-    prepared = prepare(experiment, around.trust, around.read)
+    prepared = prepare(experiment, context.trust, context.read)
     method = prepared.method.object
     render = getattr(method, "prompts", None)
     if render is None:
         name = experiment.label.split("-")[0] or type(method).__name__
         return Prompts((), f"The method {name} has no prompt: it asks no language model.")
     request = replace(prepared.main, name="prompts", questions=prepared.main.questions[:count])
-    resources = around.resources(Silent())
+    resources = context.resources(Silent())
     return Prompts(tuple(render(prepared.data.training, request, resources, experiment.seed)))

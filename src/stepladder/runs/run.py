@@ -26,7 +26,7 @@ from stepladder.types import CheckResult, Prediction, PreflightLimits
 
 
 @dataclass
-class Circumstances:
+class RunContext:
     """Where and how runs are made, and what they share: loaded models and data already read.
 
     fresh: a run is made anew beside what is finished of it.
@@ -116,35 +116,35 @@ class Run:
         )
 
 
-def run(experiment: Experiment, around: Circumstances) -> Run:
+def run(experiment: Experiment, context: RunContext) -> Run:
     """Run an experiment.
 
     Raises:
         UserError: Something the user can fix. Raised before the first directory is made.
     """
-    prepared = stages.prepare(experiment, around.trust, around.read, around.store.shared())
-    report_rows(prepared, around)
-    return run_prepared(prepared, around)
+    prepared = stages.prepare(experiment, context.trust, context.read, context.store.shared())
+    report_rows(prepared, context)
+    return run_prepared(prepared, context)
 
 
-def report_rows(prepared: Prepared, around: Circumstances) -> None:
+def report_rows(prepared: Prepared, context: RunContext) -> None:
     """What became of the data's rows, where it is not simply that all were kept."""
     for note in prepared.data.accounts.notes:
-        around.progress.note(f"note: {note}")
+        context.progress.note(f"note: {note}")
 
 
-def run_prepared(prepared: Prepared, around: Circumstances, tracker: RunTracker | None = None) -> Run:
+def run_prepared(prepared: Prepared, context: RunContext, tracker: RunTracker | None = None) -> Run:
     """Run what is prepared; shown by `tracker` where one is open, else by one of its own where it was never shown."""
-    if around.fresh:
-        around = replace(around, store=around.store.renewed(keys(prepared)), fresh=False)
-    checks = tuple(check_data(prepared, around.limits))
-    around.resources(Silent()).preflight(checks)
-    made = replace(_taken(prepared, around, tracker), checks=checks)
+    if context.fresh:
+        context = replace(context, store=context.store.renewed(keys(prepared)), fresh=False)
+    checks = tuple(check_data(prepared, context.limits))
+    context.resources(Silent()).preflight(checks)
+    made = replace(_taken(prepared, context, tracker), checks=checks)
     if without := made.predictions["main"].facts.get("questions_without_passage"):
         asked = len(prepared.main.questions)
-        around.progress.note(f"note: {without} of {asked} questions retrieve no passage ({prepared.experiment.label})")
-    if around.study:
-        around.store.join(around.study, made.score)
+        context.progress.note(f"note: {without} of {asked} questions retrieve no passage ({prepared.experiment.label})")
+    if context.study:
+        context.store.join(context.study, made.score)
     return made
 
 
@@ -156,18 +156,18 @@ def keys(prepared: Prepared) -> Iterator[tuple[Kind, str]]:
     yield "scores", prepared.score_form.key
 
 
-def _taken(prepared: Prepared, around: Circumstances, tracker: RunTracker | None) -> Run:
+def _taken(prepared: Prepared, context: RunContext, tracker: RunTracker | None) -> Run:
     if tracker is not None:
-        return _made(prepared, around, tracker)
-    stored = _stored(prepared, around.store)
-    if stored is not None and _shown_before(prepared, around):
+        return _made(prepared, context, tracker)
+    stored = _stored(prepared, context.store)
+    if stored is not None and _shown_before(prepared, context):
         return stored
-    with _tracker(prepared, around) as own:
-        return _made(prepared, around, own)
+    with _tracker(prepared, context) as own:
+        return _made(prepared, context, own)
 
 
-def _made(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run:
-    made = _make(prepared, around, tracker)
+def _made(prepared: Prepared, context: RunContext, tracker: RunTracker) -> Run:
+    made = _make(prepared, context, tracker)
     _show(made, tracker)
     return made
 
@@ -189,15 +189,15 @@ def _stored(prepared: Prepared, store: Store) -> Run | None:
     return Run(prepared, fit, whole, score, read["main"])
 
 
-def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run:
-    resources = around.resources(tracker)
+def _make(prepared: Prepared, context: RunContext, tracker: RunTracker) -> Run:
+    resources = context.resources(tracker)
     method: Method = prepared.method.object
-    if around.store.find("fits", prepared.fit_form.key) is None:
+    if context.store.find("fits", prepared.fit_form.key) is None:
         fitting.check(prepared, resources.devices)
-    fit = around.store.take(
-        "fits", prepared.fit_form, lambda folder: fitting.fit(prepared, folder, resources, around.trust)
+    fit = context.store.take(
+        "fits", prepared.fit_form, lambda folder: fitting.fit(prepared, folder, resources, context.trust)
     )
-    ready = not fit.reused and not around.reopen_fit and not fitting.over_several(prepared, resources.devices)
+    ready = not fit.reused and not context.reopen_fit and not fitting.over_several(prepared, resources.devices)
 
     def ask(name: str, folder: Path) -> stages.StageFacts:
         nonlocal ready
@@ -207,35 +207,35 @@ def _make(prepared: Prepared, around: Circumstances, tracker: RunTracker) -> Run
         return stages.predict(prepared, name, folder, resources)
 
     predictions = {
-        name: around.store.take("predictions", prepared.predict_form(request), lambda folder, n=name: ask(n, folder))  # type: ignore[misc]
+        name: context.store.take("predictions", prepared.predict_form(request), lambda folder, n=name: ask(n, folder))  # type: ignore[misc]
         for name, request in prepared.requests.items()
     }
-    read = {name: read_current(entry, prepared.expected[name], around.store) for name, entry in predictions.items()}
+    read = {name: read_current(entry, prepared.expected[name], context.store) for name, entry in predictions.items()}
     form = prepared.score_form
     seed = int(form.key[:8], 16)
-    score = around.store.take("scores", form, lambda folder: stages.score(prepared, read, folder, seed))
+    score = context.store.take("scores", form, lambda folder: stages.score(prepared, read, folder, seed))
     return Run(prepared, fit, predictions, score, read["main"])
 
 
-def _run_id(prepared: Prepared, around: Circumstances) -> str:
-    attempt = around.store.attempt
-    parts = (prepared.score_form.key[:16], around.study, f"a{attempt}" if attempt > 1 else None)
+def _run_id(prepared: Prepared, context: RunContext) -> str:
+    attempt = context.store.attempt
+    parts = (prepared.score_form.key[:16], context.study, f"a{attempt}" if attempt > 1 else None)
     return "-".join(part for part in parts if part)
 
 
-def _shown_before(prepared: Prepared, around: Circumstances) -> bool:
-    return around.tracking.has_shown(around.store.root, _run_id(prepared, around))
+def _shown_before(prepared: Prepared, context: RunContext) -> bool:
+    return context.tracking.has_shown(context.store.root, _run_id(prepared, context))
 
 
-def _tracker(prepared: Prepared, around: Circumstances) -> Any:
+def _tracker(prepared: Prepared, context: RunContext) -> Any:
     experiment = prepared.experiment
     config = experiment.as_config()
     keys = {"fit": prepared.fit_form.key, "score": prepared.score_form.key}
     return open_tracker(
-        around.tracking,
-        around.store.root,
-        _run_id(prepared, around),
-        group=around.study,
+        context.tracking,
+        context.store.root,
+        _run_id(prepared, context),
+        group=context.study,
         job_type=experiment.label.split("-")[0] or None,
         config={**config, "keys": keys},
         name=experiment.label or None,

@@ -27,7 +27,7 @@ from stepladder.evaluation.tables import Table
 from stepladder.io import serialise
 from stepladder.io.cache import file_hash
 from stepladder.io.files import discard, read_json, write_text
-from stepladder.io.serialise import to_plain
+from stepladder.io.serialise import from_plain, to_plain
 from stepladder.methods.method import Method
 from stepladder.resources import Resources, StageReport
 from stepladder.runs.card import write_card
@@ -49,9 +49,8 @@ from stepladder.store.content_keys import (
 )
 from stepladder.store.identity import digest, identity
 from stepladder.store.store import Form, changed, read_mapping
-from stepladder.store.validation import has
 from stepladder.store.writing import RowHashes, record_engine, write_provenance
-from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Json, Prediction, Task, Text
+from stepladder.types import Answer, Choice, Decoding, EvalRequest, Example, Json, Plain, Prediction, Task, Text
 
 StageFacts: TypeAlias = dict[str, Any]
 """What a stage writes into its done.json: figures, and of the score stage the scores."""
@@ -208,7 +207,7 @@ class Prepared:
         full = {**short, "suites": {name: identity(suite, full=True) for name, suite in self.suites.items()}}
         return self._form(short, full)
 
-    def _form(self, short: Mapping[str, Any], full: Mapping[str, Any]) -> Form:
+    def _form(self, short: Plain, full: Plain) -> Form:
         return Form(digest(short), self.experiment.label, self.experiment.as_config(), full)
 
 
@@ -369,15 +368,10 @@ def _record(prepared: Prepared, folder: Path, resources: Resources | None = None
 
 def read_task(folder: Path) -> Task:
     """The task that a fit was made for."""
-    found = read_json(folder / "task.json")
-    kinds: dict[str, tuple[Callable[..., Answer], dict[str, Any]]] = {
-        "choice": (Choice, {"labels": list[str], "definitions": Mapping[str, str]}),
-        "text": (Text, {}),
-        "json": (Json, {"schema": Mapping[str, Any]}),
-    }
-    answer, fields = kinds.get(str((found or {}).get("kind")), (None, {}))
-    if answer is None or not has(found, {"instruction": str, **fields}):
-        raise StoreError("The fit has no task", str(folder / "task.json"), "run the experiment again")
-    assert found is not None
-    own = {name: tuple(found[name]) if name == "labels" else found[name] for name in fields}
-    return Task(found["instruction"], answer(**own))
+    file = folder / "task.json"
+    found = read_json(file) or {}
+    answers: dict[str, type[Answer]] = {"choice": Choice, "text": Text, "json": Json}
+    answer = answers.get(str(found.get("kind")))
+    if answer is None or not isinstance(found.get("instruction"), str):
+        raise StoreError("The fit has no task", str(file), "run the experiment again")
+    return Task(found["instruction"], from_plain(answer, found, str(file)))

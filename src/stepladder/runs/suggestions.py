@@ -5,14 +5,14 @@ They are never written as values: another adapter, or another kind of task, take
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from stepladder.config.compose import Composed, references
 from stepladder.tuning.adapters import suggested_learning_rate
+from stepladder.types import Plain
 
 
-def dependent_values(composed: Composed, config: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+def dependent_values(composed: Composed, config: Plain) -> dict[str, Sequence[str]]:
     """Comments by the node that they belong to, such as `learning_rate: 0.001, suggested for lora`.
 
     Args:

@@ -32,7 +32,7 @@ class RunTracker(Tracker, Protocol):
         """A page of HTML."""
         ...
 
-    def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def log_predictions(self, rows: Sequence[Plain]) -> None:
         """A table with one row per question; sent only with `tracking.log_predictions`."""
         ...
 
@@ -57,7 +57,7 @@ class Untracked:
     def log_page(self, name: str, html: str) -> None:
         return
 
-    def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def log_predictions(self, rows: Sequence[Plain]) -> None:
         return
 
     def log_artifact(self, folder: Path, name: str, kind: str) -> None:
@@ -89,7 +89,7 @@ class Several:
         for each in self._trackers:
             each.log_page(name, html)
 
-    def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def log_predictions(self, rows: Sequence[Plain]) -> None:
         for each in self._trackers:
             each.log_predictions(rows)
 

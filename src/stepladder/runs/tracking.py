@@ -118,7 +118,7 @@ class WandbTracker:
 
         self._run.log({name: wandb.Html(mask(html), inject=False)})
 
-    def log_predictions(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def log_predictions(self, rows: Sequence[Plain]) -> None:
         if not self._tracking.log_predictions:
             return
         import wandb

@@ -40,7 +40,7 @@ def provenance(
     weights: Plain | None = None,
     config: Plain | None = None,
     compute: Plain | None = None,
-) -> Plain:
+) -> dict[str, Any]:
     """The provenance of this moment, as plain data; `data` and `weights` are content hashes by name, `config` is the
     experiment, `compute` the devices that it asked for.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from stepladder.config.value_types import fits
 from stepladder.types import Plain
 
 Number = int | float
+Fields: TypeAlias = Mapping[str, Any]
+"""The type of a value, by its name."""
 FIGURE = {"value": Number, "low": Number, "high": Number, "n": int}
 CHECK_RESULT = {"name": str, "value": Number | bool, "told": str, "odd": bool, "stops": bool}
 PREDICTION = {
@@ -22,7 +24,7 @@ COSTS = {
     "questions": int, "prompt_tokens": int, "new_tokens": int, "prompt_tokens_per_question": Number, "failures": int,
     "new_tokens_per_question": Number, "seconds_per_question": Number, "seconds_p50": Number, "seconds_p95": Number,
 }  # fmt: skip
-PROVENANCE: Plain = {
+PROVENANCE: Fields = {
     "time": str, "stepladder": str, "folder": str, "python": str, "platform": str, "devices": Plain,
     "distributions": Mapping[str, str], "source": str, "code": Plain | None, "config": Plain,
     "compute": Plain, "data": Mapping[str, Plain], "weights": Mapping[str, Mapping[str, str]],
@@ -64,12 +66,12 @@ class DoneRecord:
         return record if sound and not outside and _FACTS[kind](record.facts) else None
 
 
-def has(value: Any, fields: Plain) -> bool:
+def has(value: Any, fields: Fields) -> bool:
     """Whether `value` is a mapping with all of `fields`, each of its type; it may have others too."""
     return isinstance(value, Mapping) and all(name in value and fits(value[name], of) for name, of in fields.items())
 
 
-def only(value: Any, fields: Plain) -> Plain:
+def only(value: Any, fields: Fields) -> dict[str, Any]:
     """The entries of a mapping that have the types in `fields`."""
     found = value if isinstance(value, Mapping) else {}
     return {name: found[name] for name, of in fields.items() if name in found and fits(found[name], of)}

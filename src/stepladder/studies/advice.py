@@ -1,4 +1,4 @@
-"""Which further evaluation suites a comparison could run: tried, so that no report recommends one that is refused."""
+"""The further evaluation suites that a comparison supports, so that no report recommends one that would be refused."""
 
 from __future__ import annotations
 

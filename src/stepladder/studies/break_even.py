@@ -1,7 +1,6 @@
 """What methods cost, and their break-even: the number of requests after which a more expensive setup has paid off.
 
-Works on prices, seconds, tokens and labels as numbers. Without prices the unit is a second of the machine, and a label
-is free.
+Without prices the unit is a second of the machine, and labels are free.
 """
 
 from __future__ import annotations
@@ -22,11 +21,15 @@ from stepladder.studies.results import Bill, BreakEven
 
 @dataclass(frozen=True)
 class Prices:
-    """What things cost, all in one `currency`.
+    """Prices in one currency. Without any price, costs are in seconds of the machine.
 
-    hour: of the machine that answers and trains; training_hour: of training, where that is another machine (None: as
-    `hour`). million_prompt_tokens, million_new_tokens: where answers are paid for by the token. label: of one labelled
-    row. With no price at all, costs are given in seconds of the machine.
+    Args:
+        currency: Its name, for reports.
+        hour: Of the machine that predicts and trains.
+        training_hour: Of the machine that trains, where that is another one; None is `hour`.
+        million_prompt_tokens: Where requests are paid by the token.
+        million_new_tokens: Where requests are paid by the token.
+        label: Of one labelled row.
     """
 
     currency: str = "EUR"
@@ -40,7 +43,7 @@ class Prices:
         given = {name: value for name, value in asdict(self).items() if name != "currency" and value is not None}
         wrong = [name for name, value in given.items() if not 0 <= value < float("inf")]
         if wrong:
-            raise ConfigError([Fault(name, f"{given[name]} is no price", "give a number from 0") for name in wrong])
+            raise ConfigError([Fault(name, f"{given[name]} is not a price", "give a number from 0") for name in wrong])
 
     @property
     def known(self) -> bool:
@@ -51,14 +54,14 @@ class Prices:
         return self.currency if self.known else "s"
 
     def setup(self, seconds: float, labels: float) -> float:
-        """What it takes before the first request: seconds of fitting and searching, labelled rows."""
+        """The cost before the first request, from seconds of fitting and searching and from labelled rows."""
         if not self.known:
             return seconds
         hour = self.hour if self.training_hour is None else self.training_hour
         return seconds / 3600 * hour + labels * self.label
 
     def request(self, seconds: Any, prompt_tokens: Any, new_tokens: Any) -> Any:
-        """What a request takes; numbers, or arrays of them."""
+        """The cost of a request, from numbers or arrays."""
         if not self.known:
             return seconds
         tokens = prompt_tokens * self.million_prompt_tokens + new_tokens * self.million_new_tokens
@@ -67,8 +70,16 @@ class Prices:
 
 @dataclass(frozen=True)
 class Spending:
-    """What one method took, means over its runs: before the first request, and for each question, shape (n,) in the
-    order of the sorted ids. `tuned` says whether a model was trained."""
+    """What one method cost, means over its runs.
+
+    Attributes:
+        setup_seconds: Fitting and searching, before the first request.
+        labels: Labelled rows.
+        seconds: Of each question, shape (n,), in the order of the sorted ids.
+        prompt_tokens: As `seconds`.
+        new_tokens: As `seconds`.
+        tuned: Whether a model was trained.
+    """
 
     setup_seconds: float
     labels: float
@@ -112,7 +123,7 @@ class Spending:
 def break_even(
     name: str, tuned: Spending, against: str, prompted: Spending, prices: Prices, clusters: Any, seed: int
 ) -> BreakEven:
-    """Requests = difference of the setups / difference of the requests; the same questions on both sides."""
+    """The break-even: extra cost of the setup / saving per request, on the same questions."""
     setup = prices.setup(tuned.setup_seconds, tuned.labels) - prices.setup(prompted.setup_seconds, prompted.labels)
     each = _request(prompted, prices) - _request(tuned, prices)
     sums = bootstrap_sums(np.column_stack([each, np.ones(len(each))]), clusters, seed)
@@ -145,7 +156,7 @@ def break_evens(
     worse: Collection[tuple[str, str]] = (),
 ) -> list[BreakEven]:
     """Every tuned method against every prompted one, without the pairs in `worse`, whose first method is
-    significantly worse than the second: no saving makes up for that."""
+    significantly worse than the second: a saving does not make up for lower quality."""
     return [
         break_even(name, spent[name], against, spent[against], prices, clusters, seed)
         for name, against in tuned_and_prompted(spent)

@@ -17,7 +17,7 @@ from stepladder.io import serialise
 from stepladder.io.serialise import to_plain
 from stepladder.runs.question_scores import stored_statistics
 from stepladder.runs.results import RunResult
-from stepladder.runs.run import Circumstances, Run, report_rows, run_prepared
+from stepladder.runs.run import Run, RunContext, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
 from stepladder.studies.break_even import Prices, Spending, break_evens, tuned_and_prompted
@@ -49,7 +49,7 @@ VERSION = 4
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is made of finished runs. It is stored, so that the same command does not compute it again.
+    """The statistics of finished runs. They are stored, so that the same command does not compute them again.
 
     Attributes:
         differences: Of each run to the baseline's run; None for the baseline's own runs.
@@ -78,13 +78,13 @@ class StoredJudgement:
 
 
 def compare(
-    planned: Plan, around: Circumstances, tuning: Mapping[str, CellTuning] | None = None, command: str | None = None
+    planned: Plan, context: RunContext, tuning: Mapping[str, CellTuning] | None = None, command: str | None = None
 ) -> tuple[Comparison, Evidence]:
     """Run every variant and judge them on the same questions.
 
     Args:
         planned: What varies.
-        around: Where it runs.
+        context: Where it runs.
         tuning: By cell, how it was tuned before.
         command: The command line, for the report.
 
@@ -96,29 +96,29 @@ def compare(
     """
     if not isinstance(planned.comparison.prices, Prices | None):
         raise ConfigError(
-            Fault("comparison.prices", "these are no prices", "its _target_ is stepladder.studies.Prices")
+            Fault("comparison.prices", "these are not prices", "its _target_ is stepladder.studies.Prices")
         )
-    shared = around.store.shared()
+    shared = context.store.shared()
     prepared = _with_the_same_rows(
-        [prepare(variant.experiment, around.trust, around.read, shared) for variant in planned.variants]
+        [prepare(variant.experiment, context.trust, context.read, shared) for variant in planned.variants]
     )
     _same_questions(planned.variants, prepared)
     if planned.comparison.curve:
         distinct = once(list(zip(planned.variants, prepared, strict=True)), planned.comparison.curve)
         planned, prepared = replace(planned, variants=tuple(v for v, _ in distinct)), [p for _, p in distinct]
     for note in _different_experiments(planned.variants, prepared, bool(tuning)):
-        around.progress.note(f"note: {note}")
-    report_rows(prepared[0], around)
+        context.progress.note(f"note: {note}")
+    report_rows(prepared[0], context)
     baseline = _baseline(planned)
     study = f"{planned.comparison.name}-{digest([p.score_form.key for p in prepared])[:12]}"
-    around.study = study
-    runs, pace = [], Pace(prepared, around.store)
+    context.study = study
+    runs, pace = [], Pace(prepared, context.store)
     for number, (variant, ready) in enumerate(zip(planned.variants, prepared, strict=True), start=1):
-        around.progress.note(f"[{number}/{len(prepared)}] {variant.name}, seed {variant.seed}{pace.left}")
-        runs.append(run_prepared(ready, around))
+        context.progress.note(f"[{number}/{len(prepared)}] {variant.name}, seed {variant.seed}{pace.left}")
+        runs.append(run_prepared(ready, context))
         pace.finish_run(runs[-1].costs)
     variants, runs = _distinct(planned.variants, runs)
-    folder = around.store.study(study)
+    folder = context.store.study(study)
     folder.mkdir(parents=True, exist_ok=True)
     judge = Judge(planned, variants, runs, baseline, tuning or {}, seed=int(digest(study)[:8], 16))
     found = _judged(judge, folder / "judged.json")
@@ -158,7 +158,7 @@ def _baseline(planned: Plan) -> str:
     if matching:
         return matching[0]
     raise ConfigError(
-        Fault("comparison.baseline", f"'{wanted}' is none of the cells compared", did_you_mean(wanted, names))
+        Fault("comparison.baseline", f"'{wanted}' is not one of the compared cells", did_you_mean(wanted, names))
     )
 
 
@@ -187,9 +187,9 @@ def _different_experiments(variants: Sequence[Variant], prepared: Sequence[Prepa
         if tuned:
             notes.append(f"{listed}: tuning led to the same experiment")
         elif len({_options_of(cell) for cell in cells}) == 1:
-            notes.append(f"{listed}: what differs between them has no effect, they are one experiment")
+            notes.append(f"{listed}: what differs between them has no effect: they are the same experiment")
         else:
-            what = "these cells are one experiment under several names: what differs between them reaches no part of it"
+            what = "these cells are the same experiment: no part of it uses what differs between them"
             to_do = "leave all but one of them out, or vary what the method, its data or its evaluation use"
             faults.append(Fault(listed, what, to_do))
     if faults:
@@ -204,7 +204,7 @@ def _options_of(variant: Variant) -> tuple[str, ...]:
 
 
 def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -> None:
-    """Raises DataError, naming the difference, where two variants would be asked other rows."""
+    """Raise DataError, with the difference, where two variants have different test rows."""
     first = {e.question.id: e for e in prepared[0].examples}
     for variant, other in zip(variants, prepared, strict=True):
         found = {e.question.id: e for e in other.examples}
@@ -213,18 +213,18 @@ def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -
         if found.keys() != first.keys():
             only = [sorted(first.keys() - found.keys())[:3], sorted(found.keys() - first.keys())[:3]]
             raise DataError(
-                f"Not the same questions: {len(first)} against {len(found)}; only in the first {only[0]}, "
+                f"Different questions: {len(first)} against {len(found)}; only in the first {only[0]}, "
                 f"only in the second {only[1]}",
                 where,
                 to_do,
             )
         for id_, example in found.items():
             if (what := unlike(first[id_], example)) is not None:
-                raise DataError(f"Not the same questions: '{id_}' has another {what} in each", where, to_do)
+                raise DataError(f"Different questions: '{id_}' differs in its {what}", where, to_do)
 
 
 def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Variant], list[Run]]:
-    """Equal keys are one run: a method that draws nothing has one row for all seeds."""
+    """Equal keys are one run: a method without randomness has one row for all seeds."""
     seen: set[tuple[str, str]] = set()
     kept = []
     for variant, run in zip(variants, runs, strict=True):
@@ -235,7 +235,7 @@ def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Va
 
 
 def _judged(judge: Judge, file: Path) -> Judgement:
-    """What was judged of the same scores before is read from the file."""
+    """The judgement in the file where it is of these runs, else a new one."""
     with suppress(StoreError):  # a file that was changed, or that an earlier version wrote, is written anew
         stored = serialise.read(StoredJudgement, file)
         if stored is not None and stored.of == judge.of and stored.hash == _hash(stored.found):
@@ -251,7 +251,7 @@ def _hash(found: Judgement) -> str:
 
 @dataclass(frozen=True)
 class Judge:
-    """Finished runs and how they are to be judged."""
+    """Finished runs, and the rules for judging them."""
 
     planned: Plan
     variants: Sequence[Variant]

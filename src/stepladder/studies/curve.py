@@ -1,7 +1,4 @@
-"""A comparison along a number of training rows: which of its variants are one, and the curve through what they scored.
-
-Knows prepared experiments and runs; the curve itself stands in `studies/learning_curve.py`.
-"""
+"""A comparison over numbers of training rows: its distinct variants, and the learning curve of their scores."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ Ready = tuple[Variant, Prepared]
 
 
 def once(ready: Sequence[Ready], key: str) -> list[Ready]:
-    """Each run once. A method that comes to the same run for every number of rows bears its name alone, another one the
-    number of rows that there really are too."""
+    """Each run once. A method whose run is the same for every number of rows is named without a number; the others have
+    the number of rows that there really are."""
     runs: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
     for variant, prepared in ready:
         runs[_method(variant), variant.seed].add(prepared.score_form.key)
@@ -34,8 +31,7 @@ def once(ready: Sequence[Ready], key: str) -> list[Ready]:
 
 
 def learning_curve(variants: Sequence[Variant], runs: Sequence[Run], metric: str) -> LearningCurve:
-    """The curve of the main suite's `metric`. A method of one seed alone drew nothing, and one without a number learnt
-    from none."""
+    """The curve of the main suite's `metric`. A method with one seed has no draw, and one without a number no rows."""
     seeds: defaultdict[str, set[int]] = defaultdict(set)
     for variant in variants:
         seeds[variant.name].add(variant.seed)

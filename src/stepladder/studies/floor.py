@@ -1,4 +1,4 @@
-"""The floor of a comparison: always giving the most frequent answer. A method that does not beat it does not work."""
+"""The floor of a comparison: always giving the most frequent answer. A method that is not better does not work."""
 
 from __future__ import annotations
 

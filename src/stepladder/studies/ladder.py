@@ -36,16 +36,16 @@ class Ladder:
     def __init__(
         self,
         metrics: Mapping[str, Metric],
-        rungs: Mapping[str, Sequence[Answers]],
+        methods: Mapping[str, Sequence[Answers]],
         main: str,
         seed: int,
         rules: Rules = EXACT,
     ) -> None:
-        self.names, self.main, self.seed, self.rules = list(rungs), main, seed, rules
+        self.names, self.main, self.seed, self.rules = list(methods), main, seed, rules
         self.sides: dict[str, dict[str, Side]] = {}
         for name, metric in metrics.items():
             with suppress(NotDefinedError):
-                self.sides[name] = {rung: Side(metric, runs, name) for rung, runs in rungs.items()}
+                self.sides[name] = {method: Side(metric, runs, name) for method, runs in methods.items()}
         if main not in self.sides:
             what = f"the main metric '{main}' is not defined for this task"
             raise ConfigError(Fault("evaluation", what, "name another"))
@@ -113,7 +113,7 @@ class Ladder:
 
 def compared(
     metrics: Mapping[str, Metric],
-    rungs: Mapping[str, Sequence[Answers]],
+    methods: Mapping[str, Sequence[Answers]],
     baseline: str,
     main: str,
     seed: int,
@@ -121,4 +121,4 @@ def compared(
     floor: Floor | None = None,
 ) -> list[Cell]:
     """The cells of a `Ladder` of these methods. Raises DataError where two did not answer the same questions."""
-    return Ladder(metrics, rungs, main, seed, rules).cells(baseline, floor)
+    return Ladder(metrics, methods, main, seed, rules).cells(baseline, floor)

@@ -1,7 +1,4 @@
-"""How a score grows with the training rows, and from how many of them on a tuned method overtakes the best prompt.
-
-Knows values by method, number of rows and draw; knows no run and no config.
-"""
+"""Scores by number of training rows, and the number from which on a tuned method is better than the best prompt."""
 
 from __future__ import annotations
 
@@ -110,5 +107,5 @@ class LearningCurve:
             for method, each in self.result.overtakes.items()
         ]
         columns = ("tuned", "training rows, draw by draw", "mean", "standard deviation", "draws without")
-        note = "from so many rows on it is at least as good as the best prompt that was given as many, and stays so"
+        note = "the number of rows from which on it stays at least as good as the best prompt with as many rows"
         return Table("When tuning overtakes the best prompt", columns, rows, note)

@@ -1,4 +1,4 @@
-"""Tells how long the rest of a comparison will take, from what the runs that are made have cost."""
+"""Estimates the time left of a comparison from the costs of its finished runs."""
 
 from __future__ import annotations
 

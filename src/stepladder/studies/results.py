@@ -122,7 +122,7 @@ class Bills:
     """The bill of each method; `unit` is a currency, or s for seconds of the machine."""
 
     unit: str
-    rungs: Mapping[str, Bill]
+    methods: Mapping[str, Bill] = field(metadata={"json": "rungs"})
 
 
 @dataclass(frozen=True)

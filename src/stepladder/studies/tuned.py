@@ -1,7 +1,4 @@
-"""Tuned against tuned: every cell of a comparison is swept with one budget, and its winner takes its place.
-
-Knows plans of comparisons and sweeps; scores nothing on test rows, which is the comparison's affair.
-"""
+"""Tunes every cell of a comparison with the same budget on the validation rows; its winner takes its place."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
 from stepladder.config.resolution import compose_resolved
 from stepladder.errors import ConfigError, Fault, did_you_mean
-from stepladder.runs.run import Circumstances
+from stepladder.runs.run import RunContext
 from stepladder.studies.results import CellTuning, TuningBudget
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.plan import plan as plan_sweep
@@ -22,7 +19,7 @@ from stepladder.studies.variants import Plan, Variant
 
 
 def tuned(
-    planned: Plan, texts: Sequence[str], config_dir: Path | None, around: Circumstances
+    planned: Plan, texts: Sequence[str], config_dir: Path | None, context: RunContext
 ) -> tuple[Plan, dict[str, CellTuning]]:
     """The comparison of the winners, and for each cell how it was tuned: study, budget, trials, overrides, value.
 
@@ -38,9 +35,12 @@ def tuned(
     strange = [method for method in planned.comparison.tune if method not in {_method(v) for v in cells.values()}]
     unknown = [method for method in strange if method not in planned.comparison.vary.get("method", ())]
     if unknown:
-        rungs = sorted({_method(v) for v in cells.values()})
+        methods = sorted({_method(v) for v in cells.values()})
         raise ConfigError(
-            [Fault(f"comparison.tune.{m}", f"'{m}' is no rung of it", did_you_mean(m, rungs)) for m in unknown]
+            [
+                Fault(f"comparison.tune.{m}", f"'{m}' is not one of its methods", did_you_mean(m, methods))
+                for m in unknown
+            ]
         )
     searches: dict[str, tuple[SweepPlan, list[str]]] = {}
     for name, variant in cells.items():
@@ -49,15 +49,15 @@ def tuned(
         }
         if space:
             words = [*_named(fixed, name), *variant.overrides, *(f"{key}={text}" for key, text in space.items())]
-            read = dict(around.read)
-            searches[name] = plan_sweep(words, config_dir, around.trust, read), words
-            around.read.update(read)
+            read = dict(context.read)
+            searches[name] = plan_sweep(words, config_dir, context.trust, read), words
+            context.read.update(read)
     found: dict[str, Found] = {}
     for name, (sweep, words) in searches.items():
-        around.progress.note(f"tuning {name}: {sweep.limit} trials at the most")
-        found[name] = search(sweep, words, replace(around, study=sweep.study))
+        context.progress.note(f"tuning {name}: {sweep.limit} trials at the most")
+        found[name] = search(sweep, words, replace(context, study=sweep.study))
     winners = {name: each.best[0].overrides for name, each in found.items()}
-    variants = [_won(v, winners.get(v.name, ()), fixed, config_dir, around.trust) for v in planned.variants]
+    variants = [_won(v, winners.get(v.name, ()), fixed, config_dir, context.trust) for v in planned.variants]
     return replace(planned, variants=tuple(variants)), {name: _tuning(found.get(name)) for name in cells}
 
 

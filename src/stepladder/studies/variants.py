@@ -1,7 +1,4 @@
-"""From one command line to the experiments of a comparison: every combination of what varies.
-
-Knows overrides and configurations; runs nothing.
-"""
+"""The experiments of a comparison: every combination of the values that vary on the command line."""
 
 from __future__ import annotations
 
@@ -63,7 +60,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
         )
     count = prod(len(values) for values in vary.values())
     if count > MOST_RUNS:
-        what = f"{count:,} runs are no comparison that anybody reads"
+        what = f"{count:,} runs are too many for a comparison"
         raise ConfigError(Fault("comparison.vary", what, f"name values for at most {MOST_RUNS:,}"))
     variants, notices, dropped = [], [], dict[str, None]()
     for values in product(*vary.values()):
@@ -78,18 +75,18 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
         comparison = replace(comparison, baseline=None)  # the file's own baseline is left out of this comparison
     if comparison.curve not in vary:
         comparison = replace(comparison, curve=None)  # along one number there is no curve
-    # an override that one of the methods uses is not worth a word
+    # an override that one of the methods uses needs no notice
     shared = sorted(set.intersection(*notices))
     return Plan(comparison, tuple(_collapsed(variants)), base, (*shared, *dropped))
 
 
 def cells(vary: Mapping[str, Sequence[Any]]) -> int:
-    """How many cells a comparison of such values has."""
+    """The number of cells of a comparison of these values."""
     return prod(len(values) for key, values in vary.items() if key != "seed")
 
 
 def _text(value: object) -> str:
-    """A value of conf/comparison as an override says it."""
+    """A value of conf/comparison as the value of an override."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 

@@ -1,8 +1,7 @@
 """The verdict of a comparison: the simplest method that the evidence supports, and why.
 
-Depends on the cells that `ladder.Ladder` makes. The verdict recommends nothing where there are too few questions or
-where no method is shown to work, names the simpler methods that stay undecided, and never reads "no significant
-difference" as "no difference".
+It recommends nothing where there are too few questions or where no method is shown to work, names the simpler methods
+that stay undecided, and never takes "no significant difference" for "no difference".
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def verdict(
         else _margin_reason(chosen, best, simpler, metric, margin)
     )
     if chosen is not None and chosen.name in without_model and not set(order) <= set(without_model):
-        reason += f" No language model is needed: {chosen.name} does not use one."
+        reason += f" No language model is needed: {chosen.name} is good enough."
     if undecided:
         are = "is" if len(undecided) == 1 else "are"
         reason += f" {questions:,} questions are too few to tell whether {_listed(undecided, 'or')} {are} good enough."

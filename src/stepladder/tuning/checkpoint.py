@@ -30,6 +30,7 @@ from stepladder.tuning.curves import Curves
 from stepladder.tuning.randomness import restore_generators, states
 from stepladder.tuning.training import Training
 from stepladder.tuning.tuning import TrainingRow
+from stepladder.types import Plain
 
 VERSION = 2
 """Raised when the content of a checkpoint changes."""
@@ -120,7 +121,7 @@ class Checkpoints:
         self._written = time.perf_counter()
         self._took = self._written - began
 
-    def _tensors(self, of_optimizer: Mapping[int, Mapping[str, Any]]) -> dict[str, Tensor]:
+    def _tensors(self, of_optimizer: Mapping[int, Plain]) -> dict[str, Tensor]:
         found = {f"weights.{name}": whole(parameter.detach()) for name, parameter in self.best.trained.items()}
         for i, kept in of_optimizer.items():
             found |= {f"optimizer.{i}.{name}": whole(v) for name, v in kept.items() if isinstance(v, Tensor)}

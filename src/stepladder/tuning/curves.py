@@ -9,6 +9,7 @@ from typing import Any
 
 from stepladder.io.files import write_text
 from stepladder.resources import Resources
+from stepladder.types import Plain
 
 ASIDE = ("step", "seconds")
 """Of a line of metrics.jsonl, what is not part of a tracker's curves of a validation."""
@@ -17,7 +18,7 @@ OWN = frozenset({"step", "loss", "tokens", "seconds", "learning_rate", "validati
 """Names in metrics.jsonl that a callback's own metrics cannot have."""
 
 
-def shown(line: Mapping[str, Any]) -> tuple[dict[str, float], int]:
+def shown(line: Plain) -> tuple[dict[str, float], int]:
     """What a tracker shows of a line of metrics.jsonl: the values, and the step."""
     if "tokens" not in line:
         return {name: value for name, value in line.items() if name not in ASIDE}, line["step"]

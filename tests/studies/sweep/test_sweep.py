@@ -90,11 +90,11 @@ def test_a_space_of_few_points_ends_the_study_when_all_have_been_tried(
     words = [*LINEAR, "+method.c=choice(1,10,100)", "sweep.trials=20"]
     assert main(["sweep", *words, "--outputs", str(tmp_path)]) == 0
     printed = capsys.readouterr()
-    assert "every point of the space has been tried, 3 in all" in printed.out + printed.err
+    assert "The study stopped after every point of the space was tried, 3 in total." in printed.out + printed.err
     told = asked(capsys, tmp_path, words)
     assert told["ended_by"] == "space"
     assert sorted(t["overrides"][0] for t in trials(told)) == [f"+method.c={c}" for c in (1, 10, 100)]
-    assert "every point of the space has been tried" in Path(told["report"]).read_text(encoding="utf-8")
+    assert "after every point of the space was tried" in Path(told["report"]).read_text(encoding="utf-8")
 
 
 def test_a_study_of_an_earlier_version_is_refused_with_a_reason(

@@ -22,19 +22,19 @@ def check(args: Arguments) -> dict[str, Any]:
     from stepladder.studies.variants import cells
 
     composition, config = composed(args)
-    around = run_context(args, config)
+    context = run_context(args, config)
     experiment = Experiment.from_config(config, composition.choices)
-    prepared = prepare(experiment, args.trust, around.read)
-    stored = in_store(prepared, around.store)
+    prepared = prepare(experiment, args.trust, context.read)
+    stored = in_store(prepared, context.store)
     started = _seconds_of_process()
-    findings, facts = rehearsed(prepared, around)
+    findings, facts = rehearsed(prepared, context)
     refused = [found for found in findings if found.stops]
     time = None
-    if not refused and around.compute.slurm is None:
+    if not refused and context.compute.slurm is None:
         # A rehearsal loads the model and renders the prompts, as the run does, and then times some steps.
         started += max(0.0, _seconds_of_process() - started - facts.get("timing_seconds", 0.0))
-        time = expected_time(prepared, prepare(experiment, args.trust, around.read), around, facts, stored, started)
-    result = expectations(prepared, around.store, max(1, cells(config["comparison"]["vary"]) - 1), findings, time)
+        time = expected_time(prepared, prepare(experiment, args.trust, context.read), context, facts, stored, started)
+    result = expectations(prepared, context.store, max(1, cells(config["comparison"]["vary"]) - 1), findings, time)
     for line in result["lines"]:
         args.write_line(line)
     raise_on_stops(findings)

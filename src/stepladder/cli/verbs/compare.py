@@ -20,13 +20,13 @@ def compare(args: Arguments) -> Comparison:
 
     planned = plan(args.overrides, args.config_dir, args.trust)
     notify(planned.notices)
-    around = run_context(args, planned.config, heavy=False)
+    context = run_context(args, planned.config, heavy=False)
     tuning = None
     if planned.comparison.tune:
         from stepladder.studies.tuned import tuned
 
-        planned, tuning = tuned(planned, args.overrides, args.config_dir, around)
-    comparison = write(*compare_planned(planned, around, tuning, _command(args)))
+        planned, tuning = tuned(planned, args.overrides, args.config_dir, context)
+    comparison = write(*compare_planned(planned, context, tuning, _command(args)))
     _print_table(args, comparison)
     args.write_line(f"report: {comparison.report}")
     return comparison

@@ -14,7 +14,7 @@ def predict(args: Arguments) -> dict[str, Any]:
     from stepladder.cli.terminal import Terminal
     from stepladder.dataset.writing import check_destination
     from stepladder.runs.answer import answer
-    from stepladder.runs.run import Circumstances
+    from stepladder.runs.run import RunContext
     from stepladder.store.store import Store
     from stepladder.studies.recommended import recommended, study_of
 
@@ -29,8 +29,8 @@ def predict(args: Arguments) -> dict[str, Any]:
         folder, result = chosen.folder, {"recommended": chosen.method}
         notify([f"answered by the recommended method: {chosen.method}" + (f" ({chosen.note})" if chosen.note else "")])
     terminal = Terminal()
-    around = Circumstances(store=Store(args.outputs, terminal.note), progress=terminal, trust=args.trust)
-    answered = answer(folder, file, around, model=settings["model"], reading=settings["dataset"])
+    context = RunContext(store=Store(args.outputs, terminal.note), progress=terminal, trust=args.trust)
+    answered = answer(folder, file, context, model=settings["model"], reading=settings["dataset"])
     rows = [asdict(prediction) for prediction in answered.predictions]
     if args.to is not None:
         answered.write(args.to)

@@ -17,8 +17,8 @@ def run(args: Arguments) -> RunResult:
     from stepladder.runs.run import run as run_experiment
 
     composition, config = composed(args)
-    around = replace(run_context(args, config), fresh=args.fresh)
-    made = run_experiment(Experiment.from_config(config, composition.choices), around)
+    context = replace(run_context(args, config), fresh=args.fresh)
+    made = run_experiment(Experiment.from_config(config, composition.choices), context)
     for suite, metrics in made.scores.items():
         for name, found in metrics.items():
             args.write_line(f"{suite}.{name}: {found.value:.4f} [{found.low:.4f}, {found.high:.4f}], n={found.n}")

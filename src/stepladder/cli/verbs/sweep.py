@@ -24,15 +24,15 @@ def sweep(args: Arguments) -> SweepResult | SweepStatus:
     read: dict[str, Loaded] = {}
     planned = plan(args.overrides, args.config_dir, args.trust, read)
     notify(planned.dropped)
-    around = studies.circumstances(planned, args.outputs, read, Terminal())
+    context = studies.sweep_context(planned, args.outputs, read, Terminal())
     if args.status:
-        status = studies.status(planned, around)
+        status = studies.status(planned, context)
         args.write_line(json.dumps(to_plain(status), indent=1, ensure_ascii=False))
         return status
-    found = studies.search(planned, args.overrides, around)
+    found = studies.search(planned, args.overrides, context)
     winner = found.winner
-    test = None if winner is None else run_experiment(winner.on("test"), around)
-    result = studies.concluded(found, test, around, page)
+    test = None if winner is None else run_experiment(winner.on("test"), context)
+    result = studies.concluded(found, test, context, page)
     for line in studies.summary(result):
         args.write_line(line)
     return result

@@ -1,8 +1,7 @@
-"""What a metric is, the metrics of choice tasks, and the way to bring one's own.
+"""The `Metric` protocol, the metrics of choice tasks, and how to add a metric of your own.
 
 A metric turns one question into a few numbers and folds their sums into its value. So a metric of the whole (macro-F1)
-and a mean over questions are resampled the same way: weights (draws, n) times numbers (n, d), folded. Knows no model,
-no interval and no test.
+and a mean over questions are resampled the same way: weights (draws, n) times numbers (n, d), folded.
 
 To add a metric without touching this package, name a function with `Mean`, or write a class with the two methods of
 `Metric` (and, where wanted, the class attributes `binary` and `whole_only`).
@@ -25,7 +24,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 
 class NotDefinedError(StepladderError):
-    """This metric says nothing about this task; the message is the reason. The suite leaves it out and tells."""
+    """The metric is not defined for the task; the message is the reason. The suite leaves it out and reports it."""
 
 
 @runtime_checkable
@@ -33,8 +32,8 @@ class Metric(Protocol):
     """A figure between 0 and 1, higher is better.
 
     Optional class attributes: `binary = True` says that the numbers are (0 or 1, 1), so that the metric is a share of
-    right answers and gets exact tests; `whole_only = True` that it means nothing for one question alone. Both are false
-    where they are not given.
+    right answers and gets exact tests; `whole_only = True` that it has no value for a single question. Both are false
+    by default.
     """
 
     def statistics(self, prediction: Prediction, example: Example, task: Task) -> Sequence[float]:
@@ -47,7 +46,7 @@ class Metric(Protocol):
 
 
 class PerQuestion:
-    """A metric that is the mean of one number a question. A subclass gives `value`; a failure counts 0."""
+    """A metric that is the mean of one number per question. A subclass implements `value`; a failure counts 0."""
 
     version: ClassVar[int] = 1
 
@@ -73,7 +72,7 @@ def is_mean(metric: Metric) -> bool:
 
 @dataclass(frozen=True)
 class Accuracy(PerQuestion):
-    """The share of questions whose answer is, letter for letter, one that counts."""
+    """The share of questions whose prediction equals one of the expected answers."""
 
     binary: ClassVar[bool] = True
 
@@ -93,7 +92,7 @@ class MacroF1:
     whole_only: ClassVar[bool] = True
 
     def statistics(self, prediction: Prediction, example: Example, task: Task) -> Sequence[float]:
-        """Three numbers a label: right, predicted, expected."""
+        """Three numbers per label: right, predicted, expected."""
         labels = labels_of(task)
         expected, predicted = label_pair(prediction, example)
         if expected not in labels:
@@ -119,7 +118,7 @@ class MacroF1:
 
 @dataclass(frozen=True)
 class Mean(PerQuestion):
-    """The mean of a function of one's own: `function(prediction, example)`, from 0 to 1. A failure counts 0 unasked."""
+    """The mean of your own `function(prediction, example)`, from 0 to 1. A failure counts 0 without a call."""
 
     function: Callable[[Prediction, Example], float]
 
@@ -128,7 +127,7 @@ class Mean(PerQuestion):
             raise ConfigError(
                 Fault(
                     "function",
-                    f"{self.function!r} can not be called",
+                    f"{self.function!r} cannot be called",
                     "name a function (prediction, example) -> number",
                 )
             )
@@ -153,7 +152,7 @@ def labels_of(task: Task) -> tuple[str, ...]:
 def label_pair(prediction: Prediction, example: Example) -> tuple[str, str | None]:
     """The expected label and the predicted one (None for a failure).
 
-    Where several labels count, the predicted one is the expected one if it counts, else the first is expected.
+    Where several labels are right, the expected label is the predicted one if it is right, else the first.
     """
     predicted = None if prediction.failure else prediction.text
     return (predicted if predicted in example.answers and predicted is not None else example.answers[0]), predicted
@@ -188,5 +187,5 @@ def folded(metric: Metric, sums: Floats) -> Floats:
 
 
 def question_values(metric: Metric, numbers: Floats) -> Floats | None:
-    """Each question's own value, shape (n,), or None where the metric means nothing for one question."""
+    """Each question's own value, shape (n,), or None where the metric has no value for a single question."""
     return None if getattr(metric, "whole_only", False) else folded(metric, numbers)

@@ -1,4 +1,4 @@
-"""Which label is taken for which. Knows answers and labels; knows no page."""
+"""Confusion tables of choice tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_ANSWER = "(no answer)"
 
 
 def confusion(answers: Answers) -> list[Table]:
-    """The matrix where labels are few, and the most frequent mistakes. Nothing for a task without labels of its own."""
+    """The confusion matrix where there are few labels, and the most frequent mistakes; empty without shared labels."""
     if not isinstance(answers.request.task.answer, Choice) or not answers.request.task.answer.labels:
         return []
     pairs = Counter(
@@ -27,7 +27,7 @@ def confusion(answers: Answers) -> list[Table]:
     if len(labels) <= FEW:
         columns = [*labels, *([NO_ANSWER] if any(said == NO_ANSWER for _, said in pairs) else [])]
         rows: list[list[TableCell]] = [[label, *(pairs[label, said] for said in columns)] for label in labels]
-        tables.append(Table("Confusion", ["expected", *(f"said {label}" for label in columns)], rows))
+        tables.append(Table("Confusion", ["expected", *(f"predicted {label}" for label in columns)], rows))
     wrong = [(count, expected, said) for (expected, said), count in pairs.items() if expected != said]
     expected_in_all = Counter[str]()
     for (expected, _), count in pairs.items():
@@ -36,10 +36,10 @@ def confusion(answers: Answers) -> list[Table]:
     listed: list[list[TableCell]] = [
         [expected, said, count, expected_in_all[expected]] for count, expected, said in worst
     ]
-    note = f"{sum(count for count, _, _ in wrong)} mistakes in all" + (
+    note = f"{sum(count for count, _, _ in wrong)} mistakes in total" + (
         f", the {LISTED} most frequent pairs shown." if len(wrong) > LISTED else "."
     )
     return [
         *tables,
-        Table("Most frequent mistakes", ["expected", "said", "times", "rows with that label"], listed, note),
+        Table("Most frequent mistakes", ["expected", "predicted", "count", "rows with that label"], listed, note),
     ]

@@ -1,8 +1,8 @@
-"""Metrics of JSON answers: valid at all, equal to the answer, and right field by field.
+"""Metrics of JSON answers: valid, equal to the expected answer, and right field by field.
 
 A field is a path and its value: `{"when": {"day": "Monday "}}` has the field `when.day = "Monday"`. Strings are
-trimmed; 1 and 1.0 are one number; null, {} and [] say that there is nothing, so they are no field; the members of a
-list share one path, so their order does not count (for `ExactMatch` it does). Knows no model and looks up no reference.
+trimmed; 1 and 1.0 are equal; null, {} and [] are empty, so they are not fields; the members of a list share one path,
+so their order does not count (for `JsonExactMatch` it does).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ValidJson(PerQuestion):
 
 @dataclass(frozen=True)
 class JsonExactMatch(PerQuestion):
-    """The share of answers that are the same JSON value as one that counts; the order of keys does not matter."""
+    """The share of answers that are the same JSON value as an expected one; the order of keys does not matter."""
 
     binary: ClassVar[bool] = True
 
@@ -66,8 +66,8 @@ class JsonExactMatch(PerQuestion):
 class _Fields:
     """Fields right, predicted and expected, against the answer that fits best.
 
-    Output that is no usable answer has no field; where none was expected either it counts as one wrong field, since it
-    is not right to say nothing in a way that can not be read.
+    An unusable answer has no fields; where none was expected either it counts as one wrong field, since an unreadable
+    answer is not a correct empty one.
     """
 
     version: ClassVar[int] = 1

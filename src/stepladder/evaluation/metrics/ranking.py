@@ -1,7 +1,4 @@
-"""How well a ranking finds what is gold: recall, reciprocal rank, discounted gain.
-
-Knows ids in their order; knows no text.
-"""
+"""Ranking metrics of retrieval: recall, reciprocal rank, discounted cumulative gain."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from math import log2
 
 
 def recall_at(ranking: Sequence[str], gold: Collection[str], k: int) -> float:
-    """The share of the gold that stands among the first k."""
+    """The share of the gold passages among the first k."""
     return len({*ranking[:k]} & {*gold}) / len({*gold})
 
 
 def reciprocal_rank(ranking: Sequence[str], gold: Collection[str]) -> float:
-    """One over the place of the first gold; 0 where there is none."""
+    """One over the rank of the first gold passage; 0 where there is none."""
     return next((1 / place for place, id_ in enumerate(ranking, 1) if id_ in gold), 0.0)
 
 

@@ -1,6 +1,6 @@
-"""Metrics of free text. Each is the best over the answers that count, then the mean over questions.
+"""Metrics of free text: the best over the expected answers, then the mean over questions.
 
-Knows strings only. The libraries underneath (rouge-score, sacrebleu) are loaded at first use.
+rouge-score and sacrebleu are imported at first use.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def tokens(text: str) -> list[str]:
 
 
 class BestAnswer(PerQuestion):
-    """The best agreement with an answer that counts. A question without any expects an empty text."""
+    """The best agreement with an expected answer. A question without any expects an empty text."""
 
     def agreement(self, text: str, answer: str) -> float:
         raise NotImplementedError
@@ -95,7 +95,7 @@ class ChrF(BestAnswer):
 
 
 class _Tokenizer:
-    """The interface that rouge-score asks of a tokenizer."""
+    """The tokenizer interface of rouge-score."""
 
     def tokenize(self, text: str) -> list[str]:
         return _rouge_words(text)

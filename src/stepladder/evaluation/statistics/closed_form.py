@@ -1,7 +1,7 @@
 """Tests and intervals in closed form: numbers in, numbers out.
 
-Knows counts and p-values; knows no prediction and no metric (`estimates.py` applies these). All confidence is 95 %
-unless it is given. scipy and statsmodels are loaded at first use.
+`estimates.py` applies them to metrics. Confidence is 95% unless it is given. scipy and statsmodels are imported at
+first use.
 """
 
 from __future__ import annotations
@@ -57,14 +57,6 @@ def wilson(right: float, n: float, confidence: float = 0.95) -> Interval:
     return float(low), float(high)
 
 
-def clopper_pearson(right: int, n: int, confidence: float = 0.95) -> Interval:
-    """The exact interval of a share: never covers less than it says, so it is wide."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(right, n, alpha=1 - confidence, method="beta")
-    return float(low), float(high)
-
-
 def paired_share_interval(wins: float, losses: float, n: int, confidence: float = 0.95) -> Interval:
     """Interval of the difference of two shares right on the same `n` questions.
 
@@ -108,19 +100,19 @@ def joined_interval(
 
 
 def detectable_difference(disagreement: float, n: float, level: float = 0.05, power: float = 0.8) -> float:
-    """The smallest difference of two shares right on the same `n` questions that a two-sided test at `level` finds with
-    `power`, where the two sides disagree on the share `disagreement` of the questions.
+    """The minimum detectable difference of two shares of right answers on the same `n` questions.
 
-    A test finds what lies z(1 - level / 2) + z(power) standard errors from nothing (Bloom 1995, "Minimum detectable
-    effects"). The standard error of a paired difference d is sqrt((disagreement - d^2) / n), and d is solved for. It is
-    never below what sides need that disagree only where one is right: d can not exceed the disagreement.
+    It is the difference that a two-sided test at `level` detects with `power`, where the two sides disagree on the
+    share `disagreement` of the questions: z(1 - level / 2) + z(power) standard errors from zero (Bloom 1995, "Minimum
+    detectable effects"). The standard error of a paired difference d is sqrt((disagreement - d^2) / n), and d is solved
+    for. It is never below what sides need that disagree only where one is right: d cannot exceed the disagreement.
     """
     reach = _reach(level, power) ** 2
     return sqrt(reach / (n + reach)) * max(sqrt(min(disagreement, 1.0)), sqrt(reach / (n + reach)))
 
 
 def detectable_of(half_width: float, level: float = 0.05, power: float = 0.8) -> float:
-    """The same where half the width of a 95 % interval tells the standard error."""
+    """`detectable_difference` from half the width of a 95% interval."""
     from scipy.stats import norm
 
     return half_width / float(norm.ppf(0.975)) * _reach(level, power)

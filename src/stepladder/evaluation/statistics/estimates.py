@@ -1,8 +1,8 @@
 """A metric's value with its interval, and the paired difference of two sides with interval and p-value.
 
-Knows metrics, answers and groups, and which interval and test fits which: a share right of independent questions gets
-the closed forms of `statistics.py`, everything else is resampled. A side may be several runs of the same questions with
-different seeds; then the seeds are a second source of chance (`_with_seeds`).
+A share of right answers to independent questions gets the closed forms of `closed_form.py`, everything else is
+resampled. A side may be several runs of the same questions with different seeds; then the seeds are a second source of
+variance (`_with_seeds`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Measured:
-    """A `value` over `n` questions and its 95 % interval, which holds it."""
+    """A `value` over `n` questions and its 95% interval, which contains it."""
 
     value: float
     low: float
@@ -143,7 +143,7 @@ class Side:
         return folded(self.metric, sums)
 
     def drawn(self, seed: int) -> Floats:
-        """Each run's value for each draw of questions, shape (draws, runs); a seed settles the draws of every side."""
+        """Each run's value for each draw of questions, shape (draws, runs); equal seeds give equal draws."""
         if seed not in self._drawn:
             sums = bootstrap_sums(self.stacked, self.clusters, seed)
             self._drawn[seed] = self.fold(sums.reshape(len(sums), len(self.runs), -1))
@@ -181,7 +181,7 @@ def measured(side: Side, seed: int) -> Measured:
 
 
 def at_least(side: Side, seed: int) -> float:
-    """The one-sided 95 % lower bound of a side's value."""
+    """The one-sided 95% lower bound of a side's value."""
     return min(_interval(side, seed, 0.9)[0], side.value)
 
 
@@ -200,9 +200,9 @@ def _interval(side: Side, seed: int, confidence: float) -> tuple[float, float]:
 def mean_over_runs(found: Sequence[Measured]) -> Measured:
     """The mean of one figure over runs that differ by their seed, where only each run's interval is known.
 
-    The runs answered the same questions, so their intervals are no independent evidence: the distances of the mean
+    The runs have the same questions, so their intervals are not independent evidence: the distances of the mean
     interval are kept, and the runs' own spread is added to them by squares, as Student's t (Zou and Donner 2008). That
-    counts the answers' luck twice, so the interval is a little too wide, never too narrow.
+    counts the sampling of questions twice, so the interval is a little too wide, never too narrow.
     """
     from scipy.stats import t
 

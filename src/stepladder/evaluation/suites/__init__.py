@@ -1,1 +1,1 @@
-"""Evaluation suites, each a set of questions and the figures made of their answers."""
+"""The evaluation suites."""

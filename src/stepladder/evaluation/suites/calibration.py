@@ -1,6 +1,6 @@
-"""The suite `calibration`: is the method as sure as it is right, before and after a temperature?
+"""The suite `calibration`: does confidence match accuracy, before and after temperature scaling?
 
-Knows probabilities of labels; the temperature and the threshold are fitted on validation rows alone.
+The temperature and the threshold are fitted on validation rows only.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Calibration:
     def __post_init__(self) -> None:
         faults = []
         if self.bins < 2:
-            faults.append(Fault("bins", f"{self.bins} bins show no curve", "give at least 2"))
+            faults.append(Fault("bins", f"{self.bins} bins are too few", "give at least 2"))
         if not 0 < self.accuracy <= 1:
-            faults.append(Fault("accuracy", f"{self.accuracy} is no share", "give more than 0 and at most 1"))
+            faults.append(Fault("accuracy", f"{self.accuracy} is not a share", "give more than 0 and at most 1"))
         if self.errors < 0:
-            faults.append(Fault("errors", f"{self.errors} errors can not be shown", "give at least 0"))
+            faults.append(Fault("errors", f"{self.errors} errors cannot be shown", "give at least 0"))
         if faults:
             raise ConfigError(faults)
 
@@ -60,7 +60,7 @@ class Calibration:
     def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
         main, held = Sure.of(answers["main"]), answers.get("validation")
         if not main.known.logs.size:
-            return SuiteScores({}, details={"left_out": {"everything": "no question was answered with probabilities"}})
+            return SuiteScores({}, details={"left_out": {"everything": "no answer has probabilities"}})
         validation = None if held is None else Sure.of(held)
         details: Details = {"left_out": {}, "warnings": [], "without_probabilities": main.failed}
         if len(main.known.right) < ENOUGH:
@@ -77,13 +77,13 @@ class Calibration:
     def _temperature(self, validation: Sure | None, details: Details) -> float | None:
         """Fitted on validation rows; None, with the reason in `details`, where there are none."""
         if validation is None or not validation.known.logs.size:
-            details["left_out"]["temperature"] = "there are no validation rows beside the questions asked"
+            details["left_out"]["temperature"] = "there are no validation rows"
             return None
         temperature = c.fitted_temperature(validation.known)
         details["temperature"] = temperature
         details["temperature_rows"] = len(validation.known.right)
         if not c.COLDEST * 1.02 < temperature < c.HOTTEST / 1.02:
-            details["warnings"].append("the temperature lies at the edge of what is tried, 0.05 to 20")
+            details["warnings"].append("the temperature is at the edge of the search range, 0.05 to 20")
         return temperature
 
     def _figures(self, main: Sure, temperature: float, seed: int) -> dict[str, Measured]:
@@ -126,8 +126,8 @@ class Calibration:
         places = np.unique(np.linspace(0, len(risks) - 1, 100).astype(int))
         answers = [(float((k + 1) / len(risks)), float(1 - risks[k])) for k in places]
         return (
-            Curves("How sure and how often right", "confidence", "share right", reliable, diagonal=True),
-            Curves("Answering only the surest questions", "share answered", "share right", {"surest": answers}),
+            Curves("Reliability diagram", "confidence", "accuracy", reliable, diagonal=True),
+            Curves("Selective prediction", "share answered", "accuracy", {"most confident": answers}),
         )
 
     def _errors(self, answers: Answers) -> Table:
@@ -142,7 +142,7 @@ class Calibration:
             [e.question.id, e.question.text, e.answers[0], p.text, sure] for sure, e, p in shown
         ]
         columns = ("id", "question", "answer", "predicted", "confidence")
-        return Table("Confident errors", columns, rows, f"{len(wrong)} wrong answers, the surest first")
+        return Table("Confident errors", columns, rows, f"{len(wrong)} wrong answers, the most confident first")
 
 
 def _lines(main: Sure) -> Iterator[QuestionScore]:
@@ -156,7 +156,10 @@ def _table(before: Mapping[str, Measured], after: Mapping[str, Measured], detail
         [name, with_interval(figure), with_interval(after[name]) if name in after else None]
         for name, figure in before.items()
     ]
-    notes = [f"ECE by chance alone: {details['ece_by_chance']:.3f}.", *(f"Warning: {w}." for w in details["warnings"])]
+    notes = [
+        f"ECE of a perfectly calibrated model, by chance: {details['ece_by_chance']:.3f}.",
+        *(f"Warning: {w}." for w in details["warnings"]),
+    ]
     if "temperature" in details:
         notes.append(f"Temperature {details['temperature']:.3f}, from {details['temperature_rows']} validation rows.")
-    return Table("Calibration", ("figure", "before", "after the temperature"), rows, " ".join(notes))
+    return Table("Calibration", ("figure", "before", "after temperature scaling"), rows, " ".join(notes))

@@ -2,7 +2,7 @@
 
 The error sums absolute gaps, so noise alone makes it greater, and drawing rows again makes it greater once more: the
 quantiles of draws miss the truth. Here noise is drawn around gaps of every size, and those sizes are kept under which
-an error such as the one seen is no rarity. Knows confidences and right answers; knows no suite.
+an error such as the one seen is no rarity.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DRAWS, STEPS = 1000, 301
 
 def calibration_error(confidence: Floats, right: Floats, bins: int, clusters: Clusters | None, seed: int) -> Measured:
     """ECE over bins of equal mass. Its interval: the sizes of a true error, in the shape of the gaps seen, under which
-    at least 2.5 % of the draws of noise show an error as great as the one seen, and 2.5 % one as small."""
+    at least 2.5% of the draws of noise show an error as great as the one seen, and 2.5% one as small."""
     n = len(confidence)
     value, (gaps, weights) = ece(confidence, right, bins), _gaps(confidence, right, bins)
     drawn = [_gaps(confidence[rows], right[rows], bins)[0] for rows in bootstrap_picks(n, clusters, seed, DRAWS)]

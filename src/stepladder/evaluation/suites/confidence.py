@@ -1,8 +1,4 @@
-"""How sure answers are and how often they are right: the arrays, and the figures made of them.
-
-Knows probabilities by label and the labels that count; knows no suite and no interval. A temperature is fitted here to
-whatever rows it is given; that these are validation rows is the suite's affair.
-"""
+"""Confidence and correctness of answers as arrays, and the calibration figures computed from them."""
 
 from __future__ import annotations
 

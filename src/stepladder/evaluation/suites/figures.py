@@ -1,8 +1,4 @@
-"""Figures with intervals from one value a row: means, paired changes, and whatever else can be computed from rows.
-
-Knows numbers and groups; knows no request and no suite. The metric that a kind of task is judged by, row by row, stands
-here too.
-"""
+"""Figures with intervals from one value per row: means, paired changes and other statistics of rows."""
 
 from __future__ import annotations
 
@@ -32,7 +28,7 @@ PICKED_DRAWS = 1000
 
 
 def metric_for(task: Task) -> Metric:
-    """What one answer is judged by, by the task's kind: right or wrong, F1 of words, F1 of fields."""
+    """The metric of a single answer, by the kind of the task: accuracy, token F1 or field F1."""
     metrics: dict[str, Metric] = {"choice": Accuracy(), "text": TokenF1(), "json": FieldF1()}
     return metrics[task.kind]
 
@@ -121,18 +117,18 @@ def resampled(
 
 
 def reflected(draws: Floats, value: float) -> tuple[float, float]:
-    """The 95 % interval of `value` from its draws, their quantiles reflected at it (Davison and Hinkley 1997)."""
+    """The 95% interval of `value` from its draws, their quantiles reflected at it (Davison and Hinkley 1997)."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return 2 * value - float(high), 2 * value - float(low)
 
 
 def as_measured(found: Difference) -> Measured:
-    """A change as a figure among others."""
+    """A difference as a measured value."""
     return Measured(found.value, found.low, found.high, found.n)
 
 
 def same_answer(one: Prediction, other: Prediction) -> bool:
-    """Whether two answers say the same: both failed, or the same text, or the same JSON value."""
+    """Whether two answers are the same: both failed, or the same text, or the same JSON value."""
     if (one.failure is None) != (other.failure is None):
         return False
     if one.text.strip() == other.text.strip():

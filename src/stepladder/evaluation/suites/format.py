@@ -1,8 +1,4 @@
-"""The suite `format`: are answers valid when nothing holds the model to the form, how long are they, do they keep the
-house's rules?
-
-Knows written answers; knows no grammar and no model.
-"""
+"""The suite `format`: are free-form answers valid, how long are they, and do they follow the style rules?"""
 
 from __future__ import annotations
 
@@ -32,7 +28,7 @@ UNBOUNDED = (0.0, float("inf"))
 
 @dataclass(frozen=True)
 class FreeForm:
-    """Every question answered by free writing.
+    """Every question is answered without constrained decoding.
 
     max_new_tokens: of each answer; null is as many as the decoding has, and for labels at most 32.
     rules: by name, what an answer must and must not be (`Rule`: must, must_not, min_words, max_words).
@@ -47,7 +43,7 @@ class FreeForm:
     def __post_init__(self) -> None:
         faults = []
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            faults.append(Fault("max_new_tokens", f"{self.max_new_tokens} tokens write nothing", "give at least 1"))
+            faults.append(Fault("max_new_tokens", f"{self.max_new_tokens} tokens are too few", "give at least 1"))
         for name, words in (self.rules or {}).items():
             try:
                 Rule(**words)
@@ -55,7 +51,7 @@ class FreeForm:
                 faults += [Fault(f"rules.{name}.{f.key}".rstrip("."), f.what, f.to_do) for f in error.faults]
             except TypeError:
                 keys = "must, must_not, min_words, max_words"
-                faults.append(Fault(f"rules.{name}", f"{dict(words)} is no rule", f"a rule has the keys {keys}"))
+                faults.append(Fault(f"rules.{name}", f"{dict(words)} is not a rule", f"a rule has the keys {keys}"))
         if faults:
             raise ConfigError(faults)
 
@@ -117,14 +113,14 @@ def validity(answers: Answers) -> Floats:
 
 def _table(metrics: Mapping[str, Measured]) -> Table:
     rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
-    note = "cost_of_freedom: the score of the plain answers less that of the freely written ones."
-    return Table("Free writing", ("figure", "value", "questions"), rows, note)
+    note = "cost_of_freedom: the score of the main answers minus that of the free-form answers."
+    return Table("Free-form answers", ("figure", "value", "questions"), rows, note)
 
 
 def _invalid(free: Answers, valid: Floats) -> Table:
     found = Counter(p.text[:LONGEST] for p, there in zip(free.predictions, valid, strict=True) if not there)
     rows: list[list[TableCell]] = [[text, count] for text, count in found.most_common(SHOWN)]
-    return Table("Answers without the form", ("written", "times"), rows, f"{found.total()} in all, the commonest first")
+    return Table("Invalid answers", ("answer", "count"), rows, f"{found.total()} in total, the most frequent first")
 
 
 def _broken(free: Answers, kept: Mapping[str, Floats]) -> Table:
@@ -132,7 +128,7 @@ def _broken(free: Answers, kept: Mapping[str, Floats]) -> Table:
     for name, values in kept.items():
         broken = [i for i, value in enumerate(values) if not value]
         rows += [[name, len(broken), free.ids[i], free.predictions[i].text[:LONGEST]] for i in broken[: SHOWN // 4]]
-    return Table("House rules broken", ("rule", "times", "id", "written"), rows, "some answers for each rule")
+    return Table("Style rules broken", ("rule", "count", "id", "answer"), rows, "some answers for each rule")
 
 
 def _lines(metric: str, free: Answers, values: Floats) -> Iterator[QuestionScore]:

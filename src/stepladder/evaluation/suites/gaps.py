@@ -1,7 +1,4 @@
-"""How much worse or better some rows are than the rest of them, for many such parts at once.
-
-Knows values of rows and which rows are in a part; knows no tag.
-"""
+"""The gaps between parts of the rows and the rest, for many parts at once."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ DEALS, BLOCK = 5000, 500
 
 @dataclass(frozen=True)
 class Gap:
-    """The mean of a part less that of the rest, with its 95 % interval; `n` rows are in the part."""
+    """The mean of a part less that of the rest, with its 95% interval; `n` rows are in the part."""
 
     value: float
     low: float

@@ -1,6 +1,6 @@
-"""The suite `out_of_scope`: does the method's confidence tell questions of no label from those that have one?
+"""The suite `out_of_scope`: does confidence separate questions that no label fits from the others?
 
-Knows confidences; the threshold is taken from validation rows alone.
+The threshold is fitted on validation rows only.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class OutOfScope:
     def __post_init__(self) -> None:
         faults = []
         if not 0 < self.keep <= 1:
-            faults.append(Fault("keep", f"{self.keep} is no share", "give more than 0 and at most 1"))
+            faults.append(Fault("keep", f"{self.keep} is not a share", "give more than 0 and at most 1"))
         if self.errors < 0:
-            faults.append(Fault("errors", f"{self.errors} answers can not be shown", "give at least 0"))
+            faults.append(Fault("errors", f"{self.errors} answers cannot be shown", "give at least 0"))
         if faults:
             raise ConfigError(faults)
 
@@ -90,7 +90,9 @@ class OutOfScope:
             ]
             for i in order[: self.errors]
         ]
-        return Table("Surest answers to questions out of scope", ("id", "question", "predicted", "confidence"), rows)
+        return Table(
+            "Most confident answers to out-of-scope questions", ("id", "question", "predicted", "confidence"), rows
+        )
 
 
 def confidences(answers: Answers) -> Floats:
@@ -136,7 +138,7 @@ def _curve(inside: Floats, outside: Floats) -> Curves:
     edges = np.unique(np.quantile(np.concatenate([inside, outside]), np.linspace(0, 1, 101)))
     points = [(float(np.mean(inside < edge)), float(np.mean(outside < edge))) for edge in edges]
     x, y = "share of questions in scope turned away", "share out of scope turned away"
-    return Curves("Turning questions away", x, y, {"threshold": [*points, (1.0, 1.0)]}, diagonal=True)
+    return Curves("Rejecting questions", x, y, {"threshold": [*points, (1.0, 1.0)]}, diagonal=True)
 
 
 def _table(metrics: Mapping[str, Measured], details: Details) -> Table:
@@ -144,7 +146,7 @@ def _table(metrics: Mapping[str, Measured], details: Details) -> Table:
     note = ""
     if details["threshold"] is not None:
         note = f"Threshold {details['threshold']:.4g}, from {details['threshold_rows']} validation rows."
-    return Table("Questions of no label", ("figure", "value", "questions"), rows, note)
+    return Table("Out-of-scope questions", ("figure", "value", "questions"), rows, note)
 
 
 def _lines(strange: Answers, confidence: Floats) -> Iterator[QuestionScore]:

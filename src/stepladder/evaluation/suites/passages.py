@@ -1,6 +1,6 @@
-"""Which passages stand beside a question under each condition: none, gold, gold among distractors, distractors alone.
+"""The passages shown with a question under each condition: none, gold, gold among distractors, distractors only.
 
-Knows passages, gold and texts; knows no retriever, so that the distractors are the same for every method.
+No retriever is used, so that the distractors are the same for every method.
 """
 
 from __future__ import annotations

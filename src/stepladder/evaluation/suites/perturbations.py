@@ -1,8 +1,4 @@
-"""Other ways to write the same question: each changes how it looks and leaves what it means.
-
-Knows texts and a generator of chance; knows no answer, so none can be changed here. Contractions, fillers and preambles
-are English.
-"""
+"""Perturbations of a question's text that keep its meaning. Contractions, fillers and preambles are English."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The suite `rag`: is it the retriever or the reader that answers go wrong by?
-
-Knows passages, gold and answers; knows no retriever. What was retrieved stands in the plain answers.
-"""
+"""The suite `rag`: are wrong answers due to the retriever or to the reader?"""
 
 from __future__ import annotations
 
@@ -54,15 +51,15 @@ class Rag:
     def __post_init__(self) -> None:
         faults = []
         if self.passages < 2:
-            faults.append(Fault("passages", f"{self.passages} leave no room for a distractor", "give at least 2"))
+            faults.append(Fault("passages", f"{self.passages} are too few for a distractor", "give at least 2"))
         if self.distractors not in ("near", "random"):
-            faults.append(Fault("distractors", f"'{self.distractors}' is unknown", "say near or random"))
+            faults.append(Fault("distractors", f"'{self.distractors}' is unknown", "set near or random"))
         if any(k < 1 for k in self.cutoffs):
             faults.append(Fault("cutoffs", f"{list(self.cutoffs)} has a k below 1", "give whole numbers from 1"))
         if not 0 < self.right <= 1:
-            faults.append(Fault("right", f"{self.right} is no value of an answer", "give more than 0 and at most 1"))
+            faults.append(Fault("right", f"{self.right} is not a value of an answer", "give more than 0 and at most 1"))
         if self.rows is not None and self.rows < 1:
-            faults.append(Fault("rows", f"{self.rows} questions can not be asked", "give at least 1, or null"))
+            faults.append(Fault("rows", f"{self.rows} questions cannot be asked", "give at least 1, or null"))
         if faults:
             raise ConfigError(faults)
 
@@ -154,7 +151,7 @@ class Rag:
 
 
 def _blame(retrieved: Answers, right: Any) -> dict[str, Floats]:
-    """Every wrong answer, put down to the retriever where no gold was shown, else to the reader."""
+    """Every wrong answer, attributed to the retriever where no gold passage was shown, else to the reader."""
     shown = [bool({*p.shown} & {*e.gold}) for p, e in zip(retrieved.predictions, retrieved.examples, strict=True)]
     found = np.array(shown)
     return {"retriever": (~right & ~found).astype(np.float64), "reader": (~right & found).astype(np.float64)}
@@ -170,7 +167,9 @@ def _conditions(metrics: Mapping[str, Measured], values: Mapping[str, Floats], c
     adjusted = dict(zip(pairs, holm([found.p for found in moved.values()]), strict=True))
     rows: list[list[TableCell]] = [[name, with_interval(figure), None] for name, figure in metrics.items()]
     rows += [[f"{o} - {t}", with_interval(moved[o, t], "{:+.3f}"), adjusted[o, t]] for o, t in pairs]
-    return Table("Answers by what is shown", ("shown", "score", "p (Holm)"), rows, "the same questions in every line")
+    return Table(
+        "Answers by passages shown", ("passages", "score", "p (Holm)"), rows, "the same questions in every line"
+    )
 
 
 def _errors(blame: Mapping[str, Floats], values: Mapping[str, Floats], right: float) -> Table:

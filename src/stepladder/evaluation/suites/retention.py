@@ -1,7 +1,4 @@
-"""The suite `retention`: did tuning make the model worse elsewhere?
-
-Knows questions of another dataset, asked of the tuned model and of its base; knows no weights and no file.
-"""
+"""The suite `retention`: did tuning make the model worse on another dataset?"""
 
 from __future__ import annotations
 
@@ -61,7 +58,7 @@ class Retention:
 
     def __post_init__(self) -> None:
         if self.rows is not None and self.rows < 1:
-            raise ConfigError(Fault("rows", f"{self.rows} questions can not be asked", "give at least 1, or null"))
+            raise ConfigError(Fault("rows", f"{self.rows} questions cannot be asked", "give at least 1, or null"))
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Its rows enter the score's key by what they are, not by where they came from."""
@@ -101,7 +98,7 @@ class Retention:
             "broken": mean(broken.astype(np.float64), clusters, seed),
         }
         rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
-        note = f"p = {moved.p:.3g}, two-sided; {moved.wins} questions fixed, {moved.losses} broken"
+        note = f"p = {moved.p:.3g}, two-sided; {moved.wins} questions fixed, {moved.losses} regressed"
         tables = (
             Table("General questions before and after tuning", ("figure", "value", "questions"), rows, note),
             _moved("Broken by tuning", before, after, broken),
@@ -131,7 +128,7 @@ def _moved(title: str, before: Answers, after: Answers, which: NDArray[np.bool_]
         ]
         for i in places[:SHOWN]
     ]
-    return Table(title, ("id", "question", "answer", "before", "after"), rows, f"{len(places)} in all")
+    return Table(title, ("id", "question", "answer", "before", "after"), rows, f"{len(places)} in total")
 
 
 def _lines(metric: str, answers: Answers, values: Any) -> Iterator[QuestionScore]:

@@ -1,7 +1,4 @@
-"""The suite `robustness`: do other letters or another prompt format, which change no meaning, change the answers?
-
-Knows perturbations of questions and formats of prompts; knows no prompt.
-"""
+"""The suite `robustness`: do perturbed questions or other prompt formats of the same meaning change the answers?"""
 
 from __future__ import annotations
 
@@ -60,9 +57,9 @@ class Robustness:
             if name not in known
         ]
         if self.rows is not None and self.rows < 1:
-            faults.append(Fault("rows", f"{self.rows} questions can not be asked", "give at least 1, or null"))
+            faults.append(Fault("rows", f"{self.rows} questions cannot be asked", "give at least 1, or null"))
         if not self.perturbations and not self.formats:
-            faults.append(Fault("perturbations", "nothing is to be changed", "name perturbations, or formats"))
+            faults.append(Fault("perturbations", "there is nothing to change", "name perturbations, or formats"))
         for name, words in (self.formats or {}).items():
             try:
                 Format(**words)
@@ -222,7 +219,7 @@ def _broken(plain: Rows, others: Mapping[str, Rows]) -> Table:
         for _, name, i in found[:SHOWN]
     ]
     columns = ("id", "perturbation", "asked", "answer", "plain prediction", "prediction")
-    return Table("Answers that a perturbation broke", columns, rows, f"{len(found)} in all")
+    return Table("Answers that a perturbation made worse", columns, rows, f"{len(found)} in total")
 
 
 def _answers(plain: Rows, other: Rows, i: int) -> list[TableCell]:

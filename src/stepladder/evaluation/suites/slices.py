@@ -1,7 +1,4 @@
-"""The suite `slices`: on which part of the questions is it worse, and do answers change with who is asked about?
-
-Knows tags of questions and groups of terms; knows no model.
-"""
+"""The suite `slices`: which questions have lower scores, and do answers change when terms are exchanged?"""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ class Slices:
         if self.lengths < 0 or self.lengths == 1:
             faults.append(Fault("lengths", f"{self.lengths} slices have no rest", "give 0, or at least 2"))
         if self.minimum < 1:
-            faults.append(Fault("minimum", f"a slice of {self.minimum} questions is none", "give at least 1"))
+            faults.append(Fault("minimum", f"{self.minimum} is not a minimum", "give at least 1"))
         for name, groups in (self.swaps or {}).items():
             try:
                 swap_of(groups)
@@ -183,9 +180,7 @@ def _table(
         for name, score, gap in sorted(zip(names, scores, found, strict=True), key=lambda row: (row[1].value, row[0]))
     ]
     rows += [[*name, count, None, None, None] for name, count in small]
-    note = (
-        "The worst first; a gap is to all questions outside the slice. The worst of many slices looks worse than it is."
-    )
+    note = "The lowest first; a gap is to all questions outside the slice. The lowest of many is low by chance, too."
     if small:
         note += f" {len(small)} slices are too small to judge, or have no rest."
     return Table("Slices", ("tag", "value", "questions", "score", "gap to the rest", "p (Holm)"), rows[:LISTED], note)
@@ -218,4 +213,4 @@ def _changed(swaps: Sequence[_Swapped]) -> Table:
         if changed
     ]
     columns = ("id", "exchanged", "asked", "answer before", "answer after")
-    return Table("Answers that an exchange changed", columns, rows[:SHOWN], f"{len(rows)} in all")
+    return Table("Answers that an exchange changed", columns, rows[:SHOWN], f"{len(rows)} in total")

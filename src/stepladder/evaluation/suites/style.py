@@ -1,7 +1,4 @@
-"""House rules for a written answer: what must or must not stand in it, and how long it may be.
-
-Knows texts; knows no question and no right answer.
-"""
+"""Style rules for a free-form answer: patterns that it must or must not contain, and its length."""
 
 from __future__ import annotations
 
@@ -30,15 +27,15 @@ class Rule:
                 try:
                     re.compile(pattern)
                 except (re.error, TypeError) as error:
-                    faults.append(Fault(key, f"{pattern!r} is no regular expression: {error}", "fix it"))
+                    faults.append(Fault(key, f"{pattern!r} is not a regular expression: {error}", "fix it"))
         for key in ("min_words", "max_words"):
             bound = getattr(self, key)
             if bound is not None and (not isinstance(bound, int) or bound < 0):
-                faults.append(Fault(key, f"{bound!r} is no number of words", "give a whole number from 0"))
+                faults.append(Fault(key, f"{bound!r} is not a number of words", "give a whole number from 0"))
         if all(getattr(self, key) is None for key in ("must", "must_not", "min_words", "max_words")):
-            faults.append(Fault("", "it asks for nothing", "give must, must_not, min_words or max_words"))
+            faults.append(Fault("", "the rule is empty", "give must, must_not, min_words or max_words"))
         if not faults and None not in (self.min_words, self.max_words) and self.min_words > self.max_words:  # type: ignore[operator]
-            faults.append(Fault("", "no number of words keeps it", "let min_words be at most max_words"))
+            faults.append(Fault("", "no number of words is within the bounds", "set min_words to at most max_words"))
         if faults:
             raise ConfigError(faults)
 

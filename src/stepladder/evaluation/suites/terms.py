@@ -1,7 +1,4 @@
-"""Named terms exchanged for one another in a text: the same question about somebody else.
-
-Knows groups of terms and texts; what the exchange may change is for the user to say.
-"""
+"""Exchanges the terms of a group in a text, to ask the same question about somebody else."""
 
 from __future__ import annotations
 
@@ -27,11 +24,11 @@ class Swap:
             if len(group) < 2
         ]
         faults += [
-            Fault("", f"'{term}' stands in it twice", "name each term once")
+            Fault("", f"'{term}' appears twice", "name each term once")
             for term in dict.fromkeys(terms)
             if terms.count(term) > 1
         ]
-        faults += [Fault("", "a term is empty", "take it off") for term in terms if not term.strip()][:1]
+        faults += [Fault("", "a term is empty", "remove it") for term in terms if not term.strip()][:1]
         if faults or not terms:
             raise ConfigError(faults or Fault("", "no terms are named", "name groups of terms"))
 

@@ -1,23 +1,22 @@
 """What differs between two stored runs, and which difference can explain which.
 
-Knows runs as their folders tell them. What a run is made from (configuration, seed, data, weights) reaches a stage and
-all after it: the first whose full form shows the difference. Versions, code and machine may reach any. What came out
-(adapter, curve, predictions, metrics) is explained by what differs and reaches its stage.
+A difference of what a run is made from (configuration, seed, data, weights) reaches the first stage whose full form
+shows it, and all later ones. Versions, code and machine may reach any stage. A difference of a result (adapter, curve,
+predictions, metrics) can be explained by every difference that reaches its stage.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from stepladder.store.provenance import depended_on, normal
 from stepladder.store.store import differences
 from stepladder.store.stored_run import Recorded, Stage
 from stepladder.studies.reproduce import outcomes
-from stepladder.studies.reproduce.outcomes import Outcome
-from stepladder.studies.reproduce.results import AspectResult, Kind, State
+from stepladder.studies.reproduce.results import Aspect, State
 from stepladder.studies.reproduce.tolerance import Tolerance, tolerance
 
 STAGES = ("fit", "predict", "score")
@@ -35,39 +34,6 @@ FileHashes: TypeAlias = Mapping[str, Mapping[str, str]]
 """The hash of each file, by model."""
 
 
-@dataclass(frozen=True)
-class Aspect:
-    """One thing to compare. `reaches`: the first stage that a difference of what a run is made from shows in, None
-    where it shows in none; of a result, the stage that it comes from. `explained_by`: the aspects that can have caused
-    it."""
-
-    name: str
-    kind: Kind
-    state: State
-    differences: tuple[str, ...] = ()
-    reaches: str | None = None
-    explained_by: tuple[str, ...] = ()
-
-    @property
-    def result(self) -> AspectResult:
-        if self.kind == "result":
-            return AspectResult(self.name, self.kind, self.state, self.differences, explained_by=self.explained_by)
-        return AspectResult(self.name, self.kind, self.state, self.differences, self.reaches)
-
-    @property
-    def line(self) -> str:
-        """For people."""
-        text = f"{self.name:<13} {self.state}"
-        text += f": {'; '.join(self.differences)}" if self.differences else ""
-        if self.kind == "result" and self.explained_by:
-            text += f" <- can be explained by {', '.join(self.explained_by)}"
-        elif self.kind == "made from" and self.state == "differs" and self.reaches is None:
-            text += " (it reaches no result of this run)"
-        elif self.kind == "circumstance" and self.state == "differs":
-            text += " (a possible cause)"
-        return text
-
-
 def compared(before: Recorded, now: Recorded) -> list[Aspect]:
     """Every aspect of two runs, what they are made from first."""
     forms = _forms(before, now)
@@ -78,21 +44,17 @@ def compared(before: Recorded, now: Recorded) -> list[Aspect]:
         *_data(before, now, forms),
         _weights(before, now, forms),
     ]
-    around = [_versions(before, now), _code(before, now, forms), _machine(before, now), _engine(before, now)]
+    environment = [_versions(before, now), _code(before, now, forms), _machine(before, now), _engine(before, now)]
     band = held_to(before, now)
-    results = [_result(outcome) for outcome in outcomes.compared(before, now, band)]
-    causes = [aspect for aspect in (*made_from, *around) if aspect.state == "differs"]
-    return [*made_from, *around, *(_explained(result, causes) for result in results)]
+    results = outcomes.compared(before, now, band)
+    causes = [aspect for aspect in (*made_from, *environment) if aspect.state == "differs"]
+    return [*made_from, *environment, *(_explained(result, causes) for result in results)]
 
 
 def held_to(before: Recorded, now: Recorded) -> Tolerance:
     """How near the results of the two must be."""
     tuned = before.fit is not None and bool(before.fit.facts.get("trained_parameters"))
     return tolerance(_machine(before, now).state != "differs", tuned)
-
-
-def _result(outcome: Outcome) -> Aspect:
-    return Aspect(outcome.name, "result", outcome.state, outcome.differences, outcome.stage)
 
 
 def _explained(result: Aspect, causes: Iterable[Aspect]) -> Aspect:

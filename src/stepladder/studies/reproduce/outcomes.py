@@ -1,13 +1,10 @@
-"""What came out of two stored runs, side by side: the fit's files, its curve, every prediction, every metric.
-
-Knows the files of finished folders and how near they must come; explains nothing.
-"""
+"""The results of two stored runs, compared: the fit's files, its curve, every prediction, every metric."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +14,7 @@ from stepladder.io.serialise import from_plain
 from stepladder.runs.predictions import read_predictions
 from stepladder.runs.results import SuiteFigures
 from stepladder.store.stored_run import Recorded, Stage
-from stepladder.studies.reproduce.results import MetricPair, State
+from stepladder.studies.reproduce.results import Aspect, MetricPair, State
 from stepladder.studies.reproduce.tolerance import Tolerance
 from stepladder.types import Prediction
 
@@ -27,23 +24,20 @@ _OF_NO_ACCOUNT = ("README.md", "base_model.json")
 """The model card, and the fingerprint of the base model, which `base weights` compares."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One result of two runs; `stage` is where it comes from."""
-
-    name: str
-    stage: Literal["fit", "predict", "score"]
-    state: State
-    differences: tuple[str, ...] = ()
-
-
-def compared(before: Recorded, now: Recorded, band: Tolerance) -> list[Outcome]:
+def compared(before: Recorded, now: Recorded, band: Tolerance) -> list[Aspect]:
+    """One aspect for each kind of result; nothing is explained yet."""
     return [
         _adapter(before, now, band),
         _curve(before, now, band),
         _rows(before, now, band),
         _metrics(before, now, band),
     ]
+
+
+def _result(
+    name: str, stage: Literal["fit", "predict", "score"], state: State, differences: tuple[str, ...] = ()
+) -> Aspect:
+    return Aspect(name, "result", state, differences, stage)
 
 
 def metrics(before: Recorded, now: Recorded, band: Tolerance) -> list[MetricPair]:
@@ -62,25 +56,25 @@ def _scores(score: Stage | None) -> SuiteFigures:
     return found
 
 
-def _metrics(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
+def _metrics(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
     found = metrics(before, now, band)
     if not found or not _scores(now.score):
-        return Outcome("metrics", "score", "not recorded")
+        return _result("metrics", "score", "not recorded")
     outside = [each for each in found if not each.within]
     moved = [each for each in found if each.now != each.was]
     messages = tuple(f"{e.suite}.{e.metric} was {_value(e.was)}, is {_value(e.now)}" for e in outside or moved)
-    return Outcome("metrics", "score", "differs" if outside else "within" if moved else "same", messages)
+    return _result("metrics", "score", "differs" if outside else "within" if moved else "same", messages)
 
 
 def _value(metric: Measured | None) -> str:
     return "not there" if metric is None else f"{metric.value} [{metric.low:.4g}, {metric.high:.4g}]"
 
 
-def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
+def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
     """Predictions row by row, of every request that both have."""
     requests = [(n, s, now.predictions[n]) for n, s in before.predictions.items() if n in now.predictions]
     if not requests:
-        return Outcome("predictions", "predict", "not recorded")
+        return _result("predictions", "predict", "not recorded")
     messages: list[str] = []
     within, moved = True, False
     for name, one, other in requests:
@@ -91,7 +85,7 @@ def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
         if unlike:
             first = ", ".join(f"'{id_}' ({field})" for id_, field in unlike[:NAMED])
             messages.append(f"{len(unlike)} of {len(was.keys() | is_.keys())} rows of {name}: {first}")
-    return Outcome(
+    return _result(
         "predictions", "predict", "differs" if not within else "within" if moved else "same", tuple(messages)
     )
 
@@ -113,20 +107,20 @@ def _unlike(was: Mapping[str, Prediction], now: Mapping[str, Prediction], exact:
             yield id_, ", ".join(unlike)
 
 
-def _curve(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
+def _curve(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
     """Losses and validations step by step: where the order of rows differs, the first step tells."""
     one, other = _lines(before.fit), _lines(now.fit)
     if one is None and other is None:
-        return Outcome("curve", "fit", "same")
+        return _result("curve", "fit", "same")
     if one is None or other is None:
-        return Outcome("curve", "fit", "not recorded")
+        return _result("curve", "fit", "not recorded")
     unlike = [place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]]
     if not unlike and len(one) == len(other):
-        return Outcome("curve", "fit", "same")
+        return _result("curve", "fit", "same")
     place = unlike[0] if unlike else min(len(one), len(other))
     was, is_ = (lines[place] if place < len(lines) else None for lines in (one, other))
     message = f"first at step {(was or is_ or {}).get('step')}: {json.dumps(was)} then, {json.dumps(is_)} now"
-    return Outcome("curve", "fit", "differs" if band.name == "exact" else "within", (message,))
+    return _result("curve", "fit", "differs" if band.name == "exact" else "within", (message,))
 
 
 def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
@@ -141,10 +135,10 @@ def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in messages]
 
 
-def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
+def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
     """What was learnt, file by file."""
     if before.fit is None or now.fit is None:
-        return Outcome("adapter", "fit", "not recorded")
+        return _result("adapter", "fit", "not recorded")
     folders = (before.fit.folder / "artefact", now.fit.folder / "artefact")
     names = sorted({f.relative_to(folder).as_posix() for folder in folders for f in folder.rglob("*") if f.is_file()})
     messages = []
@@ -154,7 +148,7 @@ def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Outcome:
             continue
         messages.append(f"artefact/{name} {_distance(one, other)}")
     state: Literal["same", "within", "differs"] = "differs" if band.name == "exact" else "within"
-    return Outcome("adapter", "fit", state if messages else "same", tuple(messages))
+    return _result("adapter", "fit", state if messages else "same", tuple(messages))
 
 
 def _same_file(one: Path, other: Path) -> bool:

@@ -16,14 +16,14 @@ from stepladder.io import serialise
 from stepladder.io.files import read_json, write_text
 from stepladder.io.serialise import to_plain
 from stepladder.resources import Progress, Silent
-from stepladder.runs.run import Circumstances, keys, report_rows, run_prepared
+from stepladder.runs.run import RunContext, keys, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare, require_this_version
 from stepladder.store.store import Store
 from stepladder.store.stored_run import Recorded, recorded, root_of
 from stepladder.store.writing import weights
 from stepladder.studies.reproduce import outcomes
-from stepladder.studies.reproduce.differences import Aspect, compared, held_to
-from stepladder.studies.reproduce.results import DiffResult, ReproductionResult, RunDifferences, ToleranceResult
+from stepladder.studies.reproduce.differences import compared, held_to
+from stepladder.studies.reproduce.results import Aspect, DiffResult, ReproductionResult, RunDifferences, ToleranceResult
 
 RECORD = "reproduction.json"
 """In the fresh store: which run is made again in it, and, once that is done, what differs."""
@@ -54,10 +54,10 @@ def reproduce(
         prepared = _prepared(before, trust)
         _fresh(store, prepared, begun)
         write_text(store.root / RECORD, json.dumps(begun))
-        report_rows(prepared, Circumstances(store, progress=progress))
+        report_rows(prepared, RunContext(store, progress=progress))
         # Answers come from the stored fit: where it is not what was trained, they differ from the first run's.
-        around = Circumstances(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
-        made = run_prepared(prepared, around)
+        context = RunContext(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
+        made = run_prepared(prepared, context)
     now = recorded(made.score.folder)
     found = _differences(before, now)
     result = ReproductionResult(
@@ -88,7 +88,7 @@ def _differences(before: Recorded, now: Recorded) -> RunDifferences:
     return RunDifferences(
         same=all(holds(aspect) for aspect in aspects),
         tolerance=ToleranceResult(band.name, band.message),
-        aspects=tuple(aspect.result for aspect in aspects),
+        aspects=tuple(aspects),
         metrics=tuple(outcomes.metrics(before, now, band)),
         lines=tuple(aspect.line for aspect in aspects),
     )

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.io.serialise import optional
 from stepladder.runs.results import RunFolders
 
 State: TypeAlias = Literal["same", "within", "differs", "not recorded"]
@@ -14,20 +13,34 @@ Kind: TypeAlias = Literal["made from", "circumstance", "result"]
 
 
 @dataclass(frozen=True)
-class AspectResult:
+class Aspect:
     """One thing that was compared.
 
     Attributes:
-        reaches: Of what a run is made from, the first stage in which a difference shows; None where in none.
+        reaches: Of what a run is made from, the first stage in which a difference shows, None where in none; of a
+            result, the stage that it comes from.
         explained_by: Of a result, the aspects that can have caused its difference.
     """
 
-    aspect: str
+    name: str = field(metadata={"json": "aspect"})
     kind: Kind
     state: State
-    differences: tuple[str, ...]
+    differences: tuple[str, ...] = ()
     reaches: str | None = None
-    explained_by: tuple[str, ...] | None = optional()
+    explained_by: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        text = f"{self.name:<13} {self.state}"
+        text += f": {'; '.join(self.differences)}" if self.differences else ""
+        if self.kind == "result" and self.explained_by:
+            text += f" <- can be explained by {', '.join(self.explained_by)}"
+        elif self.kind == "made from" and self.state == "differs" and self.reaches is None:
+            text += " (it reaches no result of this run)"
+        elif self.kind == "circumstance" and self.state == "differs":
+            text += " (a possible cause)"
+        return text
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class RunDifferences:
 
     same: bool
     tolerance: ToleranceResult
-    aspects: tuple[AspectResult, ...]
+    aspects: tuple[Aspect, ...]
     metrics: tuple[MetricPair, ...]
     lines: tuple[str, ...]
 

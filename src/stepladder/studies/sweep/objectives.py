@@ -1,7 +1,4 @@
-"""What a sweep looks for, by name: a metric of a suite, which goes up, or a cost, which goes down.
-
-Knows a finished run's scores and costs; knows no study.
-"""
+"""The objectives of a sweep by name: a metric of a suite, which is maximised, or a cost, which is minimised."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""From one command line to a sweep: what is fixed, what varies, what is looked for, and the name of it all.
+"""The plan of a sweep from its command line: what is fixed, what varies, the objectives, and the study's name.
 
-Knows configurations and prepared experiments, all of them on validation rows; knows no Optuna and runs nothing.
+All experiments are on validation rows.
 """
 
 from __future__ import annotations

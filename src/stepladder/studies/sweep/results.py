@@ -75,9 +75,9 @@ class SweepResult:
 
     @property
     def why_it_stopped(self) -> str:
-        """The reason in `ended_by`, as a clause."""
+        """The reason in `ended_by`, after 'The study stopped'."""
         ended = self.trials.complete + self.trials.pruned + self.trials.failed
-        return _STOPPED.get(self.ended_by, self.ended_by).format(n=ended)
+        return _STOPPED.get(self.ended_by, f"({self.ended_by})").format(n=ended)
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ class SweepStatus:
 
 
 _STOPPED = {
-    "trials": "its budget of {n} trials is used up",
-    "space": "every point of the space has been tried, {n} in all",
-    "seconds": "its budget of seconds is used up",
-    "patience": "the last trials brought no better one (sweep.patience)",
-    "failures": "too many trials failed",
+    "trials": "after its budget of {n} trials",
+    "space": "after every point of the space was tried, {n} in total",
+    "seconds": "after its budget of seconds",
+    "patience": "because the last trials were not better (sweep.patience)",
+    "failures": "because too many trials failed",
 }

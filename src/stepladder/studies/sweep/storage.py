@@ -1,7 +1,6 @@
-"""Where a study is kept, and who is alive: a journal with locks of the kernel, or PostgreSQL with those of the server.
+"""The storage of a study and the locks of its workers: a journal with file locks, or PostgreSQL with advisory locks.
 
-A lock dies with the process that holds it, so a killed worker is known at once and no clock is asked. Knows Optuna's
-storages; knows no trial.
+A lock is released when the process that holds it dies, so a killed worker is noticed at once, without a timeout.
 """
 
 from __future__ import annotations

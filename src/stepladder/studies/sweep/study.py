@@ -3,7 +3,7 @@
 Claims, drawing included, are made by one process at a time. A trial whose worker is gone is taken over by the next that
 claims, under its own number and point. Samplers are made anew for every trial from the study's seed and the trial's
 number, so that a resumed study continues instead of repeating its first trials. Optuna's storage holds values of the
-study's objective only (`pruning.py`). Knows Optuna; knows no experiment.
+study's objective only (`pruning.py`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from stepladder.errors import ConfigError, Fault, StepladderError, UserError
 from stepladder.io import serialise
 from stepladder.io.files import read_json, write_text
 from stepladder.io.serialise import to_plain
-from stepladder.runs.run import Circumstances, Run, run_prepared
+from stepladder.runs.run import Run, RunContext, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import open_tracker
 from stepladder.studies.sweep.plan import SweepPlan
@@ -39,10 +39,10 @@ from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Study
 from stepladder.studies.sweep.trials import Trial, counts, front
 from stepladder.studies.sweep.watch import seconds_left, standing, watching
-from stepladder.studies.sweep.work import circumstances, public_reason, work
+from stepladder.studies.sweep.work import public_reason, sweep_context, work
 from stepladder.types import Plain
 
-__all__ = ["circumstances", "concluded", "search", "status", "summary"]
+__all__ = ["concluded", "search", "status", "summary", "sweep_context"]
 
 SECONDS_BETWEEN_LOOKS = 0.2
 Page = Callable[[SweepResult, Sequence[Trial], SweepPlan], str]
@@ -70,45 +70,45 @@ class Found:
         return self.plan.draft.composed(self.best[0].overrides)[0]
 
 
-def search(planned: SweepPlan, words: Sequence[str], around: Circumstances) -> Found:
+def search(planned: SweepPlan, words: Sequence[str], context: RunContext) -> Found:
     """Run the study to its end. `words` are the command line, for workers that are processes of their own.
 
     Raises UserError where too many trials fail, or where none was finished.
     """
     with answering():
-        return _searched(planned, words, around)
+        return _searched(planned, words, context)
 
 
-def _searched(planned: SweepPlan, words: Sequence[str], around: Circumstances) -> Found:
-    if planned.settings.workers > 1 and around.compute.nodes > 1 and around.compute.slurm is None:
+def _searched(planned: SweepPlan, words: Sequence[str], context: RunContext) -> Found:
+    if planned.settings.workers > 1 and context.compute.nodes > 1 and context.compute.slurm is None:
         what = "several workers can not share the nodes that one command was started on"
         raise ConfigError(Fault("sweep.workers", what, "say sweep.workers=1, or compute=slurm"))
-    folder = around.store.study(planned.study)
+    folder = context.store.study(planned.study)
     study = Study(planned, folder)
     before = study.trials()
     if before:
-        around.progress.note(f"going on with study {planned.study}: {standing(planned, before)}")
-    with watching(planned, study.trials, around.progress):
+        context.progress.note(f"going on with study {planned.study}: {standing(planned, before)}")
+    with watching(planned, study.trials, context.progress):
         if planned.settings.workers == 1:
-            work(planned, around)
+            work(planned, context)
         elif study.ended(before) is None or any(t.state == "running" for t in before):
-            _workers(planned, words, around, study)
+            _workers(planned, words, context, study)
     trials = study.trials()
     reason = study.ended(trials) or "stopped"
     _not_failed(planned, trials, reason)
     best = front(trials, planned.objectives)
-    default = _default(planned, around)
+    default = _default(planned, context)
     shares = tuple(study.importances())
     return Found(planned, folder, tuple(trials), tuple(best), reason, default, shares)
 
 
-def _workers(planned: SweepPlan, words: Sequence[str], around: Circumstances, study: Study) -> None:
+def _workers(planned: SweepPlan, words: Sequence[str], context: RunContext, study: Study) -> None:
     """Processes that work until the study has ended; one that was killed is replaced."""
     order = {
-        "words": list(words), "trust": list(around.trust), "outputs": str(around.store.root), "parent": os.getpid(),
+        "words": list(words), "trust": list(context.trust), "outputs": str(context.store.root), "parent": os.getpid(),
         "config_dir": str(planned.draft.config_dir) if planned.draft.config_dir else None,
     }  # fmt: skip
-    logs = around.store.study(planned.study) / "workers"
+    logs = context.store.study(planned.study) / "workers"
     logs.mkdir(parents=True, exist_ok=True)
     killed = 0
     alive = [
@@ -121,7 +121,7 @@ def _workers(planned: SweepPlan, words: Sequence[str], around: Circumstances, st
                 code = worker.poll()
                 if code is not None and code < 0 and killed < REPLACED and study.ended(study.trials()) is None:
                     killed += 1
-                    around.progress.note(f"a worker was killed (signal {-code}); another takes over its trial")
+                    context.progress.note(f"a worker was killed (signal {-code}); another takes over its trial")
                     alive[place] = _started(order, logs / f"{place}.log", planned.settings.workers)
                 elif code:
                     _raise(code, logs / f"{place}.log")
@@ -174,24 +174,24 @@ def _not_failed(planned: SweepPlan, trials: Sequence[Trial], reason: str) -> Non
         )
 
 
-def _default(planned: SweepPlan, around: Circumstances) -> tuple[float, ...] | None:
+def _default(planned: SweepPlan, context: RunContext) -> tuple[float, ...] | None:
     """What the objectives are where nothing is varied; None where that is no experiment, or fails."""
     try:
         experiment, _ = planned.draft.composed(())
-        made = run_prepared(prepare(experiment, around.trust, around.read, around.store.shared()), around)
+        made = run_prepared(prepare(experiment, context.trust, context.read, context.store.shared()), context)
         return tuple(objective.value(made) for objective in planned.objectives)
     except UserError as error:
-        around.progress.note(f"note: the default could not be run beside the trials: {error}")
+        context.progress.note(f"note: the default could not be run beside the trials: {error}")
         return None
 
 
-def concluded(found: Found, test: Run | None, around: Circumstances, page: Page) -> SweepResult:
+def concluded(found: Found, test: Run | None, context: RunContext, page: Page) -> SweepResult:
     """Write best.yaml, the report and the study's own W&B run. Returns what `sweep --json` prints.
 
     Args:
         found: The ended study.
         test: The winner's run on the test rows.
-        around: Where it ran.
+        context: Where it ran.
         page: Makes the text of report.html.
     """
     planned = found.plan
@@ -210,12 +210,12 @@ def concluded(found: Found, test: Run | None, around: Circumstances, page: Page)
     if read_json(file) != json.loads(json.dumps(to_plain(whole))):
         config = {"terms": planned.terms, "settings": _settings(planned)}
         with open_tracker(
-            around.tracking, around.store.root, f"{planned.study}-summary", group=planned.study, job_type="sweep",
+            context.tracking, context.store.root, f"{planned.study}-summary", group=planned.study, job_type="sweep",
             config=config, name=f"{planned.study} summary",
         ) as tracker:  # fmt: skip
             state = to_plain(result)
             tracker.log_state({k: v for k, v in state.items() if k not in ("folder", "report", "experiment")})
-            public = [replace(t, reason=public_reason(t.reason, around.tracking)) for t in found.trials]
+            public = [replace(t, reason=public_reason(t.reason, context.tracking)) for t in found.trials]
             tracker.log_page("report", page(result, public, planned))
         serialise.write(file, whole)
     return result
@@ -254,9 +254,9 @@ def _best(trial: Trial, several: bool) -> BestTrial:
     return BestTrial(trial.number, trial.overrides, values if several else values[0])
 
 
-def status(planned: SweepPlan, around: Circumstances) -> SweepStatus:
+def status(planned: SweepPlan, context: RunContext) -> SweepStatus:
     """What runs, what is best, time left. Raises UserError where the study has not begun."""
-    folder = around.store.study(planned.study)
+    folder = context.store.study(planned.study)
     study = Study(planned, folder, begin=False)
     trials = study.trials()
     several = len(planned.objectives) > 1
@@ -276,7 +276,7 @@ def status(planned: SweepPlan, around: Circumstances) -> SweepStatus:
 def summary(result: SweepResult) -> Iterator[str]:
     """The result for people, line by line."""
     yield f"study {result.study}: {result.trials}"
-    yield f"The study stopped: {result.why_it_stopped}."
+    yield f"The study stopped {result.why_it_stopped}."
     for best in result.winners:
         values = best.value if isinstance(best.value, tuple) else (best.value,)
         figures = ", ".join(f"{name} {value:.4g}" for name, value in zip(result.objective, values, strict=True))

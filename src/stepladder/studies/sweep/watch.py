@@ -1,4 +1,4 @@
-"""What a person sees of a study: a table on a terminal, else a line a finished trial. Knows trials as plain values."""
+"""Progress of a sweep: a live table on a terminal, else one line per finished trial."""
 
 from __future__ import annotations
 

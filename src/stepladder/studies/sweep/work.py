@@ -25,7 +25,7 @@ from stepladder.io.files import read_lines
 from stepladder.io.redaction import mask, mask_tracebacks, remember_secrets
 from stepladder.resources import Progress, Silent
 from stepladder.runs.costs import Costs
-from stepladder.runs.run import Circumstances, Run, run_prepared
+from stepladder.runs.run import Run, RunContext, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import RunTracker, Tracking, open_tracker
 from stepladder.store.store import Store
@@ -36,13 +36,13 @@ from stepladder.studies.sweep.study import Claim, Outcome, Study, TrialFacts
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def work(planned: SweepPlan, around: Circumstances, parent: int | None = None) -> str:
+def work(planned: SweepPlan, context: RunContext, parent: int | None = None) -> str:
     """Run trials until there are no more, or until the process `parent` is gone; the reason why.
 
     Raises what is no failure of a trial.
     """
-    study = Study(planned, around.store.study(planned.study))
-    around = replace(around, progress=Silent())
+    study = Study(planned, context.store.study(planned.study))
+    context = replace(context, progress=Silent())
     while parent is None or os.getppid() == parent:
         claim = study.claim()
         if isinstance(claim, str):
@@ -50,17 +50,17 @@ def work(planned: SweepPlan, around: Circumstances, parent: int | None = None) -
         if claim is None:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         else:
-            attempted(claim, planned, around)
+            attempted(claim, planned, context)
             gc.collect()
             if not gc.get_freeze_count():
                 gc.freeze()  # libraries and base models stay; to look through them is half a second every time
     return "the process that began the sweep is gone"
 
 
-def circumstances(planned: SweepPlan, outputs: Path, read: dict[str, Loaded], progress: Progress) -> Circumstances:
+def sweep_context(planned: SweepPlan, outputs: Path, read: dict[str, Loaded], progress: Progress) -> RunContext:
     """What the runs of a sweep share: `read`, and base models once they are loaded."""
     built = validate(planned.config, planned.draft.trust)
-    return Circumstances(
+    return RunContext(
         store=Store(outputs, progress.note), compute=built["compute"].object, tracking=built["tracking"].object,
         limits=built["preflight"].object, progress=progress, trust=planned.draft.trust, study=planned.study, read=read,
     )  # fmt: skip
@@ -75,17 +75,18 @@ class Ended:
     facts: TrialFacts = field(default_factory=TrialFacts)
 
 
-def attempted(claim: Claim, planned: SweepPlan, around: Circumstances) -> Ended:
+def attempted(claim: Claim, planned: SweepPlan, context: RunContext) -> Ended:
     """Run one trial and tell the study how it ended."""
     about = {"trial": claim.number, "parameters": dict(claim.parameters), "attempt": claim.attempt}
     tracked = open_tracker(
-        around.tracking, around.store.root, f"{planned.study}-{claim.number:04}", group=planned.study, job_type="trial",
-        config={**about, "overrides": list(claim.overrides)}, name=f"{planned.study} trial {claim.number}",
+        context.tracking, context.store.root, f"{planned.study}-{claim.number:04}", group=planned.study,
+        job_type="trial", config={**about, "overrides": list(claim.overrides)},
+        name=f"{planned.study} trial {claim.number}",
     )  # fmt: skip
     began = time.perf_counter()
     with tracked as tracker:
         try:
-            ended = _run(claim, planned, around, tracker)
+            ended = _run(claim, planned, context, tracker)
         except Exception as error:
             bug = TrialFacts(reason=f"a bug: {type(error).__name__}: {mask(str(error))}")
             claim.study.tell(claim, "failed", None, bug)
@@ -93,18 +94,18 @@ def attempted(claim: Claim, planned: SweepPlan, around: Circumstances) -> Ended:
         if ended.facts.seconds is None:
             ended = replace(ended, facts=replace(ended.facts, seconds=round(time.perf_counter() - began, 3)))
         values = dict(zip((o.name for o in planned.objectives), ended.values or [], strict=False))
-        reason = public_reason(ended.facts.reason, around.tracking)
+        reason = public_reason(ended.facts.reason, context.tracking)
         tracker.log_state({"state": ended.outcome, "values": values, "reason": reason})
     claim.study.tell(claim, ended.outcome, ended.values, ended.facts)
     return ended
 
 
-def _run(claim: Claim, planned: SweepPlan, around: Circumstances, tracker: RunTracker) -> Ended:
+def _run(claim: Claim, planned: SweepPlan, context: RunContext, tracker: RunTracker) -> Ended:
     watching = _Watching(claim, planned)
     try:
         experiment, _ = planned.draft.composed(claim.overrides)
-        prepared = prepare(experiment, around.trust, around.read, around.store.shared())
-        made = run_prepared(prepared, replace(around, on_validation=watching), tracker)
+        prepared = prepare(experiment, context.trust, context.read, context.store.shared())
+        made = run_prepared(prepared, replace(context, on_validation=watching), tracker)
         if made.fit.reused:
             _replay(made, watching)
         values = [objective.value(made) for objective in planned.objectives]
@@ -169,9 +170,9 @@ def main() -> int:
         config_dir = Path(order["config_dir"]) if order["config_dir"] else None
         read: dict[str, Loaded] = {}
         planned = plan(order["words"], config_dir, order["trust"], read)
-        around = circumstances(planned, Path(order["outputs"]), read, Silent())
+        context = sweep_context(planned, Path(order["outputs"]), read, Silent())
         with answering():
-            work(planned, around, parent=order["parent"])
+            work(planned, context, parent=order["parent"])
     except StepladderError as error:
         print(f"stepladder: {mask(str(error))}", file=sys.stderr)
         return 2
