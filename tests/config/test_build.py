@@ -1,4 +1,4 @@
-"""Binding: every node to its constructor, strangers refused, and identities that hash what a name means."""
+"""Every node is bound to its constructor, untrusted code is refused, and an identity hashes content."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_children_are_built_first() -> None:
     assert component.object == Whole(Part(4), Weights("/somewhere"))
 
 
-def test_every_fault_of_every_node_is_told() -> None:
+def test_every_fault_of_every_node_is_reported() -> None:
     node = whole(sise=4, size="big") | {"rate": "fast", "extra": 1}
     with pytest.raises(ConfigError) as caught:
         built(node)
@@ -69,7 +69,7 @@ def test_every_fault_of_every_node_is_told() -> None:
     assert {"method.extra", "method.rate"} <= keys
 
 
-def test_a_missing_argument_and_a_missing_value_are_told() -> None:
+def test_a_missing_argument_and_a_missing_value_are_reported() -> None:
     node = whole()
     del node["weights"]
     with pytest.raises(ConfigError, match=r"needs 'weights'"):
@@ -89,25 +89,25 @@ def test_a_missing_argument_and_a_missing_value_are_told() -> None:
         "torch.load",
     ],
 )
-def test_strangers_are_refused_also_by_an_alias(name: str) -> None:
+def test_untrusted_code_is_refused_also_by_an_alias(name: str) -> None:
     found = resolve(name, "method._target_")
     assert isinstance(found, Fault)
     assert "trusted" in found.what
 
 
-def test_a_stranger_is_refused_before_it_is_imported() -> None:
+def test_untrusted_code_is_refused_before_it_is_imported() -> None:
     import sys
 
     assert isinstance(resolve("antigravity.fly", "method._target_"), Fault)
     assert "antigravity" not in sys.modules
 
 
-def test_trust_is_the_users_word() -> None:
+def test_a_trusted_prefix_is_allowed() -> None:
     assert isinstance(resolve("collections.OrderedDict", "x"), Fault)
     assert resolve("collections.OrderedDict", "x", trust=["collections"]) is not None
 
 
-def test_a_prefix_is_whole_words() -> None:
+def test_a_prefix_matches_whole_names() -> None:
     assert isinstance(resolve("peftoid.Thing", "x"), Fault)
 
 
@@ -117,7 +117,7 @@ def test_a_misspelt_name_gets_a_hint() -> None:
     assert "NoContext" in found.to_do
 
 
-def test_a_class_of_ours_has_one_name_in_a_configuration() -> None:
+def test_our_classes_have_one_name_in_a_configuration() -> None:
     found = resolve("stepladder.context.retrieval.Retrieval", "x")
     assert isinstance(found, Fault)
     assert found.to_do == "write stepladder.context.Retrieval"
@@ -139,7 +139,7 @@ def test_every_public_name_can_be_imported_and_is_the_name_of_its_class(package:
     assert [name for name in found.__all__ if public_name(getattr(found, name)) != f"{package}.{name}"] == []
 
 
-def test_defaults_do_not_count_in_the_short_form_but_stand_in_the_full_one() -> None:
+def test_defaults_are_left_out_of_the_short_identity_and_are_in_the_full_one() -> None:
     said, unsaid = built(whole(size=3)), built(whole())
     assert digest(identity(said)) == digest(identity(unsaid))
     assert identity(unsaid, full=True)["part"]["size"] == 3
@@ -152,7 +152,7 @@ class Counted:
     function: Callable[[str], int]
 
 
-def test_a_function_is_named_by_its_dotted_name_as_far_as_it_is_trusted() -> None:
+def test_a_function_is_named_by_its_dotted_name_if_it_is_trusted() -> None:
     component = built({"_target_": f"{HERE}.Counted", "function": f"{HERE}.whole"})
     assert component.object.function is whole
     assert identity(component) == {"is": f"{HERE}.Counted", "function": f"{HERE}.whole"}
@@ -160,7 +160,7 @@ def test_a_function_is_named_by_its_dotted_name_as_far_as_it_is_trusted() -> Non
         built({"_target_": f"{HERE}.Counted", "function": "os.system"})
 
 
-def test_versions_and_fingerprints_stand_in_an_identity_and_paths_do_not() -> None:
+def test_an_identity_has_versions_and_fingerprints_and_no_paths() -> None:
     found = identity(built(whole()))
     assert found["version"] == 2
     assert found["weights"]["content"] == "same"
@@ -211,7 +211,7 @@ def test_a_fault_names_the_key_of_the_value(value: object, annotation: object, k
     assert all(message in f"{fault.what}: {fault.to_do}" for fault in faults)
 
 
-def test_an_optimiser_is_known_by_its_class_and_its_keywords() -> None:
+def test_the_identity_of_an_optimizer_has_its_class_and_keywords() -> None:
     """Two optimisers are two fits, whether they are named or have keywords of their own."""
     training = {"_target_": "stepladder.tuning.Training"}
     nodes = [None, "torch.optim.SGD", "torch.optim.Adagrad", {"_target_": "torch.optim.SGD", "momentum": 0.9}]

@@ -1,4 +1,4 @@
-"""What a shell offers: verbs, flags, groups, options, keys."""
+"""Shell completion offers verbs, flags, groups, options, keys and values."""
 
 from __future__ import annotations
 
@@ -127,6 +127,6 @@ def test_zsh_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path, line:
     assert (tmp_path / "asked").read_text() == f"{line.rpartition(' ')[0]} {offered}{gap}x\n"
 
 
-def test_another_shell_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_shell_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "tcsh"]) == 2
     assert "say bash, zsh or fish" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Composing: overrides judged all at once, options found, references followed."""
+"""Composing reports all faults at once, finds options and follows references."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from stepladder.errors import ConfigError
 TOY = ["dataset=toy", "model=toy", "demonstrations=fixed", "tracking=none"]
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         compose(["method=finetun", "training.lerning_rate=1", "trainin.epochs=2", "adapter=lora"])
-    told = str(caught.value)
+    message = str(caught.value)
     assert len(caught.value.faults) == 3
     for hint in ("did you mean 'finetune'?", "did you mean 'learning_rate'?", "did you mean 'training'?"):
-        assert hint in told
+        assert hint in message
 
 
 def test_a_key_added_with_plus_must_be_known_to_the_constructor() -> None:
@@ -31,13 +31,13 @@ def test_a_key_added_with_plus_must_be_known_to_the_constructor() -> None:
         validate(resolve_auto(composed), heavy=False)
 
 
-def test_a_value_of_the_wrong_kind_is_told_with_what_is_wanted() -> None:
+def test_a_value_of_the_wrong_type_is_reported_with_the_expected_one() -> None:
     composed = compose([*TOY, "method=finetune", "training.batch_size=many"])
     with pytest.raises(ConfigError, match=r"training\.batch_size[\s\S]*a valid integer"):
         validate(resolve_auto(composed), heavy=False)
 
 
-def test_a_new_top_level_key_is_read_by_nobody() -> None:
+def test_an_unknown_top_level_key_is_a_fault() -> None:
     with pytest.raises(ConfigError, match="did you mean 'seed'"):
         compose(["+sed=1"])
 
@@ -59,7 +59,7 @@ def test_a_list_is_for_compare() -> None:
         compose(["method=rag,finetune"])
 
 
-def test_an_override_that_reaches_nothing_is_told() -> None:
+def test_an_override_that_changes_nothing_is_reported() -> None:
     assert any("retrieval.k=9" in n for n in compose([*TOY, "method=zero_shot", "retrieval.k=9"]).notices)
     assert not compose([*TOY, "method=rag", "retrieval.k=9"]).notices[0:0]
     assert not any("retrieval" in n for n in compose([*TOY, "method=rag", "retrieval.k=9"]).notices)
@@ -73,7 +73,7 @@ def test_suites_are_added_to_the_tasks_own() -> None:
 
 
 @pytest.mark.parametrize(("kind", "mode", "suite"), [("text", "greedy", "answers"), ("json", "json", "extraction")])
-def test_auto_is_settled_by_the_tasks_kind(kind: str, mode: str, suite: str) -> None:
+def test_auto_is_resolved_by_the_tasks_kind(kind: str, mode: str, suite: str) -> None:
     config = resolve_auto(
         compose(
             ["dataset=file", "dataset.train=x.csv", "dataset.input=a", "dataset.target=b", f"dataset.task.kind={kind}"]
@@ -101,7 +101,7 @@ def test_references_are_followed() -> None:
     assert expanded(config)["method"]["tuning"]["training"] == config["training"]
 
 
-def test_the_config_room_loads_nothing_heavy() -> None:
+def test_the_config_package_loads_nothing_heavy() -> None:
     script = (
         "import sys, stepladder.config.compose, stepladder.config.resolution, stepladder.store.identity\n"
         "import stepladder.cli.entry\n"

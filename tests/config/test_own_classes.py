@@ -1,4 +1,4 @@
-"""Classes and functions of the user's own that do not keep to their protocol get a message, not a traceback."""
+"""A user's class or function that does not follow its protocol gets a message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -153,17 +153,19 @@ def test_a_value_of_the_wrong_type_is_reported(
         ({"a"}, frozenset[str], ""),
     ],
 )
-def test_values_are_held_against_annotations(value: object, annotation: object, problem: str) -> None:
+def test_returned_values_are_checked_against_annotations(value: object, annotation: object, problem: str) -> None:
     assert mismatch(value, annotation) == problem
 
 
 def test_both_commands_find_modules_of_the_current_directory_under_trust_alone(tmp_path: Path) -> None:
-    (tmp_path / "house.py").write_text("def score(prediction, example):\n    return 1.0\n")
-    (tmp_path / "omegaconf.py").write_text("open('read', 'w')\nraise SystemExit('a stranger was imported')\n")
-    words = ["show", "experiment=first_look", "method=linear", FUNCTION.replace("OWN", "house.score")]
+    (tmp_path / "own_scores.py").write_text("def score(prediction, example):\n    return 1.0\n")
+    (tmp_path / "omegaconf.py").write_text(
+        "open('read', 'w')\nraise SystemExit('a file of the current directory was imported')\n"
+    )
+    words = ["show", "experiment=first_look", "method=linear", FUNCTION.replace("OWN", "own_scores.score")]
     script = Path(sys.executable).with_name("stepladder")
     for command in ([str(script)], [sys.executable, "-m", "stepladder"]):
-        for flags, code in ((["--trust", "house"], 0), ([], 2)):
+        for flags, code in ((["--trust", "own_scores"], 0), ([], 2)):
             done = subprocess.run([*command, *words, *flags], cwd=tmp_path, capture_output=True, text=True, timeout=300)
             assert done.returncode == code, done.stderr
     assert not (tmp_path / "read").exists()

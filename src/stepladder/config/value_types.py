@@ -45,11 +45,10 @@ def value_faults(value: object, annotation: Any, key: str) -> list[Fault]:
             if isinstance(at, Mapping) and part in at:  # else pydantic's name for one type of a union
                 where, at = f"{where}.{part}", at[part]
         found.setdefault(where, (at, {}))[1][words] = None
-    null = {"null": None} if fits(None, annotation) else {}
+    if key in found and fits(None, annotation):
+        found[key][1]["null"] = None
     return [
-        Fault(
-            where, f"{as_written(at)} does not fit", f"it takes {' or '.join(words | null)}{_as_text(at, words, where)}"
-        )
+        Fault(where, f"{as_written(at)} does not fit", f"it takes {' or '.join(words)}{_as_text(at, words, where)}")
         for where, (at, words) in found.items()
     ]
 

@@ -91,8 +91,10 @@ class FineTune:
         with own_randomness(device, seed):
             tuned = adapters.attach(model, self.adapter)
             _check_lengths(tuned.window, [*rows, *validation])
-            peak = self.training.learning_rate or adapters.learning_rate(self.adapter)
-            resources.report.record({"trained_parameters": weights.trained(tuned.module), "learning_rate": peak})
+            learning_rate = self.training.learning_rate or adapters.learning_rate(self.adapter)
+            resources.report.record(
+                {"trained_parameters": weights.trained(tuned.module), "learning_rate": learning_rate}
+            )
             # Biases of norms meet their frozen weights inside one kernel, which wants one dtype.
             frozen_too = self.training.precision == "float32" or isinstance(self.adapter, adapters.BitFit)
             if self.training.lora_plus_ratio is not None:
@@ -100,7 +102,7 @@ class FineTune:
             keep_float32 = isinstance(self.adapter, adapters.Full) and self.adapter.dtype == "float32"
             rounded = partial(_report_rounding, resources=resources)
             with weights.in_training(tuned.module, frozen_too, rounded, keep_float32) as at_rest:
-                train(tuned, rows, validation, self.training, peak, resources, seed, at_rest)
+                train(tuned, rows, validation, self.training, learning_rate, resources, seed, at_rest)
             tuned = adapters.in_stored_form(model, tuned, self.adapter)
         if resources.leads:
             with TemporaryDirectory() as folder:

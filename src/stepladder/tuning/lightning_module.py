@@ -106,7 +106,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self,
         model: LanguageModel,
         training: Training,
-        peak: float,
+        learning_rate: float,
         steps: Steps,
         validation: Sequence[TrainingRow],
         micro_batcher: MicroBatcher,
@@ -121,7 +121,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
         self.answer_loss = AnswerLoss(model, training.neftune_noise_alpha)
         self.ranks: Ranks = micro_batcher.ranks
         self.whole_again: Callable[[], None] | None = None
-        self.training_config, self.peak, self.total = training, peak, steps.total
+        self.training_config, self.learning_rate, self.total = training, learning_rate, steps.total
         self.data = EpochSteps(steps)
         self.validation, self.validated = validation, training.validated(len(steps.rows))
         self.checkpoints, self.best, self.curves = checkpoints, checkpoints.best, curves
@@ -146,7 +146,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
             groups[1]["ratio"] = ratio
             groups = [group for group in groups if group["params"]]
         make = self.training_config.optimizer or partial(AdamW, fused=True)
-        made = make(groups, lr=self.peak)
+        made = make(groups, lr=self.learning_rate)
         if not isinstance(made, Optimizer):
             what = f"it made a {type(made).__name__}, which is no torch.optim.Optimizer"
             raise ConfigError(
@@ -199,7 +199,7 @@ class AnswerTuning(LightningModule):  # type: ignore[misc]
 
     def _set_rate(self, step: int) -> None:
         optimizer: Any = self.optimizers()
-        rate = self.training_config.rate(step, self.total, self.peak)
+        rate = self.training_config.rate(step, self.total, self.learning_rate)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("ratio", 1)  # LoRA+ (`configure_optimizers`)
 
@@ -320,7 +320,7 @@ def train(
     rows: Sequence[TrainingRow],
     validation: Sequence[TrainingRow],
     training: Training,
-    peak: float,
+    learning_rate: float,
     resources: Resources,
     seed: int,
     at_rest: AtRest = nullcontext,
@@ -332,7 +332,7 @@ def train(
         rows: Training rows.
         validation: Validation rows; without any the last weights are kept.
         training: The training's settings.
-        peak: The peak learning rate.
+        learning_rate: The peak learning rate.
         resources: Devices, and where to write.
         seed: Of the order of rows and of dropout.
         at_rest: A context in which weights have their stored dtype, for the objective.
@@ -351,7 +351,7 @@ def train(
         resources.report.record({"expected_training_seconds": seconds, "timing_seconds": time.perf_counter() - began})
         return
     folder = resources.folder / "checkpoints" if resources.folder else None
-    identity = training_hash(model.module, rows, validation, replace(training, learning_rate=peak), seed)
+    identity = training_hash(model.module, rows, validation, replace(training, learning_rate=learning_rate), seed)
     if ranks.broadcast(identity) != identity:
         raise RuntimeError("the devices do not start with the same rows, weights and settings")
     draw_apart(ranks.rank, seed)
@@ -364,7 +364,7 @@ def train(
     module = AnswerTuning(
         model,
         training,
-        peak,
+        learning_rate,
         steps,
         validation,
         MicroBatcher(budget, device, resources, ranks),

@@ -1,4 +1,4 @@
-"""Configurations from strangers: nothing of theirs runs, is constructed, is read or is written."""
+"""An untrusted configuration runs, constructs, reads and writes nothing of its own."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str]
     there = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
     outputs = tmp_path / "outputs"
     code = main([words[0], *TOY, "tracking=none", *words[1:], "--outputs", str(outputs)])
-    told = capsys.readouterr()
-    assert code == 2, told.err
-    assert "Traceback" not in told.err
+    output = capsys.readouterr()
+    assert code == 2, output.err
+    assert "Traceback" not in output.err
     for text in wanted:
-        assert text in told.err
+        assert text in output.err
     assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == there
-    return told.err
+    return output.err
 
 
 # What runs, makes files, or reaches a server as soon as it is constructed,
@@ -67,7 +67,7 @@ PLACES = [
     ("place", "node"),
     [*((place, node) for place in PLACES for node in HURTING), *(("method", node) for node in LEADING)],
 )
-def test_what_is_not_of_the_place_is_refused(
+def test_a_class_that_does_not_belong_there_is_refused(
     node: dict[str, object],
     place: str,
     stranger: Path,
@@ -92,8 +92,8 @@ def test_what_is_not_of_the_place_is_refused(
     verb = ["sweep", "+method.c=choice(1,2)"] if place.startswith("sweep") else verb
     verb = ["compare"] if place.startswith("comparison") else verb
     words = [*verb, "experiment=strange", "dataset=toy", "model=toy", "--config-dir", str(tmp_path / "theirs")]
-    told = refused(capsys, tmp_path, words)
-    assert place.partition(".")[0] in told
+    message = refused(capsys, tmp_path, words)
+    assert place.partition(".")[0] in message
     assert not (tmp_path / "made").exists()
 
 
@@ -110,14 +110,14 @@ def test_what_is_not_of_the_place_is_refused(
         f"sweep.conditions={STRANGE}.run",
     ],
 )
-def test_a_target_is_found_wherever_it_hides(
+def test_a_target_is_refused_at_any_depth(
     override: str, stranger: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     verb = ["sweep", "+method.c=choice(1,2)"] if override.startswith("sweep") else ["run", "method=finetune"]
     refused(capsys, tmp_path, [verb[0], "method=linear" if verb[0] == "sweep" else verb[1], *verb[2:], override])
 
 
-def test_a_target_through_another_value_is_the_same_stranger(
+def test_a_target_by_interpolation_is_refused(
     stranger: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     words = ["run", f"tracking={{_target_:stepladder.runs.Wandb,project:{STRANGE}.run}}"]
@@ -152,7 +152,7 @@ def lay(folder: Path, files: dict[str, str]) -> list[str]:
         ({}, ["--config-path=OUTSIDE"]),
     ],
 )
-def test_no_configuration_is_read_that_was_not_named(
+def test_files_outside_of_the_folder_are_not_read(
     files: dict[str, str], words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "outside.yaml").write_text("seed: 4711\n")
@@ -161,11 +161,11 @@ def test_no_configuration_is_read_that_was_not_named(
     files = {n: t.replace("OUTSIDE", str(tmp_path)).replace("PRIMARY", primary) for n, t in files.items()}
     where = lay(tmp_path / "theirs", files) if files else []
     words = [word.replace("OUTSIDE", str(tmp_path)) for word in words]
-    told = refused(capsys, tmp_path, ["show", *words, *where])
-    assert "4711" not in told
+    message = refused(capsys, tmp_path, ["show", *words, *where])
+    assert "4711" not in message
 
 
-def test_a_link_in_a_strangers_folder_leads_nowhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_link_out_of_an_untrusted_folder_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "outside.yaml").write_text("# @package _global_\nseed: 4711\n")
     where = lay(tmp_path / "theirs", {"experiment/good.yaml": "# @package _global_\nseed: 1\n"})
     (tmp_path / "theirs" / "experiment" / "x.yaml").symlink_to(tmp_path / "outside.yaml")
@@ -189,7 +189,7 @@ def test_a_link_in_a_strangers_folder_leads_nowhere(capsys: pytest.CaptureFixtur
     ],
 )
 @pytest.mark.parametrize("by", ["override", "file"])
-def test_nothing_of_the_machine_is_read_into_a_configuration(
+def test_the_environment_is_not_read_into_a_configuration(
     text: str, by: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     words = ["show", "dataset=file", "dataset.input=a", "dataset.target=b", "tracking=wandb", "tracking.project=env"]
@@ -199,24 +199,22 @@ def test_nothing_of_the_machine_is_read_into_a_configuration(
         whole = {"dataset": {"train": text}}
         files = {"experiment/x.yaml": FOR_FILES + yaml.safe_dump(whole)}
         words += ["experiment=x", *lay(tmp_path / "theirs", files)]
-    told = refused(capsys, tmp_path, words, "dataset.train", "what only this machine knows", "write the value")
-    assert "what-only-this-machine-knows" not in told
+    message = refused(capsys, tmp_path, words, "dataset.train", "what only this machine knows", "write the value")
+    assert "what-only-this-machine-knows" not in message
 
 
-def test_the_resolvers_are_as_before_once_a_configuration_is_composed(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_the_resolvers_are_restored_after_composing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     refused(capsys, tmp_path, ["show", "tracking=wandb", "tracking.project='${oc.env:OF_THE_MACHINE}'"])
     assert OmegaConf.create({"a": "${oc.env:OF_THE_MACHINE}"}).a == os.environ["OF_THE_MACHINE"]
 
 
-def test_values_may_be_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_values_of_the_configuration_may_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["tracking=wandb", "tracking.project='p-${seed}-${oc.select:nothing,else}'"]
     assert main(["show", *TOY, *words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["config"]["tracking"]["project"] == "p-0-else"
 
 
-def test_only_the_storage_may_name_a_variable_and_it_stays_a_name(
+def test_only_the_storage_may_name_a_variable_and_the_name_is_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STUDIES", "postgresql://me:password-of-it@localhost:1/x")
@@ -240,7 +238,7 @@ def test_only_the_storage_may_name_a_variable_and_it_stays_a_name(
         ("sha256", "../../../outside"),
     ],
 )
-def test_a_package_is_named_and_nothing_else(
+def test_a_model_package_is_named_by_name_version_and_hash_only(
     key: str, value: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     package = {"distribution": "thing", "version": "1.0", "sha256": "0" * 64} | {key: value}
@@ -253,12 +251,12 @@ def test_a_package_is_named_and_nothing_else(
 
 
 @pytest.mark.parametrize("reference", ["file:///etc/hostname", "http://localhost:1/x.json", "other.json", "../x#/a"])
-def test_a_schema_refers_to_itself_alone(reference: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_schema_may_refer_only_to_itself(reference: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps({"q": f"a{n}", "a": '{"x": 1}'}) + "\n" for n in range(20)))
     data = ["dataset=file", f"dataset.train={file}", "dataset.input=q", "dataset.target=a", "dataset.task.kind=json"]
     schema = {"type": "object", "properties": {"x": {"$ref": reference}}}
     text = FOR_FILES + yaml.safe_dump({"dataset": {"task": {"schema": schema}}})
     where = lay(tmp_path / "theirs", {"experiment/x.yaml": text})
-    told = "no other file or address is read"
-    refused(capsys, tmp_path, ["run", *data, "method=majority", "experiment=x", *where], reference, told)
+    message = "no other file or address is read"
+    refused(capsys, tmp_path, ["run", *data, "method=majority", "experiment=x", *where], reference, message)
