@@ -112,9 +112,9 @@ def _run_verb(parsed: Arguments) -> Any:
     try:
         return VERBS[parsed.verb](parsed)
     except ConfigError as error:
-        from stepladder.config import places
+        from stepladder.config.fault_locations import located
 
-        raise places.located(error, parsed.words, parsed.config_dir) from error
+        raise located(error, parsed.words, parsed.config_dir) from error
 
 
 def _abandon_stdout() -> None:
