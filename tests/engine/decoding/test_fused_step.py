@@ -1,4 +1,4 @@
-"""A compiled step of few tokens gives what the body gives, by vectors and by tiles, and by any number of threads."""
+"""A compiled step of few tokens gives what the fused decoder gives, by vectors and tiles, with any count of threads."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def assert_near(ours, plain):
 @pytest.mark.parametrize("dtype", NEAR)
 @pytest.mark.parametrize("tuned", [False, True], ids=["base", "tuned"])
 @pytest.mark.parametrize("name", SUPPORTED)
-def test_a_step_equals_the_body(name, tuned, dtype, both):
+def test_a_step_equals_the_fused_decoder(name, tuned, dtype, both):
     assert_near(*both(model_of(SUPPORTED[name], dtype, tuned)))
 
 
@@ -190,7 +190,7 @@ def test_rows_begin_in_a_step_of_others_and_write_what_they_write_alone(monkeypa
 @pytest.mark.parametrize(
     "other", [{"hidden_size": 198}, {"head_dim": 16}, {"intermediate_size": 168}], ids=lambda other: str(other)
 )
-def test_other_widths_are_left_to_the_body(other, monkeypatch):
+def test_other_widths_are_left_to_the_fused_decoder(other, monkeypatch):
     model = model_of(SUPPORTED["llama"], torch.float32)
     monkeypatch.setattr(kernels, "step", None)
     with pytest.raises(TypeError):
@@ -202,7 +202,7 @@ def test_other_widths_are_left_to_the_body(other, monkeypatch):
 @pytest.mark.parametrize("compiler", ["c++ -mno-amx-bf16", "c++ -mno-avx512bf16 -mno-amx-bf16", "c++ -mno-avx512f"])
 def test_processors_that_have_less(compiler, tmp_path):
     """The kernels are compiled as for a lesser processor, by whose products these tests pass, or are skipped."""
-    names = "test_a_step_equals_the_body and llama or depend or beside or other_widths"
+    names = "test_a_step_equals_the_fused_decoder and llama or depend or beside or other_widths"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", names], capture_output=True,
         text=True, check=False, env={**os.environ, "CXX": compiler, "STEPLADDER_CACHE": str(tmp_path)},

@@ -12,7 +12,7 @@ from stepladder.types import Message
 ASKED = ("hello there", "x", "a question that is rather longer than the others")
 
 
-@pytest.fixture(scope="module", params=[64, 128], ids=["by the body", "by steps where there are any"])
+@pytest.fixture(scope="module", params=[64, 128], ids=["fused decoder", "fused step where there is one"])
 def model(request) -> CausalModel:
     return ToyCheckpoint(hidden=request.param).load()
 

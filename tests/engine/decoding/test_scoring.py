@@ -93,7 +93,7 @@ def test_virtual_tokens_count(model, kind):
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_a_prompt_that_does_not_fit_is_told(model):
+def test_a_prompt_that_does_not_fit_is_an_error(model):
     small = ToyCheckpoint(window=32).load()
     with pytest.raises(ModelError, match="window of 32"):
         list(small.score([[70] * 30], [["four"]]))
@@ -101,7 +101,7 @@ def test_a_prompt_that_does_not_fit_is_told(model):
         list(small.generate([[70] * 10, [70] * 32], 4))
 
 
-def test_what_candidates_begin_with_in_common_is_read_once():
+def test_common_prefixes_of_candidates_are_read_once():
     trie = Trie.of([[1, 2, 9], [1, 2, 3, 9], [4, 9], [1, 2, 9]])
     assert trie.tokens == (1, 2, 3, 4)
     assert trie.depth == (0, 1, 2, 0)

@@ -1,4 +1,4 @@
-"""However keys and values are kept, a row reads what it would read alone, by the model's own forward."""
+"""Decoding sessions of every kind give what the model's own forward pass gives of each row alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SLOTS = ["slots", "slots, prefix copied", "slots, prefix beside"]
 @pytest.fixture(params=[*SLOTS, *(f"{kind}, passes of few shapes" for kind in SLOTS), "cache"])
 def started(request, monkeypatch):
     network = ToyCheckpoint().load().engine.network
-    if "passes of few shapes" in request.param:  # as on a GPU, where they are played
+    if "passes of few shapes" in request.param:  # as on a GPU, where they are replayed
         monkeypatch.setattr(room, "at_once", lambda body: 0)
         monkeypatch.setattr(SlotSession, "_replays", True)
         monkeypatch.setattr(SlotSession, "_graphs", lambda self, shape, compute, inputs: compute(*inputs))
@@ -97,7 +97,7 @@ def test_new_rows_begin_while_others_go_on(started):
         close(of_row, alone(network, whole)[-1])
 
 
-def test_steps_on_a_gpu_are_of_few_shapes(monkeypatch):
+def test_steps_on_a_gpu_have_few_shapes(monkeypatch):
     shapes = []
     monkeypatch.setattr(room, "at_once", lambda body: 0)
     monkeypatch.setattr(SlotSession, "_replays", True)
@@ -120,7 +120,7 @@ def test_steps_on_a_gpu_are_of_few_shapes(monkeypatch):
     assert len(session.lengths) == 3
 
 
-def test_what_rows_forget_was_never_read(started):
+def test_removed_tokens_leave_no_trace(started):
     network, session = started
     session.read(suffixes(session))
     session.advance([[50, 51], [52], [54, 55, 56]])
@@ -140,7 +140,7 @@ def test_rows_that_are_kept_go_on_in_their_new_order(started):
     close(found[1], alone(network, [*PROMPTS[1], 52, 61])[-1])
 
 
-def test_a_tree_of_tokens_sees_its_ancestors_alone(started):
+def test_tokens_of_a_tree_attend_to_their_ancestors_only(started):
     network, session = started
     session.read(suffixes(session))
     among = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]).bool()
@@ -169,7 +169,7 @@ def test_new_rows_take_the_slots_of_others(monkeypatch, copied):
 
 
 @pytest.mark.parametrize("few", [0, 100], ids=["joined", "in place"])
-def test_few_and_many_tokens_look_at_the_prefix_alike(monkeypatch, few):
+def test_few_and_many_tokens_attend_to_the_prefix_alike(monkeypatch, few):
     monkeypatch.setattr(room, "FEW", few)
     monkeypatch.setattr(room, "COPIED", 3)
     network = ToyCheckpoint().load().engine.network
@@ -179,7 +179,7 @@ def test_few_and_many_tokens_look_at_the_prefix_alike(monkeypatch, few):
     close(found[3:6], alone(network, [*PROMPTS[1], 50, 51, 52])[-3:])
 
 
-def test_what_all_prompts_begin_with():
+def test_the_shared_prefix_of_prompts():
     network = ToyCheckpoint().load().engine.network
     assert shared_prefix(network, PROMPTS).tokens == PREFIX
     assert shared_prefix(network, PROMPTS).columns == 4
@@ -190,7 +190,7 @@ def test_what_all_prompts_begin_with():
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
-def test_the_body_of_the_kin_is_the_models_own(name):
+def test_the_fused_decoder_is_equal_to_the_model(name):
     network = from_configuration(SUPPORTED[name]).engine.network
     body = network.decoder()
     assert body is not None
@@ -201,12 +201,12 @@ def test_the_body_of_the_kin_is_the_models_own(name):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_is_not_of_the_kin_has_no_body(name):
+def test_other_architectures_have_no_fused_decoder(name):
     assert from_configuration(OTHERS[name]).engine.network.decoder() is None
 
 
 @pytest.mark.parametrize("more", [{}, {"use_rslora": True}], ids=["lora", "rslora"])
-def test_the_body_has_the_adapter_in_it_and_follows_its_changes(more):
+def test_the_fused_decoder_contains_the_adapter_and_follows_its_changes(more):
     from stepladder.tuning.adapters import attach
 
     model = ToyCheckpoint().load()
@@ -228,7 +228,7 @@ def test_the_body_has_the_adapter_in_it_and_follows_its_changes(more):
     assert attached.engine.network.decoder() is None
 
 
-def test_a_body_that_computes_something_else_is_not_used(monkeypatch):
+def test_a_fused_decoder_that_computes_something_else_is_not_used(monkeypatch):
     class Wrong(networks.FusedDecoder):
         def __call__(self, ids, positions, pattern, wanted=None):
             return super().__call__(ids, positions, pattern, wanted) * 1.01
@@ -237,7 +237,7 @@ def test_a_body_that_computes_something_else_is_not_used(monkeypatch):
     assert ToyCheckpoint().load().engine.network.decoder() is None
 
 
-def test_frozen_matrices_are_packed_once_for_all_who_are_tuned_from_one_base():
+def test_frozen_matrices_are_prepacked_once_for_all_models_tuned_from_one_base():
     base = ToyCheckpoint().load()
     base.module.requires_grad_(False)
     first, second = (base.adapted(shared_copy(base.module)) for _ in range(2))
@@ -248,7 +248,7 @@ def test_frozen_matrices_are_packed_once_for_all_who_are_tuned_from_one_base():
             assert a.matrix.packed is b.matrix.packed
 
 
-def test_a_matrix_that_is_learnt_or_was_changed_is_packed_anew():
+def test_a_matrix_that_is_trained_or_was_changed_is_packed_anew():
     weight, packs = torch.nn.Parameter(torch.randn(8, 8), requires_grad=False), PrepackedWeights()
     x = torch.randn(2, 8)
     assert Matrix([weight], None, packs).packed is Matrix([weight], None, packs).packed
@@ -279,7 +279,7 @@ def test_the_memory_of_packed_weights_is_held_when_a_parameter_is_put_elsewhere(
     assert [memory.data_ptr() for memory in held] == [place]
 
 
-def test_what_is_put_on_a_model_after_it_has_computed_is_seen():
+def test_changes_of_a_model_after_a_pass_are_noticed():
     base = ToyCheckpoint().load()
     base.module.requires_grad_(False)
     adapter = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
@@ -305,7 +305,7 @@ def test_what_is_put_on_a_model_after_it_has_computed_is_seen():
     assert not torch.allclose(second, now())
 
 
-def test_rows_that_are_all_done_leave_nothing_whoever_keeps_keys_and_values(monkeypatch):
+def test_a_cache_session_without_rows_left(monkeypatch):
     monkeypatch.setattr(ON, "own_attention", False)
     model = ToyCheckpoint().load()
     network = model.engine.network

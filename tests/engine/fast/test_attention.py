@@ -1,4 +1,4 @@
-"""Our attention computes what the model's own computes, and no row sees another."""
+"""The attention of the package computes what the model's own computes, and rows do not attend to each other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_shared_prefix_is_read_once_and_changes_neither_losses_nor_gradients(m
         torch.testing.assert_close(ours[name], theirs[name], atol=1e-5, rtol=1e-4)
 
 
-def test_rows_lie_side_by_side_and_none_sees_another():
+def test_rows_do_not_attend_to_each_other():
     model = ToyCheckpoint().load()
     embeddings = model.module.get_input_embeddings().weight
     embeddings.requires_grad_()
@@ -92,7 +92,7 @@ def test_short_and_long_rows_attend_alike(monkeypatch, lengths, prefix):
         torch.testing.assert_close(ours, fused, atol=1e-5, rtol=1e-4)
 
 
-def test_the_models_own_attention_stands_again_afterwards():
+def test_the_models_own_attention_is_restored_afterwards():
     model = ToyCheckpoint().load()
     before = model.module.config._attn_implementation
     model.answer_losses(*batch())

@@ -68,7 +68,7 @@ def test_a_shape_is_captured_when_it_comes_again_and_again(weight):
     assert kept.replays > 0
 
 
-def test_gradients_are_asked_for_once_and_before_anything_else_is_replayed(weight):
+def test_gradients_are_taken_once_and_before_the_next_replay(weight):
     kept = CudaGraphs([weight])
     for shape in ("one", "two"):
         for _ in range(cuda_graphs.WARMUP + 1):

@@ -1,4 +1,4 @@
-"""Training through the body of few operations is training through the model's own forward."""
+"""Training through the fused decoder is training through the model's own forward pass."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_in_bf16_they_are_near(monkeypatch, dtype, autocast):
     [lora(lora_dropout=0.1), lora(use_dora=True), adapters.Full(), adapters.BitFit(), peft.IA3Config()],
     ids=["dropout", "dora", "full", "bitfit", "ia3"],
 )
-def test_what_learns_more_than_low_rank_additions_has_none(adapter):
+def test_training_more_than_low_rank_additions_uses_no_fused_decoder(adapter):
     if isinstance(adapter, peft.IA3Config):
         adapter.target_modules, adapter.feedforward_modules = ["k_proj", "down_proj"], ["down_proj"]
     model = adapters.attach(toy(bias=True), adapter)
@@ -75,13 +75,13 @@ def test_what_learns_more_than_low_rank_additions_has_none(adapter):
     assert all(torch.isfinite(gradient).all() for gradient in learnt(model)[1])
 
 
-def test_a_learnt_norm_has_none():
+def test_with_a_trained_norm_there_is_no_fused_decoder():
     model = adapters.attach(toy(), lora())
     model.engine.network.causal.base_model.norm.weight.requires_grad_()
     assert model.engine.network.training_decoder() is None
 
 
-def test_it_is_made_anew_when_what_is_learnt_changes_and_only_then():
+def test_it_is_replaced_when_the_trained_parameters_change_and_only_then():
     model = adapters.attach(toy(), lora())
     body = model.engine.network.training_decoder()
     learns = [p for p in model.module.parameters() if p.requires_grad]

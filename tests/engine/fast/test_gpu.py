@@ -1,4 +1,4 @@
-"""What is done on a GPU alone, where there is one: it is what is done on a processor."""
+"""What only a GPU does gives the results of a CPU."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def near(ours, theirs, by=0.03):
     return (ours.float() - theirs.float()).norm() <= by * theirs.float().norm() + 1e-6
 
 
-def test_a_pass_that_is_played_gives_what_it_gives_when_computed(monkeypatch):
+def test_a_rereplayed_pass_gives_what_a_computed_one_gives(monkeypatch):
     torch.manual_seed(0)
     model = adapters.attach(ToyCheckpoint(dtype="bf16").load("cuda"), lora())
     texts, draw = list(TEXTS), random.Random(0)
@@ -52,7 +52,7 @@ def test_a_pass_that_is_played_gives_what_it_gives_when_computed(monkeypatch):
     for _ in range(5):
         draw.shuffle(texts)
         batches.append(Batch(*(part.cuda() for part in collate(rows(model, texts[:16])))))
-    played = [learnt(model, batch) for batch in batches]
+    replayed = [learnt(model, batch) for batch in batches]
     kept = model.engine.network._graphs.graphs
     assert kept
     assert model.engine.network._graphs.replays > 0
@@ -62,14 +62,14 @@ def test_a_pass_that_is_played_gives_what_it_gives_when_computed(monkeypatch):
         computed = [learnt(model, batch) for batch in batches]
     monkeypatch.setattr(FastNetwork, "training_decoder", lambda self: None)
     plain = [learnt(model, batch) for batch in batches]
-    for (a, a_gradients), (b, b_gradients), (c, c_gradients) in zip(played, computed, plain, strict=True):
+    for (a, a_gradients), (b, b_gradients), (c, c_gradients) in zip(replayed, computed, plain, strict=True):
         assert near(a, b, 1e-3)
         assert near(a, c)
         assert all(near(x, y) for x, y in zip(a_gradients, b_gradients, strict=True))
         assert all(near(x, y, 0.1) for x, y in zip(a_gradients, c_gradients, strict=True))
 
 
-def test_gradients_of_a_pass_that_was_played_again_are_refused():
+def test_gradients_of_a_pass_that_was_rereplayed_again_are_refused():
     model = adapters.attach(ToyCheckpoint(dtype="bf16").load("cuda"), lora())
     batch = Batch(*(part.cuda() for part in collate(rows(model)[:8])))
     for _ in range(cuda_graphs.WARMUP + 1):
@@ -111,17 +111,17 @@ def test_labels_and_texts_are_those_of_a_processor():
 
 
 @pytest.mark.parametrize("copied", [0, kv_slots.COPIED_ON_GPU], ids=["prefix beside", "prefix copied"])
-def test_a_step_that_is_played_gives_what_it_gives_when_computed(monkeypatch, copied):
+def test_a_rereplayed_step_gives_what_a_computed_one_gives(monkeypatch, copied):
     monkeypatch.setattr(networks, "SHARED_ON_GPU", 1)
     monkeypatch.setattr(kv_slots, "COPIED_ON_GPU", copied)
-    played = []
+    replayed = []
     run = cuda_graphs._CapturedGraph.run
-    monkeypatch.setattr(cuda_graphs._CapturedGraph, "run", lambda self, given: played.append(1) or run(self, given))
+    monkeypatch.setattr(cuda_graphs._CapturedGraph, "run", lambda self, given: replayed.append(1) or run(self, given))
     torch.manual_seed(0)
     model = ToyCheckpoint().load("cuda")
     prompts = [model.tokenizer(f"some words {text}").input_ids for text in TEXTS]
     texts = dict(model.generate(prompts, 24, micro_batch=7))
-    assert len(played) > 24
+    assert len(replayed) > 24
     monkeypatch.setattr(cuda_graphs, "WARMUP", 10**9)
     computed = dict(model.generate(prompts, 24, micro_batch=7))
     monkeypatch.setattr(kv_slots.SlotSession, "_replays", False)

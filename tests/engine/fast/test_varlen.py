@@ -49,7 +49,7 @@ def batch(rows, answer=2):
     return ids.to(DEVICE), mask.to(DEVICE), wanted.to(DEVICE)
 
 
-def test_rows_are_laid_end_to_end_behind_what_they_share():
+def test_a_batch_is_a_shared_prefix_and_each_rows_own_tokens():
     laid = VarlenBatch.of(*batch(ROWS))
     assert laid.ids.tolist() == [*PREFIX, *ROWS[0][5:], *ROWS[1][5:], *ROWS[2][5:]]
     assert laid.positions.tolist() == [*range(5), *range(5, 9), *range(5, 8), *range(5, 11)]

@@ -1,13 +1,13 @@
-// What a Llama-like layer computes beside its matrices, each in one pass through memory, in float32 inside.
+// Norm, rotary embedding, gate and softmax of a Llama-like layer, each in one pass through memory, in float32 inside.
 //
-// operations.py says what each is, in PyTorch's own words; kernels.py compiles this file. A row is the work of one
-// thread, so that results do not depend on how many there are. Rows lie end to end; `width` is a row's numbers.
+// operations.py and softmax.py have the same in PyTorch's operations; kernels.py compiles this file. Each row is the work
+// of one thread, so that results do not depend on the number of threads. Rows are contiguous, `width` numbers each.
 
 #include "rows.h"
 
 namespace {
 
-const int64_t CAUSAL_WIDTH = 1024;  // columns of scores at most, as kernels.py has it
+const int64_t CAUSAL_WIDTH = 1024;  // columns of scores at most, as in kernels.py
 
 inline bool many(int64_t numbers) { return numbers >= 1 << 14; }  // below, a second thread gains nothing
 
@@ -60,7 +60,7 @@ void gated_back(const T *gradient, const T *gate_up, T *out, int64_t rows, int64
     }
 }
 
-// x (rows, heads, width) with strides of its own for rows and heads; out without gaps. `sign` -1 turns back.
+// x (rows, heads, width) with its own strides of rows and heads; out is contiguous. `sign` -1: the inverse rotation.
 template <class T>
 void rotated(
     const T *x, const T *cosines, const T *sines, T *out, int64_t rows, int64_t heads, int64_t width, int64_t row_stride,
@@ -81,7 +81,7 @@ inline float highest(const T *x, int64_t width) {
     return most;
 }
 
-// The log of the exponentials' sum, after `most` was taken off each.
+// Log-sum-exp, with the maximum `most` subtracted first.
 template <class T>
 inline float log_sum_exp_below(const T *x, int64_t width, float most) {
     float sum = 0;
@@ -99,7 +99,7 @@ void log_sum_exp(const T *x, float *out, int64_t rows, int64_t width, int64_t st
     }
 }
 
-// The loss of each row's target; where it is learnt from, the logits become its gradient.
+// The loss of each row's target; in training the logits are overwritten with its gradient.
 template <class T>
 void cross_entropy(T *logits, const int64_t *targets, float *losses, int64_t rows, int64_t width, int64_t learnt) {
 #pragma omp parallel for if (many(rows * width))
@@ -120,8 +120,7 @@ void cross_entropy(T *logits, const int64_t *targets, float *losses, int64_t row
     }
 }
 
-// Of rows `at` of x the first place of the highest number, among those whose bit is set in `allowed` (rows, words of 32)
-// where that is given.
+// First argmax of the rows `at` of x, among the places whose bit is set in `allowed` (rows, words of 32), if given.
 template <class T>
 void highest_place(
     const T *x, const int64_t *at, const uint32_t *allowed, int64_t *out, int64_t rows, int64_t width) {
@@ -134,7 +133,7 @@ void highest_place(
         for (int64_t first = 0; first < width; first += 32) {
             const int64_t count = width - first < 32 ? width - first : 32;
             const uint32_t open = (allowed ? bits[first / 32] : ~0u) & ~0u >> (32 - count);
-            if (place < 0 && open) place = first + __builtin_ctz(open);  // where all others are no numbers
+            if (place < 0 && open) place = first + __builtin_ctz(open);  // where all others are NaN
             float own = -INFINITY;
 #pragma omp simd reduction(max : own)
             for (int64_t i = 0; i < count; i++) {
@@ -151,13 +150,13 @@ void highest_place(
     }
 }
 
-// Scores become weights. Row after row, of `length` each, sees one column more, the first one prefix + 1 of them.
+// Causal softmax in place: of each `length` rows the first attends to prefix + 1 columns, each next one to one more.
 template <class T>
 void causal_softmax(T *scores, int64_t rows, int64_t length, int64_t prefix, int64_t width, float scale) {
 #pragma omp parallel for if (many(rows * width))
     for (int64_t row = 0; row < rows; row++) {
         T *x = scores + row * width;
-        const int64_t seen = prefix + row % length + 1, whole = (seen + 15) / 16 * 16;  // no part of a vector is left
+        const int64_t seen = prefix + row % length + 1, whole = (seen + 15) / 16 * 16;  // whole vectors
         float kept[CAUSAL_WIDTH], most = -INFINITY, sum = 0;
 #pragma omp simd
         for (int64_t i = 0; i < seen; i++) kept[i] = load(x[i]);

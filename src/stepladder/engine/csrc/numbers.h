@@ -1,4 +1,4 @@
-// Numbers as tensors hold them, and in float32.
+// Numbers as tensors store them, and in float32.
 #pragma once
 
 #include <cmath>
@@ -19,13 +19,13 @@ inline float load(bf16 x) {
     return found;
 }
 inline void store(float *to, float x) { *to = x; }
-inline void store(bf16 *to, float x) {  // to the nearest, of two to the even one
+inline void store(bf16 *to, float x) {  // round to nearest, ties to even
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     to->bits = uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-// e to the x where x is at most 0, by 2^n and the Taylor series of the rest, |rest| <= ln 2 / 2; below e^-87 that.
+// e^x for x <= 0, by 2^n and the Taylor series of the rest, |rest| <= ln 2 / 2; never below e^-87.
 inline float falling_exp(float x) {
     x = x < -87.f ? -87.f : x;
     const float n = std::nearbyint(x * 1.44269504f);

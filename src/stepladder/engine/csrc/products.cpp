@@ -1,6 +1,6 @@
-// Products of a layer by tiles, for PyTorch's tensors.
+// Products by AMX tiles for PyTorch's tensors.
 //
-// Compiled by GCC for processors with tiles, and empty elsewhere.
+// Compiled by GCC for CPUs with tiles, and empty elsewhere.
 
 #if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
 
@@ -12,7 +12,7 @@
 
 extern "C" int64_t tiled_bf16() { return tiled<bf16>(); }
 
-// weights (outs, ins), their numbers so far `apart` each way, packed: outs and ins are filled up to 32 with noughts.
+// Packs weights (outs, ins) with strides `apart`: outs and ins are padded to multiples of 32 with zeros.
 extern "C" void packed_bf16(
     const bf16 *weights, bf16 *packed, int64_t outs, int64_t ins, int64_t out_apart, int64_t in_apart) {
     const int64_t blocks = (outs + 31) / 32, chunks = (ins + 31) / 32;
@@ -34,9 +34,9 @@ extern "C" void packed_bf16(
         }
 }
 
-// x (rows, ins) by packed weights (outs, ins) to y (rows, outs), perhaps in the place of `onto`; each of bias (outs) and
-// onto (rows, outs) may be none. Where there are ranks, by down (ranks, ins), packed too, to low (rows, ranks; room for
-// 32 rows at least), which by up (outs, ranks) is added.
+// y (rows, outs) = x (rows, ins) times packed weights (outs, ins), plus bias (outs) and onto (rows, outs) if given; y may
+// be `onto`. With ranks, low (rows, ranks; allocated for 32 rows at least) = x times packed down (ranks, ins), and low
+// times up (outs, ranks) is added.
 extern "C" void tiled_product_bf16(
     const bf16 *x, const bf16 *weights, const bf16 *bias, const bf16 *onto, const bf16 *down, const bf16 *up, bf16 *low,
     bf16 *y, int64_t rows, int64_t outs, int64_t ins, int64_t ranks) {

@@ -1,14 +1,14 @@
-// Products of rows of numbers by weights, by tiles where there are any, or by vectors.
+// Products of rows and weights, by tiles where there are any, else by vectors.
 //
-// What is found for a row does not depend on the rows beside it, nor on how many threads there are.
+// The result of a row depends neither on the other rows nor on the number of threads.
 #pragma once
 
 #include "tiles.h"
 
 namespace {
 
-const int64_t BLOCK = 32;  // outputs that a thread takes at once
-const int64_t TOGETHER = 1 << 18;  // numbers of rows that meet all weights before others do: a core has them at hand
+const int64_t BLOCK = 32;  // outputs of a thread at once
+const int64_t TOGETHER = 1 << 18;  // numbers of rows that are multiplied with all weights before the next: they fit into a core's cache
 
 template <class T, class Put>
 inline void block(bool, const Term<T> *terms, int count, const Part &part, Put put) {
@@ -27,8 +27,8 @@ inline void block(bool tiled, const Term<bf16> *terms, int count, const Part &pa
 }
 #endif
 
-// x (rows, width) of all `terms` to all outputs, by all threads of a team, none of which waits for the others at its
-// end: put(row, output, sums, count) takes the sums of one row and `count` outputs. `tiled`: weights are packed.
+// x (rows, width) of all `terms` to all outputs, by all threads of a team, without a barrier at the end:
+// put(row, output, sums, count) gets the sums of one row and `count` outputs. `tiled`: weights are packed.
 template <class T, class Put>
 inline void product(bool tiled, const Term<T> *terms, int count, int64_t outs, int64_t rows, Put put) {
     const int64_t parts = tiled ? 1 + rows * terms->width / TOGETHER : 1;
@@ -41,7 +41,7 @@ inline void product(bool tiled, const Term<T> *terms, int count, int64_t outs, i
         }
 }
 
-// Sums, and what may be added to them, of one row and up to sixteen outputs.
+// Sums of one row and up to sixteen outputs, and optional summands.
 template <class T>
 inline void put_sums(const float *sums, int64_t count, const T *bias, const T *onto, T *to) {
     if (count == 16) {
@@ -54,7 +54,7 @@ inline void put_sums(const float *sums, int64_t count, const T *bias, const T *o
         store(to + i, sums[i] + (bias ? load(bias[i]) : 0.f) + (onto ? load(onto[i]) : 0.f));
 }
 
-// By one thread alone, of few rows.
+// Few rows, by one thread.
 template <class T, class Put>
 inline void product_alone(bool tiled, const Term<T> &term, int64_t outs, int64_t rows, Put put) {
     for (int64_t out = 0; out < outs; out += BLOCK)

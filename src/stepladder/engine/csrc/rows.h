@@ -1,11 +1,11 @@
-// What is computed of one row of numbers alone, in float32 inside.
+// Functions of one row of numbers, in float32 inside.
 #pragma once
 
 #include "numbers.h"
 
 namespace {
 
-// Returns by what the row was multiplied.
+// Returns the factor of the row.
 template <class T>
 inline float norm_row(const T *from, const T *weight, T *to, int64_t width, float eps) {
     float squares = 0;
@@ -26,7 +26,7 @@ inline void gate_row(const T *gate, const T *up, T *to, int64_t width) {
     }
 }
 
-// One head, to another place; `sign` -1 turns back.
+// Rotates one head; `sign` -1: the inverse rotation.
 template <class T>
 inline void turn_row(const T *from, const T *cosine, const T *sine, T *to, int64_t width, float sign) {
     const int64_t half = width / 2;

@@ -1,9 +1,9 @@
-// Few tokens through the layers of a Llama-like model, in one call. steps.py says what is what, and makes the structures
-// here of a `Body`; what is computed is what that computes in PyTorch's operations.
+// A decoding step: few tokens through the layers of a Llama-like model, in one call. fused_step.py fills the structures
+// from a `FusedDecoder`, which computes the same in PyTorch's operations.
 //
 // All threads of a team go through all layers together; what each does is a row, a head of a row, or a block of outputs.
 
-// Compiled by GCC for processors with vectors of 64 bytes, and empty elsewhere.
+// Compiled by GCC for CPUs with vectors of 64 bytes, and empty elsewhere.
 
 #if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 9
 
@@ -14,8 +14,8 @@
 
 namespace {
 
-// Layers of one input as one: weights (outs, ins) of up to three, or packed as one, a bias or none, and a low-rank
-// addition: down (ranks, ins) and up (all outs, ranks).
+// Linear layers with the same input as one: up to three weights (outs, ins), or one packed weight, an optional bias, and
+// a low-rank addition: down (ranks, ins) and up (all outs, ranks).
 template <class T>
 struct Linear {
     const T *weights[3];
@@ -24,8 +24,8 @@ struct Linear {
     int64_t ins, ranks;
 };
 
-// Norms, products, and keys and values: in slots (places, key heads, size), and of a prefix: both (key heads, size,
-// columns), packed ones with keys (key heads, columns, size); columns ahead and more up to a multiple of 32.
+// Norms, products, and keys and values: in slots (places, key heads, size), and of the shared prefix: both (key heads,
+// size, columns), packed ones with keys (key heads, columns, size); columns are padded to a multiple of 32.
 template <class T>
 struct Layer {
     const T *before, *between, *of_query, *of_key;
@@ -34,8 +34,8 @@ struct Layer {
     const T *keys_ahead, *values_ahead;
 };
 
-// Of each token: its place among the slots, and its row's first; of how many of the row's columns it sees all. Behind
-// these it sees what `among` (tokens, fresh) says. `tiled`: weights and what there is of a prefix are packed.
+// For each token: its place among the slots, the first place of its row, and to how many of the row's columns it attends;
+// `among` (tokens, fresh) is the mask of the columns after these. `tiled`: weights and prefix are packed.
 template <class T>
 struct Pass {
     int64_t tokens, layers, width, inner, heads, key_heads, size, ahead, fresh, tiled;
@@ -50,14 +50,14 @@ struct Pass {
     int64_t heads_of_all() const { return heads + 2 * key_heads; }
 };
 
-// What lies between one product and the next, of all tokens.
+// Buffers between products, for all tokens.
 template <class T>
 struct Between {
     std::vector<T> normed, heads, seen, gate_up, gated, low;
     std::vector<float> ahead;
 
     explicit Between(const Pass<T> &pass) {
-        int64_t ranks = 0, tokens = (pass.tokens + 31) / 32 * 32;  // as many rows as tiles may look at
+        int64_t ranks = 0, tokens = (pass.tokens + 31) / 32 * 32;  // as many rows as tiles may read
         for (const Layer<T> *layer = pass.layer; layer < pass.layer + pass.layers; layer++)
             for (const Linear<T> *linear : {&layer->reading, &layer->out, &layer->gate_up, &layer->down})
                 ranks = std::max(ranks, linear->ranks);
@@ -72,7 +72,7 @@ struct Between {
     }
 };
 
-// x (tokens, ins) to y (tokens, outs), onto what is given, perhaps in its place.
+// x (tokens, ins) to y (tokens, outs), added to `onto` if given, which may be y.
 template <class T>
 void apply(const Pass<T> &pass, const Linear<T> &linear, const T *x, Between<T> &between, T *y, const T *onto) {
     const int64_t ins = linear.ins, ranks = linear.ranks, tokens = pass.tokens;
@@ -98,7 +98,7 @@ void apply(const Pass<T> &pass, const Linear<T> &linear, const T *x, Between<T> 
 #pragma omp barrier
 }
 
-// Queries are turned where they are, keys on their way to the slots; values go there too.
+// Rotates queries in place, and keys while they are copied to the slots, with the values.
 template <class T>
 void place_heads(const Pass<T> &pass, const Layer<T> &layer, T *all_heads) {
     const int64_t size = pass.size, kept = pass.key_heads * size;
@@ -117,12 +117,12 @@ void place_heads(const Pass<T> &pass, const Layer<T> &layer, T *all_heads) {
     }
 }
 
-// Of a query's scores the highest one, and the sum of what they weigh beside it.
+// The maximum of a query's scores, and the sum of their exponentials relative to it.
 struct Weight {
     float most, sum;
 };
 
-// Scores become weights, which are not yet divided by their sum.
+// Scores become weights that are not yet divided by their sum.
 inline Weight weigh(float *scores, int64_t width, float scaling) {
     float most = -INFINITY, sum = 0;
 #pragma omp simd reduction(max : most)
@@ -135,15 +135,15 @@ inline Weight weigh(float *scores, int64_t width, float scaling) {
     return {most, sum};
 }
 
-// What a thread needs while it attends.
+// Buffers of a thread for attention.
 template <class T>
 struct Desk {
     std::vector<T> queries, weights;
     std::vector<float> scores;
 };
 
-// Scores of queries (count, size) by keys (size, columns): vectors of columns, so that none is summed. Eight queries are
-// looked at at once, so there has to be room for up to seven more.
+// Scores of queries (count, size) with keys (size, columns): vectors of columns, so that no vector is summed. Eight
+// queries are read at once, so up to seven more must be allocated.
 template <class T>
 void score(const T *keys, int64_t columns, const T *queries, int64_t count, int64_t size, float *scores) {
     for (int64_t column = 0; column < columns; column += 32)
@@ -163,8 +163,8 @@ void score(const T *keys, int64_t columns, const T *queries, int64_t count, int6
         }
 }
 
-// What queries see of the prefix: of each query of each token the values by their weights (size), and the weights' sum
-// and the highest score. A key head's queries of all tokens look at its keys sixteen at once.
+// Attention to the prefix: for each query of each token the weighted values (size), the weights' sum and the highest
+// score. Queries of all tokens for one key head are processed sixteen at once.
 template <class T>
 void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, float *found, Desk<T> &desk) {
     const int64_t size = pass.size, ahead = pass.ahead, padded = (ahead + 31) / 32 * 32;
@@ -206,7 +206,7 @@ void attend_ahead(const Pass<T> &pass, const Layer<T> &layer, const T *heads, fl
     }
 }
 
-// Keys and values of one head, column after column; behind `whole` ones, of `fresh` more those that `among` says.
+// Keys and values of one head, column by column; after `whole` ones, those of `fresh` more that `among` allows.
 template <class T>
 struct Columns {
     const T *keys, *values;
@@ -214,7 +214,7 @@ struct Columns {
     const uint8_t *among;
 };
 
-// Up to four queries (count, size) look at the same columns, and what they found `ahead`, if any, is added.
+// Up to four queries (count, size) attend to the same columns; their attention to the prefix, `ahead`, is added.
 template <class T>
 void look(
     const T *queries, int64_t count, int64_t size, const Columns<T> &columns, float scaling, const float *ahead,
@@ -248,7 +248,7 @@ void look(
             for (int64_t column = 0; column < width; column++) {
                 const T *value = columns.values + column * columns.apart + at;
                 const lanes low = sixteen(value), high = sixteen(value + 16);
-                __builtin_prefetch(columns.keys + column * columns.apart + size + at);  // what is looked at next
+                __builtin_prefetch(columns.keys + column * columns.apart + size + at);  // what is read next
                 for (int query = 0; query < COUNT; query++) {
                     mixed[query][0] += scores[query * width + column] * low;
                     mixed[query][1] += scores[query * width + column] * high;

@@ -1,7 +1,7 @@
-// Products by tiles of sixteen rows of 64 bytes, of weights that are packed for them.
+// Products by AMX tiles of sixteen rows of 64 bytes, with prepacked weights.
 //
-// Packed weights (outs, ins) are blocks of 32 outputs, in these 32 inputs after 32, of which two tiles of 16 outputs
-// each: in the rows of a tile lie pairs of inputs, of every output one. They are read from end to end.
+// Packed weights (outs, ins) are blocks of 32 outputs, each of blocks of 32 inputs, each of two tiles of 16 outputs: the
+// rows of a tile are pairs of inputs, one pair for every output. They are read sequentially.
 // Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18 (AMX).
 #pragma once
 
@@ -15,9 +15,9 @@
 
 namespace {
 
-const int64_t FETCHED = 18 * 1024;  // so far ahead of what is used packed weights are asked for
+const int64_t FETCHED = 18 * 1024;  // bytes that packed weights are prefetched ahead
 
-// Whether there are tiles for numbers of the kind.
+// Whether there are tiles for this type.
 template <class T>
 inline bool tiled() {
     return false;
@@ -30,18 +30,18 @@ struct alignas(64) TileForm {
     uint8_t rows[16] = {};
 };
 
-// A process asks once whether it may use tiles.
+// A process requests permission to use tiles once.
 template <>
 inline bool tiled<bf16>() {
     static const bool allowed = syscall(SYS_arch_prctl, 0x1023, 18) == 0;
     return allowed;
 }
 
-// The compilers' own functions for this say of 64 bytes eight alone, and the others may never be written.
+// The compilers' intrinsics declare eight of the 64 bytes only, so the others might not be written.
 inline void set(const TileForm &form) { __asm__ volatile("ldtilecfg %0" : : "m"(form)); }
 inline void get(TileForm &form) { __asm__ volatile("sttilecfg %0" : "=m"(form)); }
 
-// While it lives, all tiles are of sixteen rows of 64 bytes; afterwards of the form that somebody else gave them.
+// During its lifetime all tiles have sixteen rows of 64 bytes; afterwards the configuration that they had before.
 class Tiles {
   public:
     explicit Tiles(bool used) : used(used) {
@@ -65,12 +65,12 @@ class Tiles {
     TileForm before;
 };
 
-// The part's sums of all `terms` for a BLOCK of outputs and up to `COUNT` times sixteen rows from `row` on: put(row,
-// output, sums, count). Of fewer rows than that in all, x has room for as many.
+// The sums of all `terms` for a BLOCK of outputs and up to `COUNT` times sixteen rows from `row` on: put(row, output,
+// sums, count). x is allocated for that many rows.
 template <int COUNT, class Put>
 inline void tile_block(const Term<bf16> *terms, int count, const Part &part, int64_t row, Put put) {
-    const int64_t from = std::max<int64_t>(0, std::min(row, part.rows - 16 * COUNT));  // rows at the end are done twice
-    __asm__ volatile("" : : : "memory");  // what was written is there: loads of tiles do not say what they read
+    const int64_t from = std::max<int64_t>(0, std::min(row, part.rows - 16 * COUNT));  // rows at the end are computed twice
+    __asm__ volatile("" : : : "memory");  // orders earlier stores before the loads of tiles, which do not declare what they read
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -91,7 +91,7 @@ inline void tile_block(const Term<bf16> *terms, int count, const Part &part, int
             _tile_dpbf16ps(3, 5, 7);
         }
     }
-    lanes found[32 * COUNT];  // sixteen outputs, sixteen rows of them, then what is right of it, then what is below
+    lanes found[32 * COUNT];  // sixteen outputs of sixteen rows, then those to the right, then those below
     _tile_stored(0, found, 64);
     _tile_stored(1, found + 16, 64);
     if (COUNT == 2) {

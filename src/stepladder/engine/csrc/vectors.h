@@ -1,5 +1,5 @@
-// Products of few rows by vectors of 64 bytes: weights are read once, as they lie, and each is used for all rows while
-// it is at hand. What is found for a row does not depend on the rows beside it.
+// Products of few rows by vectors of 64 bytes: weights are read once, unpacked, and each is used for all rows. The result
+// of a row does not depend on the other rows.
 #pragma once
 
 #include <algorithm>
@@ -67,7 +67,7 @@ inline lanes halved(lanes a, lanes b) {
     return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
 }
 
-// Of sixteen vectors the sum of each.
+// The sums of sixteen vectors.
 inline lanes totals(const lanes *of) {
     lanes eight[8], four[4];
     for (int i = 0; i < 8; i++) eight[i] = halved<16>(of[2 * i], of[2 * i + 1]);
@@ -84,8 +84,8 @@ inline void counted(int64_t count, F call) {
     if (count == 4) call(std::integral_constant<int, 4>());
 }
 
-// x (rows, width) times weights (outs, width), rows `apart` from each other, or packed for tiles. `next`: like the
-// weights, where what is wanted soon is fetched from meanwhile.
+// x (rows, width) times weights (outs, width), with a stride of rows `apart`, or packed for tiles. `next`: weights to
+// prefetch meanwhile.
 template <class T>
 struct Term {
     const T *weights;
@@ -95,7 +95,7 @@ struct Term {
     const T *next;
 };
 
-// Outputs and rows of a product that are found in one go; all `rows` of it may be looked at.
+// Outputs and rows of a product that are computed at once; all `rows` may be read.
 struct Part {
     int64_t out, end_out, row, end_row, rows;
 };
