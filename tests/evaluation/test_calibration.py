@@ -129,7 +129,7 @@ def test_the_error_s_interval_holds_the_truth_though_noise_moves_the_error_itsel
     assert (certain.value, certain.low, certain.high) == (0, 0, 1)
 
 
-def test_without_validation_rows_there_is_no_after_and_the_reason_is_told() -> None:
+def test_without_validation_rows_there_is_no_temperature_and_the_reason_is_given() -> None:
     scores = SUITE.score({"main": answers(too_sure())}, seed=0)
     assert not [name for name in scores.metrics if name.endswith("_after") or name.startswith("selected")]
     assert "no validation rows" in scores.details["left_out"]["temperature"]

@@ -55,7 +55,7 @@ def test_right_and_wrong_are_compared_by_mcnemar(right_wrong):
     assert found.low < found.at_least < found.value
 
 
-def test_every_difference_tells_what_it_could_have_found(right_wrong, asked):
+def test_every_difference_has_its_minimum_detectable_effect(right_wrong, asked):
     ours, theirs = right_wrong("1" * 15 + "0" * 5 + "1" * 30), right_wrong("0" * 15 + "1" * 5 + "1" * 30)
     found = paired_difference(Accuracy(), ours, theirs, seed=0)
     assert found.detectable == pytest.approx(detectable_difference(21 / 52, 50))

@@ -85,7 +85,7 @@ def test_a_rule_says_what_it_asks_for() -> None:
     assert [f.key for f in told.value.faults] == ["max_new_tokens", "rules.a.must", "rules.b", "rules.c"]
 
 
-def test_free_answers_are_asked_once_where_the_plain_ones_are_free() -> None:
+def test_free_form_answers_are_reused_where_the_main_ones_are_free_form() -> None:
     def requests(kind: Answer, decoding: Decoding, suite: FreeForm) -> list[Decoding]:
         main = EvalRequest("main", Task("Say.", kind), (), decoding)
         return [batch.request.decoding for batch in suite.requests(EvalInputs(main, ()))]

@@ -71,7 +71,7 @@ def test_the_threshold_lets_so_many_of_the_validation_rows_pass_and_sees_no_othe
     assert scores.tables[-1].rows[0][0] == "out_of_scope1"
 
 
-def test_requests_are_refused_where_there_is_nothing_to_tell_apart() -> None:
+def test_requests_are_refused_without_out_of_scope_questions_or_probabilities() -> None:
     main, held = answers("main", [0.9]), answers("validation", [0.8])
     given = EvalInputs(main.request, main.examples, held.examples, (Question("new", "What?"),))
     assert isinstance(OutOfScope(), Suite)

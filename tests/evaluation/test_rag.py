@@ -112,7 +112,7 @@ def test_questions_that_nothing_shown_answers_want_no_answer() -> None:
     assert "abstentions" in scored(Rag(), choice).details["left_out"]
 
 
-def test_a_method_that_retrieves_nothing_is_asked_the_rest_and_one_without_a_prompt_nothing() -> None:
+def test_methods_without_retrieval_get_the_other_conditions_and_methods_without_a_prompt_none() -> None:
     bare = scored(Rag(), replace(GIVEN, retrieves=False))
     assert bare.details["left_out"] == {"retrieved": "the method retrieves nothing"}
     assert "retrieved" not in bare.metrics
@@ -134,7 +134,7 @@ def test_distractors_are_near_or_drawn_and_never_gold_nor_the_same_text() -> Non
     assert mixed(gold_of(EXAMPLES, corpus), {e.question.id: () for e in EXAMPLES}, 3, 0) == gold_of(EXAMPLES, corpus)
 
 
-def test_only_questions_with_known_gold_are_asked_and_none_at_all_is_refused() -> None:
+def test_only_questions_with_gold_passages_are_used_and_none_at_all_is_refused() -> None:
     some = (*EXAMPLES[:4], *(replace(e, gold=()) for e in EXAMPLES[4:]))
     batch = {a.request.name: a for a in Rag().requests(replace(GIVEN, examples=some))}
     assert len(batch["gold"].examples) == 4

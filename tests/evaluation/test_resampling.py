@@ -46,13 +46,13 @@ def test_clusters_are_drawn_whole():
     assert whole / alone == pytest.approx(np.sqrt(8), rel=0.1)
 
 
-def test_draws_that_lie_below_the_value_move_the_interval_up():
+def test_draws_below_the_value_move_the_interval_up():
     draws = np.linspace(0, 1, 10_001)
     assert bias_corrected_interval(draws, 0.5) == pytest.approx((0.025, 0.975), abs=1e-3)
     assert bias_corrected_interval(draws, 0.7) == pytest.approx((0.425, 1.375), abs=1e-3)
 
 
-def test_draws_that_all_lie_below_the_value_keep_the_width_of_their_interval():
+def test_draws_that_are_all_below_the_value_keep_the_width_of_their_interval():
     draws = np.random.default_rng(0).normal(0.4, 0.02, 5000)
     low, high = bias_corrected_interval(draws, 0.5)
     assert (low, high) == pytest.approx((0.6 - 1.96 * 0.02, 0.6 + 1.96 * 0.02), abs=2e-3)

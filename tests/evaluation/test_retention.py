@@ -40,7 +40,7 @@ MAIN = EvalRequest("main", Task("Say.", Text()), (Question("q", "q"),), Decoding
 TUNED = EvalInputs(MAIN, (Example(MAIN.questions[0], ("a",)),), tunes=True)
 
 
-def test_the_other_questions_are_asked_of_the_tuned_model_and_of_its_base_without_passages() -> None:
+def test_the_tuned_model_and_its_base_get_the_other_questions_without_passages() -> None:
     suite = Retention(Quiz())
     assert isinstance(suite, Suite)
     main, before, after = suite.requests(TUNED)

@@ -68,7 +68,7 @@ def right(batch: EvalBatch, question: Question) -> str:
     return next(e.answers[0] for e in batch.examples if e.question.id == question.id)
 
 
-def test_no_label_is_changed_and_only_changed_questions_are_asked_again() -> None:
+def test_no_label_changes_and_only_changed_questions_are_requested_again() -> None:
     given = inputs()
     answers = {e.question.id: e.answers for e in given.examples}
     texts = {e.question.id: e.question.text for e in given.examples}
@@ -135,7 +135,7 @@ def test_what_breaks_under_one_perturbation_is_found_there() -> None:
     assert sum(worst.values()) == 40 - hurt
 
 
-def test_methods_without_a_prompt_are_asked_no_formats_and_that_is_told() -> None:
+def test_methods_without_a_prompt_get_no_formats_which_is_reported() -> None:
     given = inputs(prompted=False)
     suite = Robustness(**SHIPPED)
     assert not [a for a in suite.requests(given) if a.request.name.startswith("format")]
@@ -173,7 +173,7 @@ def test_few_rows_and_failures_give_finite_figures(rows: int) -> None:
             assert np.isfinite(figures).all()
 
 
-def test_bad_settings_are_told_together() -> None:
+def test_bad_settings_are_reported_together() -> None:
     with pytest.raises(ConfigError, match="did you mean 'typos'") as told:
         Robustness(perturbations=("typoes",), formats={"a": {"question": "Q:"}, "b": {"answer": "x"}}, rows=0)
     assert len(told.value.faults) == 4

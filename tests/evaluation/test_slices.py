@@ -128,7 +128,7 @@ def test_terms_are_exchanged_as_whole_words_with_their_case() -> None:
             swap_of(bad)
 
 
-def test_answers_that_hang_on_who_is_asked_about_are_found() -> None:
+def test_answers_that_change_with_exchanged_terms_are_found() -> None:
     given = inputs(["Is he well?", "Is she well?", "Is it well?", "Did he call?"])
     suite = Slices(lengths=0, swaps={"gender": [["he", "she"]], "age": [["old", "young"]]})
     assert [a.request.name for a in suite.requests(given)] == ["main", "swap.gender"]
@@ -151,7 +151,7 @@ def test_a_free_answer_may_have_its_terms_exchanged_too() -> None:
     assert suite.requests(given)[1].examples[0].answers == ("he is James", "she is Emma")
 
 
-def test_what_can_not_be_sliced_is_told() -> None:
+def test_unknown_tags_and_missing_tags_are_reported() -> None:
     given = inputs(["a"] * 3)
     with pytest.raises(ConfigError, match="no tags, and no other slices"):
         Slices(lengths=0).requests(given)

@@ -93,7 +93,7 @@ def test_a_difference_is_detected_as_often_as_is_said():
     assert power == pytest.approx(0.8, abs=0.02)
 
 
-def test_what_can_be_detected_grows_dearer_with_the_level_and_never_past_the_disagreement():
+def test_the_detectable_difference_grows_with_a_stricter_level_up_to_the_disagreement():
     assert detectable_difference(0.1, 200, level=0.05 / 7) > detectable_difference(0.1, 200)
     assert detectable_difference(0.1, 200, power=0.9) > detectable_difference(0.1, 200)
     few = detectable_difference(0.01, 20)  # a fifth of one question: the sides would have to disagree more

@@ -42,7 +42,7 @@ def test_scores_have_a_figure_a_metric_and_a_line_a_question_and_metric(scored):
     assert set(written) == {"value", "low", "high", "n"}
 
 
-def test_details_tell_labels_and_failures(scored):
+def test_details_have_labels_and_failures(scored):
     assert scored.details["failures"] == {"count": 1, "reasons": {"no label": 1}}
     assert set(scored.details["labels"]) == {"a", "b"}
     a, b = scored.details["labels"]["a"], scored.details["labels"]["b"]

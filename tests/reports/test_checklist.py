@@ -113,7 +113,7 @@ def test_success_names_what_can_be_detected(study):
     assert "about 17 are needed" in told(few)["Success can be measured"][1]
 
 
-def test_a_suite_that_was_asked_is_evidence(study):
+def test_the_scores_of_a_suite_are_evidence(study):
     figure = Measured(0.1, 0.05, 0.2, 100)
     found = told(
         study, replace(FACTS, suites={"slices": {"finetune": {"gap": figure}}, "robustness": {"rag": {"drop": figure}}})

@@ -68,7 +68,7 @@ def test_data_in_the_page_can_not_end_its_element(small: str) -> None:
     assert len(data["ids"]) == 60
 
 
-def test_nothing_is_asked_for_and_nothing_is_complained_of(opened, small: str) -> None:
+def test_the_page_requests_nothing_and_logs_no_errors(opened, small: str) -> None:
     shown = opened(small)
     assert shown("return [...document.querySelectorAll('main section')].map(s => s.id)") == SECTIONS
     assert shown(

@@ -137,7 +137,7 @@ def test_other_groups_under_the_same_ids_are_refused_too(capsys, tmp_path) -> No
     assert "differs in its group" in capsys.readouterr().err
 
 
-def test_what_is_no_price_is_told_before_anything_is_run(capsys, routed, tmp_path) -> None:
+def test_an_invalid_price_is_reported_before_anything_runs(capsys, routed, tmp_path) -> None:
     words = [*routed, "method=majority", "comparison.prices.hour=-1", "comparison.target=2", "--outputs", str(tmp_path)]
     assert main(["compare", *words]) == 2
     told = capsys.readouterr().err

@@ -49,7 +49,7 @@ def ready() -> Prepared:
     return prepared("method=rag")
 
 
-def test_what_two_suites_ask_is_asked_once_and_each_finds_it_under_its_own_name(ready: Prepared) -> None:
+def test_equal_requests_of_two_suites_are_answered_once_under_both_names(ready: Prepared) -> None:
     inputs = ready.inputs
     first = (inputs.plain, inputs.ask("validation", inputs.validation))
     second = (inputs.ask("again", inputs.examples), inputs.ask("held", inputs.validation))
@@ -75,7 +75,7 @@ def test_one_name_for_two_things_in_two_suites_is_two_requests(ready: Prepared) 
     ]
 
 
-def test_what_suites_can_not_serve_is_told_of_all_of_them(ready: Prepared) -> None:
+def test_unsupported_suites_are_all_reported(ready: Prepared) -> None:
     with pytest.raises(ConfigError, match="2 faults") as told:
         plan_evaluation(
             {"a": Refuses(()), "b": Refuses(())}, ready.inputs, lambda request: ready.predict_form(request).key
@@ -109,7 +109,7 @@ def test_the_key_of_a_request_holds_its_override_by_content_and_not_its_name(rea
     assert len(set(keys)) == len(keys)
 
 
-def test_an_experiment_on_validation_rows_hands_out_nothing_beside_them(ready: Prepared) -> None:
+def test_an_experiment_on_validation_rows_passes_on_no_other_rows(ready: Prepared) -> None:
     own = prepared("method=rag", rows="validation").inputs
     assert own.examples == ready.inputs.validation
     assert (own.rows, own.validation, own.out_of_scope) == ("validation", (), ())
@@ -128,7 +128,7 @@ def test_an_experiment_on_validation_rows_hands_out_nothing_beside_them(ready: P
         ("finetune_rag", (True, True, True)),
     ],
 )
-def test_suites_are_told_what_makes_sense_for_a_method(method: str, traits: tuple[bool, ...]) -> None:
+def test_suites_know_the_traits_of_the_method(method: str, traits: tuple[bool, ...]) -> None:
     inputs = prepared(f"method={method}").inputs
     assert (inputs.prompted, inputs.retrieves, inputs.tunes) == traits
 

@@ -70,7 +70,7 @@ def words(data: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def test_every_suite_runs_on_one_rung_and_a_second_run_computes_nothing(
+def test_every_suite_runs_on_one_method_and_a_second_run_computes_nothing(
     capsys: pytest.CaptureFixture[str], data: Path
 ) -> None:
     line = words(data, "method=finetune_rag", f"evaluation={ALL}", "retrieval.without_gold=0.3")
@@ -95,7 +95,9 @@ def test_every_suite_runs_on_one_rung_and_a_second_run_computes_nothing(
     assert again["scores"] == told["scores"]
 
 
-def test_what_makes_no_sense_for_a_rung_is_left_out_and_told(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+def test_what_a_method_does_not_support_is_left_out_and_reported(
+    capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
     told = ran(
         capsys, ["compare", *words(data, f"evaluation={ALL}", "method=majority,linear,zero_shot,finetune", "seed=0,1")]
     )

@@ -79,7 +79,7 @@ def test_a_saving_that_may_be_none_may_never_pay():
     assert found.low < 9000
 
 
-def test_every_tuned_rung_meets_every_prompted_one_and_no_floor():
+def test_every_tuned_method_meets_every_prompted_one_and_no_floor():
     rungs = {
         "majority": spending([0.0] * 5, tokens=(0, 0)),
         "zero_shot": spending([0.4] * 5),

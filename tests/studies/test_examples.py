@@ -27,7 +27,7 @@ def answered(said: list[str | None], wanted: list[str], long: int = 0) -> Answer
     )
 
 
-def test_texts_stand_once_and_marks_are_the_metrics() -> None:
+def test_every_text_is_stored_once_and_marks_are_the_metrics() -> None:
     runs = {"one": answered(["a", "b", None], ["a", "a", "a"]), "two": answered(["b", "a", "a"], ["a", "a", "a"])}
     made = rows(runs, Accuracy(), [0, 0], 0, 1)
     assert made.marks == ((FULL, 0, 0), (0, FULL, FULL))
@@ -43,7 +43,7 @@ def test_texts_stand_once_and_marks_are_the_metrics() -> None:
 
 
 @pytest.mark.parametrize(("n", "long", "limit"), [(40, 20_000, 60_000), (400, 300, 30_000), (3, 5_000, 300)])
-def test_what_is_too_much_is_cut_then_left_out_and_told(n: int, long: int, limit: int) -> None:
+def test_too_much_text_is_cut_then_left_out_with_a_note(n: int, long: int, limit: int) -> None:
     said = ["a" if i % 10 else "b" for i in range(n)]
     runs = {"one": answered(["a"] * n, ["a"] * n, long), "two": answered(said, ["a"] * n, long)}
     made = rows(runs, Accuracy(), [0, 0], 0, 1, limit)

@@ -40,7 +40,7 @@ def test_a_method_that_learns_from_no_rows_is_a_level_line() -> None:
     assert overtaking.rows[0][:2] == ["finetune", "64, 128, never"]
 
 
-def test_one_draw_and_no_prompt_are_told_and_not_guessed() -> None:
+def test_one_draw_and_no_prompt_are_reported_as_such() -> None:
     alone = LearningCurve([Point("finetune", 0.9, 32, 0, tuned=True), Point("zero_shot", 0.9, prompt=True)])
     assert alone.result.overtakes["finetune"] == Overtaking(by_draw={"0": 32}, mean=32, spread=None, never=0)
     bare = LearningCurve([Point("finetune", 0.9, 32, 0, tuned=True), Point("linear", 0.1, 32, 0)])

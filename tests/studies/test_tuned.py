@@ -16,7 +16,7 @@ WORDS = [
 ]  # fmt: skip
 
 
-def test_every_rung_is_tuned_with_one_budget(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_every_method_is_tuned_with_one_budget(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code = main([*WORDS, "--outputs", str(tmp_path), "--json"])
     told = capsys.readouterr()
     assert code == 0, told.err
@@ -48,7 +48,7 @@ def test_every_rung_is_tuned_with_one_budget(capsys: pytest.CaptureFixture[str],
     assert tuning["linear"]["overrides"][0] in report
 
 
-def test_a_rung_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_unknown_method_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code = main([*WORDS, "+comparison.tune.fintune={a: 'choice(1,2)'}", "--outputs", str(tmp_path)])
     assert code == 2
     assert "did you mean 'finetune'" in capsys.readouterr().err

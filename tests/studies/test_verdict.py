@@ -1,4 +1,4 @@
-"""The cells of a ladder and the rung that the evidence supports."""
+"""The cells of a comparison and the method that the evidence supports."""
 
 from dataclasses import replace
 
@@ -23,15 +23,15 @@ METRICS = {"accuracy": Accuracy(), "macro_f1": MacroF1()}
 
 
 def ladder(right_wrong, **marks):
-    rungs = {name: [right_wrong(each)] for name, each in marks.items()}
-    return compared({"accuracy": Accuracy()}, rungs, baseline=next(iter(rungs)), main="accuracy", seed=0)
+    methods = {name: [right_wrong(each)] for name, each in marks.items()}
+    return compared({"accuracy": Accuracy()}, methods, baseline=next(iter(methods)), main="accuracy", seed=0)
 
 
 def judged(cells, **more):
     return verdict(cells, [cell.name for cell in cells], "accuracy", **{"margin": 0.02, **more})
 
 
-def test_a_cell_differs_to_the_baseline_the_rung_below_and_the_best(right_wrong):
+def test_a_cell_has_differences_to_the_baseline_the_simpler_method_and_the_best(right_wrong):
     low, middle, high = "1" * 20 + "0" * 80, "1" * 60 + "0" * 40, "0" * 5 + "1" * 95
     cells = ladder(right_wrong, low=low, middle=middle, high=high)
     assert [cell.name for cell in cells] == ["low", "middle", "high"]
@@ -47,7 +47,7 @@ def test_a_cell_differs_to_the_baseline_the_rung_below_and_the_best(right_wrong)
     assert [cell.difference["accuracy"].p_adjusted for cell in cells[1:]] == pytest.approx(holm(p_values))
 
 
-def test_rungs_on_other_rows_are_refused(right_wrong):
+def test_methods_with_other_rows_are_refused(right_wrong):
     with pytest.raises(DataError, match="q2"):
         ladder(right_wrong, one="111", two="11")
 
@@ -61,7 +61,7 @@ def test_an_unknown_baseline_or_a_main_metric_that_says_nothing_is_refused(right
         compared(METRICS, own, "zero_shot", "macro_f1", seed=0)
 
 
-def test_the_simplest_rung_within_the_margin_is_recommended(right_wrong):
+def test_the_simplest_method_within_the_margin_is_recommended(right_wrong):
     near = "1" * 897 + "0" * 103
     found = judged(ladder(right_wrong, floor="10" * 500, near=near, best="1" * 900 + "0" * 100))
     assert found.recommended == "near"
@@ -76,15 +76,15 @@ def test_a_clear_gain_is_climbed_for(right_wrong):
     assert "too few" not in found.reason
 
 
-def test_too_few_questions_are_told_instead_of_no_difference(right_wrong):
+def test_too_few_questions_are_reported_instead_of_no_difference(right_wrong):
     found = judged(ladder(right_wrong, simple="1" * 13 + "0" * 7, best="1" * 14 + "0" * 6))
     assert found.recommended == "best"
     assert found.undecided == ("simple",)
     assert "20 questions are too few to tell whether simple is good enough" in found.reason
 
 
-def test_of_equal_rungs_the_simplest_is_best(right_wrong):
-    found = judged(ladder(right_wrong, simple="1" * 20, dear="1" * 20))
+def test_of_equal_methods_the_simplest_is_best(right_wrong):
+    found = judged(ladder(right_wrong, simple="1" * 20, expensive="1" * 20))
     assert (found.recommended, found.best) == ("simple", "simple")
 
 
@@ -99,17 +99,19 @@ def test_a_target_is_met_by_the_interval_and_not_by_luck(right_wrong):
 
 
 def test_the_order_is_the_ladders_and_not_the_cells(right_wrong):
-    cells = ladder(right_wrong, dear="1" * 897 + "0" * 103, best="1" * 900 + "0" * 100, cheap="1" * 898 + "0" * 102)
-    assert verdict(cells, ["cheap", "dear", "best"], "accuracy", 0.02).recommended == "cheap"
+    cells = ladder(
+        right_wrong, expensive="1" * 897 + "0" * 103, best="1" * 900 + "0" * 100, cheap="1" * 898 + "0" * 102
+    )
+    assert verdict(cells, ["cheap", "expensive", "best"], "accuracy", 0.02).recommended == "cheap"
 
 
 def test_mid_p_and_benjamini_hochberg_are_rules_of_a_comparison(right_wrong):
-    rungs = {
+    methods = {
         n: [right_wrong(m)] for n, m in {"a": "1" * 20 + "0" * 80, "b": "0" * 20 + "1" * 80, "c": "10" * 50}.items()
     }
-    strict = compared({"accuracy": Accuracy()}, rungs, "a", "accuracy", seed=0)
+    strict = compared({"accuracy": Accuracy()}, methods, "a", "accuracy", seed=0)
     loose = compared(
-        {"accuracy": Accuracy()}, rungs, "a", "accuracy", 0, Rules(mid_p=True, correction="benjamini_hochberg")
+        {"accuracy": Accuracy()}, methods, "a", "accuracy", 0, Rules(mid_p=True, correction="benjamini_hochberg")
     )
     p_values = [mcnemar(80, 20, mid_p=True), mcnemar(40, 10, mid_p=True)]
     found = [cell.difference["accuracy"] for cell in loose[1:]]
@@ -118,7 +120,7 @@ def test_mid_p_and_benjamini_hochberg_are_rules_of_a_comparison(right_wrong):
     assert strict[2].difference["accuracy"].p == mcnemar(40, 10)
 
 
-def test_what_could_be_detected_counts_the_comparisons_beside_it(right_wrong):
+def test_the_detectable_effect_counts_the_number_of_comparisons(right_wrong):
     cells = ladder(right_wrong, one="10" * 50, two="01" * 50, three="1" * 100)
     assert cells[1].difference["accuracy"].detectable == pytest.approx(detectable_difference(101 / 102, 100, 0.025))
 
@@ -134,7 +136,7 @@ def test_no_significant_difference_comes_with_the_minimum_detectable_effect(righ
     assert "No significant difference" not in worse
 
 
-def test_the_verdict_tells_what_it_rests_on_and_what_would_turn_it(right_wrong):
+def test_the_verdict_has_its_evidence_and_what_would_change_it(right_wrong):
     found = judged(ladder(right_wrong, simple="1" * 130 + "0" * 70, best="0" * 4 + "1" * 126 + "1" * 6 + "0" * 64))
     assert found.undecided == ("simple",)
     assert found.rests_on[0].startswith("simple against best: -0.010 accuracy [")
@@ -167,10 +169,10 @@ def test_that_no_language_model_is_needed_is_said_where_there_is_one(right_wrong
 
 def floored(right_wrong, floor, target=None, margin=0.02, **marks):
     """The verdict where always giving the most frequent answer is right on the questions marked in `floor`."""
-    rungs = {name: [right_wrong(each)] for name, each in marks.items()}
+    methods = {name: [right_wrong(each)] for name, each in marks.items()}
     answers = Floor("majority", right_wrong(floor))
-    cells = compared({"accuracy": Accuracy()}, rungs, next(iter(rungs)), "accuracy", 0, floor=answers)
-    return verdict(cells, list(rungs), "accuracy", margin, target, floor="majority")
+    cells = compared({"accuracy": Accuracy()}, methods, next(iter(methods)), "accuracy", 0, floor=answers)
+    return verdict(cells, list(methods), "accuracy", margin, target, floor="majority")
 
 
 def test_usable_questions_follow_from_power():
@@ -244,9 +246,9 @@ def test_a_simpler_method_that_is_not_shown_to_work_is_undecided(right_wrong):
 
 def test_groups_count_and_not_their_rows(right_wrong):
     groups = [f"g{i // 20}" for i in range(100)]
-    rungs = {"linear": [right_wrong("1" * 100, groups=groups)]}
+    methods = {"linear": [right_wrong("1" * 100, groups=groups)]}
     floor = Floor("majority", right_wrong("0" * 100, groups=groups))
-    cells = compared({"accuracy": Accuracy()}, rungs, "linear", "accuracy", 0, floor=floor)
+    cells = compared({"accuracy": Accuracy()}, methods, "linear", "accuracy", 0, floor=floor)
     found = verdict(cells, ["linear"], "accuracy", 0.02, floor="majority")
     assert found.status == "too_few_rows"
     assert "100 test rows in 5 independent groups" in found.reason
@@ -265,9 +267,9 @@ def test_text_and_json_tasks_have_the_same_floor(asked):
 
 
 def test_several_seeds_are_judged_together(right_wrong):
-    rungs = {"finetune": [right_wrong("1" * 40), right_wrong("1" * 38 + "00"), right_wrong("1" * 39 + "0")]}
+    methods = {"finetune": [right_wrong("1" * 40), right_wrong("1" * 38 + "00"), right_wrong("1" * 39 + "0")]}
     cells = compared(
-        {"accuracy": Accuracy()}, rungs, "finetune", "accuracy", 0, floor=Floor("m", right_wrong("01" * 20))
+        {"accuracy": Accuracy()}, methods, "finetune", "accuracy", 0, floor=Floor("m", right_wrong("01" * 20))
     )
     assert verdict(cells, ["finetune"], "accuracy", 0.02, floor="m").recommended == "finetune"
 
@@ -288,8 +290,12 @@ def test_the_note_on_seeds_follows_the_seeds_of_each_method():
 
 
 def test_whether_the_tuned_method_is_better_is_said(right_wrong):
-    rungs = {"linear": [right_wrong("1" * 100)], "rag": [right_wrong("10" * 50)], "finetune": [right_wrong("01" * 50)]}
-    ladder = Ladder({"accuracy": Accuracy()}, rungs, "accuracy", 0)
+    methods = {
+        "linear": [right_wrong("1" * 100)],
+        "rag": [right_wrong("10" * 50)],
+        "finetune": [right_wrong("01" * 50)],
+    }
+    ladder = Ladder({"accuracy": Accuracy()}, methods, "accuracy", 0)
     found = [
         TunedDifference("finetune", other, (role,), ladder.differences([("finetune", other)])["finetune", other])
         for other, role in (("rag", "best prompted"), ("linear", "recommended"))

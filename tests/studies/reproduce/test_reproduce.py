@@ -253,7 +253,7 @@ def test_another_engine_is_a_possible_cause(project: Path, capsys: pytest.Captur
     assert "engine" in found["predictions"]["explained_by"]
 
 
-def test_without_verify_it_only_tells(project: Path, reproduce: Reproduce) -> None:
+def test_without_verify_it_only_reports(project: Path, reproduce: Reproduce) -> None:
     folder = of(project, "scores", "linear")
     rows = project / "rows.csv"
     rows.write_text(rows.read_text(encoding="utf-8").replace("buy0,please", "buy0,kindly"), encoding="utf-8")
@@ -272,7 +272,9 @@ def test_a_store_that_has_the_run_is_not_fresh(project: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("broken", ["nothing", "no config", "unfinished", "no mapping"])
-def test_what_is_no_run_is_told(project: Path, reproduce: Reproduce, broken: str, tmp_path: Path) -> None:
+def test_a_directory_that_is_not_a_run_is_reported(
+    project: Path, reproduce: Reproduce, broken: str, tmp_path: Path
+) -> None:
     folder = of(project, "scores", "linear")
     if broken == "nothing":
         folder = tmp_path / "nowhere"
@@ -289,7 +291,7 @@ def test_what_is_no_run_is_told(project: Path, reproduce: Reproduce, broken: str
     assert "Traceback" not in err
 
 
-def test_diff_tells_two_runs_apart(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_diff_shows_what_differs_between_two_runs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = of(project, "scores", "finetune"), of(project, "fits", "zero_shot")
     assert main(["diff", str(one), str(other), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -51,7 +51,7 @@ def test_a_value_becomes_the_override_that_sets_it() -> None:
         ("choice(", "write choice(A, B)"),
     ],
 )
-def test_what_is_no_space_is_told(text: object, told: str) -> None:
+def test_an_invalid_space_is_reported(text: object, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parameters({"a": text})
     assert told in str(caught.value)

@@ -202,7 +202,7 @@ def test_another_space_under_the_same_name_is_refused_with_the_difference(
         (["compute.micro_batch=choice(1,2)"], ["no part of an experiment"]),
     ],
 )  # fmt: skip
-def test_bad_input_is_told_before_any_trial(
+def test_bad_input_is_reported_before_any_trial(
     words: list[str], wanted: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     told = refused(capsys, tmp_path, [*TUNED, *words], *wanted)
@@ -211,7 +211,7 @@ def test_bad_input_is_told_before_any_trial(
     assert not list((tmp_path).glob("studies/*/study.journal"))
 
 
-def test_status_tells_and_runs_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_status_reports_and_runs_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = [*LINEAR, SPACE, "sweep.trials=3"]
     refused(capsys, tmp_path, [*words, "--status"], "There is no study")
     told = asked(capsys, tmp_path, words)

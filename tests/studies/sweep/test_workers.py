@@ -54,7 +54,7 @@ def test_postgresql_keeps_a_study(postgresql: str, capsys: pytest.CaptureFixture
     refused(capsys, tmp_path / "two", [*LINEAR, "+method.c=choice(1,2)", *words[3:]], "the study is another one")
 
 
-def test_a_torn_journal_is_mended(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_torn_journal_is_repaired(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = [*LINEAR, SPACE]
     told = asked(capsys, tmp_path, [*words, "sweep.trials=2"])
     before = trials(told)

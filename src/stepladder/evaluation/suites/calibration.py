@@ -28,10 +28,13 @@ UNBOUNDED = (0.0, float("inf"))
 
 @dataclass(frozen=True)
 class Calibration:
-    """ECE over `bins` of equal mass, Brier score, negative log-likelihood, area under the risk-coverage curve, and the
-    share of questions that can be answered with `accuracy` of them right; each before and after a temperature.
+    """Calibration error, Brier score, negative log-likelihood, risk-coverage curve and coverage, with and without a
+    temperature.
 
-    `errors`: how many of the surest wrong answers are shown.
+    Args:
+        bins: The number of bins of equal mass of the expected calibration error.
+        accuracy: `coverage` is the share of questions that can be answered with this accuracy.
+        errors: How many of the most confident wrong answers are listed.
     """
 
     version: ClassVar[int] = 1
@@ -102,7 +105,7 @@ class Calibration:
         }
 
     def _selected(self, main: Sure, validation: Sure | None, seed: int, details: Details) -> dict[str, Measured]:
-        """What answering only above a threshold gives, the threshold taken from the validation rows."""
+        """Coverage and accuracy above a confidence threshold that is fitted on the validation rows."""
         if validation is None or not validation.known.logs.size:
             return {}
         confidence, right = main.everywhere(1.0)

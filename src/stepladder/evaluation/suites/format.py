@@ -30,8 +30,9 @@ UNBOUNDED = (0.0, float("inf"))
 class FreeForm:
     """Every question is answered without constrained decoding.
 
-    max_new_tokens: of each answer; null is as many as the decoding has, and for labels at most 32.
-    rules: by name, what an answer must and must not be (`Rule`: must, must_not, min_words, max_words).
+    Args:
+        max_new_tokens: Of each answer; None is that of the decoding, for labels at most 32.
+        rules: Style rules by name, each with the arguments of `Rule`.
     """
 
     version: ClassVar[int] = 1
@@ -59,7 +60,7 @@ class FreeForm:
         return (inputs.plain, inputs.ask("free", inputs.examples, decoding=self._decoding(inputs.main)))
 
     def _decoding(self, main: EvalRequest) -> Decoding:
-        """As the plain answers are written where they are written freely, else greedily."""
+        """The decoding of the main request where it is free-form, else greedy decoding."""
         free = main.decoding.mode in ("greedy", "sampled")
         own = main.decoding.max_new_tokens
         room = self.max_new_tokens or (min(own, LABEL_ROOM) if main.task.kind == "choice" and not free else own)

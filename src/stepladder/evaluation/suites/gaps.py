@@ -33,7 +33,7 @@ class Gap:
 
 
 def gaps(values: Floats, clusters: Clusters | None, parts: Sequence[NDArray[np.bool_]], seed: int) -> list[Gap]:
-    """One gap a part; each part and its rest must have rows.
+    """One gap per part; each part and its rest must have rows.
 
     Right and wrong of independent rows get Newcombe's interval and Fisher's exact test, all else a bootstrap's
     interval and a permutation test.

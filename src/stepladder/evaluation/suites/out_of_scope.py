@@ -24,10 +24,11 @@ from stepladder.types import Example
 
 @dataclass(frozen=True)
 class OutOfScope:
-    """A question counts as out of scope where the confidence of its answer lies below a threshold.
+    """A question counts as out of scope where the confidence of its answer is below a threshold.
 
-    keep: the share of the validation rows, which are all in scope, that the threshold lets pass.
-    errors: how many of the surest answers to questions out of scope are shown.
+    Args:
+        keep: The share of the validation rows, which are all in scope, that the threshold accepts.
+        errors: How many of the most confident answers to out-of-scope questions are listed.
     """
 
     version: ClassVar[int] = 1
@@ -103,7 +104,7 @@ def confidences(answers: Answers) -> Floats:
 
 
 def auroc(score: Floats, positive: Floats) -> float:
-    """The chance that a positive scores above a negative, ties counting half; NaN where one of them is missing."""
+    """The area under the ROC curve: the chance that a positive scores above a negative, ties counting half."""
     from scipy.stats import rankdata
 
     n = int(positive.sum())
@@ -134,7 +135,7 @@ def _at(threshold: float, main: Answers, strange: Answers, seed: int) -> dict[st
 
 
 def _curve(inside: Floats, outside: Floats) -> Curves:
-    """Of every threshold: the share of questions in scope that are turned away, and of those out of scope."""
+    """For every threshold, the share of in-scope and of out-of-scope questions that are rejected."""
     edges = np.unique(np.quantile(np.concatenate([inside, outside]), np.linspace(0, 1, 101)))
     points = [(float(np.mean(inside < edge)), float(np.mean(outside < edge))) for edge in edges]
     x, y = "share of questions in scope turned away", "share out of scope turned away"

@@ -29,12 +29,17 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Rag:
-    """The questions whose gold passages are known, asked with no passage, with what is retrieved, with gold, with gold
-    among distractors (`passages` in all), and with distractors alone, where nothing shown answers them.
+    """Questions with known gold passages, under five conditions: no passage, the retrieved ones, gold, gold among
+    distractors, and distractors only.
 
-    distractors: near (sharing most words with the question) or random. cutoffs: the k of recall@k and nDCG@k.
-    right: from which value on an answer counts as right. abstentions: answers that say that there is none.
-    rows: at most so many questions, chosen by their ids; null asks all. seed: of orders and draws.
+    Args:
+        passages: How many passages are shown, gold and distractors together.
+        distractors: `near` (most words in common with the question) or `random`.
+        cutoffs: The k of recall@k and nDCG@k.
+        right: The value from which on an answer counts as right.
+        abstentions: Answers that say that there is no answer.
+        rows: At most so many questions, chosen by their ids; None takes all.
+        seed: Of orders and draws.
     """
 
     version: ClassVar[int] = 1
@@ -134,7 +139,7 @@ class Rag:
     def _abstained(
         self, answers: Mapping[str, Answers], clusters: Any, seed: int, details: Details
     ) -> dict[str, Measured]:
-        """How often it says that there is no answer: where nothing shown holds one, and where something does."""
+        """How often the method abstains: without and with a gold passage."""
         if answers["gold"].request.task.kind != "text" or not self.abstentions:
             details["left_out"]["abstentions"] = "they are looked for in text answers"
             return {}

@@ -45,9 +45,11 @@ class Elsewhere(Protocol):
 
 @dataclass(frozen=True)
 class Retention:
-    """The held-out questions of another `dataset`, with no passage beside them, of the tuned model and of its base.
+    """The held-out questions of another dataset, without passages, for the tuned model and for its base.
 
-    rows: at most so many of them, chosen by their ids; null asks all.
+    Args:
+        dataset: The other dataset.
+        rows: At most so many questions, chosen by their ids; None takes all.
     """
 
     version: ClassVar[int] = 1

@@ -35,10 +35,13 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Robustness:
-    """Every question asked again under each of `perturbations`, by name, and in each of `formats`.
+    """Every question again under each perturbation and in each prompt format.
 
-    rows: at most so many questions, chosen by their ids; null asks all. seed: of the perturbations, the same for every
-    method and every seed of a comparison.
+    Args:
+        perturbations: Names of perturbations.
+        formats: Prompt formats by name.
+        rows: At most so many questions, chosen by their ids; None takes all.
+        seed: Of the perturbations, the same for every method and every seed of a comparison.
     """
 
     version: ClassVar[int] = 1
@@ -86,7 +89,7 @@ class Robustness:
                 yield inputs.ask(f"format.{name}", self._chosen(inputs.examples), override)
 
     def _fitting(self, task: Task) -> list[str]:
-        """In a json task the answer is read off the question's own words, so they must stay."""
+        """The perturbations for the task: an answer to a json task quotes the question, so its words must stay."""
         return [name for name in self.perturbations if task.kind != "json" or PERTURBATIONS[name].verbatim]
 
     def _chosen(self, examples: Sequence[Example]) -> list[Example]:
@@ -123,7 +126,7 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Rows:
-    """The answers to the chosen questions: predictions, their values, what was asked; in the order of `ids`."""
+    """The answers to the chosen questions, with their values, in the order of `ids`."""
 
     ids: tuple[str, ...]
     predictions: tuple[Prediction, ...]
@@ -139,7 +142,7 @@ class Rows:
         return cls(ids, tuple(answers.predictions[i] for i in places), row_values(answers)[places], tuple(chosen))
 
     def changed_by(self, other: Answers) -> Rows:
-        """These rows with the answers of `other` where it asked anything else."""
+        """These rows with the answers of `other` to the questions that it changed."""
         there = {id_: i for i, id_ in enumerate(other.ids)}
         values, found = row_values(other), [there.get(id_) for id_ in self.ids]
         return Rows(

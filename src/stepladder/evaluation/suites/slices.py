@@ -26,10 +26,13 @@ SHOWN, LISTED = 20, 200
 
 @dataclass(frozen=True)
 class Slices:
-    """Each value of each of `tags` (null: all that the dataset keeps) against the rest.
+    """Each slice of the questions against the rest.
 
-    lengths: so many slices of equal mass by the question's words; 0 for none. minimum: slices of less questions are
-    listed and not judged. swaps: by name, groups of terms that are exchanged for one another.
+    Args:
+        tags: Each value of these tags is a slice; None takes all tags of the dataset.
+        lengths: How many slices of equal size by the number of words; 0 for none.
+        minimum: Slices of fewer questions are listed without a score.
+        swaps: Groups of terms that are exchanged for one another, by name.
     """
 
     version: ClassVar[int] = 1
@@ -131,7 +134,7 @@ _SAY = "name columns by dataset.tags=[...]"
 
 
 class _Swapped:
-    """The answers before and after an exchange of terms, over the questions that have any."""
+    """The answers before and after an exchange of terms, for the questions that have any of them."""
 
     def __init__(self, name: str, main: Answers, other: Answers | None, swap: Swap) -> None:
         self.name, self.ids = name, () if other is None else other.ids

@@ -11,8 +11,14 @@ from stepladder.errors import ConfigError, Fault
 
 @dataclass(frozen=True)
 class Rule:
-    """An answer keeps it that has a match of the pattern `must`, none of `must_not`, and a number of words within
-    bounds. Patterns are regular expressions, found anywhere; `(?i)` before one ignores case."""
+    """A style rule of answers.
+
+    Args:
+        must: A regular expression that must match somewhere; `(?i)` at its start ignores case.
+        must_not: A regular expression that must not match anywhere.
+        min_words: The least number of words.
+        max_words: The greatest number of words.
+    """
 
     must: str | None = None
     must_not: str | None = None
