@@ -130,5 +130,5 @@ def test_another_format_keeps_the_content(prompt: PlainPrompt) -> None:
     assert system.startswith("Task: Name the topic.")
     assert (demonstrated, answer, asked) == ("Q: Where is my card?\nA:", "money", "Q: Is the {question} late?\nA:")
     assert Reformatted(prompt, Format()).messages(CHOICE, question, shown) == prompt.messages(CHOICE, question, shown)
-    with pytest.raises(ConfigError, match=r"one place for \{question\}"):
+    with pytest.raises(ConfigError, match=r"must contain \{question\} exactly once"):
         Format(question="Q: ")
