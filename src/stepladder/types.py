@@ -286,11 +286,3 @@ class CheckResult:
     warns: bool = field(default=False, metadata={"json": "odd"})
     stops: bool = False
     fix: str = field(default="", metadata={"json": None})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, as stored and as printed with --json."""
-        return {"name": self.name, "value": self.value, "told": self.message, "odd": self.warns, "stops": self.stops}
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> CheckResult:
-        return cls(stored["name"], stored["value"], stored["told"], stored["odd"], stored["stops"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from stepladder.dataset.labels import LookAlikes, visible
 from stepladder.evaluation.statistics.closed_form import detectable_difference
+from stepladder.io.serialise import from_plain, to_plain
 from stepladder.resources import Silent, StageReport
 from stepladder.runs.expected_time import ExpectedTime
 from stepladder.runs.fitting import check as check_devices
@@ -64,7 +65,7 @@ def expectations(
         "questions": asked,
         "detectable": power,
         "stored": stored,
-        "gate": [each.as_dict() for each in checks],
+        "gate": to_plain(list(checks)),
         "expected_time": time.as_dict() if time else None,
         "lines": lines,
     }
@@ -112,7 +113,7 @@ def rehearsed(prepared: Prepared, context: RunContext) -> tuple[list[CheckResult
     method = prepared.method.object
     stored = context.store.find("fits", prepared.fit_form.key)
     if stored is not None:
-        return found + [CheckResult.from_dict(each) for each in stored.facts.get("gate", ())], {}
+        return [*found, *from_plain(tuple[CheckResult, ...], stored.facts.get("gate", []), str(stored.folder))], {}
     resources = context.resources(Silent(), keeps=False)
     check_devices(prepared, resources.devices)
     if getattr(method, "rehearses", False):

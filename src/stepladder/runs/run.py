@@ -88,7 +88,8 @@ class Run:
     @property
     def all_checks(self) -> tuple[CheckResult, ...]:
         """The results of all preflight checks, those of the fit last."""
-        return (*self.checks, *(CheckResult.from_dict(each) for each in self.fit.facts.get("gate", ())))
+        stored = from_plain(tuple[CheckResult, ...], self.fit.facts.get("gate", []), str(self.fit.folder))
+        return (*self.checks, *stored)
 
     @cached_property
     def scores(self) -> SuiteFigures:

@@ -296,7 +296,7 @@ def fit(prepared: Prepared, folder: Path, resources: Resources) -> StageFacts:
         record_engine(folder, resources.report.engine)
         discard(folder / "checkpoints")
     most = {f"training_{name}": value for name, value in memory.items()}
-    gate = {"gate": [found.as_dict() for found in resources.report.checks]} if resources.report.checks else {}
+    gate = {"gate": to_plain(resources.report.checks)} if resources.report.checks else {}
     return {**resources.report.figures, **most, "seconds": round(time.perf_counter() - started, 3), **gate}
 
 

@@ -1,8 +1,7 @@
-"""Folders named by content: look, lock, look again, make, and write done.json last.
+"""The content-addressed store: finds a result by its key, or locks its directory, makes it and writes done.json last.
 
-Knows folders, locks and files; knows nothing of what stages make. A folder without done.json is unfinished, and the
-next process that wants it makes it anew in its place. A later attempt at what is finished stands beside the first, as
-NAME-r2, -r3; a study notes the runs that belong to it.
+A directory without done.json is unfinished; the next process that needs it makes it again in its place. A later attempt
+at a finished result is stored next to the first as NAME-r2, -r3. A study lists the runs that belong to it.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def fitted_temperature(known: Probabilities) -> float:
 
 
 def tied(confidence: Floats, right: Floats) -> Floats:
-    """`right`, made the mean over rows of equal confidence: rows that cannot be told apart have no order."""
+    """`right` averaged over rows of equal confidence, because these rows have no order."""
     _, group = np.unique(confidence, return_inverse=True)
     means: Floats = np.bincount(group, right) / np.bincount(group)
     return means[group]
