@@ -21,6 +21,7 @@ import pytest
 
 from stepladder.cli.entry import main
 from stepladder.io.files import UNFINISHED, write_text
+from stepladder.models.toy import ToyCheckpoint
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 RUN = ["run", "experiment=first_look", "tracking=none"]
@@ -88,8 +89,19 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(method: str, size: int
     assert not list(outputs.rglob(f"{UNFINISHED}*"))
 
 
-def test_a_full_disk_of_the_cache_is_told(tmp_path: Path) -> None:
-    done = command([*RUN, "method=linear", "--outputs", str(tmp_path)], 200, STEPLADDER_CACHE=str(tmp_path / "cache"))
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model in a directory, whose files are hashed; the hashes are cached."""
+    folder = tmp_path_factory.mktemp("model")
+    toy = ToyCheckpoint().load("cpu")
+    toy.module.save_pretrained(str(folder))
+    toy.tokenizer.save_pretrained(str(folder))
+    return f"model.path='{folder}'"
+
+
+def test_a_full_disk_of_the_cache_is_told(model: str, tmp_path: Path) -> None:
+    words = [*RUN, "method=zero_shot", "model=folder", model, "--outputs", str(tmp_path / "outputs")]
+    done = command(words, 40, STEPLADDER_CACHE=str(tmp_path / "cache"))
     told_well(done, "The cache cannot be written", str(tmp_path / "cache"), "STEPLADDER_CACHE")
 
 
@@ -185,11 +197,11 @@ def test_outputs_that_are_a_file_are_told(there: str, tmp_path: Path, capsys: py
     assert left.read_text() == "mine"
 
 
-@pytest.mark.parametrize("method", ["linear", "finetune"])
-def test_a_cache_that_can_not_be_written_is_told(method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["zero_shot", "finetune"])
+def test_a_cache_that_can_not_be_written_is_told(method: str, model: str, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
-    words = [*RUN, f"method={method}", "--outputs", str(tmp_path / "outputs")]
+    words = [*RUN, f"method={method}", "model=folder", model, "--outputs", str(tmp_path / "outputs")]
     cache.chmod(0o555)
     done = interpreter(words, bound=True, STEPLADDER_CACHE=str(cache))
     told_well(done, "The cache cannot be written", str(cache), "STEPLADDER_CACHE")
