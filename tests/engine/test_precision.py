@@ -17,7 +17,7 @@ from stepladder.tuning.training import Training
 @pytest.fixture
 def without(monkeypatch):
     monkeypatch.setattr(precision, "has_bf16", lambda kind: False)
-    precision._said.cache_clear()
+    precision._note.cache_clear()
 
 
 @pytest.fixture
