@@ -39,6 +39,11 @@ def rope_switch(config: Any) -> int | None:
     return min((length for length in found if length is not None), default=None)
 
 
+def has_dynamic_rope(config: Any) -> bool:
+    """Whether rotary frequencies beyond `rope_switch` change with every length of a row (dynamic NTK scaling)."""
+    return any("dynamic" in rope.get("rope_type", rope.get("type", "")) for rope in _rope_parameters(config))
+
+
 def _switch(config: Any, rope: Mapping[str, Any]) -> int | None:
     kind = rope.get("rope_type", rope.get("type", "default"))
     original = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from stepladder.engine.configuration import unknown_windows
+from stepladder.engine.configuration import has_dynamic_rope, unknown_windows
 from stepladder.engine.grammar import JsonGrammar
 from stepladder.engine.network import Network, Tokens, Virtual
 from stepladder.engine.sampling import Answer, Sampling, next_tokens
@@ -122,12 +122,13 @@ class ReferenceEngine:
     def _depends_on_length(self, shortest: int, longest: int) -> bool:
         """Whether a token's result may change when its row grows from `shortest` to `longest` tokens.
 
-        Rotary frequencies may change (LongRoPE), and models that rank the tokens they attend to keep the best of more
-        (Doge, the indexers of DeepSeek and Hunyuan).
+        Rotary frequencies may change (LongRoPE, dynamic NTK), and models that rank the tokens they attend to keep the
+        best of more (Doge, the indexers of DeepSeek and Hunyuan).
         """
-        switched = self.network.exceeds_rotary_switch(longest) and not self.network.exceeds_rotary_switch(shortest)
+        switched = not self.network.exceeds_rotary_switch(shortest) or has_dynamic_rope(self.network.config)
+        rotated = shortest != longest and switched and self.network.exceeds_rotary_switch(longest)
         ranked = min(unknown_windows(self.network.config), default=None)
-        return switched or (ranked is not None and self.network.virtual_length + longest > ranked)
+        return rotated or (ranked is not None and self.network.virtual_length + longest > ranked)
 
     @cached_property
     def _cache_continues(self) -> bool:

@@ -251,6 +251,10 @@ def _ground(module: nn.Module, adapter: object) -> nn.Module:
     from stepladder.tuning.weights import shared_copy
 
     ground = shared_copy(module)
+    if getattr(adapter, "bias", "none") != "none":  # PEFT copies stored biases into those that are there
+        for name, parameter in ground.named_parameters():
+            if name.endswith("bias"):
+                parameter.data = parameter.data.clone()
     if isinstance(adapter, QLora):
         from stepladder.tuning.quantized import quantize
 
@@ -305,7 +309,7 @@ def _quicken(module: nn.Module) -> None:
     layers: list[Any] = [layer for layer in module.modules() if type(layer) is lora.Linear]
     for layer in layers:
         plain = type(layer.base_layer) is nn.Linear and not layer.lora_variant and not any(layer.lora_bias.values())
-        if plain and not layer.base_layer.weight.requires_grad:
+        if plain and not any(parameter.requires_grad for parameter in layer.base_layer.parameters()):
             layer.__class__ = _quick_kind(linear)
 
 

@@ -90,3 +90,13 @@ def test_it_is_replaced_when_the_trained_parameters_change_and_only_then():
     assert model.engine.network.training_decoder() is body
     learns[0].requires_grad_(False)
     assert model.engine.network.training_decoder() is not body
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_trained_biases_of_frozen_layers_get_gradients(bias):
+    model = adapters.attach(toy(bias=True), lora(bias=bias))
+    trained = {name: p for name, p in model.module.named_parameters() if p.requires_grad}
+    assert any("q_proj" in name and name.endswith("bias") for name in trained)
+    losses = model.answer_losses(*collate(rows(model)))
+    gradients = torch.autograd.grad(losses.sum(), list(trained.values()), allow_unused=True)
+    assert all(gradient is not None for gradient in gradients)
