@@ -83,5 +83,5 @@ def test_a_metric_outside_zero_and_one_or_of_a_wrong_shape_is_refused(asked):
         Side(Mean(lambda prediction, example: float("nan")), asked(["a"], ["a"]))
     with pytest.raises(UserError, match="fold the last axis only"):
         Side(Wrong(), asked(["a"], ["a"]))
-    with pytest.raises(ConfigError, match="can not be called"):
+    with pytest.raises(ConfigError, match="cannot be called"):
         Mean("package.function")

@@ -72,7 +72,7 @@ def test_bad_suites_are_refused(asked):
         MetricSuite({})
     with pytest.raises(ConfigError, match="did you mean 'accuracy'"):
         MetricSuite({"accuracy": Accuracy()}, main="acuracy")
-    with pytest.raises(ConfigError, match="no kind of task"):
+    with pytest.raises(ConfigError, match="not a kind of task"):
         MetricSuite({"accuracy": Accuracy()}, kind="image")
     with pytest.raises(ConfigError, match="for choice tasks, the data is a text task"):
         CHOICE.score({"main": asked(["a"], ["a"], Text())}, seed=0)

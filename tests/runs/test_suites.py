@@ -170,7 +170,7 @@ def test_text_and_json_tasks_are_served_by_the_suites_that_fit_them(
 @pytest.mark.parametrize(
     ("more", "wanted"),
     [
-        (["evaluation=[calibration]", "decoding.probabilities=best"], "say decoding.probabilities=all"),
+        (["evaluation=[calibration]", "decoding.probabilities=best"], "set decoding.probabilities=all"),
         (["evaluation=[calibration,out_of_scope]", "decoding=greedy"], "2 faults"),
         (["evaluation=[rag]", "dataset.gold=null"], "give dataset.gold=COLUMN"),
         (["evaluation=[out_of_scope]", "dataset.out_of_scope=null"], "give dataset.out_of_scope=FILE"),
