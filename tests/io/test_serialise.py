@@ -64,14 +64,14 @@ def test_entries_without_a_field_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"points": [{"x": "1"}]}, r"points\[0\]\.x is no float"),
+        ({"points": [{"x": "1"}]}, r"points\[0\]\.x is not of type float"),
         ({"points": [{"label": "a"}]}, r"points\[0\]\.x is missing"),
-        ({"points": [{"x": True}]}, r"points\[0\]\.x is no float"),
+        ({"points": [{"x": True}]}, r"points\[0\]\.x is not of type float"),
         ({"points": [{"x": 1, "label": "c"}]}, r"points\[0\]\.label"),
         ({"named": {"p": 3}}, r"named\.p"),
         ({"pair": [1]}, "pair"),
-        ({"pair": ["1", "two"]}, r"pair\[0\] is no int"),
-        ({"told": None}, "told is no str"),
+        ({"pair": ["1", "two"]}, r"pair\[0\] is not of type int"),
+        ({"told": None}, "told is not of type str"),
         ({"rows": "x"}, "rows"),
     ],
 )

@@ -110,21 +110,22 @@ def _read(kind: Any, data: Any, place: str) -> Any:
         return data
     if kind is Path and isinstance(data, str):
         return Path(data)
-    raise _MismatchError(f"{place.lstrip('.') or 'the whole'} is no {getattr(kind, '__name__', kind)}")
+    raise _MismatchError(f"{place.lstrip('.') or 'the whole'} is not of type {getattr(kind, '__name__', kind)}")
 
 
 def _read_union(kinds: Sequence[Any], data: Any, place: str) -> Any:
-    for kind in kinds[:-1]:
+    *others, last = sorted(kinds, key=lambda kind: kind is not type(None))  # the last one's error is what is reported
+    for kind in others:
         try:
             return _read(kind, data, place)
         except _MismatchError:
             continue
-    return _read(kinds[-1], data, place)
+    return _read(last, data, place)
 
 
 def _read_dataclass(kind: type, data: Any, place: str) -> Any:
     if not isinstance(data, Mapping):
-        raise _MismatchError(f"{place.lstrip('.') or 'the whole'} is no object")
+        raise _MismatchError(f"{place.lstrip('.') or 'the whole'} is not an object")
     hints, names = _hints(kind), {each.name: _name(each) for each in fields(kind)}
     given = {}
     for each in fields(kind):
