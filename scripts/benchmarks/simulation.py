@@ -23,8 +23,9 @@ from scipy.stats import norm
 
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Accuracy, Mean
-from stepladder.evaluation.statistics.estimates import Side, difference, measured
+from stepladder.evaluation.statistics.estimates import Measured, Side, difference, measured
 from stepladder.studies.ladder import Floor, Ladder
+from stepladder.studies.results import Cell, Differences, DifferenceTo
 from stepladder.studies.verdict import verdict
 from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
 
@@ -175,18 +176,14 @@ def claims(world: World, rounds: int, methods: int = 3, ahead: float = 0.0, seed
         ladder = Ladder({"score": metric}, methods_by_name, "score", number)
         found = ladder.to_floor(Floor("floor", sides[0].runs[0]))
         cells = [_cell(name, ladder.sides["score"][name], found[name]) for name in order]
-        claimed += verdict(cells, order, "score", 0.02, floor="floor")["recommended"] is not None
+        claimed += verdict(cells, order, "score", 0.02, floor="floor").recommended is not None
     return claimed / rounds
 
 
-def _cell(name: str, side: Side, to_floor: Any) -> dict[str, Any]:
+def _cell(name: str, side: Side, to_floor: Differences) -> Cell:
     """The part of a cell that decides whether a method works; intervals and other differences would take time."""
-    score = {"value": side.value, "low": 0.0, "high": 1.0, "n": side.n}
-    difference = {"name": "floor", "difference": to_floor}
-    return {
-        "name": name, "scores": {"score": score}, "at_least": {"score": 0.0}, "units": side.units,
-        "to_floor": difference,
-    }  # fmt: skip
+    score = Measured(side.value, 0.0, 1.0, side.n)
+    return Cell(name, {"score": score}, {"score": 0.0}, side.units, to_floor=DifferenceTo("floor", to_floor))
 
 
 def row(world: World, found: Found, rounds: int) -> str:
