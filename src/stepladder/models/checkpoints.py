@@ -138,9 +138,7 @@ class FolderCheckpoint:
             # weights are read as nothing else; what is text would be copied to where the tuned model is kept
             if file.suffix != ".safetensors" and not is_inside(file, folder):
                 raise ModelError(
-                    "A file of the model is a link that leads out of its directory",
-                    str(file),
-                    "put the file itself there",
+                    "A file of the model links out of its directory", str(file), "put the file itself there"
                 )
         return folder
 
