@@ -60,7 +60,7 @@ class Material:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        from stepladder.models.loading import quiet
+        from stepladder.engine.logs import quiet
 
         config = AutoConfig.from_pretrained(self.folder, **shape)
         with quiet(), torch.device("cuda" if self.on_gpu else "cpu"):

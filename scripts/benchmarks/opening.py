@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "studies" / "page"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "reports"))
 
-from reports import comparison
+from planted import comparison
 from selenium import webdriver
 
 from stepladder.reports.comparison import page

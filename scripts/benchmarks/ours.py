@@ -85,8 +85,8 @@ def largest(spec: Spec) -> Spec:
             resources = Resources(folder=Path(folder), micro_batch=batch)
             FineTune(adapter, how).tune(model, rows, (), resources)
             lines = list(read_lines(Path(folder) / "metrics.jsonl"))
-        if "rows_at_once" in resources.facts:
-            return {"steps": found, "most": resources.facts["rows_at_once"]}
+        if "rows_at_once" in resources.report.figures:
+            return {"steps": found, "most": resources.report.figures["rows_at_once"]}
         rates = [line["tokens"] / line["seconds"] for line in lines]
         found.append({
             "rows": batch, "tokens": statistics.mean(line["tokens"] for line in lines), "peak_gib": peak_gib(),

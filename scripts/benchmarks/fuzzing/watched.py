@@ -17,9 +17,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fuzzing.case import MARKER, Case
+
+if TYPE_CHECKING:
+    from stepladder.store.validation import DoneRecord
 
 KINDS = ("fits", "predictions", "scores")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -272,16 +275,11 @@ def _whole(outputs: Path) -> Iterator[tuple[Path, dict[str, str]]]:
                     for p in folder.rglob("*")
                     if p.is_file()
                 }
-                files = done.get("files")
-                if (
-                    isinstance(files, dict)
-                    and files
-                    and all(hashes.get(name) == value for name, value in files.items())
-                ):
+                if done.files and all(hashes.get(name) == value for name, value in done.files.items()):
                     yield folder, hashes
 
 
-def _done(folder: Path) -> dict[str, Any] | None:
+def _done(folder: Path) -> DoneRecord | None:
     from stepladder.store.store import done
 
     try:
