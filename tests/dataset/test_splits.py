@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import unicodedata
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -76,7 +77,8 @@ def test_equal_questions_and_groups_stay_together_and_no_row_is_lost(drawn: list
         labels = [
             {r.example.answers for r in rows if r.question_key == asked} for asked in {r.question_key for r in rows}
         ]
-        assert {r.question.group for r in rows} != {None} or sum(map(len, labels)) == len(set.union(*labels))
+        counts = Counter(label for each in labels for label in each)
+        assert {r.question.group for r in rows} != {None} or all(any(counts[x] == 1 for x in each) for each in labels)
         return
     assert sorted(map(id, rows)) == sorted(id(r) for part in parts.values() for r in part)
     for seen in (lambda r: r.question_key, lambda r: r.question.group or id(r)):
@@ -98,6 +100,13 @@ def test_few_rows_give_all_three_splits() -> None:
     for seed in range(20):
         parts = divide([row(f"{seed} {n}") for n in range(4)], Split(0.3, 0.1), False)
         assert all(parts.values())
+
+
+def test_a_test_row_is_found_where_the_first_choice_has_the_only_row_of_a_label() -> None:
+    for seed in range(20):
+        rows = [row(f"{seed} one", "a"), row(f"{seed} both", "a"), row(f"{seed} both", "b")]
+        parts = divide(rows, Split(0.4, 0.2), True)
+        assert [r.question.text for r in parts["test"]] == [f"{seed} one"]
 
 
 def test_rows_that_cannot_be_split_are_an_error() -> None:

@@ -135,11 +135,13 @@ def _ensure_labels(units: Sequence[_Unit], split: Split) -> None:
     for _, having in sorted(by_label.items()):
         if not any(u.side == "train" for u in having):
             having[-1].side = "train"
-    if split.validation and not any(u.side == "validation" for u in units):
-        left = Counter(label for u in units if u.side == "train" for label in u.labels)
-        spare = [u for u in units if u.side == "train" and all(left[label] > 1 for label in u.labels)]
-        if spare:
-            spare[0].side = "validation"
+    wanted: tuple[tuple[Side, float], ...] = (("test", split.test), ("validation", split.validation))
+    for side, share in wanted:
+        if share and not any(u.side == side for u in units):
+            left = Counter(label for u in units if u.side == "train" for label in u.labels)
+            spare = [u for u in units if u.side == "train" and all(left[label] > 1 for label in u.labels)]
+            if spare:
+                spare[0].side = side
 
 
 @dataclass(frozen=True)
