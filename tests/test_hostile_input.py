@@ -109,7 +109,11 @@ def test_a_node_without_a_target_is_no_sampler(capsys: pytest.CaptureFixture[str
 
 
 def test_too_many_runs_are_no_comparison(capsys: pytest.CaptureFixture[str]) -> None:
-    refused(capsys, ["compare", *TOY[:2], "method=majority,linear", "seed=range(0,2000)"], "runs are too many for a comparison")
+    refused(
+        capsys,
+        ["compare", *TOY[:2], "method=majority,linear", "seed=range(0,2000)"],
+        "runs are too many for a comparison",
+    )
 
 
 @pytest.mark.parametrize(
