@@ -37,7 +37,7 @@ LONGROPE = {
     "short_factor": [1.0] * 4, "long_factor": [2.0, 4.0, 8.0, 16.0],
 }  # fmt: skip
 
-PLAIN = {
+REFERENCE = {
     "GPT-Neo, local layers": ("GPTNeoConfig", {
         "vocab_size": 261, "hidden_size": 32, "num_layers": 2, "num_heads": 4, "max_position_embeddings": 256,
         "window_size": 8, "attention_types": [[["global", "local"], 1]], "bos_token_id": 0, "eos_token_id": 1}),
@@ -55,8 +55,6 @@ PLAIN = {
         "head_dim": 8, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
         "first_k_dense_replace": 1, "n_shared_experts": 1, "n_group": 1, "topk_group": 1, "index_n_heads": 2,
         "index_head_dim": 8, "index_topk": 8}),
-}  # fmt: skip
-CACHE = {
     "GPT-OSS, attention sinks": ("GptOssConfig", SHAPE | EXPERTS | {"sliding_window": 8, "head_dim": 8}),
     "DeepSeek V3, latent attention": ("DeepseekV3Config", SMALL | LATENT | {
         "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "first_k_dense_replace": 1,
@@ -66,17 +64,17 @@ CACHE = {
         "vocab_size": 261, "hidden_size": 32, "num_hidden_layers": 2, "num_key_value_heads": 2, "kv_channels": 8,
         "intermediate_size": 48, "max_position_embeddings": 256, "eos_token_id": 1} | EXPERTS),
     "Falcon, one key head": ("FalconConfig", SMALL | {"multi_query": True, "parallel_attn": True}),
-    "Mistral, sliding window": ("MistralConfig", SHAPE | {"sliding_window": 8}),
-    "Gemma 3, sliding in turns": ("Gemma3TextConfig", SHAPE | {
-        "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16,
-        "layer_types": ["sliding_attention", "full_attention"]}),
     "Gemma 2, capped logits": ("Gemma2Config", SHAPE | {
         "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 5.0,
         "final_logit_softcapping": 3.0}),
     "GPT-J, partial rotary": ("GPTJConfig", OF_GPT | {"rotary_dim": 4}),
-}  # fmt: skip
-SLOTS = {
     "HyperCLOVA X, logits multiplied": ("HyperCLOVAXConfig", SHAPE | {"logits_scaling": 0.25}),
+}  # fmt: skip
+FAST = {
+    "Mistral, sliding window": ("MistralConfig", SHAPE | {"sliding_window": 8}),
+    "Gemma 3, sliding in turns": ("Gemma3TextConfig", SHAPE | {
+        "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16,
+        "layer_types": ["sliding_attention", "full_attention"]}),
     "Phi-3, LongRoPE": ("Phi3Config", SHAPE | {
         "sliding_window": None, "original_max_position_embeddings": 24, "rope_parameters": LONGROPE}),
     "Llama, LongRoPE": ("LlamaConfig", SHAPE | {"rope_parameters": LONGROPE | {"factor": 8.0}}),
@@ -92,7 +90,7 @@ SLOTS = {
     "OLMo, values clipped in place": ("OlmoConfig", SHAPE | {"clip_qkv": 1.0}),
     "Mixtral": ("MixtralConfig", SHAPE | EXPERTS | {"sliding_window": None}),
 }  # fmt: skip
-FAMILIES = PLAIN | CACHE | SLOTS
+FAMILIES = REFERENCE | FAST
 USUAL = (
     "Llama", "Qwen2", "Qwen3, normalised heads", "Mistral, sliding window", "Gemma 2, capped logits",
     "Gemma 3, sliding in turns", "Phi-3, LongRoPE", "GPT-2", "GPT-NeoX, partial rotary, parallel",

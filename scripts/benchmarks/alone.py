@@ -18,14 +18,6 @@ from measuring import Spec, in_turn, measured, middle, rate, written_a_second
 
 from stepladder.engine.fast import kernels
 
-FIELDS = ("people", "date", "time", "first_name", "last_name")
-FORM: Spec = {
-    "type": "object",
-    "properties": {field: {"type": ["string", "null"], "maxLength": 20} for field in FIELDS},
-    "required": list(FIELDS),
-    "additionalProperties": False,
-}
-
 
 def json_grammar(material: Material) -> Spec:
     """Generation from the same prompts with and without a JSON schema."""
@@ -99,23 +91,21 @@ def techniques(material: Material) -> Spec:
         **material.spec, "new": 48, "batch": 16, "end": material.end,
         "prompts": [material.prompt(text, material.listed()) for text, _ in material.test[:48]],
     }  # fmt: skip
-    form = {**write, "new": 160, "schema": FORM}
     few = {**train, "rows": rows[:64]}
     anywhere = () if material.on_gpu else ("kernels", *(("tiles",) if kernels.tiled(torch.bfloat16) else ()))
     own = ("varlen", "cuda_graphs") if material.on_gpu else (*anywhere, "row_attention")
     steps = ("cuda_graphs",) if material.on_gpu else ("fused_step",)
     prefix = () if material.on_gpu else ("shared_prefix",)  # there only from SHARED_ON_GPU tokens on
     cases: dict[str, tuple[str, Spec, Sequence[str], Callable[[Sequence[Spec]], float]]] = {
-        "training": ("training", train, ("fused_lora", "fused_decoder", "own_attention", *prefix, *own), rate),
+        "training": ("training", train, ("fused_lora", "fused_decoder", *prefix, *own), rate),
         "scoring": (
-            "scoring", score, (*anywhere, *prefix, "fused_decoder", "own_attention"),
+            "scoring", score, (*anywhere, *prefix, "fused_decoder"),
             lambda runs: 1 / middle(runs, "seconds_a_row"),
         ),
         "generation": (
-            "generation", write, (*anywhere, *steps, *prefix, "fused_decoder", "refill", "own_attention"),
+            "generation", write, (*anywhere, *steps, *prefix, "fused_decoder", "refill"),
             written_a_second,
         ),
-        "form": ("generation", form, ("forced_tokens",), written_a_second),
     }  # fmt: skip
     found: Spec = {}
     for case, (task, spec, names, speed) in cases.items():

@@ -51,15 +51,6 @@ TECHNIQUES = {
         "CPU, rows of up to 512 tokens; stores attention weights for the backward pass",
         "tests/engine/fast/test_attention.py",
     ),
-    "training/own_attention": (
-        "variable-length attention without padding",
-        "models with transformers' attention interface; largest gain for short rows on a CPU",
-        "tests/engine/fast/test_attention.py",
-    ),
-    "own_attention": (
-        "attention directly on KV-cache slots", "models with transformers' attention interface",
-        "tests/engine/decoding/test_session.py",
-    ),
     "training/shared_prefix": (
         "shared prefix of a batch computed once", "no gain if the prompts start differently",
         "tests/engine/fast/test_attention.py",
@@ -91,14 +82,9 @@ TECHNIQUES = {
         "continuous batching: a finished row's slot is reused", "no gain if all answers have the same length",
         "tests/engine/decoding/test_session.py",
     ),
-    "forced_tokens": (
-        "speculative decoding of tokens that the schema forces",
-        "JSON keys and started enum values; no gain for other text",
-        "tests/engine/decoding/test_speculation.py",
-    ),
 }  # fmt: skip
 """By name, or case and name: the technique, when it helps and what it costs, and its test."""
-CASES = {"form": "JSON with five short fields", "two trainings": "two trainings at once"}
+CASES = {"two trainings": "two trainings at once"}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

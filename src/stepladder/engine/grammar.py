@@ -72,10 +72,6 @@ class JsonWriter:
         """The same as booleans (vocabulary,)."""
         return self._now.allowed()
 
-    def forced(self) -> list[int]:
-        """The next tokens where the grammar allows one text only, as the tokenizer cuts it."""
-        return self._now.forced()
-
     def take(self, token: int) -> None:
         self._now.take(token)
         self._since.append(token)

@@ -39,17 +39,14 @@ def create_engine(module: nn.Module, requested: EngineName = "auto", admit: bool
     kind = fast_engine()
     if requested == "reference" or kind is None:
         return reference
-    if not admit:
-        return kind.of(module, kind.variants[0])
-    variant = admission.admitted(reference.network.causal, kind.variants, kind.of)
-    if variant is None:
+    if admit and not admission.admitted(reference.network.causal, kind):
         print(
             f"note: the fast engine is not equal to transformers for models of type "
             f"'{reference.network.config.model_type}'; model.engine=reference runs it",
             file=sys.stderr,
         )
         return reference
-    return kind.of(module, variant)
+    return kind(module)
 
 
 def fast_engine() -> type[FastEngine] | None:

@@ -11,7 +11,7 @@ from test_scoring import LABELS, PROMPTS, SHAPE, from_configuration
 
 from stepladder.engine.decoding import best_label
 from stepladder.engine.decoding.best_label import Node
-from stepladder.engine.decoding.kv_slots import SlotSession
+from stepladder.engine.decoding.session import DecodingSession
 from stepladder.models.toy import ToyCheckpoint
 
 
@@ -70,9 +70,9 @@ def learn(model, label):
 
 def test_most_of_the_candidates_is_never_read(monkeypatch):
     model, read = ToyCheckpoint().load(), []
-    extend = SlotSession.extend
+    extend = DecodingSession.extend
     monkeypatch.setattr(
-        SlotSession, "extend", lambda self, ids, *more: (read.append(ids.numel()), extend(self, ids, *more))[1]
+        DecodingSession, "extend", lambda self, ids, *more: (read.append(ids.numel()), extend(self, ids, *more))[1]
     )
     labels = tuple(f"{first}{second}{'x' * 6}" for first in "abcdefgh" for second in "abcdefgh")
     learn(model, labels[13])

@@ -14,9 +14,9 @@ import torch
 import transformers
 from test_scoring import from_configuration
 
-from stepladder.engine.decoding import kv_slots
+from stepladder.engine.decoding import session as sessions
 from stepladder.engine.decoding.generation import generate
-from stepladder.engine.decoding.session import begin_session, shared_prefix
+from stepladder.engine.decoding.session import DecodingSession, shared_prefix
 from stepladder.engine.fast import kernels
 from stepladder.engine.sampling import Sampling
 from stepladder.models.local import CausalModel
@@ -72,7 +72,7 @@ def read_on(model, prefix=True):
     network = model.engine.network
     kept = shared_prefix(network, PROMPTS) if prefix else shared_prefix(network, PROMPTS[:1])
     own = [prompt[len(kept.tokens) :] for prompt in PROMPTS]
-    session = begin_session(network, kept, 3, 120)
+    session = DecodingSession(network, kept, 3, 120)
     found = [session.read(own), session.advance([[50, 51], [52], list(range(60, 81))])]
     session.forget([1, 0, 3])
     session.keep([2, 1])
@@ -118,7 +118,7 @@ def test_a_step_equals_the_fused_decoder(name, tuned, dtype, both):
 @pytest.mark.parametrize("dtype", NEAR)
 @pytest.mark.parametrize("copied", [0, 128], ids=["beside", "copied"])
 def test_a_prefix_beside_the_slots_is_seen_like_one_in_them(copied, dtype, both, monkeypatch):
-    monkeypatch.setattr(kv_slots, "COPIED", copied)
+    monkeypatch.setattr(sessions, "COPIED", copied)
     assert_near(*both(model_of(SUPPORTED["llama"], dtype)))
 
 
@@ -129,7 +129,7 @@ def test_rows_without_a_prefix(both):
 @pytest.mark.parametrize("dtype", NEAR)
 def test_any_number_of_threads_gives_the_same_step(dtype):
     model, threads = model_of(SUPPORTED["llama"], dtype, tuned=True), torch.get_num_threads()
-    session = begin_session(model.engine.network, shared_prefix(model.engine.network, PROMPTS[:1]), 3, 120)
+    session = DecodingSession(model.engine.network, shared_prefix(model.engine.network, PROMPTS[:1]), 3, 120)
     session.read(PROMPTS)
     found = []
     try:
@@ -144,7 +144,7 @@ def test_any_number_of_threads_gives_the_same_step(dtype):
 
 def test_a_place_that_is_not_there_is_not_written_to():
     model = model_of(SUPPORTED["llama"], torch.float32)
-    session = begin_session(model.engine.network, shared_prefix(model.engine.network, PROMPTS[:1]), 3, 90)
+    session = DecodingSession(model.engine.network, shared_prefix(model.engine.network, PROMPTS[:1]), 3, 90)
     session.read(PROMPTS)
     before = session.advance([[50]] * 3)
     session.forget([1] * 3)
@@ -156,7 +156,7 @@ def test_a_place_that_is_not_there_is_not_written_to():
 
 def test_a_row_does_not_depend_on_the_rows_beside_it():
     model = model_of(SUPPORTED["llama"], torch.bfloat16)
-    session = begin_session(model.engine.network, shared_prefix(model.engine.network, PROMPTS[:1]), 40, 60)
+    session = DecodingSession(model.engine.network, shared_prefix(model.engine.network, PROMPTS[:1]), 40, 60)
     session.read([PROMPTS[0]] * 40)
     many = session.advance([[50]] * 40)
     session.forget([1] * 40)
@@ -175,13 +175,13 @@ def test_rows_begin_in_a_step_of_others_and_write_what_they_write_alone(monkeypa
         return [model.chat.decode(row.ids) for _, row in sorted(found, key=lambda pair: pair[0])]
 
     begun = []
-    advance = kv_slots.SlotSession.advance
+    advance = sessions.DecodingSession.advance
 
     def counted(self, tokens, prompts=()):
         begun.append(len(prompts))
         return advance(self, tokens, prompts)
 
-    monkeypatch.setattr(kv_slots.SlotSession, "advance", counted)
+    monkeypatch.setattr(sessions.DecodingSession, "advance", counted)
     together = texts(range(12), 5)
     assert sum(begun) == 7  # all but the five that begin
     assert together == [text for n in range(12) for text in texts([n], 1)]

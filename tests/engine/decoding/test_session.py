@@ -8,14 +8,12 @@ import torch
 import transformers
 from test_scoring import ARCHITECTURES, LABELS, SHAPE, from_configuration
 
-from stepladder.engine.decoding import kv_slots as room
-from stepladder.engine.decoding.kv_slots import Prefix, SlotSession
-from stepladder.engine.decoding.session import CacheSession, begin_session, shared_prefix
+from stepladder.engine.decoding import session as sessions
+from stepladder.engine.decoding.session import DecodingSession, Prefix, shared_prefix
 from stepladder.engine.fast import network as networks
 from stepladder.engine.fast.attention import Rows
 from stepladder.engine.fast.matrix import Matrix, PrepackedWeights
 from stepladder.engine.fast.network import FastNetwork
-from stepladder.engine.fast.techniques import ON
 from stepladder.models.toy import ToyCheckpoint
 from stepladder.tuning import adapters
 from stepladder.tuning.weights import shared_copy
@@ -52,19 +50,17 @@ def close(found, wanted):
 SLOTS = ["slots", "slots, prefix copied", "slots, prefix beside"]
 
 
-@pytest.fixture(params=[*SLOTS, *(f"{kind}, passes of few shapes" for kind in SLOTS), "cache"])
+@pytest.fixture(params=[*SLOTS, *(f"{kind}, passes of few shapes" for kind in SLOTS)])
 def started(request, monkeypatch):
     network = ToyCheckpoint().load().engine.network
     if "passes of few shapes" in request.param:  # as on a GPU, where they are replayed
-        monkeypatch.setattr(room, "at_once", lambda body: 0)
-        monkeypatch.setattr(SlotSession, "_replays", True)
-        monkeypatch.setattr(SlotSession, "_graphs", lambda self, shape, compute, inputs: compute(*inputs))
+        monkeypatch.setattr(sessions, "at_once", lambda body: 0)
+        monkeypatch.setattr(DecodingSession, "_replays", True)
+        monkeypatch.setattr(DecodingSession, "_graphs", lambda self, shape, compute, inputs: compute(*inputs))
     if "beside" in request.param:
-        monkeypatch.setattr(room, "COPIED", 3)
-    if request.param == "cache":
-        return network, CacheSession(network, Prefix(PREFIX))
+        monkeypatch.setattr(sessions, "COPIED", 3)
     kept = shared_prefix(network, PROMPTS) if "prefix" in request.param else Prefix()
-    return network, SlotSession(network, kept, 3, 30)
+    return network, DecodingSession(network, kept, 3, 30)
 
 
 def suffixes(session):
@@ -84,10 +80,6 @@ def test_new_rows_begin_while_others_go_on(started):
     network, session = started
     first, second, third = suffixes(session)
     session.read([first, second])
-    if isinstance(session, CacheSession):
-        with pytest.raises(ValueError, match="can not be added"):
-            session.advance([[50], [52]], [third])
-        return
     found = session.advance([[50, 51], [52]], [third])
     close(found[:2], alone(network, [*PROMPTS[0], 50, 51])[-2:])
     close(found[2], alone(network, [*PROMPTS[1], 52])[-1])
@@ -99,22 +91,17 @@ def test_new_rows_begin_while_others_go_on(started):
 
 def test_steps_on_a_gpu_have_few_shapes(monkeypatch):
     shapes = []
-    monkeypatch.setattr(room, "at_once", lambda body: 0)
-    monkeypatch.setattr(SlotSession, "_replays", True)
+    monkeypatch.setattr(sessions, "at_once", lambda body: 0)
+    monkeypatch.setattr(DecodingSession, "_replays", True)
     monkeypatch.setattr(
-        SlotSession, "_graphs", lambda self, shape, compute, inputs: shapes.append(shape) or compute(*inputs)
+        DecodingSession, "_graphs", lambda self, shape, compute, inputs: shapes.append(shape) or compute(*inputs)
     )
-    session = SlotSession(ToyCheckpoint().load().engine.network, Prefix(), 4, 300)
+    session = DecodingSession(ToyCheckpoint().load().engine.network, Prefix(), 4, 300)
     session.read(PROMPTS)
     assert not shapes
-    for more in ([[50]] * 3, [[51, 52], [53], [54]], [[55], [56], [57] * 8], [[58], [59], [60] * 9]):
+    for more in ([[50]] * 3, [[51]] * 3, [[58], [59], [60] * 9]):
         session.advance(more)
-    assert shapes == [(1, 256), (8, 256), (8, 256)]
-    monkeypatch.setattr(room, "REPLAYED", 31)  # too many slots for eight tokens each
-    assert not session.speculates
-    session.advance([[61], [62], [63]])
-    session.advance([[64], [65], [66, 67]])
-    assert shapes[3:] == [(1, 256)]
+    assert shapes == [(256,), (256,)]
     with pytest.raises(IndexError, match="5 rows in 4 slots"):
         session.read([[1], [2]])
     assert len(session.lengths) == 3
@@ -154,11 +141,11 @@ def test_tokens_of_a_tree_attend_to_their_ancestors_only(started):
 
 @pytest.mark.parametrize("copied", [0, 128])
 def test_new_rows_take_the_slots_of_others(monkeypatch, copied):
-    monkeypatch.setattr(room, "COPIED", copied)
+    monkeypatch.setattr(sessions, "COPIED", copied)
     network = ToyCheckpoint().load().engine.network
     prefix = shared_prefix(network, PROMPTS)
-    session = begin_session(network, prefix, 3, 30)
-    assert isinstance(session, SlotSession)
+    session = DecodingSession(network, prefix, 3, 30)
+    assert isinstance(session, DecodingSession)
     session.read([prompt[4:] for prompt in PROMPTS])
     session.keep([0, 2])
     late = [*PREFIX, 90, 91]
@@ -170,10 +157,10 @@ def test_new_rows_take_the_slots_of_others(monkeypatch, copied):
 
 @pytest.mark.parametrize("few", [0, 100], ids=["joined", "in place"])
 def test_few_and_many_tokens_attend_to_the_prefix_alike(monkeypatch, few):
-    monkeypatch.setattr(room, "FEW", few)
-    monkeypatch.setattr(room, "COPIED", 3)
+    monkeypatch.setattr(sessions, "FEW", few)
+    monkeypatch.setattr(sessions, "COPIED", 3)
     network = ToyCheckpoint().load().engine.network
-    session = begin_session(network, shared_prefix(network, PROMPTS), 3, 30)
+    session = DecodingSession(network, shared_prefix(network, PROMPTS), 3, 30)
     close(session.read([p[4:] for p in PROMPTS]), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
     found = session.advance([[50, 51, 52]] * 3)
     close(found[3:6], alone(network, [*PROMPTS[1], 50, 51, 52])[-3:])
@@ -194,7 +181,7 @@ def test_the_fused_decoder_is_equal_to_the_model(name):
     network = from_configuration(SUPPORTED[name]).engine.network
     body = network.decoder()
     assert body is not None
-    session = begin_session(network, Prefix(), 3, 30)
+    session = DecodingSession(network, Prefix(), 3, 30)
     close(session.read(PROMPTS), torch.stack([alone(network, p)[-1] for p in PROMPTS]))
     close(session.logits(session.advance([[50], [51], [52]])[:1]), network.causal(
         torch.tensor([[*PROMPTS[0], 50]])).logits[0, -1:])  # fmt: skip
@@ -218,12 +205,12 @@ def test_the_fused_decoder_contains_the_adapter_and_follows_its_changes(more):
     assert network.decoder() is body
     first = dict(tuned.score(PROMPTS, [LABELS] * 3))
     assert first[0].log_probabilities != pytest.approx(base[0].log_probabilities, abs=1e-2)
-    close(begin_session(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
+    close(DecodingSession(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
     for parameter in tuned.module.parameters():
         if parameter.requires_grad:
             parameter.mul_(1.5)
     assert network.decoder() is not body
-    close(begin_session(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
+    close(DecodingSession(network, Prefix(), 1, 20).read(PROMPTS[:1])[0], alone(network, PROMPTS[0])[-1])
     attached = attach(model, peft.LoraConfig(r=4, target_modules="all-linear", use_dora=True))
     assert attached.engine.network.decoder() is None
 
@@ -303,16 +290,3 @@ def test_changes_of_a_model_after_a_pass_are_noticed():
     layer = network.causal.base_model.layers[0].input_layernorm
     layer.weight = torch.nn.Parameter(2 * layer.weight.detach(), requires_grad=False)
     assert not torch.allclose(second, now())
-
-
-def test_a_cache_session_without_rows_left(monkeypatch):
-    monkeypatch.setattr(ON, "own_attention", False)
-    model = ToyCheckpoint().load()
-    network = model.engine.network
-    session = begin_session(network, shared_prefix(network, [[5, 6, 7], [5, 6, 8]]), 2, 10)
-    assert isinstance(session, CacheSession)
-    with network.predicting():
-        session.read([[7], [8]])
-        session.keep([])
-    written = dict(model.generate([[5, 6, 7], [5, 6, 8]], 3, micro_batch=2))
-    assert [written[i].new_tokens > 0 for i in range(2)] == [True, True]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers
-from architectures import FAMILIES, LABELS, PLAIN, PROMPTS, SHAPE, SLOTS, built, own_score
+from architectures import FAMILIES, FAST, LABELS, PROMPTS, SHAPE, built, own_score
 
 from stepladder.engine import admission
 from stepladder.engine.admission import admitted, small_config, small_model
 from stepladder.engine.configuration import rope_switch
 from stepladder.engine.decoding.engine import FastEngine
-from stepladder.engine.fast import masks
-from stepladder.engine.fast import network as networks
-from stepladder.engine.fast.network import Variant
+from stepladder.engine.fast.network import FastNetwork
 from stepladder.errors import ModelError
 
 
@@ -23,31 +21,25 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_model_is_run_in_the_fastest_way_that_is_right_for_it(name):
-    engine = built(name).engine
-    if name in PLAIN:
-        assert engine.name == "reference"
-    else:
-        assert engine.name == "fast"
-        assert engine.network.variant.slots == (name in SLOTS)
-        assert engine.network.variant.own_head == (name == "HyperCLOVA X, logits multiplied")
+def test_a_model_is_run_by_the_fast_engine_where_that_is_right_for_it(name):
+    assert built(name).engine.name == ("fast" if name in FAST else "reference")
 
 
 def test_an_attention_multiplier_is_supported():
     causal = transformers.GraniteForCausalLM(transformers.GraniteConfig(**SHAPE, attention_multiplier=0.2))
-    assert admitted(causal, FastEngine.variants, FastEngine.of) == "slots"
+    assert admitted(causal, FastEngine)
 
 
 @pytest.mark.parametrize("name", ["Mistral, sliding window", "Gemma 3, sliding in turns"])
-def test_a_variant_that_ignores_windows_is_not_admitted(name, monkeypatch):
+def test_an_engine_that_ignores_windows_is_not_admitted(name, monkeypatch):
     """Rows of the test are longer than every window, also where those of the model are long."""
     kind, values = FAMILIES[name]
     config = getattr(transformers, kind)(**values | {"sliding_window": 200})
     causal = transformers.AutoModelForCausalLM.from_config(config)
-    assert admitted(causal, ["cache"], FastEngine.of) == "cache"
-    monkeypatch.setattr(networks, "additive_masks", lambda config, dtype, allowed, *_: masks._additive(allowed, dtype))
+    assert admitted(causal, FastEngine)
+    monkeypatch.setattr(FastNetwork, "longest_row", None)
     monkeypatch.setattr(admission, "_key", lambda *_: "another")
-    assert admitted(causal, ["cache"], FastEngine.of) is None
+    assert not admitted(causal, FastEngine)
 
 
 def test_the_small_model_keeps_what_attention_depends_on():
@@ -77,18 +69,18 @@ def test_a_switch_of_rotary_frequencies_is_scaled_to_the_rows():
     assert small.hidden_size // small.num_attention_heads == 96
     with torch.device("meta"):
         causal = transformers.Phi3ForCausalLM(config)
-    assert admitted(causal, FastEngine.variants, FastEngine.of) == "slots"
+    assert admitted(causal, FastEngine)
 
 
 def test_the_result_is_remembered_by_configuration(monkeypatch, tmp_path):
     causal = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE))
-    assert admitted(causal, FastEngine.variants, FastEngine.of) == "slots"
+    assert admitted(causal, FastEngine)
     with monkeypatch.context() as patched:
         patched.setattr(admission, "_equals", None)
-        assert admitted(causal, FastEngine.variants, FastEngine.of) == "slots"
+        assert admitted(causal, FastEngine)
         other = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE | {"hidden_act": "gelu"}))
         with pytest.raises(TypeError):
-            admitted(other, FastEngine.variants, FastEngine.of)
+            admitted(other, FastEngine)
     assert len(list((tmp_path / "admission").iterdir())) == 1
 
 
@@ -101,7 +93,7 @@ def test_a_model_that_is_not_admitted_is_run_by_the_reference_engine_with_a_note
     assert found[0].log_probabilities == pytest.approx([own_score(model, PROMPTS[0], each) for each in LABELS])
 
 
-def test_a_head_that_does_more_than_we_know_is_that_of_the_model(monkeypatch):
+def test_a_head_that_does_more_than_we_know_is_run_by_the_reference_engine(monkeypatch):
     forward = transformers.Qwen2ForCausalLM.forward
 
     def doubled(self, *arguments, **named):
@@ -112,7 +104,7 @@ def test_a_head_that_does_more_than_we_know_is_that_of_the_model(monkeypatch):
 
     monkeypatch.setattr(transformers.Qwen2ForCausalLM, "forward", doubled)
     model = built("Qwen2")
-    assert model.engine.network.variant == Variant(slots=True, own_head=True)
+    assert model.engine_name == "reference"
     found = dict(model.score(PROMPTS, [LABELS] * len(PROMPTS)))
     for index, prompt in enumerate(PROMPTS):
         own = [own_score(model, prompt, label) for label in LABELS]

@@ -45,7 +45,6 @@ def test_a_shared_prefix_is_read_once_and_changes_neither_losses_nor_gradients(m
     monkeypatch.setattr(
         attention, "forward_with", lambda *a, **k: (read.append(k["input_ids"].numel()), through(*a, **k))[1]
     )
-    assert model.engine.network.uses_slots
     read.clear()
     ours = model.answer_losses(*batch())
     assert read == [len(PREFIX) + sum(len(row) - len(PREFIX) for row in ROWS)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stepladder.cli.entry import main
-from stepladder.engine.decoding import kv_slots
+from stepladder.engine.decoding import session as sessions
 from stepladder.engine.fast import cuda_graphs
 from stepladder.engine.fast import network as networks
 from stepladder.engine.fast.network import FastNetwork
@@ -110,10 +110,10 @@ def test_labels_and_texts_are_those_of_a_processor():
     assert found["cuda"][1] == found["cpu"][1]
 
 
-@pytest.mark.parametrize("copied", [0, kv_slots.COPIED_ON_GPU], ids=["prefix beside", "prefix copied"])
+@pytest.mark.parametrize("copied", [0, sessions.COPIED_ON_GPU], ids=["prefix beside", "prefix copied"])
 def test_a_rereplayed_step_gives_what_a_computed_one_gives(monkeypatch, copied):
     monkeypatch.setattr(networks, "SHARED_ON_GPU", 1)
-    monkeypatch.setattr(kv_slots, "COPIED_ON_GPU", copied)
+    monkeypatch.setattr(sessions, "COPIED_ON_GPU", copied)
     replayed = []
     run = cuda_graphs._CapturedGraph.run
     monkeypatch.setattr(cuda_graphs._CapturedGraph, "run", lambda self, given: replayed.append(1) or run(self, given))
@@ -124,7 +124,7 @@ def test_a_rereplayed_step_gives_what_a_computed_one_gives(monkeypatch, copied):
     assert len(replayed) > 24
     monkeypatch.setattr(cuda_graphs, "WARMUP", 10**9)
     computed = dict(model.generate(prompts, 24, micro_batch=7))
-    monkeypatch.setattr(kv_slots.SlotSession, "_replays", False)
+    monkeypatch.setattr(sessions.DecodingSession, "_replays", False)
     plain = dict(model.generate(prompts, 24, micro_batch=7))
     for n in range(len(prompts)):
         assert texts[n].text == computed[n].text == plain[n].text

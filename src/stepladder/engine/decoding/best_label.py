@@ -14,9 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from stepladder.engine.decoding.kv_slots import Tokens
 from stepladder.engine.decoding.scoring import scored
-from stepladder.engine.decoding.session import BranchingSession, begin_session, shared_prefix
+from stepladder.engine.decoding.session import DecodingSession, Tokens, shared_prefix
 from stepladder.engine.fast.network import FastNetwork
 from stepladder.engine.fast.softmax import log_sum_exp
 from stepladder.engine.values import Best
@@ -114,7 +113,9 @@ def choose(
         own = [prompts[index][len(prefix.tokens) :] for index in batch]
         deepest = max(len(candidate) for index in batch for candidate in candidates[index])
         with network.predicting():
-            read = _search(begin_session(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows)
+            read = _search(
+                DecodingSession(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows
+            )
         for row in rows:
             log, place = row.best
             yield row.index, Best(place, log, len(candidates[row.index][place]), row.seconds)
@@ -126,7 +127,7 @@ def choose(
         yield index, scores.best(spent)
 
 
-def _search(session: BranchingSession, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
+def _search(session: DecodingSession, prompts: Sequence[Tokens], rows: Sequence[_Row]) -> int:
     """Search all rows; returns how many tokens were read after the prompts."""
     read, begun = 0, time.perf_counter()
     for row, of_row in zip(rows, _summed(session, session.read(prompts)), strict=True):
@@ -146,7 +147,7 @@ def _search(session: BranchingSession, prompts: Sequence[Tokens], rows: Sequence
         read += _read_on(session, searching, chosen)
 
 
-def _read_on(session: BranchingSession, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
+def _read_on(session: DecodingSession, rows: Sequence[_Row], chosen: Sequence[Sequence[tuple[Node, float]]]) -> int:
     """Read the chosen nodes, from the prompt's end, with their chains. Returns how many tokens were read."""
     branches = []
     for row, nodes in zip(rows, chosen, strict=True):
@@ -176,7 +177,7 @@ def _read_on(session: BranchingSession, rows: Sequence[_Row], chosen: Sequence[S
     return tokens.numel()
 
 
-def _summed(session: BranchingSession, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
+def _summed(session: DecodingSession, hidden: Tensor) -> Iterator[tuple[Tensor, float]]:
     """For each of the hidden states (n, width), its logits (vocabulary,) and their log-sum-exp."""
     logits = session.logits(hidden)
     return zip(logits, log_sum_exp(logits).tolist(), strict=True)

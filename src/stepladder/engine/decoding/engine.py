@@ -1,6 +1,6 @@
 """The fast engine: batches of rows on shared prefixes, KV-cache slots and the fused decoder.
 
-Rows that only transformers itself runs rightly, beyond a switch of rotary frequencies, go to the reference engine.
+Rows beyond a sliding window, or a switch of rotary frequencies, go to the reference engine.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from stepladder.engine.configuration import windows
 from stepladder.engine.decoding import best_label, generation, scoring
-from stepladder.engine.fast.network import FastNetwork, Shared, Variant
+from stepladder.engine.fast.network import FastNetwork, Shared
 from stepladder.engine.grammar import JsonGrammar
 from stepladder.engine.network import Tokens, Virtual
 from stepladder.engine.reference import ReferenceEngine
@@ -26,32 +25,19 @@ from stepladder.engine.values import Best, Generated, Scores
 T = TypeVar("T")
 BATCH_TOKENS = 8192
 ON_GPU = 4  # times as many
-VARIANTS = {
-    "slots": Variant(slots=True),
-    "slots, own head": Variant(slots=True, own_head=True),
-    "cache": Variant(slots=False),
-    "cache, own head": Variant(slots=False, own_head=True),
-}
-"""How a model can be run, the fastest way first."""
 
 
 class FastEngine:
     """Scores, generates and trains in batches. See `Engine` for the methods."""
 
     name = "fast"
-    variants = tuple(VARIANTS)
 
-    def __init__(self, module: nn.Module, virtual: Virtual | None, shared: Shared) -> None:
-        self.network = FastNetwork(module, virtual, shared)
+    def __init__(self, module: nn.Module, virtual: Virtual | None = None, shared: Shared | None = None) -> None:
+        self.network = FastNetwork(module, virtual, shared or Shared())
         self.reference = ReferenceEngine(module, virtual)
 
-    @classmethod
-    def of(cls, module: nn.Module, variant: str) -> FastEngine:
-        """An engine that runs the model as one of VARIANTS."""
-        return cls(module, None, Shared(VARIANTS[variant]))
-
     def adapted(self, module: nn.Module, virtual: Virtual | None = None) -> FastEngine | ReferenceEngine:
-        if virtual is not None and (self.network.rotary_switch is not None or windows(self.network.config)):
+        if virtual is not None and self.network.longest_row is not None:
             return ReferenceEngine(module, virtual)  # virtual tokens may fill a window
         return FastEngine(module, virtual, self.network.shared)
 
@@ -98,14 +84,14 @@ class FastEngine:
         network, wanted = self.network, pad(answer[:, 1:], (0, 1))
         if noise is not None:
             return network.losses(network.noisy_hidden(ids, mask, noise)[wanted], ids[answer])
-        if network.rotary_switch is not None:
-            beyond = mask.sum(dim=1) + network.virtual_length > network.rotary_switch
+        if network.longest_row is not None:
+            beyond = mask.sum(dim=1) > network.longest_row
             if bool(beyond.any()):
                 return self._losses_apart(beyond, ids, mask, answer)
         return network.answer_losses(ids, mask, wanted, ids[answer])
 
     def _losses_apart(self, beyond: Tensor, ids: Tensor, mask: Tensor, answer: Tensor) -> Tensor:
-        """Losses of the rows `beyond` (batch,) the rotary switch by the reference engine, of the others by this one."""
+        """Losses of the rows `beyond` (batch,) the longest row by the reference engine, of the others by this one."""
         row = answer.nonzero()[:, 0]
         losses = torch.empty(len(row), device=ids.device)
         for rows, compute in ((beyond, self.reference.answer_losses), (~beyond, self.answer_losses)):
@@ -117,7 +103,8 @@ class FastEngine:
 
     def _divided(self, prompts: Sequence[Tokens], more: Sequence[int]) -> tuple[list[int], list[int]]:
         """Rows that are run in batches, and rows that the reference engine runs."""
-        alone = [i for i, prompt in enumerate(prompts) if self.network.exceeds_rotary_switch(len(prompt) + more[i])]
+        longest = self.network.longest_row
+        alone = [i for i, prompt in enumerate(prompts) if longest is not None and len(prompt) + more[i] > longest]
         return sorted(set(range(len(prompts))) - set(alone)), alone
 
     def _batches(

@@ -10,17 +10,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, count, islice
+from itertools import accumulate, islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stepladder.engine.decoding.session import DecodingSession, begin_session, shared_prefix
-from stepladder.engine.decoding.speculation import Speculation
+from stepladder.engine.decoding.session import DecodingSession, shared_prefix
 from stepladder.engine.fast import kernels
 from stepladder.engine.fast.network import FastNetwork
-from stepladder.engine.fast.techniques import ON
 from stepladder.engine.grammar import JsonGrammar
 from stepladder.engine.sampling import Answer, Sampling, next_tokens
 from stepladder.engine.values import Generated
@@ -49,15 +47,14 @@ def generate(
     prefix = shared_prefix(network, prompts)
     spent = (time.perf_counter() - begun) / len(prompts) if prompts else 0.0
     own = [prompt[len(prefix.tokens) :] for prompt in prompts]
-    speculation = Speculation(expensive=network.dtype == torch.float32 or network.device.type == "cuda")
 
     def begin_answer(index: int) -> Answer:
         return Answer.begin(index, budgets[index], sampling, grammar)
 
     for slots, indices in waves:
         longest = max(len(own[i]) + budgets[i] for i in indices)
-        new_session = partial(begin_session, network, prefix, min(slots, len(indices)), longest)
-        wave = _Wave(new_session, slots, indices, own, begin_answer, sampling.temperature, ends, speculation)
+        new_session = partial(DecodingSession, network, prefix, min(slots, len(indices)), longest)
+        wave = _Wave(new_session, slots, indices, own, begin_answer, sampling.temperature, ends)
         while wave.goes_on:
             with network.predicting():
                 done = wave.until_some_are_done()
@@ -77,12 +74,11 @@ class _Wave:
         begin_answer: Callable[[int], Answer],
         temperature: float | None,
         ends: frozenset[int],
-        speculation: Speculation,
     ) -> None:
         self.new_session, self.begin_answer, self.prompts = new_session, begin_answer, prompts
         self.waiting = deque(waiting)
         self.slots = min(slots, len(waiting))
-        self.temperature, self.ends, self.speculation = temperature, ends, speculation
+        self.temperature, self.ends = temperature, ends
         self.answers: list[Answer] = []
         self.session = new_session()
 
@@ -107,20 +103,12 @@ class _Wave:
         free = min(self.slots - len(self.answers), len(self.waiting))
         if not self.answers:
             return self._read(free)
-        forced = [answer.writer.forced() if answer.writer else [] for answer in self.answers]
-        drafts = [self._draft(answer, own) for answer, own in zip(self.answers, forced, strict=True)]
-        going = len(drafts) + sum(map(len, drafts))
-        with_new = accumulate((len(self.prompts[i]) for i in islice(self.waiting, free)), initial=going)
+        with_new = accumulate((len(self.prompts[i]) for i in islice(self.waiting, free)), initial=len(self.answers))
         at_once = sum(map(self.session.fits_into_step, islice(with_new, 1, None)))
         some = free and free >= min(len(self.waiting), -(-self.slots // 4))
         if some and not at_once and self.session.accepts_rows:
             return self._read(free)
-        return self._go_on(forced, drafts, at_once)
-
-    def _draft(self, answer: Answer, forced: Tokens) -> Tokens:
-        if not (ON.forced_tokens and forced and self.session.speculates):
-            return ()
-        return self.speculation.proposal(forced, answer.budget - len(answer.ids) - 1)
+        return self._go_on(at_once)
 
     def _new(self, count: int) -> list[Answer]:
         return [self.begin_answer(self.waiting.popleft()) for _ in range(count)]
@@ -131,43 +119,22 @@ class _Wave:
             self.session = self.new_session()
         new = self._new(count)
         self.answers += new
-        self._write(new, [()] * count, self.session.read([self.prompts[answer.index] for answer in new]))
+        self._write(new, self.session.read([self.prompts[answer.index] for answer in new]))
         return new
 
-    def _go_on(self, forced: Sequence[Tokens], drafts: Sequence[Tokens], others: int) -> list[Answer]:
-        """Every row reads its last token and its draft, and keeps of the draft what it would have written; this many
-        others begin."""
-        read = [[answer.ids[-1], *draft] for answer, draft in zip(self.answers, drafts, strict=True)]
-        before = [len(answer.ids) for answer in self.answers]
+    def _go_on(self, others: int) -> list[Answer]:
+        """Every row reads its last token; this many others begin."""
         new = self._new(others)
-        hidden = self.session.advance(read, [self.prompts[answer.index] for answer in new])
+        last = [[answer.ids[-1]] for answer in self.answers]
+        hidden = self.session.advance(last, [self.prompts[answer.index] for answer in new])
         self.answers += new
-        written = self._write(self.answers, [*drafts, *[()] * others], hidden)
-        for answer, proposed, first in zip(self.answers, forced, before, strict=False):
-            self.speculation.compare(proposed, answer.ids[first:])
-        over = [max(0, len(tokens) - n) for tokens, n in zip(read, written, strict=False)]
-        self.session.forget([*over, *[0] * others])
+        self._write(self.answers, hidden)
         return self.answers
 
-    def _write(self, answers: Sequence[Answer], drafts: Sequence[Tokens], hidden: Tensor) -> list[int]:
-        """An answer takes a token after each of its places in `hidden` (tokens, width), as long as its draft is the
-        same. Returns how many tokens each has taken."""
-        logits = self.session.logits(hidden)
-        before = [len(answer.ids) for answer in answers]
-        going = list(zip(answers, drafts, accumulate((1 + len(draft) for draft in drafts), initial=0), strict=False))
-        for depth in count():
-            if not going:
-                break
-            at = torch.tensor([first + depth for _, _, first in going])
-            tokens = _next(logits, at, [answer for answer, _, _ in going], self.temperature)
-            right = []
-            for each, token in zip(going, tokens, strict=True):
-                answer, draft, _ = each
-                answer.take(token, self.ends)
-                if not answer.done and list(draft[depth : depth + 1]) == [token]:
-                    right.append(each)
-            going = right
-        return [max(0, len(answer.ids) - had) for answer, had in zip(answers, before, strict=True)]
+    def _write(self, answers: Sequence[Answer], hidden: Tensor) -> None:
+        """Each answer takes the token after its hidden state (answers, width)."""
+        for answer, token in zip(answers, _next(self.session.logits(hidden), answers, self.temperature), strict=True):
+            answer.take(token, self.ends)
 
     def _take_out_done(self) -> list[Answer]:
         """Remove the answers that are done; the last ones move to their places."""
@@ -180,11 +147,11 @@ class _Wave:
         return done
 
 
-def _next(logits: Tensor, at: Tensor, answers: Sequence[Answer], temperature: float | None) -> list[int]:
-    """The next token of each answer by its row `at` (answers,) of logits (any, vocabulary)."""
+def _next(logits: Tensor, answers: Sequence[Answer], temperature: float | None) -> list[int]:
+    """The next token of each answer by its logits (answers, vocabulary)."""
     if not temperature and kernels.support(logits):
         writers = [answer.writer for answer in answers if answer.writer]
         bits = torch.from_numpy(np.stack([writer.bits() for writer in writers])) if writers else None
-        found: list[int] = kernels.highest_place(logits, at, bits).tolist()
+        found: list[int] = kernels.highest_place(logits, torch.arange(len(answers)), bits).tolist()
         return found
-    return next_tokens(logits[at.to(logits.device)], answers, temperature)
+    return next_tokens(logits, answers, temperature)

@@ -15,8 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from stepladder.engine.decoding.kv_slots import Prefix
-from stepladder.engine.decoding.session import BranchingSession, begin_session, shared_prefix
+from stepladder.engine.decoding.session import DecodingSession, Prefix, shared_prefix
 from stepladder.engine.fast.network import FastNetwork
 from stepladder.engine.fast.softmax import log_sum_exp
 from stepladder.engine.values import Scores
@@ -113,7 +112,7 @@ def scored(
 def _batch(network: FastNetwork, prefix: Prefix, prompts: Sequence[Tokens], tries: Sequence[Trie]) -> list[list[float]]:
     """Of each row the log-probability of each edge of its trie."""
     widest = max(len(trie.tokens) for trie in tries)
-    session = begin_session(network, prefix, len(prompts), max(map(len, prompts)) + widest)
+    session = DecodingSession(network, prefix, len(prompts), max(map(len, prompts)) + widest)
     hidden = session.read(prompts)[:, None]
     if widest:
         nodes, _ = network.pad([(*trie.tokens, *[0] * (widest - len(trie.tokens))) for trie in tries])
@@ -125,7 +124,7 @@ def _batch(network: FastNetwork, prefix: Prefix, prompts: Sequence[Tokens], trie
     return _edges(session, hidden, tries)
 
 
-def _edges(session: BranchingSession, hidden: Tensor, tries: Sequence[Trie]) -> list[list[float]]:
+def _edges(session: DecodingSession, hidden: Tensor, tries: Sequence[Trie]) -> list[list[float]]:
     """The head and log-probabilities (float32) at each node, a few at a time; only the edges' values are kept."""
     columns, device = hidden.shape[1], hidden.device
     real = [row * columns + node for row, trie in enumerate(tries) for node in range(len(trie.tokens) + 1)]

@@ -20,7 +20,10 @@ from stepladder.engine.fast.techniques import ON
 NAME = "stepladder"
 torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, which takes longer than the attention
 SHORT = 512  # tokens of a row up to which training on a CPU is faster with kept weights than with the fused kernel
-_WITHOUT_EFFECT = {"position_ids", "position_embeddings", "is_causal", "cache_position", "output_attentions"}
+_WITHOUT_EFFECT = {
+    "position_ids", "position_embeddings", "is_causal", "cache_position", "output_attentions",
+    "sliding_window",  # of rows that are not longer than it
+}  # fmt: skip
 
 
 class AttentionPattern(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,13 +16,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from stepladder.engine.configuration import has_dropout
+from stepladder.engine.configuration import has_dropout, windows
 from stepladder.engine.fast import attention, varlen
 from stepladder.engine.fast.cross_entropy import frozen_head_losses, head_losses
 from stepladder.engine.fast.cuda_graphs import CudaGraphs
 from stepladder.engine.fast.decoder import FusedDecoder, signature
-from stepladder.engine.fast.heads import corrected, own_logits
-from stepladder.engine.fast.masks import additive_masks
 from stepladder.engine.fast.matrix import PrepackedWeights
 from stepladder.engine.fast.techniques import ON
 from stepladder.engine.fast.varlen import VarlenBatch, VarlenPattern
@@ -31,26 +30,11 @@ SHARED_ON_GPU = 1024
 """Tokens from which a GPU reads a shared prefix once: with prefixes of 30 to 600 tokens this took 10% to 23% longer."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """How the fast engine runs a model.
-
-    Attributes:
-        slots: With the attention of this package over KV-cache slots; else with the model's own attention and
-            transformers' cache, in batches with explicit positions and masks.
-        own_head: Whether logits need the model's own forward pass, not only the matrix of its head.
-    """
-
-    slots: bool
-    own_head: bool = False
-
-
 @dataclass
 class Shared:
-    """What all models that are tuned from one base share: its variant, its prepacked weights, and which forms of the
-    fused decoder compute what the model computes."""
+    """What all models that are tuned from one base share: its prepacked weights, and which forms of the fused decoder
+    compute what the model computes."""
 
-    variant: Variant
     packs: PrepackedWeights = field(default_factory=PrepackedWeights)
     equal: dict[object, bool] = field(default_factory=dict)
 
@@ -66,14 +50,12 @@ class FastNetwork(Network):
         self._active: str | None = None
         self._places: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter]] = []
 
-    @property
-    def variant(self) -> Variant:
-        return self.shared.variant
-
-    @property
-    def uses_slots(self) -> bool:
-        """Whether the attention of this package runs the model, over KV-cache slots."""
-        return self.variant.slots and ON.own_attention
+    @cached_property
+    def longest_row(self) -> int | None:
+        """The longest row, in tokens, that this network computes; None: any. Beyond it a sliding window hides tokens,
+        or rotary frequencies change."""
+        switch = [] if self.rotary_switch is None else [self.rotary_switch]
+        return min([*windows(self.config), *switch], default=None)
 
     def hidden(self, ids: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
         """Hidden states (wanted.sum(), width) at the `wanted` positions of right-padded rows, row by row.
@@ -85,7 +67,7 @@ class FastNetwork(Network):
             mask: True at real tokens (batch, length).
             wanted: True at the positions to return (batch, length).
         """
-        if self.virtual is not None or not self.uses_slots:
+        if self.virtual is not None:
             return self._forward(ids, None)[wanted]
         # A shared prefix is computed once, so its dropout would be the same for all rows.
         batch, decoder = (
@@ -103,9 +85,7 @@ class FastNetwork(Network):
 
     def answer_losses(self, ids: Tensor, mask: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
         """`losses` of the `targets` (n,) after the `hidden` states at the `wanted` places."""
-        decoder = (
-            self.training_decoder() if self.virtual is None and self.uses_slots and torch.is_grad_enabled() else None
-        )
+        decoder = self.training_decoder() if self.virtual is None and torch.is_grad_enabled() else None
         if decoder is None or not self._uses_varlen or not self._has_frozen_head:
             return self.losses(self.hidden(ids, mask, wanted), targets)
         batch = VarlenBatch.of(ids, mask, wanted, self._worth_sharing()).with_spare()
@@ -184,8 +164,6 @@ class FastNetwork(Network):
         return list({id(parameter): parameter for *_, parameter in self._places}.values())
 
     def _new_decoder(self, training: bool) -> FusedDecoder | None:
-        if not self.uses_slots:
-            return None
         try:
             with self.predicting(), torch.autocast(self.device.type, enabled=False):
                 made = FusedDecoder(self.causal, self.shared.packs, training)
@@ -231,26 +209,8 @@ class FastNetwork(Network):
         cache = DynamicCache()
         return self._forward(ids, cache), cache
 
-    def extend(self, cache: Any, ids: Tensor, allowed: Tensor, positions: Tensor, seen: Tensor) -> Tensor:
-        """Hidden states (batch, n, width) of further tokens, which are added to the `cache`.
-
-        Args:
-            ids: The tokens (batch, n).
-            allowed: Which columns, new ones last, each token attends to (batch, n, columns).
-            positions: Of the tokens (batch, n).
-            seen: Positions of the columns (batch, columns).
-        """
-        mask = additive_masks(self.config, self.dtype, allowed, positions, seen)
-        decoder = self.causal.base_model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        )
-        hidden: Tensor = decoder.last_hidden_state
-        return hidden
-
     def logits(self, hidden: Tensor, head: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Logits (n, vocabulary) of hidden states (n, width), by `head` if given: the model's, prepacked."""
-        if self.variant.own_head:
-            return own_logits(self.causal, hidden)
         return corrected(self.config, (head or self.causal.get_output_embeddings())(hidden))
 
     def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -263,7 +223,7 @@ class FastNetwork(Network):
     def _has_frozen_head(self) -> bool:
         """Whether the head is a matrix that is not trained, and nothing else."""
         head, probe = self.causal.get_output_embeddings(), torch.ones(1)
-        plain = not self.variant.own_head and type(head) is nn.Linear and corrected(self.config, probe) is probe
+        plain = type(head) is nn.Linear and corrected(self.config, probe) is probe
         return plain and head.bias is None and not (head.weight.requires_grad and torch.is_grad_enabled())
 
     @property
@@ -294,3 +254,15 @@ class FastNetwork(Network):
         positions = torch.arange(before, before + columns, device=ids.device).expand(len(ids), -1)
         hidden: Tensor = self.causal.base_model(position_ids=positions, **arguments).last_hidden_state
         return hidden[:, -ids.shape[1] :]
+
+
+def corrected(config: Any, logits: Tensor) -> Tensor:
+    """What known architectures do to logits after the head; the same object where that is nothing."""
+    scale = getattr(config, "logit_scale", None)  # Cohere
+    if scale:
+        logits = logits * scale
+    scaling = getattr(config, "logits_scaling", None)  # Granite
+    if scaling:
+        logits = logits / scaling
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2 and 3
+    return torch.tanh(logits / cap) * cap if cap else logits

@@ -15,13 +15,11 @@ class Techniques:
         fused_step: A decoding step through all layers in one compiled call.
         fused_lora: LoRA over a frozen linear layer as one function with its own backward pass.
         fused_decoder: Joined matrices, and norms, rotation and gate in few operations.
-        own_attention: Attention of this package over KV-cache slots and packed rows.
         row_attention: Attention inside short rows as one function, in training on a CPU.
         shared_prefix: The shared prefix of a batch is read once, on a CPU.
         refill: A finished row makes room for a waiting one.
         varlen: One attention kernel for rows of different lengths, on a GPU.
         cuda_graphs: Captured passes of one shape are replayed, on a GPU.
-        forced_tokens: Tokens that a JSON schema forces are read ahead.
         chunked_head: Large losses of a frozen head are computed in chunks.
     """
 
@@ -30,13 +28,11 @@ class Techniques:
     fused_step: bool = True
     fused_lora: bool = True
     fused_decoder: bool = True
-    own_attention: bool = True
     row_attention: bool = True
     shared_prefix: bool = True
     refill: bool = True
     varlen: bool = True
     cuda_graphs: bool = True
-    forced_tokens: bool = True
     chunked_head: bool = True
 
 
