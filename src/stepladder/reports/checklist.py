@@ -97,9 +97,8 @@ def _prompting(comparison: Comparison, facts: DataFacts) -> tuple[str, str]:
         f"and {tokens[1]:,.0f} prompt tokens per question; {failures} unusable answers of {prompted.name}."
     )
     spread = facts.suites.get("robustness", {}).get(prompted.name)
-    evidence += (
-        f" {_some(spread)}" if spread else _ask(facts, "robustness", " Sensitivity to the prompt was not measured")
-    )
+    unknown = _ask(facts, "robustness", "Sensitivity to the prompt was not measured")
+    evidence += f" {_some(spread) if spread else unknown}"
     return ("yes" if gap.better else "no" if gap.value <= 0 else "in part"), evidence
 
 
@@ -129,10 +128,9 @@ def _format(comparison: Comparison, facts: DataFacts) -> tuple[str, str]:
     if facts.decoding in ("choose", "json"):
         why = f"decoding={facts.decoding} always gives valid answers."
         return NOT_MEASURED, why + _ask(facts, "format", " Free-form answers were not measured")
-    worst = max((_costs(comparison, cell.name).failures, cell.name) for cell in comparison.cells)
-    return "in part", f"Most unusable answers: {worst[0]}, by {worst[1]}." + _ask(
-        facts, "format", " Form was not measured"
-    )
+    count, worst = max((_costs(comparison, cell.name).failures, cell.name) for cell in comparison.cells)
+    unknown = _ask(facts, "format", "Form was not measured")
+    return "in part", f"Most unusable answers: {count}, by {worst}. {unknown}"
 
 
 def _held_out(comparison: Comparison, facts: DataFacts) -> tuple[str, str]:

@@ -27,7 +27,7 @@ class _Work:
 
 
 class Pace:
-    """Knows the work of all runs, and the seconds that a question and a training row took in those that are made.
+    """The work of all runs, and the seconds that a question and a training row took in the finished ones.
 
     Starting, loading and scoring are left out: they are paid once, and say nothing about the rest.
     """

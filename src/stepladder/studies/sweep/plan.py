@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from stepladder.config.build import build
@@ -18,7 +19,7 @@ from stepladder.config.compose import PARTS, compose, references
 from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
 from stepladder.config.resolution import compose_resolved, validate
-from stepladder.config.schema import UNTARGETED, Sweep
+from stepladder.config.schema import UNTARGETED, Pruner, Sampler, Sweep
 from stepladder.config.space import Parameter, Scalar, parameters, parsed
 from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError, Fault
@@ -62,22 +63,21 @@ class Draft:
             raise ConfigError(Fault("sweep.conditions", what, "give a mapping: {'adapter.r': 'choice(4, 8)'}"))
         return tuple(p for p in parameters(given) if p.name not in drawn)
 
-    def points(self) -> Iterator[dict[str, Scalar] | None]:
-        """Every point of the space once, the first parameter fastest; None in place of each part that is continuous."""
-        yield from self._points({}, self.space)
-
-    def _points(self, drawn: Mapping[str, Scalar], space: Sequence[Parameter]) -> Iterator[dict[str, Scalar] | None]:
-        values = [p.values for p in reversed(space)]
+    def points(
+        self, drawn: Mapping[str, Scalar] = MappingProxyType({}), space: Sequence[Parameter] | None = None
+    ) -> Iterator[dict[str, Scalar] | None]:
+        """Every point with the values `drawn` once, the first parameter fastest; None for each continuous part."""
+        last_first = list(reversed(self.space if space is None else space))
+        values = [p.values for p in last_first]
         finite = [v for v in values if v is not None]
         if len(finite) < len(values):
             yield None
             return
-        names = [p.name for p in reversed(space)]
         for chosen in product(*finite):
-            point = {**drawn, **dict(zip(names, chosen, strict=True))}
+            point = {**drawn, **{p.name: value for p, value in zip(last_first, chosen, strict=True)}}
             opened = self.more(point)
             if opened:
-                yield from self._points(point, opened)
+                yield from self.points(point, opened)
             else:
                 yield point
 
@@ -185,7 +185,9 @@ def plan(
         "sampler": sampler,
         "pruner": pruner,
         "seed": first["seed"],
-        "fixed": _fixed(prepared, first),
+        # what does not vary, by content: a moved file is the same, a changed row is not
+        "fixed": {"experiment": prepared.score_form.key[:16]}
+        | {part: digest(first[part])[:16] for part in PARTS if part not in references(first["method"], first)},
     }
     study = drafted.settings.name or f"{drafted.option}-{digest(terms)[:12]}"
     points = [(), *drafted.corners()]
@@ -222,17 +224,10 @@ def _checked(drafted: Draft, read: dict[str, Loaded]) -> tuple[Prepared, dict[st
     return first
 
 
-def _fits(
-    drafted: Draft,
-    sought: Sequence[Objective],
-    sampler: Plain,
-    pruner: Plain,
-    trust: Sequence[str],
-) -> None:
+def _fits(drafted: Draft, sought: Sequence[Objective], sampler: Plain, pruner: Plain, trust: Sequence[str]) -> None:
     """Sampler and pruner bind, and suit the space and the objectives."""
-    faults = []
-    odd = [key for key, node in (("sampler", sampler), ("pruner", pruner)) if not isinstance(node, Mapping)]
-    if odd:
+    faults: list[Fault] = []
+    if odd := [key for key, node in (("sampler", sampler), ("pruner", pruner)) if not isinstance(node, Mapping)]:
         raise ConfigError([Fault(f"sweep.{key}", "there is none", f"choose one: sweep.{key}=...") for key in odd])
     name, pruned = (str(node.get("_target_", "")).rpartition(".")[2] for node in (sampler, pruner))
     if name == "Grid":
@@ -250,18 +245,7 @@ def _fits(
         faults.append(Fault("sweep.pruner", "no trial can be pruned by several objectives", "say sweep.pruner=none"))
     if faults:
         raise ConfigError(faults)
-    from stepladder.studies.sweep.samplers import WANTED
-
-    build({"sweep.sampler": sampler, "sweep.pruner": pruner}, WANTED, trust)
-
-
-def _fixed(prepared: Prepared, config: Plain) -> dict[str, str]:
-    """What does not vary, by content: a moved file is the same, a changed row is not."""
-    used = references(config["method"], config)
-    return {
-        "experiment": prepared.score_form.key[:16],
-        **{part: digest(config[part])[:16] for part in PARTS if part not in used},
-    }
+    build({"sweep.sampler": sampler, "sweep.pruner": pruner}, {"sweep.sampler": Sampler, "sweep.pruner": Pruner}, trust)
 
 
 def _source(function: Any) -> str | None:
