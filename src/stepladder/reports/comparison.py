@@ -127,17 +127,10 @@ def _picture(comparison: Comparison) -> Picture:
     verdict = comparison.verdict
     metric, bills = verdict.metric, comparison.bills
     many, words = sections.per(bills.unit)
-    whiskers = [
-        Whisker(
-            cell.name,
-            cell.scores[metric].value,
-            cell.scores[metric].low,
-            cell.scores[metric].high,
-            bills.methods[cell.name].request * many,
-            cell.name == verdict.recommended,
-        )
-        for cell in comparison.cells
-    ]
+    whiskers = []
+    for cell in comparison.cells:
+        score, cost = cell.scores[metric], bills.methods[cell.name].request * many
+        whiskers.append(Whisker(cell.name, score.value, score.low, score.high, cost, cell.name == verdict.recommended))
     best = comparison.cell(verdict.best).scores[metric].value
     if verdict.target is not None:
         guides = {f"target {verdict.target:g}": verdict.target}
@@ -157,13 +150,11 @@ def _differences(comparison: Comparison) -> Iterator[Block]:
     whiskers = [
         Whisker(cell.name, found.value, found.low, found.high)
         for cell in comparison.cells
-        if (other := cell.to_recommended if recommended else cell.to_best) and (found := other.difference.get(metric))
+        if (gap := cell.to_recommended if recommended else cell.to_best) and (found := gap.difference.get(metric))
     ]
-    against_name = recommended or verdict.best
-    caption = (
-        f"{metric} of each method minus that of {against_name}, the {role} one, on the same questions; 95% intervals."
-    )
-    short = against_name if len(against_name) <= 40 else f"the {role} method"
+    other = recommended or verdict.best
+    caption = f"{metric} of each method minus that of {other}, the {role} one, on the same questions; 95% intervals."
+    short = other if len(other) <= 40 else f"the {role} method"
     yield Picture(forest(whiskers, f"{metric}, difference to {short}"), caption)
     for made in (sections.to_recommended, sections.tuned_differences, sections.differences):
         if (table := made(comparison)) is not None:
@@ -254,25 +245,18 @@ def _made(comparison: Comparison, evidence: Evidence) -> Iterator[Block]:
 
 def _machine(made: Mapping[str, Any]) -> Iterator[Block]:
     code, devices = made.get("code") or {}, made.get("devices") or {}
-    facts = [
-        ["stepladder", made.get("stepladder")],
-        [
-            "commit",
-            f"{code.get('commit')}{', with uncommitted changes' if code.get('dirty') else ''}" if code else None,
-        ],
-        ["python", made.get("python")],
-        ["platform", made.get("platform")],
-        *([name, str(value)] for name, value in devices.items()),
-        ["time", made.get("time")],
-    ]
-    yield Grid(Table("Machine", ["what", "found"], [fact for fact in facts if fact[1] not in (None, "None", "[]")]))
+    changed = ", with uncommitted changes" if code.get("dirty") else ""
+    facts = {"stepladder": made.get("stepladder"), "commit": f"{code.get('commit')}{changed}"}
+    facts |= {name: made.get(name) for name in ("python", "platform")}
+    facts |= {**{name: str(value) for name, value in devices.items()}, "time": made.get("time")}
+    known = [[name, fact] for name, fact in facts.items() if fact not in (None, "None", "[]")]
+    yield Grid(Table("Machine", ["what", "found"], known))
     versions = [[name, version] for name, version in made.get("distributions", {}).items()]
     yield Grid(Table("Packages", ["package", "version"], versions))
 
 
 def _again(comparison: Comparison, evidence: Evidence) -> Iterator[Block]:
-    command = comparison.command
-    if command:
+    if command := comparison.command:
         yield Prose(
             "The same command makes the same report; runs that are in the outputs directory already are reused."
         )

@@ -101,15 +101,12 @@ class Section:
 def render(title: str, sections: Sequence[Section], data: Mapping[str, Any] | None = None) -> str:
     """The text of the file; secrets are masked in all but the data."""
     body = _environment().get_template("sections.html.jinja").render(sections=sections)
-    return (
-        _environment()
-        .get_template("page.html.jinja")
-        .render(
-            title=printable(mask(title)),
-            sections=sections,
-            body=Markup(printable(mask(body))),
-            data=None if data is None else Markup(embedded(data)),
-        )
+    whole = _environment().get_template("page.html.jinja")
+    return whole.render(
+        title=printable(mask(title)),
+        sections=sections,
+        body=Markup(printable(mask(body))),
+        data=None if data is None else Markup(embedded(data)),
     )
 
 

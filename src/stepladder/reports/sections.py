@@ -32,12 +32,7 @@ def heading(verdict: Verdict) -> str:
     """The verdict in a few words."""
     if verdict.recommended:
         return f"Recommended: {verdict.recommended}"
-    why = {
-        "too_few_rows": "too few rows",
-        "no_method_works": "no method works",
-        "target_not_reached": "target not reached",
-    }
-    return f"No recommendation: {why[verdict.status]}"
+    return f"No recommendation: {verdict.status.replace('_', ' ')}"
 
 
 def quality(comparison: Comparison) -> Table:
@@ -279,7 +274,7 @@ def _difference(found: Difference) -> list[str]:
     discordant = "" if found.wins is None else f"{found.wins} : {found.losses}"
     result = "no significant difference" if found.p >= 0.05 else "not significant after adjustment"
     if found.better or found.worse:
-        result = "better" if found.value > 0 else "worse"
+        result = "better" if found.better else "worse"
     detectable = f"{found.detectable:.3f}"
     return [interval(found, "{:+.3f}"), p_value(found.adjusted_p), discordant, f"{found.n:,}", detectable, result]
 

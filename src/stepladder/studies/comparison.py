@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from stepladder.errors import ConfigError, DataError, Fault, StoreError, did_you_mean
@@ -17,7 +17,6 @@ from stepladder.evaluation.tables import Table
 from stepladder.io import serialise
 from stepladder.io.serialise import to_plain
 from stepladder.runs.question_scores import stored_statistics
-from stepladder.runs.results import RunResult
 from stepladder.runs.run import Run, RunContext, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
@@ -142,7 +141,7 @@ def compare(
 
 
 def _compared_run(variant: Variant, run: Run, difference: Differences | None) -> ComparedRun:
-    own = {each.name: getattr(run.result, each.name) for each in fields(RunResult)}
+    own = vars(run.result)
     return ComparedRun(**own, name=variant.name, overrides=variant.overrides, seed=variant.seed, difference=difference)
 
 
@@ -179,11 +178,11 @@ def _different_experiments(variants: Sequence[Variant], prepared: Sequence[Prepa
     for variant, ready in zip(variants, prepared, strict=True):
         names.setdefault(ready.score_form.key, {}).setdefault(variant.name, variant)
     faults, notes = [], []
-    for cells in (list(found.values()) for found in names.values() if len(found) > 1):
-        listed = " | ".join(cell.name for cell in cells)
+    for cells in (found for found in names.values() if len(found) > 1):
+        listed = " | ".join(cells)
         if tuned:
             notes.append(f"{listed}: tuning led to the same experiment")
-        elif len({_options_of(cell) for cell in cells}) == 1:
+        elif len({_options_of(cell) for cell in cells.values()}) == 1:
             notes.append(f"{listed}: what differs between them has no effect: they are the same experiment")
         else:
             what = "these cells are the same experiment: no part of it uses what differs between them"
@@ -209,15 +208,11 @@ def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -
         to_do = "compare on one dataset with one split; what varies must not change the held-out rows"
         if found.keys() != first.keys():
             only = [sorted(first.keys() - found.keys())[:3], sorted(found.keys() - first.keys())[:3]]
-            raise DataError(
-                f"Different questions: {len(first)} against {len(found)}; only in the first {only[0]}, "
-                f"only in the second {only[1]}",
-                where,
-                to_do,
-            )
+            what = f"{len(first)} against {len(found)}; only in the first {only[0]}, only in the second {only[1]}"
+            raise DataError(f"Different questions: {what}", where, to_do)
         for id_, example in found.items():
-            if (what := unlike(first[id_], example)) is not None:
-                raise DataError(f"Different questions: '{id_}' differs in its {what}", where, to_do)
+            if (part := unlike(first[id_], example)) is not None:
+                raise DataError(f"Different questions: '{id_}' differs in its {part}", where, to_do)
 
 
 def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Variant], list[Run]]:

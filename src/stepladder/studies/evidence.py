@@ -204,8 +204,7 @@ def evidence(
     provenance["weights"] = predicted.get("weights", {})
     texts = {"Configuration": _text(planned.config)}
     for variant, run in zip(variants, runs, strict=True):
-        config = run.prepared.experiment.as_config()
-        texts.setdefault(f"Experiment: {variant.name}", _text(config))
+        texts.setdefault(f"Experiment: {variant.name}", _text(run.prepared.experiment.as_config()))
     return Evidence(
         data_facts(planned, variants, runs),
         examples,

@@ -18,8 +18,8 @@ TRAINING_ROW = 3.0
 
 @dataclass(frozen=True)
 class _Work:
-    """What a run has to do: `questions` that are not answered yet, and training `rows` to learn, each as often as it is
-    learnt. `by_model`: a language model answers."""
+    """What a run has to do: `questions` to answer, and training `rows` times epochs. `by_model`: a language model
+    answers."""
 
     questions: int
     rows: float

@@ -92,23 +92,21 @@ class Draft:
         composed, config = compose_resolved([*self.fixed, *overrides], self.config_dir, self.trust)
         return Experiment.from_config(config, composed.choices).on("validation"), config
 
-    def corners(self) -> Iterator[tuple[str, ...]]:
-        """Points that use every sample of every parameter, one away from the first."""
-        yield from dict.fromkeys(self._corners({}, (), self.space))
-
-    def _corners(
-        self, drawn: Mapping[str, Scalar], before: tuple[str, ...], space: Sequence[Parameter]
+    def corners(
+        self,
+        drawn: Mapping[str, Scalar] = MappingProxyType({}),
+        before: tuple[str, ...] = (),
+        space: Sequence[Parameter] | None = None,
     ) -> Iterator[tuple[str, ...]]:
+        """Points that use every sample of every parameter, one away from the first."""
+        space = self.space if space is None else space
         first = {p.name: p.samples[0] for p in space}
-        for parameter in space:
-            for value in parameter.samples:
-                chosen = first | {parameter.name: value}
-                whole = (*before, *(p.override(chosen[p.name]) for p in space))
-                opened = self.more({**drawn, **chosen})
-                if opened:
-                    yield from self._corners({**drawn, **chosen}, whole, opened)
-                else:
-                    yield whole
+        for chosen in ({**drawn, **first, p.name: value} for p in space for value in p.samples):
+            whole = (*before, *(p.override(chosen[p.name]) for p in space))
+            if opened := self.more(chosen):
+                yield from self.corners(chosen, whole, opened)
+            else:
+                yield whole
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ def plan(
         | {part: digest(first[part])[:16] for part in PARTS if part not in references(first["method"], first)},
     }
     study = drafted.settings.name or f"{drafted.option}-{digest(terms)[:12]}"
-    points = [(), *drafted.corners()]
+    points = dict.fromkeys([(), *drafted.corners()])
     dropped = [text for point in points for text in compose([*drafted.fixed, *point], config_dir).dropped]
     return SweepPlan(
         study, drafted, sought, sampler, pruner, first["seed"], terms, first, tuple(dict.fromkeys(dropped))
@@ -200,7 +198,7 @@ def plan(
 def _checked(drafted: Draft, read: dict[str, Loaded]) -> tuple[Prepared, dict[str, Any]]:
     """The first point, prepared. Raises ConfigError with the faults of the first corner that has any, for a parameter
     that reaches nothing, and for one that changes which questions are asked."""
-    points = list(drafted.corners())
+    points = list(dict.fromkeys(drafted.corners()))
     first, reached, asked = None, set(), None
     for point in points:
         experiment, config = drafted.composed(point)

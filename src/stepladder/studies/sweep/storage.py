@@ -176,7 +176,7 @@ def opened(
 
 
 def _study(begin: Callable[[], BaseStorage], name: str, directions: Sequence[str] | None) -> optuna.Study:
-    """Opening a journal plays it back, and reading its trials shows whether it can be gone on with."""
+    """Opening a journal reads all of it, so that a broken one is found here."""
     try:
         storage = begin()
         if directions is None:

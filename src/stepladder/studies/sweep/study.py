@@ -24,7 +24,6 @@ from stepladder.config.build import build
 from stepladder.config.schema import Pruner, Sampler
 from stepladder.config.space import Scalar
 from stepladder.errors import ConfigError, Fault
-from stepladder.io.serialise import optional, to_plain
 from stepladder.store.identity import digest
 from stepladder.store.store import differences
 from stepladder.studies.sweep.drawing import draw
@@ -39,16 +38,17 @@ ATTEMPTS = 5
 """How often a trial is begun before it counts as what kills its process."""
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-Outcome = Literal["complete", "pruned", "failed"]
 
 
 @dataclass(frozen=True)
-class TrialFacts:
-    """What the storage has of an ended trial besides its values."""
+class Ended:
+    """How a trial ended, and what the storage keeps of it."""
 
-    seconds: float | None = optional()
-    training_tokens: float | None = optional()
-    reason: str | None = optional()
+    outcome: Literal["complete", "pruned", "failed"]
+    values: list[float] | None = None
+    seconds: float | None = None
+    training_tokens: float | None = None
+    reason: str | None = None
 
 
 class Study:
@@ -173,17 +173,17 @@ class Study:
     def _built(self, node: Plain, kind: Any) -> Any:
         return build({"sweep": node}, {"sweep": kind}, self.plan.draft.trust)["sweep"].object
 
-    def tell(self, claim: Claim, outcome: Outcome, values: list[float] | None, facts: TrialFacts) -> bool:
-        """Record an end. False where the trial is not ours any more: another one has taken it over."""
+    def finish(self, claim: Claim, ended: Ended) -> None:
+        """Record how a trial ended, unless another process has taken it over."""
         with self._locks.exclusive():
             found = next(t for t in self._study.get_trials(deepcopy=False) if t.number == claim.number)
             if found.state.is_finished() or found.user_attrs.get("worker") != self._locks.me:
-                return False
-            for name, fact in to_plain(facts).items():
-                claim.note(name, fact)
-            state = next(s for s, name in STATES.items() if name == outcome)
-            self._study.tell(claim.number, values, state=state)
-            return True
+                return
+            for name in ("seconds", "training_tokens", "reason"):
+                if (fact := getattr(ended, name)) is not None:
+                    claim.note(name, fact)
+            state = next(state for state, name in STATES.items() if name == ended.outcome)
+            self._study.tell(claim.number, ended.values, state=state)
 
     def importances(self) -> tuple[Mapping[str, float], ...]:
         """For each objective, the parameters' shares in its variance (PED-ANOVA); empty where too little is known."""

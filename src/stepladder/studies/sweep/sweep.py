@@ -105,10 +105,8 @@ def _workers(planned: SweepPlan, words: Sequence[str], context: RunContext, stud
     }  # fmt: skip
     logs = context.store.study(planned.study) / "workers"
     logs.mkdir(parents=True, exist_ok=True)
-    killed = 0
-    alive = [
-        _started(order, logs / f"{number}.log", planned.settings.workers) for number in range(planned.settings.workers)
-    ]
+    killed, count = 0, planned.settings.workers
+    alive = [_started(order, logs / f"{number}.log", count) for number in range(count)]
     try:
         while alive:
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -117,7 +115,7 @@ def _workers(planned: SweepPlan, words: Sequence[str], context: RunContext, stud
                 if code is not None and code < 0 and killed < REPLACED and study.ended(study.trials()) is None:
                     killed += 1
                     context.progress.note(f"a worker was killed (signal {-code}); another takes over its trial")
-                    alive[place] = _started(order, logs / f"{place}.log", planned.settings.workers)
+                    alive[place] = _started(order, logs / f"{place}.log", count)
                 elif code:
                     _raise(code, logs / f"{place}.log")
             alive = [worker for worker in alive if worker.poll() is None]
@@ -151,9 +149,8 @@ def _raise(code: int, log: Path) -> None:
         raise UserError(what, str(log), "see whether memory runs out, fewer sweep.workers need less")
     if code == 2:
         start = max((at for at, text in enumerate(said) if text.startswith("stepladder: ")), default=0)
-        raise UserError(
-            "\n".join(said[start:]).removeprefix("stepladder: "), str(log), "fix it and run the command again"
-        )
+        what = "\n".join(said[start:]).removeprefix("stepladder: ")
+        raise UserError(what, str(log), "fix it and run the command again")
     raise StepladderError(f"A worker ended with exit code {code}:\n" + "\n".join(said[-20:]))
 
 

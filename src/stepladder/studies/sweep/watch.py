@@ -59,9 +59,8 @@ def watching(planned: SweepPlan, look: Callable[[], list[Trial]], progress: Prog
 
 def line(planned: SweepPlan, trial: Trial, trials: Sequence[Trial]) -> str:
     """One trial and where the study stands, in a line."""
-    text = (
-        figures(trial, planned.objectives) or (trial.reason or f"after {len(trial.losses)} validations").split("\n")[0]
-    )
+    ended = (trial.reason or f"after {len(trial.losses)} validations").split("\n")[0]
+    text = figures(trial, planned.objectives) or ended
     best = front(trials, planned.objectives)
     beside = f"; best {figures(best[0], planned.objectives)} (trial {best[0].number})" if best else ""
     done = sum(t.state != "running" for t in trials)

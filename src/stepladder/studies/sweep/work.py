@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from optuna import TrialPruned
@@ -30,7 +30,7 @@ from stepladder.runs.tracking import RunTracker, Tracking, open_tracker
 from stepladder.store.store import Store
 from stepladder.studies.sweep.plan import SweepPlan, plan
 from stepladder.studies.sweep.storage import answering
-from stepladder.studies.sweep.study import Claim, Outcome, Study, TrialFacts
+from stepladder.studies.sweep.study import Claim, Ended, Study
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -65,15 +65,6 @@ def sweep_context(planned: SweepPlan, outputs: Path, read: dict[str, Loaded], pr
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a trial ended, and what is kept of it."""
-
-    outcome: Outcome
-    values: list[float] | None = None
-    facts: TrialFacts = field(default_factory=TrialFacts)
-
-
 def run_trial(claim: Claim, planned: SweepPlan, context: RunContext) -> None:
     """Run one trial and record in the study how it ended."""
     about = {"trial": claim.number, "parameters": dict(claim.parameters), "attempt": claim.attempt}
@@ -87,15 +78,15 @@ def run_trial(claim: Claim, planned: SweepPlan, context: RunContext) -> None:
         try:
             ended = _run(claim, planned, context, tracker)
         except Exception as error:
-            bug = TrialFacts(reason=f"a bug: {type(error).__name__}: {mask(str(error))}")
-            claim.study.tell(claim, "failed", None, bug)
+            bug = f"a bug: {type(error).__name__}: {mask(str(error))}"
+            claim.study.finish(claim, Ended("failed", reason=bug))
             raise
-        if ended.facts.seconds is None:
-            ended = replace(ended, facts=replace(ended.facts, seconds=round(time.perf_counter() - began, 3)))
+        if ended.seconds is None:
+            ended = replace(ended, seconds=round(time.perf_counter() - began, 3))
         values = dict(zip((o.name for o in planned.objectives), ended.values or [], strict=False))
-        reason = public_reason(ended.facts.reason, context.tracking)
+        reason = public_reason(ended.reason, context.tracking)
         tracker.log_state({"state": ended.outcome, "values": values, "reason": reason})
-    claim.study.tell(claim, ended.outcome, ended.values, ended.facts)
+    claim.study.finish(claim, ended)
 
 
 def _run(claim: Claim, planned: SweepPlan, context: RunContext, tracker: RunTracker) -> Ended:
@@ -111,16 +102,16 @@ def _run(claim: Claim, planned: SweepPlan, context: RunContext, tracker: RunTrac
                     watching.report(line)
         values = [objective.value(made) for objective in planned.objectives]
     except TrialPruned:
-        return Ended("pruned", facts=TrialFacts(training_tokens=watching.tokens))
+        return Ended("pruned", training_tokens=watching.tokens)
     except (UserError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         reason = f"{type(error).__name__}: {mask(str(error))}"[:2000]
-        return Ended("failed", facts=TrialFacts(reason=reason, training_tokens=watching.tokens))
+        return Ended("failed", reason=reason, training_tokens=watching.tokens)
     costs = made.costs
     seconds = round((costs.fit_seconds or 0.0) + costs.seconds_per_question * costs.questions, 3)
-    facts = TrialFacts(seconds if made.fit.reused else None, costs.training_tokens)
+    complete = Ended("complete", values, seconds if made.fit.reused else None, costs.training_tokens)
     if not all(math.isfinite(value) for value in values):
-        return Ended("failed", facts=replace(facts, reason=f"the objective is {values}"))
-    return Ended("complete", values, facts)
+        return replace(complete, outcome="failed", values=None, reason=f"the objective is {values}")
+    return complete
 
 
 def public_reason(reason: str | None, tracking: Tracking) -> str | None:
