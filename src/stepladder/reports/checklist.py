@@ -143,24 +143,20 @@ def _held_out(comparison: Comparison, facts: DataFacts) -> tuple[str, str]:
 
 
 def _monitoring(facts: DataFacts) -> tuple[str, str]:
-    there = [name for name in ("calibration", "out_of_scope") if facts.suites.get(name)]
-    if there:
-        last = {name: [*facts.suites[name].items()][-1] for name in there}
+    names = ("calibration", "out_of_scope")
+    last = {name: [*facts.suites[name].items()][-1] for name in names if facts.suites.get(name)}
+    if last:
         return "in part", " ".join(f"{name}, {method}: {_some(scores)}" for name, (method, scores) in last.items())
-    for name in ("calibration", "out_of_scope"):
+    for name in names:
         if name in facts.advice:
             return NOT_MEASURED, _ask(facts, name, "Confidence was not measured")
     return NOT_MEASURED, "No evaluation suite measures confidence for this task and decoding."
 
 
 def _bias(facts: DataFacts) -> tuple[str, str]:
-    found = {
-        method: {name: figure for name, figure in scores.items() if name != "all"}
-        for method, scores in facts.suites.get("slices", {}).items()
-    }
-    method = next((method for method in reversed(found) if found[method]), None)
-    if method is not None:
-        return "yes", f"slices, {method}: {_some(found[method])}"
+    for method, scores in reversed([*facts.suites.get("slices", {}).items()]):
+        if slices := {name: figure for name, figure in scores.items() if name != "all"}:
+            return "yes", f"slices, {method}: {_some(slices)}"
     return NOT_MEASURED, _ask(facts, "slices", "Slices of the test rows were not measured").strip()
 
 

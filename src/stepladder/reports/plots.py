@@ -142,9 +142,10 @@ def against(whiskers: Sequence[Whisker], x: str, y: str, guides: Mapping[str, fl
 
     The names are in a column at the right, each joined to its point by a line.
     """
-    labels = [_Label(w.name, "chosen" if w.best else "") for w in whiskers]
-    labels += [_Label(name, "soft") for name in guides]
-    height = max(340, TOP + BOTTOM + sum(label.height for label in labels))
+    kinds = ["chosen" if w.best else "" for w in whiskers] + ["soft" for _ in guides]
+    labels = [textwrap.wrap(name, 36) or [""] for name in (*(w.name for w in whiskers), *guides)]
+    heights = [LINE * len(label) + 2.0 for label in labels]
+    height = max(340, TOP + BOTTOM + sum(heights))
     least = min((w.x for w in whiskers if w.x > 0), default=1.0)
     across = Axis.of([max(w.x, least) for w in whiskers], log=True)
     up = Axis.of([*(w.low for w in whiskers), *(w.high for w in whiskers), *guides.values()])
@@ -152,45 +153,21 @@ def against(whiskers: Sequence[Whisker], x: str, y: str, guides: Mapping[str, fl
     edge = float(WIDTH - RIGHT)
     levels = [_y(up(level), height) for level in guides.values()]
     targets = [*dots, *((edge, at) for at in levels)]
-    places = _apart([b for _, b in targets], [label.height for label in labels], TOP, height - BOTTOM)
+    places = _apart([b for _, b in targets], heights, TOP, height - BOTTOM)
     parts = [_axes(across, up, x, y, height)]
     parts += [_path("guide", f"M{LEFT} {at:.1f}H{edge:.1f}") for at in levels]
-    for (a, b), label, at in zip(targets, labels, places, strict=True):
+    for (a, b), label, kind, at in zip(targets, labels, kinds, places, strict=True):
         begin = a if a == edge else a + 7
         parts.append(_path("leader", f"M{begin:.1f} {b:.1f}L{edge + 12:.1f} {at:.1f}h6"))
-        parts.append(label.drawn(edge + 22, at))
+        top = at + 4 - LINE * (len(label) - 1) / 2
+        parts += [_text(line, edge + 22, top + LINE * n, kind=kind) for n, line in enumerate(label)]
     for each, (a, b) in zip(whiskers, dots, strict=True):
         low, high = _y(up(each.low), height), _y(up(each.high), height)
         way = f"M{a:.1f} {low:.1f}V{high:.1f}M{a - 4:.1f} {low:.1f}h8M{a - 4:.1f} {high:.1f}h8"
         parts += [_path(f"whisker {each.kind}", way), _dot(each.kind, a, b, 5, each.tooltip)]
-    wide = math.ceil(edge + 26 + max(label.width for label in labels))
+    wide = math.ceil(edge + 26 + LETTER * max(len(line) for label in labels for line in label))
     description = f"{y} with 95% intervals against {x}: " + "; ".join(w.tooltip for w in whiskers)
     return _svg(parts, height, description, max(WIDTH, wide))
-
-
-@dataclass(frozen=True)
-class _Label:
-    """A name in lines of at most 36 letters."""
-
-    name: str
-    kind: str
-
-    @property
-    def lines(self) -> list[str]:
-        return textwrap.wrap(self.name, 36) or [""]
-
-    @property
-    def height(self) -> float:
-        return LINE * len(self.lines) + 2
-
-    @property
-    def width(self) -> float:
-        return LETTER * max(len(line) for line in self.lines)
-
-    def drawn(self, x: float, middle: float) -> str:
-        """All lines, left-aligned at `x`, centred on `middle`."""
-        first = middle + 4 - LINE * (len(self.lines) - 1) / 2
-        return "".join(_text(line, x, first + LINE * at, kind=self.kind) for at, line in enumerate(self.lines))
 
 
 def _apart(wanted: Sequence[float], heights: Sequence[float], top: float, bottom: float) -> list[float]:

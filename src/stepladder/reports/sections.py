@@ -163,9 +163,8 @@ def break_even(comparison: Comparison) -> Table | None:
 
 
 def _saved(each: BreakEven, many: float) -> str:
-    if each.saved_low is None or each.saved_high is None:
-        return f"{each.saved * many:,.4g}"
-    return interval(Measured(each.saved * many, each.saved_low * many, each.saved_high * many, 0), "{:,.4g}")
+    low, high = (each.saved if end is None else end for end in (each.saved_low, each.saved_high))
+    return interval(Measured(each.saved * many, low * many, high * many, 0), "{:,.4g}")
 
 
 def requests(each: BreakEven) -> str:

@@ -55,8 +55,8 @@ def _table(comparison: Comparison, width: int) -> list[str]:
         if longest + _room([*columns, column]) <= width:
             columns = [*columns, column]
     first = min(longest, width - _room(columns))
-    lines = [_line("method", [column.title for column in columns], columns, first)]
-    lines.append("-" * min(width, first + _room(columns)))
+    header = _line("method", [column.title for column in columns], columns, first)
+    lines = [header, "-" * min(width, first + _room(columns))]
     for at, name in enumerate(names):
         cells = [column.cells[at] for column in columns]
         if cell_len(name) > first:

@@ -117,12 +117,9 @@ def shown_rows(
     """The examples for the page's script, each run next to one of the next simpler method."""
     names = [variant.name for variant in variants]
     methods = list(dict.fromkeys(names))
-
-    def run_of(method: str, seed: int) -> int:
-        own = [at for at, name in enumerate(names) if name == method]
-        return next((at for at in own if variants[at].seed == seed), own[0])
-
-    below = [run_of(methods[max(0, methods.index(v.name) - 1)], v.seed) for v in variants]
+    places = {(variant.name, variant.seed): at for at, variant in enumerate(variants)}
+    simpler = {name: methods[max(0, at - 1)] for at, name in enumerate(methods)}
+    below = [places.get((simpler[v.name], v.seed), names.index(simpler[v.name])) for v in variants]
     named = dict(zip(titles(variants), answers, strict=True))
     name, by = metric
     return rows(named, by, below, names.index(baseline), names.index(first), name=name)

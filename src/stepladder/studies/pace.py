@@ -52,12 +52,12 @@ class Pace:
         seconds = 0.0
         for work in self._work[self._number :]:
             measured = self._of_question[work.by_model]
-            if (work.questions or work.rows) and not measured:
-                return ""
             if measured:
                 question = mean(measured)
-                seconds += work.questions * question
-                seconds += work.rows * (mean(self._of_row) if self._of_row else TRAINING_ROW * question)
+                row = mean(self._of_row) if self._of_row else TRAINING_ROW * question
+                seconds += work.questions * question + work.rows * row
+            elif work.questions or work.rows:
+                return ""
         return f"; about {spoken(seconds)} left" if seconds >= 1 else ""
 
 

@@ -57,8 +57,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     if empty := [key for key, values in vary.items() if not values]:
         what = "there are no values to compare"
         raise ConfigError([Fault(f"comparison.vary.{key}", what, "name some") for key in empty])
-    count = prod(len(values) for values in vary.values())
-    if count > MOST_RUNS:
+    if (count := prod(map(len, vary.values()))) > MOST_RUNS:
         what = f"{count:,} runs are too many for a comparison"
         raise ConfigError(Fault("comparison.vary", what, f"name values for at most {MOST_RUNS:,}"))
     variants, notices, dropped = [], [], dict[str, None]()

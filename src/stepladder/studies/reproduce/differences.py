@@ -174,7 +174,7 @@ def _moved(before: Recorded, now: Recorded) -> list[str]:
     if first is None or second is None or first.keys() != second.keys():
         return []
     moved = [f"row '{row[0]}' was in {first[row]}, is in {second[row]}" for row in first if first[row] != second[row]]
-    return _few(moved, "row", "on another side")
+    return _few(moved, "on another side")
 
 
 def _sides(run: Recorded) -> dict[tuple[str, str], str] | None:
@@ -200,7 +200,7 @@ def _changed(part: str, before: Recorded, now: Recorded) -> Iterator[str]:
     if was.keys() == is_.keys() and not changed:
         yield f"{part}: the same rows in another order"
     for lines, what in ((changed, "with another content"), (gone, "gone"), (new, "new")):
-        yield from (f"{part}: {line}" for line in _few(lines, "row", what))
+        yield from (f"{part}: {line}" for line in _few(lines, what))
 
 
 def _elsewhere(part: str, run: Recorded) -> dict[str, str]:
@@ -209,9 +209,9 @@ def _elsewhere(part: str, run: Recorded) -> dict[str, str]:
     return {id_: name for name, rows in others for id_ in rows or ()}
 
 
-def _few(lines: list[str], noun: str, what: str) -> list[str]:
+def _few(lines: list[str], what: str) -> list[str]:
     more = len(lines) - NAMED
-    return lines if more <= 0 else [*lines[:NAMED], f"{more} more {noun}{'s' if more > 1 else ''} {what}"]
+    return lines if more <= 0 else [*lines[:NAMED], f"{more} more row{'s' if more > 1 else ''} {what}"]
 
 
 def _weights(before: Recorded, now: Recorded, forms: Forms) -> Aspect:

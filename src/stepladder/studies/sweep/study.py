@@ -123,12 +123,9 @@ class Study:
                         return adopted
             trials = self.trials()
             reason = self.ended(trials)
-            if reason is None:
-                claimed = self._begun(len(trials))
-                if claimed is not None:
-                    return claimed
-                reason = "space"
-            return None if _running(trials) else reason
+            if reason is None and (claimed := self._begun(len(trials))) is not None:
+                return claimed
+            return None if _running(trials) else reason or "space"
 
     def _adopt(self, orphan: FrozenTrial) -> Claim | None:
         attempt = int(orphan.user_attrs.get("attempt", 0)) + 1

@@ -185,12 +185,10 @@ def concluded(found: Found, test: Run | None, context: RunContext, page: Page) -
     """
     planned = found.plan
     result = _result(found, test)
-    for place, trial in enumerate(found.best):
+    for place, trial in enumerate(found.best, start=1):
         text = as_experiment([*planned.draft.fixed, *trial.overrides], planned.draft.config_dir, without=["sweep"])
-        name = "best" if place == 0 else f"front-{place + 1}"
-        write_text(found.folder / "experiment" / f"{name}.yaml", text)
-        if place == 0:
-            write_text(found.folder / "best.yaml", text)
+        for name in ("experiment/best.yaml", "best.yaml") if place == 1 else (f"experiment/front-{place}.yaml",):
+            write_text(found.folder / name, text)
     if planned.draft.config_dir is not None:
         copy_options(planned.draft.config_dir, found.folder)
     write_text(found.folder / "report.html", page(result, found.trials, planned))
@@ -216,11 +214,9 @@ def _result(found: Found, test: Run | None) -> SweepResult:
     best = tuple(_best(trial, several) for trial in found.best)
     default = found.default if several or found.default is None else found.default[0]
     value = best[0].value
-    beaten = (
-        found.plan.objectives[0].better(value, default)
-        if isinstance(value, float) and isinstance(default, float)
-        else None
-    )
+    beaten = None
+    if isinstance(value, float) and isinstance(default, float):
+        beaten = found.plan.objectives[0].better(value, default)
     return SweepResult(
         study=found.plan.study,
         best=best if several else best[0],
