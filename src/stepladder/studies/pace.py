@@ -13,7 +13,7 @@ from stepladder.runs.stages import Prepared
 from stepladder.store.store import Store
 
 TRAINING_ROW = 3.0
-"""A row learnt once takes about as long as so many questions: forward, and twice that backward."""
+"""Training on a row once takes about as long as so many questions: forward, and twice that backward."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def tuned(
     """
     overrides = parse(texts)
     fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
-    said = {o.key_or_group for o in overrides}
+    given = {o.key_or_group for o in overrides}
     cells: dict[str, Variant] = {}
     for variant in planned.variants:
         cells.setdefault(variant.name, variant)
@@ -44,7 +44,7 @@ def tuned(
     searches: dict[str, tuple[SweepPlan, list[str]]] = {}
     for name, variant in cells.items():
         listed = planned.comparison.tune.get(_method(variant), {}).items()
-        space = [f"{key}={text}" for key, text in listed if key.lstrip("+") not in said]
+        space = [f"{key}={text}" for key, text in listed if key.lstrip("+") not in given]
         if space:
             words = [*_named(fixed, name), *variant.overrides, *space]
             read = dict(context.read)

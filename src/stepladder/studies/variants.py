@@ -52,8 +52,8 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     first = [f"{key}={values[0]}" for key, values in listed.items() if values]
     _, base = compose_resolved([*fixed, *first], config_dir, trust)
     comparison: Comparison = validate(base, trust, heavy=False)["comparison"].object
-    said = {o.key_or_group for o in parsed if not o.is_sweep_override()}
-    vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in said} | listed
+    given = {o.key_or_group for o in parsed if not o.is_sweep_override()}
+    vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in given} | listed
     if empty := [key for key, values in vary.items() if not values]:
         what = "there are no values to compare"
         raise ConfigError([Fault(f"comparison.vary.{key}", what, "name some") for key in empty])
@@ -69,7 +69,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
         variants.append(Variant(_name(composed, vary), own, config["seed"], experiment))
         notices.append(set(composed.notices))
         dropped |= dict.fromkeys(composed.dropped)
-    if "comparison.baseline" not in said and comparison.baseline not in {v.name.split(" ")[0] for v in variants}:
+    if "comparison.baseline" not in given and comparison.baseline not in {v.name.split(" ")[0] for v in variants}:
         comparison = replace(comparison, baseline=None)  # the file's own baseline is left out of this comparison
     if comparison.curve not in vary:
         comparison = replace(comparison, curve=None)  # along one number there is no curve

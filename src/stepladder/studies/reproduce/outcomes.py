@@ -108,7 +108,7 @@ def _unlike(was: Mapping[str, Prediction], now: Mapping[str, Prediction], exact:
 
 
 def _curve(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
-    """Losses and validations step by step: where the order of rows differs, the first step tells."""
+    """Losses and validations step by step: where the order of rows differs, the first step shows it."""
     one, other = _lines(before.fit), _lines(now.fit)
     if one == other:
         return _result("curve", "fit", (), outside=False, moved=False)
@@ -132,7 +132,7 @@ def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
 
 
 def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
-    """What was learnt, file by file."""
+    """The trained artefact, file by file."""
     if before.fit is None or now.fit is None:
         return Aspect("adapter", "result", "not recorded", reaches="fit")
     folders = (before.fit.folder / "artefact", now.fit.folder / "artefact")

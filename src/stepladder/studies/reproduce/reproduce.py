@@ -119,7 +119,7 @@ def _fresh(store: Store, prepared: Prepared, begun: Mapping[str, str]) -> None:
 
 
 def _free(before: Recorded) -> Path:
-    """A new folder beside the run's own; one in which this reproduction was cut short goes on."""
+    """A new folder in the run's store, or the one in which this reproduction was interrupted."""
     place = root_of(before.named.folder) / "reproductions"
     begun = {"folder": str(before.named.folder)}
     folders = (place / f"{before.named.folder.name}-{number}" for number in count(1))

@@ -146,12 +146,12 @@ def draft(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[
     overrides = parse(texts)
     varied = parsed([o for o in overrides if o.is_sweep_override()])
     fixed = tuple(str(o.input_line) for o in overrides if not o.is_sweep_override())
-    said = {o.key_or_group for o in overrides if not o.is_sweep_override()} | {p.name for p in varied}
+    named = {o.key_or_group for o in overrides if not o.is_sweep_override()} | {p.name for p in varied}
     composed, config = compose_resolved(fixed, config_dir, trust)
     node = {key: value for key, value in config["sweep"].items() if key not in ("sampler", "pruner")}
     bound = {"_target_": UNTARGETED["sweep"], "sampler": None, "pruner": None, **node}
     settings: Sweep = build({"sweep": bound}, {"sweep": Sweep}, trust)["sweep"].object
-    listed = parameters({key: text for key, text in settings.space.items() if key.lstrip("+") not in said})
+    listed = parameters({key: text for key, text in settings.space.items() if key.lstrip("+") not in named})
     space = (*listed, *varied)
     if not space:
         to_do = "name keys and values, adapter.r=choice(4,8), or a file of conf/sweep: sweep=lora"

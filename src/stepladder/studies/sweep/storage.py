@@ -48,7 +48,7 @@ class Journal(JournalFileBackend):  # type: ignore[misc]
 
 
 def repair_journal(journal: Path) -> None:
-    """Put what follows the last whole line of a journal into a file beside it (`.torn`)."""
+    """Put what follows the last whole line of a journal into a file next to it (`.torn`)."""
     with journal.open("rb+") as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - 1))
@@ -197,6 +197,6 @@ def _no_study(name: str) -> UserError:
 
 
 def _no_answer(error: Exception) -> UserError:
-    said = mask(str(error)).strip().splitlines()
-    what = f"The storage does not answer: {said[0] if said else type(error).__name__}"
+    message = mask(str(error)).strip().splitlines()
+    what = f"The storage does not answer: {message[0] if message else type(error).__name__}"
     return UserError(what, "sweep.storage", "check that the server runs, and the URL's user, password and database")

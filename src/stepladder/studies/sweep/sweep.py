@@ -141,17 +141,17 @@ def _started(order: Plain, log: Path, workers: int) -> subprocess.Popen[bytes]:
 
 
 def _raise(code: int, log: Path) -> None:
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    output = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     if code == 130:
         raise KeyboardInterrupt
     if code < 0:
         what = f"{REPLACED} workers were killed and replaced, and one more was killed (signal {-code})"
         raise UserError(what, str(log), "see whether memory runs out, fewer sweep.workers need less")
     if code == 2:
-        start = max((at for at, text in enumerate(said) if text.startswith("stepladder: ")), default=0)
-        what = "\n".join(said[start:]).removeprefix("stepladder: ")
+        start = max((at for at, text in enumerate(output) if text.startswith("stepladder: ")), default=0)
+        what = "\n".join(output[start:]).removeprefix("stepladder: ")
         raise UserError(what, str(log), "fix it and run the command again")
-    raise StepladderError(f"A worker ended with exit code {code}:\n" + "\n".join(said[-20:]))
+    raise StepladderError(f"A worker ended with exit code {code}:\n" + "\n".join(output[-20:]))
 
 
 def _not_failed(planned: SweepPlan, trials: Sequence[Trial], reason: str) -> None:

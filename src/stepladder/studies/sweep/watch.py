@@ -58,14 +58,14 @@ def watching(planned: SweepPlan, look: Callable[[], list[Trial]], progress: Prog
 
 
 def line(planned: SweepPlan, trial: Trial, trials: Sequence[Trial]) -> str:
-    """One trial and where the study stands, in a line."""
+    """One trial and the state of the study, in a line."""
     ended = (trial.reason or f"after {len(trial.losses)} validations").split("\n")[0]
     text = figures(trial, planned.objectives) or ended
     best = front(trials, planned.objectives)
-    beside = f"; best {figures(best[0], planned.objectives)} (trial {best[0].number})" if best else ""
+    lead = f"; best {figures(best[0], planned.objectives)} (trial {best[0].number})" if best else ""
     done = sum(t.state != "running" for t in trials)
     where = f"{done} of {_limit(planned, trials)}"
-    return f"[{where}] trial {trial.number} {trial.state}: {text}{beside} | {' '.join(trial.overrides)}"
+    return f"[{where}] trial {trial.number} {trial.state}: {text}{lead} | {' '.join(trial.overrides)}"
 
 
 def figures(trial: Trial, sought: Sequence[Objective]) -> str:
