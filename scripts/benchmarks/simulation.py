@@ -24,7 +24,7 @@ from scipy.stats import norm
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Accuracy, Mean
 from stepladder.evaluation.statistics.estimates import Measured, Side, difference, measured
-from stepladder.studies.ladder import Floor, Ladder
+from stepladder.studies.compared_runs import ComparedRuns, Floor
 from stepladder.studies.results import Cell, Differences, DifferenceTo
 from stepladder.studies.verdict import verdict
 from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
@@ -173,7 +173,7 @@ def claims(world: World, rounds: int, methods: int = 3, ahead: float = 0.0, seed
         sides = world.several(generator, [0.0, ahead, *[0.0] * (methods - 1)], floor=True)
         methods_by_name = {f"method_{at}": side.runs for at, side in enumerate(sides[1:])}
         order, number = list(methods_by_name), int(generator.integers(2**31))
-        ladder = Ladder({"score": metric}, methods_by_name, "score", number)
+        ladder = ComparedRuns({"score": metric}, methods_by_name, "score", number)
         found = ladder.to_floor(Floor("floor", sides[0].runs[0]))
         cells = [_cell(name, ladder.sides["score"][name], found[name]) for name in order]
         claimed += verdict(cells, order, "score", 0.02, floor="floor").recommended is not None

@@ -17,10 +17,10 @@ from stepladder.evaluation.tables import Curves, Table
 from stepladder.reports.checklist import checklist
 from stepladder.runs.costs import Costs
 from stepladder.studies.break_even import Prices, Spending, break_evens
+from stepladder.studies.compared_runs import ComparedRuns, Floor
 from stepladder.studies.comparison import against_recommended, tuned_differences
 from stepladder.studies.evidence import DataFacts, Evidence, SuiteFindings, bills
 from stepladder.studies.examples import rows
-from stepladder.studies.ladder import Floor, Ladder
 from stepladder.studies.results import Comparison
 from stepladder.studies.verdict import tuned_lines, verdict
 from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
@@ -69,7 +69,7 @@ def comparison(
             seconds_p50=second, seconds_p95=second * 1.2, peak_memory=2**30,
         )  # fmt: skip
     baseline = names[min(2, len(names) - 1)]
-    ladder = Ladder({"accuracy": Accuracy()}, runs, "accuracy", seed=0)
+    ladder = ComparedRuns({"accuracy": Accuracy()}, runs, "accuracy", seed=0)
     floor = Floor("majority", answered(0.02, kinds, n, 999, 0.0, 0))
     cells = [
         replace(cell, seeds=tuple(range(seeds)), seeded=cell.name.startswith("finetune"))

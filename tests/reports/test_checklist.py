@@ -10,8 +10,8 @@ from stepladder.evaluation.metrics.choice import Accuracy
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.reports.checklist import NOT_MEASURED, checklist
 from stepladder.runs.costs import Costs
+from stepladder.studies.compared_runs import ComparedRuns
 from stepladder.studies.evidence import DataFacts
-from stepladder.studies.ladder import Ladder, compared
 from stepladder.studies.results import BreakEven, TunedDifference
 from stepladder.studies.verdict import verdict
 
@@ -29,7 +29,7 @@ def study(right_wrong):
         "finetune": "1" * 96 + "0000",
     }
     rungs = {name: [right_wrong(each)] for name, each in marks.items()}
-    cells = compared({"accuracy": Accuracy()}, rungs, "zero_shot", "accuracy", seed=0)
+    cells = ComparedRuns({"accuracy": Accuracy()}, rungs, "accuracy", seed=0).cells("zero_shot")
     costs = {
         name: Costs(
             prompt_tokens_per_question=0 if name == "linear" else 50,
@@ -38,7 +38,7 @@ def study(right_wrong):
         )
         for name in rungs
     }
-    ladder = Ladder({"accuracy": Accuracy()}, rungs, "accuracy", 0)
+    ladder = ComparedRuns({"accuracy": Accuracy()}, rungs, "accuracy", 0)
     gaps = ladder.differences([("finetune", "zero_shot"), ("finetune", "rag")])
     return comparison(
         cells,

@@ -15,7 +15,7 @@ from stepladder.reports.markdown import markdown
 from stepladder.reports.sections import interval
 from stepladder.reports.summary import _short, summary
 from stepladder.runs.costs import Costs
-from stepladder.studies.ladder import compared
+from stepladder.studies.compared_runs import ComparedRuns
 from stepladder.studies.results import Bill, Bills, BreakEven
 from stepladder.studies.verdict import verdict
 
@@ -29,7 +29,7 @@ def comparison(right_wrong):
         "rag|k=[1](http://x) <b>": [right_wrong("1" * 70 + "0" * 30)],
         "finetune": [right_wrong("1" * 95 + "0" * 5), right_wrong("1" * 95 + "0" * 5)],
     }
-    cells = compared({"macro_f1": MacroF1(), "accuracy": Accuracy()}, rungs, "zero_shot", "accuracy", seed=0)
+    cells = ComparedRuns({"macro_f1": MacroF1(), "accuracy": Accuracy()}, rungs, "accuracy", seed=0).cells("zero_shot")
     rows = [
         run(name, replace(COSTS, seconds_per_question=0.25 * (1 + turn)), seed=turn)
         for name, runs in rungs.items()
@@ -72,7 +72,7 @@ def test_differences_are_to_the_baseline_and_to_the_next_simpler_method(comparis
 
 def test_no_significant_difference_comes_with_the_minimum_detectable_effect(right_wrong, comparison):
     rungs = {"zero_shot": [right_wrong("10" * 50)], "rag": [right_wrong("01" * 50)]}
-    cells = compared({"accuracy": Accuracy()}, rungs, "zero_shot", "accuracy", seed=0)
+    cells = ComparedRuns({"accuracy": Accuracy()}, rungs, "accuracy", seed=0).cells("zero_shot")
     found = verdict(cells, list(rungs), "accuracy", 0.02)
     rows = tuple(run(name, COSTS) for name in rungs)
     ((*_, detectable, told),) = section(

@@ -14,12 +14,16 @@ from stepladder.evaluation.statistics.closed_form import (
     questions_for,
     usable_questions,
 )
-from stepladder.studies.ladder import Floor, Ladder, compared
+from stepladder.studies.compared_runs import ComparedRuns, Floor
 from stepladder.studies.results import Cell, Rules, TunedDifference
 from stepladder.studies.verdict import describe, seeds, tuned_lines, verdict
 from stepladder.types import Choice
 
 METRICS = {"accuracy": Accuracy(), "macro_f1": MacroF1()}
+
+
+def compared(metrics, methods, baseline, main, seed=0, rules=None, floor=None):
+    return ComparedRuns(metrics, methods, main, seed, rules).cells(baseline, floor)
 
 
 def ladder(right_wrong, **marks):
@@ -295,7 +299,7 @@ def test_whether_the_tuned_method_is_better_is_said(right_wrong):
         "rag": [right_wrong("10" * 50)],
         "finetune": [right_wrong("01" * 50)],
     }
-    ladder = Ladder({"accuracy": Accuracy()}, methods, "accuracy", 0)
+    ladder = ComparedRuns({"accuracy": Accuracy()}, methods, "accuracy", 0)
     found = [
         TunedDifference("finetune", other, (role,), ladder.differences([("finetune", other)])["finetune", other])
         for other, role in (("rag", "best prompted"), ("linear", "recommended"))

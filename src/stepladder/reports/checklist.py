@@ -97,9 +97,8 @@ def _prompting(comparison: Comparison, facts: DataFacts) -> tuple[str, str]:
         f"and {tokens[1]:,.0f} prompt tokens per question; {failures} unusable answers of {prompted.name}."
     )
     spread = facts.suites.get("robustness", {}).get(prompted.name)
-    evidence += (
-        f" {_some(spread)}" if spread else _ask(facts, "robustness", " Sensitivity to the prompt was not measured")
-    )
+    unknown = _ask(facts, "robustness", "Sensitivity to the prompt was not measured")
+    evidence += f" {_some(spread) if spread else unknown}"
     return ("yes" if gap.better else "no" if gap.value <= 0 else "in part"), evidence
 
 
@@ -129,10 +128,9 @@ def _format(comparison: Comparison, facts: DataFacts) -> tuple[str, str]:
     if facts.decoding in ("choose", "json"):
         why = f"decoding={facts.decoding} always gives valid answers."
         return NOT_MEASURED, why + _ask(facts, "format", " Free-form answers were not measured")
-    worst = max((_costs(comparison, cell.name).failures, cell.name) for cell in comparison.cells)
-    return "in part", f"Most unusable answers: {worst[0]}, by {worst[1]}." + _ask(
-        facts, "format", " Form was not measured"
-    )
+    count, worst = max((_costs(comparison, cell.name).failures, cell.name) for cell in comparison.cells)
+    unknown = _ask(facts, "format", "Form was not measured")
+    return "in part", f"Most unusable answers: {count}, by {worst}. {unknown}"
 
 
 def _held_out(comparison: Comparison, facts: DataFacts) -> tuple[str, str]:
@@ -145,24 +143,20 @@ def _held_out(comparison: Comparison, facts: DataFacts) -> tuple[str, str]:
 
 
 def _monitoring(facts: DataFacts) -> tuple[str, str]:
-    there = [name for name in ("calibration", "out_of_scope") if facts.suites.get(name)]
-    if there:
-        last = {name: [*facts.suites[name].items()][-1] for name in there}
+    names = ("calibration", "out_of_scope")
+    last = {name: [*facts.suites[name].items()][-1] for name in names if facts.suites.get(name)}
+    if last:
         return "in part", " ".join(f"{name}, {method}: {_some(scores)}" for name, (method, scores) in last.items())
-    for name in ("calibration", "out_of_scope"):
+    for name in names:
         if name in facts.advice:
             return NOT_MEASURED, _ask(facts, name, "Confidence was not measured")
     return NOT_MEASURED, "No evaluation suite measures confidence for this task and decoding."
 
 
 def _bias(facts: DataFacts) -> tuple[str, str]:
-    found = {
-        method: {name: figure for name, figure in scores.items() if name != "all"}
-        for method, scores in facts.suites.get("slices", {}).items()
-    }
-    method = next((method for method in reversed(found) if found[method]), None)
-    if method is not None:
-        return "yes", f"slices, {method}: {_some(found[method])}"
+    for method, scores in reversed([*facts.suites.get("slices", {}).items()]):
+        if slices := {name: figure for name, figure in scores.items() if name != "all"}:
+            return "yes", f"slices, {method}: {_some(slices)}"
     return NOT_MEASURED, _ask(facts, "slices", "Slices of the test rows were not measured").strip()
 
 

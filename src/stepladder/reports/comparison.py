@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,11 +39,7 @@ LISTED = 10  # rows of a kind in report.md
 
 
 def write(comparison: Comparison, evidence: Evidence) -> Comparison:
-    """Write report.html, report.md and comparison.json into the study's directory.
-
-    Returns:
-        The comparison with its checklist, as `compare --json` prints it.
-    """
+    """Write report.html, report.md and comparison.json. Returns the comparison with its checklist."""
     folder = Path(comparison.report).parent
     whole = replace(comparison, checklist=checklist(comparison, evidence.facts))
     write_text(folder / "report.html", page(whole, evidence))
@@ -60,8 +58,7 @@ def appendix(evidence: Evidence) -> list[tuple[str, Sequence[Drawing]]]:
     """The suites' metrics and tables and some fixed and regressed examples, under titles, for report.md."""
     found: list[tuple[str, Sequence[Drawing]]] = []
     found += [(f"Mistakes: {run}", tables) for run, tables in evidence.confusions.items()]
-    for name in dict.fromkeys(suite.name for suite in evidence.suites):
-        of_this = [suite for suite in evidence.suites if suite.name == name]
+    for name, of_this in evidence.by_suite().items():
         if any(suite.metrics for suite in of_this):
             found.append((name, [_figures(name, of_this)]))
         found += [(f"{name}: {suite.run}", suite.tables) for suite in of_this if suite.tables]
@@ -81,17 +78,12 @@ def _changed(rows: ExampleRows) -> Table:
         changed = [at for at, (is_, was) in enumerate(marks) if sign * (is_ - was) > 0]
         counts[change] = len(changed)
         for at in changed[:LISTED]:
-            cells = [
-                rows.ids[at],
-                rows.questions[at],
-                rows.expected[at],
-                rows.answers[theirs][at],
-                rows.answers[ours][at],
-            ]
-            listed.append([*(rows.texts[cell] for cell in cells), change])
+            columns = (rows.ids, rows.questions, rows.expected, rows.answers[theirs], rows.answers[ours])
+            listed.append([*(rows.texts[column[at]] for column in columns), change])
     names = [rows.runs[theirs], rows.runs[ours]]
-    note = f"{counts['fixed']} fixed and {counts['regressed']} regressed; at most {LISTED} of each are listed."
-    note += f" {rows.note}"
+    note = (
+        f"{counts['fixed']} fixed and {counts['regressed']} regressed; at most {LISTED} of each are listed. {rows.note}"
+    )
     return Table(
         f"{names[1]} against {names[0]}", ["id", "question", "expected", *names, "change"], listed, note.strip()
     )
@@ -105,8 +97,9 @@ def _sections(comparison: Comparison, evidence: Evidence) -> Iterator[Section]:
         yield Section("curve", "Learning curve", list(blocks_of(comparison.curve)))
     if evidence.confusions:
         yield Section("mistakes", "Mistakes", _folds(evidence.confusions, comparison))
-    for name in dict.fromkeys(suite.name for suite in evidence.suites):
-        yield Section(f"suite-{_slug(name)}", _titled(name), _suite(name, evidence, comparison))
+    for name, suites in evidence.by_suite().items():
+        anchor = re.sub(r"[\W_]", "-", name)
+        yield Section(f"suite-{anchor}", _titled(name), _suite(name, suites, comparison))
     if tuning := sections.tuning(comparison):
         yield Section("tuning", "Tuning", [Grid(tuning)])
     yield Section("costs", "Costs and break-even", list(_costs(comparison)))
@@ -134,17 +127,10 @@ def _picture(comparison: Comparison) -> Picture:
     verdict = comparison.verdict
     metric, bills = verdict.metric, comparison.bills
     many, words = sections.per(bills.unit)
-    whiskers = [
-        Whisker(
-            cell.name,
-            cell.scores[metric].value,
-            cell.scores[metric].low,
-            cell.scores[metric].high,
-            bills.methods[cell.name].request * many,
-            cell.name == verdict.recommended,
-        )
-        for cell in comparison.cells
-    ]
+    whiskers = []
+    for cell in comparison.cells:
+        score, cost = cell.scores[metric], bills.methods[cell.name].request * many
+        whiskers.append(Whisker(cell.name, score.value, score.low, score.high, cost, cell.name == verdict.recommended))
     best = comparison.cell(verdict.best).scores[metric].value
     if verdict.target is not None:
         guides = {f"target {verdict.target:g}": verdict.target}
@@ -164,13 +150,11 @@ def _differences(comparison: Comparison) -> Iterator[Block]:
     whiskers = [
         Whisker(cell.name, found.value, found.low, found.high)
         for cell in comparison.cells
-        if (other := cell.to_recommended if recommended else cell.to_best) and (found := other.difference.get(metric))
+        if (gap := cell.to_recommended if recommended else cell.to_best) and (found := gap.difference.get(metric))
     ]
-    against_name = recommended or verdict.best
-    caption = (
-        f"{metric} of each method minus that of {against_name}, the {role} one, on the same questions; 95% intervals."
-    )
-    short = against_name if len(against_name) <= 40 else f"the {role} method"
+    other = recommended or verdict.best
+    caption = f"{metric} of each method minus that of {other}, the {role} one, on the same questions; 95% intervals."
+    short = other if len(other) <= 40 else f"the {role} method"
     yield Picture(forest(whiskers, f"{metric}, difference to {short}"), caption)
     for made in (sections.to_recommended, sections.tuned_differences, sections.differences):
         if (table := made(comparison)) is not None:
@@ -183,19 +167,18 @@ def _folds(by_run: Mapping[str, Sequence[Drawing]], comparison: Comparison) -> l
     return [Fold(run, list(blocks_of(found)), opened=run == first) for run, found in by_run.items() if found]
 
 
-def _suite(name: str, evidence: Evidence, comparison: Comparison) -> list[Block]:
-    of_this = [suite for suite in evidence.suites if suite.name == name]
-    blocks: list[Block] = [Grid(_figures(name, of_this))] if any(suite.metrics for suite in of_this) else []
-    tables = {suite.run: suite.tables for suite in of_this if suite.tables}
+def _suite(name: str, suites: Sequence[SuiteFindings], comparison: Comparison) -> list[Block]:
+    blocks: list[Block] = [Grid(_figures(name, suites))] if any(suite.metrics for suite in suites) else []
+    tables = {suite.run: suite.tables for suite in suites if suite.tables}
     return blocks + (_folds(tables, comparison) if tables else [])
 
 
 def _figures(name: str, suites: Sequence[SuiteFindings]) -> Table:
     """One row per method, the mean over its seeds."""
     metrics = list(dict.fromkeys(metric for suite in suites for metric in suite.metrics))
-    of_method: dict[str, list[SuiteFindings]] = {}
+    of_method: defaultdict[str, list[SuiteFindings]] = defaultdict(list)
     for suite in suites:
-        of_method.setdefault(suite.method, []).append(suite)
+        of_method[suite.method].append(suite)
     folded = {
         sections.titled(method, len(runs)): {
             metric: mean_over_runs(found)
@@ -204,9 +187,8 @@ def _figures(name: str, suites: Sequence[SuiteFindings]) -> Table:
         }
         for method, runs in of_method.items()
     }
-    seeds = any(len(runs) > 1 for runs in of_method.values())
     note = "Square brackets hold 95% intervals."
-    if seeds:
+    if len(suites) > len(of_method):
         note += (
             " Means over seeds; the variation between seeds (Student's t) is added to the mean interval of the runs."
         )
@@ -227,12 +209,11 @@ def _costs(comparison: Comparison) -> Iterator[Block]:
 
 
 def _made(comparison: Comparison, evidence: Evidence) -> Iterator[Block]:
-    account = sections.row_account(comparison)
     yield Prose(f"Study {comparison.study}.")
-    if account:
-        yield Prose(f"Rows of the data: {account}.")
-    if gate := sections.gate(comparison):
-        yield Grid(gate)
+    if counts := sections.row_counts(comparison):
+        yield Prose(f"Rows of the data: {counts}.")
+    if checks := sections.preflight(comparison):
+        yield Grid(checks)
     unsure = {row.name: n for row in comparison.rows if (n := row.costs.labels_within_noise)}
     if unsure:
         counts = ", ".join(f"{name} {n}" for name, n in unsure.items())
@@ -264,25 +245,18 @@ def _made(comparison: Comparison, evidence: Evidence) -> Iterator[Block]:
 
 def _machine(made: Mapping[str, Any]) -> Iterator[Block]:
     code, devices = made.get("code") or {}, made.get("devices") or {}
-    facts = [
-        ["stepladder", made.get("stepladder")],
-        [
-            "commit",
-            f"{code.get('commit')}{', with uncommitted changes' if code.get('dirty') else ''}" if code else None,
-        ],
-        ["python", made.get("python")],
-        ["platform", made.get("platform")],
-        *([name, str(value)] for name, value in devices.items()),
-        ["time", made.get("time")],
-    ]
-    yield Grid(Table("Machine", ["what", "found"], [fact for fact in facts if fact[1] not in (None, "None", "[]")]))
+    changed = ", with uncommitted changes" if code.get("dirty") else ""
+    facts = {"stepladder": made.get("stepladder"), "commit": f"{code.get('commit')}{changed}"}
+    facts |= {name: made.get(name) for name in ("python", "platform")}
+    facts |= {**{name: str(value) for name, value in devices.items()}, "time": made.get("time")}
+    known = [[name, fact] for name, fact in facts.items() if fact not in (None, "None", "[]")]
+    yield Grid(Table("Machine", ["what", "found"], known))
     versions = [[name, version] for name, version in made.get("distributions", {}).items()]
     yield Grid(Table("Packages", ["package", "version"], versions))
 
 
 def _again(comparison: Comparison, evidence: Evidence) -> Iterator[Block]:
-    command = comparison.command
-    if command:
+    if command := comparison.command:
         yield Prose(
             "The same command makes the same report; runs that are in the outputs directory already are reused."
         )
@@ -296,7 +270,3 @@ def _again(comparison: Comparison, evidence: Evidence) -> Iterator[Block]:
 
 def _titled(name: str) -> str:
     return name.replace("_", " ").capitalize() if name != "rag" else "Retrieval"
-
-
-def _slug(name: str) -> str:
-    return "".join(sign if sign.isalnum() else "-" for sign in name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stepladder.evaluation.tables import Drawing, Table
@@ -12,7 +12,7 @@ from stepladder.studies.results import Comparison, Verdict
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 LONGEST = 400  # characters of a cell
-WHOLE = (
+WHOLE: Sequence[Callable[[Comparison], Table | None]] = (
     sections.tuning,
     sections.quality,
     sections.to_recommended,
@@ -22,7 +22,7 @@ WHOLE = (
     sections.bills,
     sections.break_even,
     sections.checklist,
-    sections.gate,
+    sections.preflight,
 )
 
 
@@ -43,23 +43,16 @@ def markdown(comparison: Comparison, drawings: Sequence[tuple[str, Sequence[Draw
     parts.append(f"**{_plain(sections.heading(verdict))}.** {_plain(verdict.reason)}")
     for title, lines in lists(verdict):
         parts += [f"{title}:", "\n".join(f"- {_plain(line)}" for line in lines)]
-    for table in _tables(comparison):
+    for table in filter(None, (make(comparison) for make in WHOLE)):
         parts += [f"## {_plain(table.title)}", *_drawn(table.columns, table.rows, table.note)]
     curve = [("Learning curve", comparison.curve)] if comparison.curve else []
     for title, found in (*curve, *drawings):
         parts.append(f"## {_plain(title)}")
         for drawing in found:
             parts += [f"### {_plain(drawing.title)}", *_drawing(drawing)]
-    rows = sections.row_account(comparison)
+    rows = sections.row_counts(comparison)
     parts += ["## Rows", rows] if rows else []
     return printable("\n\n".join(parts) + "\n")
-
-
-def _tables(comparison: Comparison, makers: Sequence[Callable[..., Table | None]] = WHOLE) -> Iterator[Table]:
-    for make in makers:
-        made = make(comparison)
-        if made is not None:
-            yield made
 
 
 def _drawing(drawing: Drawing) -> list[str]:

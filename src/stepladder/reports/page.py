@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,38 +20,38 @@ from stepladder.reports.markdown import printable, shown
 from stepladder.reports.plots import curves
 
 
-@dataclass(frozen=True)
-class Prose:
-    """A paragraph; `strong` emphasises the most important one."""
+class _Block:
+    """A part of a section. Its `kind` names its macro in the templates."""
 
-    kind: ClassVar[str] = "prose"
+    @property
+    def kind(self) -> str:
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True)
+class Prose(_Block):
+    """A paragraph; `strong` emphasises the most important one."""
 
     text: str
     strong: bool = False
 
 
 @dataclass(frozen=True)
-class Bullets:
-    kind: ClassVar[str] = "bullets"
-
+class Bullets(_Block):
     items: Sequence[str]
     lead: str = ""
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(_Block):
     """Text to copy."""
-
-    kind: ClassVar[str] = "code"
 
     text: str
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(_Block):
     """An SVG figure of `plots`, which is not escaped, and its caption."""
-
-    kind: ClassVar[str] = "picture"
 
     svg: str
     caption: str = ""
@@ -62,10 +62,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(_Block):
     """A table that can be sorted by its columns."""
-
-    kind: ClassVar[str] = "grid"
 
     table: Table
 
@@ -75,10 +73,8 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Fold:
+class Fold(_Block):
     """Blocks behind a title that opens them."""
-
-    kind: ClassVar[str] = "fold"
 
     title: str
     blocks: Sequence[Block]
@@ -86,10 +82,8 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Explorer:
+class Explorer(_Block):
     """Where the script shows the examples of `data["rows"]`."""
-
-    kind: ClassVar[str] = "explorer"
 
 
 Block: TypeAlias = Prose | Bullets | Code | Picture | Grid | Fold | Explorer
@@ -107,15 +101,12 @@ class Section:
 def render(title: str, sections: Sequence[Section], data: Mapping[str, Any] | None = None) -> str:
     """The text of the file; secrets are masked in all but the data."""
     body = _environment().get_template("sections.html.jinja").render(sections=sections)
-    return (
-        _environment()
-        .get_template("page.html.jinja")
-        .render(
-            title=printable(mask(title)),
-            sections=sections,
-            body=Markup(printable(mask(body))),
-            data=None if data is None else Markup(embedded(data)),
-        )
+    whole = _environment().get_template("page.html.jinja")
+    return whole.render(
+        title=printable(mask(title)),
+        sections=sections,
+        body=Markup(printable(mask(body))),
+        data=None if data is None else Markup(embedded(data)),
     )
 
 

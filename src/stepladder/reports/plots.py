@@ -86,13 +86,9 @@ def scatter(marks: Sequence[Mark], x: str, y: str, log: bool = False, steps: Seq
     parts = [_axes(across, up, x, y)]
     if steps:
         first, *others = [(_x(across(a)), _y(up(b))) for a, b in steps]
-        path = f"M{first[0]:.1f} {first[1]:.1f}" + "".join(f"H{a:.1f}V{b:.1f}" for a, b in others)
-        parts.append(f'<path class="line" d="{path}"/>')
-    parts += [
-        f'<circle class="{m.kind}" cx="{_x(across(m.x)):.1f}" cy="{_y(up(m.y)):.1f}" r="4">'
-        f"<title>{escape(m.tooltip)}</title></circle>"
-        for m in marks
-    ]
+        way = f"M{first[0]:.1f} {first[1]:.1f}" + "".join(f"H{a:.1f}V{b:.1f}" for a, b in others)
+        parts.append(_path("line", way))
+    parts += [_dot(m.kind, _x(across(m.x)), _y(up(m.y)), 4, m.tooltip) for m in marks]
     return _svg(parts, description=f"{y} by {x}, {len(marks)} points")
 
 
@@ -102,10 +98,8 @@ def lines(curves: Mapping[str, tuple[Mapping[int, float], str]], x: str, y: str)
     up = Axis.of([value for curve, _ in curves.values() for value in curve.values() if math.isfinite(value)])
     parts = [_axes(across, up, x, y)]
     for name, (curve, kind) in curves.items():
-        points = [(across(s), up(v)) for s, v in sorted(curve.items()) if math.isfinite(v)]
-        path = " ".join(f"{_x(a):.1f},{_y(b):.1f}" for a, b in points)
-        parts.append(f'<polyline class="{kind}" points="{path}"><title>{escape(name)}</title></polyline>')
-        parts += [f'<circle class="{kind}" cx="{_x(a):.1f}" cy="{_y(b):.1f}" r="2"/>' for a, b in points]
+        points = [(_x(across(s)), _y(up(v))) for s, v in sorted(curve.items()) if math.isfinite(v)]
+        parts += [_polyline(kind, points, name), *(_dot(kind, a, b, 2) for a, b in points)]
     return _svg(parts, description=f"{y} by {x}, {len(curves)} lines")
 
 
@@ -116,10 +110,9 @@ def bars(shares: Mapping[str, float]) -> str:
     left = min(360.0, LETTER * max(len(name) for name in shares) + 12)
     for at, (name, share) in enumerate(ordered):
         top, width = TOP + at * 26, (WIDTH - left - 50) * share / longest
-        text = escape(_short(name, int((left - 12) / LETTER)))
-        parts.append(f'<text x="{left - 8:.1f}" y="{top + 14}" text-anchor="end">{text}</text>')
+        parts.append(_text(_short(name, int((left - 12) / LETTER)), left - 8, top + 14, "end"))
         parts.append(f'<rect class="bar" x="{left:.1f}" y="{top}" width="{width:.1f}" height="18"/>')
-        parts.append(f'<text x="{left + 6 + width:.1f}" y="{top + 14}">{share:.2f}</text>')
+        parts.append(_text(f"{share:.2f}", left + 6 + width, top + 14))
     description = "; ".join(f"{name} {share:.2f}" for name, share in ordered)
     return _svg(parts, TOP * 2 + 26 * len(ordered), description)
 
@@ -149,9 +142,10 @@ def against(whiskers: Sequence[Whisker], x: str, y: str, guides: Mapping[str, fl
 
     The names are in a column at the right, each joined to its point by a line.
     """
-    labels = [_Label(w.name, "chosen" if w.best else "") for w in whiskers]
-    labels += [_Label(name, "soft") for name in guides]
-    height = max(340, TOP + BOTTOM + sum(label.height for label in labels))
+    kinds = ["chosen" if w.best else "" for w in whiskers] + ["soft" for _ in guides]
+    labels = [textwrap.wrap(name, 36) or [""] for name in (*(w.name for w in whiskers), *guides)]
+    heights = [LINE * len(label) + 2.0 for label in labels]
+    height = max(340, TOP + BOTTOM + sum(heights))
     least = min((w.x for w in whiskers if w.x > 0), default=1.0)
     across = Axis.of([max(w.x, least) for w in whiskers], log=True)
     up = Axis.of([*(w.low for w in whiskers), *(w.high for w in whiskers), *guides.values()])
@@ -159,51 +153,21 @@ def against(whiskers: Sequence[Whisker], x: str, y: str, guides: Mapping[str, fl
     edge = float(WIDTH - RIGHT)
     levels = [_y(up(level), height) for level in guides.values()]
     targets = [*dots, *((edge, at) for at in levels)]
-    places = _apart([b for _, b in targets], [label.height for label in labels], TOP, height - BOTTOM)
+    places = _apart([b for _, b in targets], heights, TOP, height - BOTTOM)
     parts = [_axes(across, up, x, y, height)]
-    parts += [f'<path class="guide" d="M{LEFT} {at:.1f}H{edge:.1f}"/>' for at in levels]
-    for (a, b), label, at in zip(targets, labels, places, strict=True):
+    parts += [_path("guide", f"M{LEFT} {at:.1f}H{edge:.1f}") for at in levels]
+    for (a, b), label, kind, at in zip(targets, labels, kinds, places, strict=True):
         begin = a if a == edge else a + 7
-        parts.append(f'<path class="leader" d="M{begin:.1f} {b:.1f}L{edge + 12:.1f} {at:.1f}h6"/>')
-        parts.append(label.drawn(edge + 22, at))
+        parts.append(_path("leader", f"M{begin:.1f} {b:.1f}L{edge + 12:.1f} {at:.1f}h6"))
+        top = at + 4 - LINE * (len(label) - 1) / 2
+        parts += [_text(line, edge + 22, top + LINE * n, kind=kind) for n, line in enumerate(label)]
     for each, (a, b) in zip(whiskers, dots, strict=True):
         low, high = _y(up(each.low), height), _y(up(each.high), height)
-        parts.append(f'<path class="whisker {each.kind}" d="M{a:.1f} {low:.1f}V{high:.1f}M{a - 4:.1f} {low:.1f}h8"/>')
-        parts.append(f'<path class="whisker {each.kind}" d="M{a - 4:.1f} {high:.1f}h8"/>')
-        dot = f'<circle class="{each.kind}" cx="{a:.1f}" cy="{b:.1f}" r="5">'
-        parts.append(f"{dot}<title>{escape(each.tooltip)}</title></circle>")
-    wide = math.ceil(edge + 26 + max(label.width for label in labels))
+        way = f"M{a:.1f} {low:.1f}V{high:.1f}M{a - 4:.1f} {low:.1f}h8M{a - 4:.1f} {high:.1f}h8"
+        parts += [_path(f"whisker {each.kind}", way), _dot(each.kind, a, b, 5, each.tooltip)]
+    wide = math.ceil(edge + 26 + LETTER * max(len(line) for label in labels for line in label))
     description = f"{y} with 95% intervals against {x}: " + "; ".join(w.tooltip for w in whiskers)
     return _svg(parts, height, description, max(WIDTH, wide))
-
-
-@dataclass(frozen=True)
-class _Label:
-    """A name in lines of at most 36 letters."""
-
-    name: str
-    kind: str
-
-    @property
-    def lines(self) -> list[str]:
-        return textwrap.wrap(self.name, 36) or [""]
-
-    @property
-    def height(self) -> float:
-        return LINE * len(self.lines) + 2
-
-    @property
-    def width(self) -> float:
-        return LETTER * max(len(line) for line in self.lines)
-
-    def drawn(self, x: float, middle: float) -> str:
-        """All lines, left-aligned at `x`, centred on `middle`."""
-        first = middle + 4 - LINE * (len(self.lines) - 1) / 2
-        kind = f' class="{self.kind}"' if self.kind else ""
-        return "".join(
-            f'<text{kind} x="{x:.1f}" y="{first + LINE * at:.1f}">{escape(line)}</text>'
-            for at, line in enumerate(self.lines)
-        )
 
 
 def _apart(wanted: Sequence[float], heights: Sequence[float], top: float, bottom: float) -> list[float]:
@@ -221,43 +185,36 @@ def _apart(wanted: Sequence[float], heights: Sequence[float], top: float, bottom
     return [middles[at] for at in range(len(wanted))]
 
 
-def forest(whiskers: Sequence[Whisker], x: str, zero: float | None = 0.0) -> str:
-    """One row per name: its value and interval on one axis, with a line at `zero`. Long names are above their row."""
+def forest(whiskers: Sequence[Whisker], x: str) -> str:
+    """One row per name: its value and interval on one axis, with a line at zero. Long names are above their row."""
     stacked = any(len(w.name) > NAME for w in whiskers)
-    labels = [_Label(w.name, "chosen" if w.best else "") for w in whiskers]
-    above = [LINE * len(textwrap.wrap(w.name, 96)) if stacked else 0 for w in whiskers]
+    names = [textwrap.wrap(w.name, 96) if stacked else [w.name] for w in whiskers]
+    above = [LINE * len(name) if stacked else 0 for name in names]
     left, room = (30, 24) if stacked else (LETTER * max((len(w.name) for w in whiskers), default=0) + 24, 26)
-    ends = [*(w.low for w in whiskers), *(w.high for w in whiskers), *([] if zero is None else [zero])]
-    axis, bottom = Axis.of(ends), TOP + room * len(whiskers) + sum(above)
+    axis, bottom = Axis.of([end for w in whiskers for end in (w.low, w.high)] + [0.0]), TOP + room * len(whiskers)
+    bottom += sum(above)
 
-    def place(value: float) -> float:
-        return left + axis(value) * (WIDTH - RIGHT - left)
+    def place(share: float) -> float:
+        return left + share * (WIDTH - RIGHT - left)
 
-    parts = [f'<path class="axis" d="M{left:.1f} {bottom}H{WIDTH - RIGHT}"/>']
+    parts = [_path("axis", f"M{left:.1f} {bottom}H{WIDTH - RIGHT}")]
     for share, text in axis.ticks:
-        at = left + share * (WIDTH - RIGHT - left)
-        parts.append(f'<path class="grid" d="M{at:.1f} {TOP}V{bottom}"/>')
-        parts.append(f'<text class="soft" x="{at:.1f}" y="{bottom + 14}" text-anchor="middle">{text}</text>')
-    if zero is not None:
-        parts.append(f'<path class="guide" d="M{place(zero):.1f} {TOP}V{bottom}"/>')
+        parts.append(_path("grid", f"M{place(share):.1f} {TOP}V{bottom}"))
+        parts.append(_text(text, place(share), bottom + 14, "middle", "soft"))
+    parts.append(_path("guide", f"M{place(axis(0.0)):.1f} {TOP}V{bottom}"))
     top: float = TOP
-    for each, label, higher in zip(whiskers, labels, above, strict=True):
-        at = top + higher + room / 2
+    for each, name, higher in zip(whiskers, names, above, strict=True):
+        at, kind = top + higher + room / 2, "chosen" if each.best else ""
         if stacked:
-            for line, text in enumerate(textwrap.wrap(each.name, 96)):
-                kind = f' class="{label.kind}"' if label.kind else ""
-                parts.append(f'<text{kind} x="{left - 20}" y="{top + LINE * (line + 1):.1f}">{escape(text)}</text>')
+            parts += [_text(line, left - 20, top + LINE * n, kind=kind) for n, line in enumerate(name, start=1)]
         else:
-            kind = f' class="{label.kind}"' if label.kind else ""
-            parts.append(
-                f'<text{kind} x="{left - 10:.1f}" y="{at + 4:.1f}" text-anchor="end">{escape(each.name)}</text>'
-            )
-        line_ = f"M{place(each.low):.1f} {at:.1f}H{place(each.high):.1f}"
-        parts.append(f'<path class="whisker {each.kind}" d="{line_}"/>')
-        dot = f'<circle class="{each.kind}" cx="{place(each.value):.1f}" cy="{at:.1f}" r="4.5">'
-        parts.append(f"{dot}<title>{escape(each.tooltip)}</title></circle>")
+            parts.append(_text(each.name, left - 10, at + 4, "end", kind))
+        parts.append(
+            _path(f"whisker {each.kind}", f"M{place(axis(each.low)):.1f} {at:.1f}H{place(axis(each.high)):.1f}")
+        )
+        parts.append(_dot(each.kind, place(axis(each.value)), at, 4.5, each.tooltip))
         top += room + higher
-    parts.append(f'<text x="{(left + WIDTH) / 2:.1f}" y="{bottom + 32}" text-anchor="middle">{escape(x)}</text>')
+    parts.append(_text(x, (left + WIDTH) / 2, bottom + 32, "middle"))
     return _svg(parts, math.ceil(bottom) + 40, f"{x}, with 95% intervals: " + "; ".join(w.tooltip for w in whiskers))
 
 
@@ -265,7 +222,7 @@ def curves(drawn: Curves) -> str:
     """Lines through their points, with colours and a legend."""
     points = [point for line in drawn.lines.values() for point in line if all(math.isfinite(v) for v in point)]
     if not points:
-        return _svg([f'<text x="20" y="{TOP + 14}">no points</text>'], 40, drawn.title)
+        return _svg([_text("no points", 20, TOP + 14)], 40, drawn.title)
     both = [value for point in points for value in point]
     across = Axis.of(both if drawn.diagonal else [a for a, _ in points])
     up = Axis.of(both if drawn.diagonal else [b for _, b in points])
@@ -276,22 +233,18 @@ def curves(drawn: Curves) -> str:
     if drawn.diagonal:
         low, high = min(both), max(both)
         ends = f"M{_x(across(low)):.1f} {_y(up(low)):.1f}L{_x(across(high)):.1f} {_y(up(high)):.1f}"
-        parts.append(f'<path class="guide" d="{ends}"/>')
+        parts.append(_path("guide", ends))
     for number, (name, line) in enumerate(drawn.lines.items()):
-        colour, sound = f"c{number % 6}", [p for p in line if all(math.isfinite(v) for v in p)]
+        colour, sound = f"curve c{number % 6}", [p for p in line if all(math.isfinite(v) for v in p)]
         places = [(_x(across(a)), _y(up(b))) for a, b in sound]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
-        parts.append(f'<polyline class="curve {colour}" points="{path}"><title>{escape(name)}</title></polyline>')
-        parts += [
-            f'<circle class="curve {colour}" cx="{a:.1f}" cy="{b:.1f}" r="2.5">'
-            f"<title>{escape(name)}: {x:.4g}, {y:.4g}</title></circle>"
-            for (a, b), (x, y) in zip(places, sound, strict=True)
-            if len(sound) <= 60
-        ]
+        parts.append(_polyline(colour, places, name))
+        if len(sound) <= 60:
+            for (a, b), (x, y) in zip(places, sound, strict=True):
+                parts.append(_dot(colour, a, b, 2.5, f"{name}: {x:.4g}, {y:.4g}"))
         if len(drawn.lines) > 1:
             a, b = LEFT + (number % columns) * 180, HEIGHT + 10 + 18 * (number // columns)
-            parts.append(f'<rect class="curve {colour}" x="{a}" y="{b - 8}" width="10" height="10"/>')
-            parts.append(f'<text x="{a + 15}" y="{b + 1}">{escape(_short(name, 84))}</text>')
+            parts.append(f'<rect class="{colour}" x="{a}" y="{b - 8}" width="10" height="10"/>')
+            parts.append(_text(_short(name, 84), a + 15, b + 1))
     description = f"{drawn.title}: {drawn.y} by {drawn.x} for {', '.join(drawn.lines)}"
     return _svg(parts, height, description)
 
@@ -303,35 +256,28 @@ def parallel(rows: Sequence[Mapping[str, Value]], names: Sequence[str], logs: se
     parts = []
     for row, kind in zip(rows, kinds, strict=True):
         points = [
-            f"{LEFT + at * apart:.1f},{_y(axes[name](row[name])) if name in row else HEIGHT - BOTTOM + 8:.1f}"
+            (LEFT + at * apart, _y(axes[name](row[name])) if name in row else HEIGHT - BOTTOM + 8)
             for at, name in enumerate(names)
         ]
-        description = ", ".join(f"{name}={value}" for name, value in row.items())
-        parts.append(
-            f'<polyline class="{kind}" points="{" ".join(points)}"><title>{escape(description)}</title></polyline>'
-        )
+        parts.append(_polyline(kind, points, ", ".join(f"{name}={value}" for name, value in row.items())))
     crowded = any(LETTER * len(name.split(".")[-1]) > apart - 6 for name in names)
     for at, name in enumerate(names):
         x, short = LEFT + at * apart, name.split(".")[-1]
         parts.append(f'<line class="axis" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
-        parts += [f'<text x="{x + 4:.1f}" y="{_y(s):.1f}">{escape(text)}</text>' for s, text in axes[name].ticks]
+        parts += [_text(text, x + 4, _y(share)) for share, text in axes[name].ticks]
         below = HEIGHT - 8 + (LINE * at if crowded else 0)  # a line each where they would run into each other
         anchor = "end" if x + LETTER * len(short) / 2 > WIDTH else "middle"
-        parts.append(f'<text x="{x:.1f}" y="{below}" text-anchor="{anchor}">{escape(short)}</text>')
+        parts.append(_text(short, x, below, anchor))
     height = HEIGHT + (LINE * len(names) if crowded else 0)
     return _svg(parts, height, f"{len(rows)} rows over {', '.join(names)}")
 
 
 def _axes(across: Axis, up: Axis, x: str, y: str, height: float = HEIGHT) -> str:
     bottom, right = height - BOTTOM, WIDTH - RIGHT
-    parts = [f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>']
-    parts += [
-        f'<text x="{_x(s):.1f}" y="{bottom + 14}" text-anchor="middle">{escape(t)}</text>' for s, t in across.ticks
-    ]
-    for share, text in up.ticks:
-        at = _y(share, height) + 4
-        parts.append(f'<text x="{LEFT - 6}" y="{at:.1f}" text-anchor="end">{escape(text)}</text>')
-    parts.append(f'<text x="{(LEFT + right) / 2}" y="{height - 8}" text-anchor="middle">{escape(x)}</text>')
+    parts = [_path("axis", f"M{LEFT} {TOP}V{bottom}H{right}")]
+    parts += [_text(text, _x(share), bottom + 14, "middle") for share, text in across.ticks]
+    parts += [_text(text, LEFT - 6, _y(share, height) + 4, "end") for share, text in up.ticks]
+    parts.append(_text(x, (LEFT + right) / 2, height - 8, "middle"))
     middle = (TOP + bottom) / 2
     parts.append(f'<text transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">{escape(y)}</text>')
     return "".join(parts)
@@ -343,6 +289,26 @@ def _x(share: float) -> float:
 
 def _y(share: float, height: float = HEIGHT) -> float:
     return height - BOTTOM - share * (height - BOTTOM - TOP)
+
+
+def _text(text: str, x: float, y: float, anchor: str = "", kind: str = "") -> str:
+    css = f' class="{kind}"' if kind else ""
+    aligned = f' text-anchor="{anchor}"' if anchor else ""
+    return f'<text{css} x="{x:.1f}" y="{y:.1f}"{aligned}>{escape(text)}</text>'
+
+
+def _path(kind: str, way: str) -> str:
+    return f'<path class="{kind}" d="{way}"/>'
+
+
+def _dot(kind: str, x: float, y: float, radius: float, tooltip: str = "") -> str:
+    title = f"<title>{escape(tooltip)}</title>" if tooltip else ""
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}">{title}</circle>'
+
+
+def _polyline(kind: str, points: Sequence[tuple[float, float]], title: str) -> str:
+    places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline class="{kind}" points="{places}"><title>{escape(title)}</title></polyline>'
 
 
 def _short(name: str, letters: int) -> str:

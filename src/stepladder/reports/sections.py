@@ -7,8 +7,7 @@ from statistics import fmean
 
 from stepladder.evaluation.statistics.estimates import Difference, Measured
 from stepladder.evaluation.tables import Table
-from stepladder.runs.costs import Costs
-from stepladder.studies.results import BreakEven, Cell, CellTuning, Comparison, TunedDifference, Verdict
+from stepladder.studies.results import BreakEven, Cell, CellTuning, ComparedRun, Comparison, Verdict
 
 COSTS = {
     "labels_used": ("labels", "{:,.0f}"),
@@ -33,37 +32,26 @@ def heading(verdict: Verdict) -> str:
     """The verdict in a few words."""
     if verdict.recommended:
         return f"Recommended: {verdict.recommended}"
-    why = {
-        "too_few_rows": "too few rows",
-        "no_method_works": "no method works",
-        "target_not_reached": "target not reached",
-    }
-    return f"No recommendation: {why[verdict.status]}"
+    return f"No recommendation: {verdict.status.replace('_', ' ')}"
 
 
 def quality(comparison: Comparison) -> Table:
     """Every metric of every method, the main one first."""
     metrics = metrics_of(comparison)
-    rows = [
-        [named(cell, comparison), *(interval(cell.scores.get(metric)) for metric in metrics)]
-        for cell in comparison.cells
-    ]
+    rows = [[named(cell, comparison), *(interval(cell.scores.get(m)) for m in metrics)] for cell in comparison.cells]
     return Table("Quality", ["method", *metrics], rows, "Square brackets hold 95% intervals.")
 
 
 def to_recommended(comparison: Comparison) -> Table | None:
     """Every method against the recommended one, for every metric; against the best where none is recommended."""
-    rows: list[list[str]] = []
     recommended = comparison.verdict.recommended
-    for cell in comparison.cells:
-        against = cell.to_recommended if recommended else cell.to_best
-        if against is not None:
-            gaps = [
-                (metric, against.difference[metric])
-                for metric in metrics_of(comparison)
-                if metric in against.difference
-            ]
-            rows += [[named(cell, comparison), metric, against.name, *_difference(gap)] for metric, gap in gaps]
+    others = [(cell, cell.to_recommended if recommended else cell.to_best) for cell in comparison.cells]
+    rows = [
+        [named(cell, comparison), metric, other.name, *_difference(other.difference[metric])]
+        for cell, other in others
+        for metric in metrics_of(comparison)
+        if other is not None and metric in other.difference
+    ]
     if not rows:
         return None
     what = "recommended" if recommended else "best"
@@ -74,10 +62,10 @@ def to_recommended(comparison: Comparison) -> Table | None:
 def tuned_differences(comparison: Comparison) -> Table | None:
     """Every tuned method against every prompted one and the recommended one, in the main metric."""
     main = comparison.verdict.metric
-    rows = [
-        [each.name, main, _with_roles(each), *_difference(each.difference[main])]
-        for each in comparison.tuned_differences
-    ]
+    rows = []
+    for each in comparison.tuned_differences:
+        against = f"{each.against} ({', '.join(each.roles)})" if each.roles else each.against
+        rows.append([each.name, main, against, *_difference(each.difference[main])])
     note = (
         "p of the differences to prompted methods is adjusted over all of them; a difference to the recommended method "
         "is the one of the table above."
@@ -87,11 +75,12 @@ def tuned_differences(comparison: Comparison) -> Table | None:
 
 def differences(comparison: Comparison) -> Table:
     """Every method against the baseline and against the next simpler method, for every metric."""
-    rows = []
-    for cell in comparison.cells:
-        for metric in metrics_of(comparison):
-            for other, found in _against(cell, comparison.baseline, metric):
-                rows.append([named(cell, comparison), metric, other, *_difference(found)])
+    rows = [
+        [named(cell, comparison), metric, other, *_difference(found)]
+        for cell in comparison.cells
+        for metric in metrics_of(comparison)
+        for other, found in _against(cell, comparison.baseline, metric)
+    ]
     note = (
         "p is adjusted over all methods against the baseline, and apart from that over all methods against the next "
         f"simpler one. {_tests(comparison)}"
@@ -109,17 +98,13 @@ def _tests(comparison: Comparison) -> str:
     )
 
 
-def _with_roles(each: TunedDifference) -> str:
-    return f"{each.against} ({', '.join(each.roles)})" if each.roles else each.against
-
-
 def costs(comparison: Comparison) -> Table:
     """What a method costs, means over its seeds."""
-    rows = []
     shown = [name for name in COSTS if any(row.costs.figure(name) is not None for row in comparison.rows)]
-    for cell in comparison.cells:
-        runs = [row.costs for row in comparison.runs_of(cell.name)]
-        rows.append([named(cell, comparison), *(_cost(name, runs) for name in shown)])
+    rows = [
+        [named(cell, comparison), *(_cost(name, comparison.runs_of(cell.name)) for name in shown)]
+        for cell in comparison.cells
+    ]
     note = "Means over seeds. Seconds are a question's share of its batch; p50 and p95 are over questions."
     if "peak_memory" in shown or "training_peak_memory" in shown:
         note += " Memory is peak process memory, including what was already loaded."
@@ -131,13 +116,7 @@ def bills(comparison: Comparison) -> Table:
     found = comparison.bills
     unit, (many, words) = found.unit, per(found.unit)
     rows = [
-        [
-            name,
-            f"{each.setup_seconds:,.1f}",
-            f"{each.labels:,.0f}",
-            f"{each.setup:,.4g}",
-            f"{each.request * many:,.3g}",
-        ]
+        [name, f"{each.setup_seconds:,.1f}", f"{each.labels:,.0f}", f"{each.setup:,.4g}", f"{each.request * many:,.3g}"]
         for name, each in found.methods.items()
     ]
     columns = ["method", "fit and search s", "labels", f"setup, {unit}", words]
@@ -184,9 +163,8 @@ def break_even(comparison: Comparison) -> Table | None:
 
 
 def _saved(each: BreakEven, many: float) -> str:
-    if each.saved_low is None or each.saved_high is None:
-        return f"{each.saved * many:,.4g}"
-    return interval(Measured(each.saved * many, each.saved_low * many, each.saved_high * many, 0), "{:,.4g}")
+    low, high = (each.saved if end is None else end for end in (each.saved_low, each.saved_high))
+    return interval(Measured(each.saved * many, low * many, high * many, 0), "{:,.4g}")
 
 
 def requests(each: BreakEven) -> str:
@@ -227,7 +205,7 @@ def checklist(comparison: Comparison) -> Table | None:
     return Table("Before fine-tuning", ["point", "found", "evidence"], rows) if rows else None
 
 
-def gate(comparison: Comparison) -> Table | None:
+def preflight(comparison: Comparison) -> Table | None:
     """What the preflight checks found, by method."""
     found: dict[tuple[str, str], dict[str, None]] = {}
     for row in comparison.rows:
@@ -237,7 +215,7 @@ def gate(comparison: Comparison) -> Table | None:
     return Table("Preflight checks", ["method", "check", "result"], rows) if rows else None
 
 
-def row_account(comparison: Comparison) -> str:
+def row_counts(comparison: Comparison) -> str:
     """The counts of the data's rows, in one sentence; every run of a comparison has the same data."""
     counts = vars(comparison.rows[0].rows)
     return ", ".join(f"{name} {count:,}" for name, count in counts.items() if isinstance(count, int))
@@ -267,7 +245,8 @@ def seeds_of(comparison: Comparison) -> str:
     for count, names in by_count.items():
         listed = ", ".join(names)
         which = listed if len(listed) <= 60 else f"{len(names)} of {len(comparison.cells)} methods"
-        known += [f"mean over {count} seeds: {which}"] if count > 1 else []
+        if count > 1:
+            known.append(f"mean over {count} seeds: {which}")
     return "; ".join(known)
 
 
@@ -294,12 +273,12 @@ def _difference(found: Difference) -> list[str]:
     discordant = "" if found.wins is None else f"{found.wins} : {found.losses}"
     result = "no significant difference" if found.p >= 0.05 else "not significant after adjustment"
     if found.better or found.worse:
-        result = "better" if found.value > 0 else "worse"
+        result = "better" if found.better else "worse"
     detectable = f"{found.detectable:.3f}"
     return [interval(found, "{:+.3f}"), p_value(found.adjusted_p), discordant, f"{found.n:,}", detectable, result]
 
 
-def _cost(name: str, runs: Sequence[Costs]) -> str:
-    known = [figure for run in runs if (figure := run.figure(name)) is not None]
-    values = [figure / 2**30 if name.endswith("memory") else figure for figure in known]
-    return COSTS[name][1].format(fmean(values)) if values else ""
+def _cost(name: str, runs: Sequence[ComparedRun]) -> str:
+    known = [figure for run in runs if (figure := run.costs.figure(name)) is not None]
+    scale = 2**30 if name.endswith("memory") else 1
+    return COSTS[name][1].format(fmean(known) / scale) if known else ""

@@ -10,7 +10,6 @@ from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from stepladder.evaluation.statistics.estimates import Difference
 from stepladder.reports.markdown import printable
 from stepladder.reports.sections import heading, interval, p_value, per, seeds_of
 from stepladder.studies.results import Comparison
@@ -38,10 +37,9 @@ def summary(comparison: Comparison, width: int = NARROW) -> RenderableType:
     """
     verdict = comparison.verdict
     lines = [Text(line, no_wrap=True, overflow="ignore") for line in _table(comparison, max(width, NARROW))]
-    notes = _notes(comparison)
-    texts = [Text(""), _paragraph(heading(verdict), width, "bold"), _paragraph(printable(verdict.reason), width)]
-    texts += [_paragraph(printable(f"- {line}"), width) for line in verdict.tuned]
-    return Group(*lines, _paragraph(notes, width, "dim"), *texts)
+    texts = [_paragraph(_notes(comparison), width, "dim"), Text(""), _paragraph(heading(verdict), width, "bold")]
+    texts += [_paragraph(printable(line), width) for line in (verdict.reason, *(f"- {t}" for t in verdict.tuned))]
+    return Group(*lines, *texts)
 
 
 def _paragraph(text: str, width: int, style: str = "") -> Text:
@@ -57,8 +55,8 @@ def _table(comparison: Comparison, width: int) -> list[str]:
         if longest + _room([*columns, column]) <= width:
             columns = [*columns, column]
     first = min(longest, width - _room(columns))
-    lines = [_line("method", [column.title for column in columns], columns, first)]
-    lines.append("-" * min(width, first + _room(columns)))
+    header = _line("method", [column.title for column in columns], columns, first)
+    lines = [header, "-" * min(width, first + _room(columns))]
     for at, name in enumerate(names):
         cells = [column.cells[at] for column in columns]
         if cell_len(name) > first:
@@ -105,12 +103,14 @@ def _columns(comparison: Comparison) -> tuple[list[_Column], list[_Column]]:
     role = "recommended" if recommended else "best"
     others = [cell.to_recommended if recommended else cell.to_best for cell in cells]
     found = [None if other is None else other.difference.get(metric) for other in others]
+    signs = ["*" if each is not None and (each.better or each.worse) else " " for each in found]
+    marked = [f"{interval(each, '{:+.3f}') or f'({role})'}{sign}" for each, sign in zip(found, signs, strict=True)]
     bills = comparison.bills.methods
     many, _ = per(comparison.bills.unit)
     costs = [comparison.runs_of(cell.name)[0].costs for cell in cells]
     shown = [
         _Column(metric, [interval(cell.scores[metric]) for cell in cells]),
-        _Column(f"to {role}", [f"({role}) " if each is None else _marked(each) for each in found]),
+        _Column(f"to {role}", marked),
         _Column("setup", [_short(bills[cell.name].setup) for cell in cells]),
         _Column("request", [_short(bills[cell.name].request * many) for cell in cells]),
     ]
@@ -119,10 +119,6 @@ def _columns(comparison: Comparison) -> tuple[list[_Column], list[_Column]]:
         _Column("prompt tokens", [f"{each.prompt_tokens_per_question:,.0f}" for each in costs]),
     ]
     return shown, extra
-
-
-def _marked(found: Difference) -> str:
-    return interval(found, "{:+.3f}") + ("*" if found.better or found.worse else " ")
 
 
 def _short(value: float) -> str:

@@ -10,8 +10,8 @@ from stepladder.reports.page import Block, Bullets, Code, Grid, Picture, Prose, 
 from stepladder.reports.plots import Mark, Value, bars, lines, parallel, scatter
 from stepladder.studies.sweep.objectives import Objective
 from stepladder.studies.sweep.plan import SweepPlan
-from stepladder.studies.sweep.results import SweepResult
-from stepladder.studies.sweep.trials import Trial, front
+from stepladder.studies.sweep.results import SweepResult, Trial
+from stepladder.studies.sweep.trials import front
 
 FEW = 20
 
@@ -31,19 +31,15 @@ def _sections(result: SweepResult, trials: Sequence[Trial], planned: SweepPlan) 
         history = Picture(_history(finished, best, objective, place), caption)
         yield Section(f"history-{place}", f"History: {objective.name}", [history])
         if place < len(shares) and shares[place]:
-            caution = (
-                ""
-                if len(finished) >= FEW
-                else f" Only {len(finished)} trials were finished, so the shares are uncertain."
-            )
-            moves = Picture(
-                bars(shares[place]), f"Share of the variance that each parameter explains, by PED-ANOVA.{caution}"
-            )
+            caption = "Share of the variance that each parameter explains, by PED-ANOVA."
+            if len(finished) < FEW:
+                caption += f" Only {len(finished)} trials were finished, so the shares are uncertain."
+            moves = Picture(bars(shares[place]), caption)
             yield Section(f"moves-{place}", f"Importance of the parameters: {objective.name}", [moves])
     yield from _validations(trials, best, planned.objectives)
     if len(planned.objectives) == 2:
         one, two = (o.name for o in planned.objectives)
-        marks = [Mark(t.values[0], t.values[1], _named(t), _kind(t, best)) for t in finished if t.values]
+        marks = [_mark(t, t.values[0], t.values[1], best) for t in finished if t.values]
         yield Section("front", "Front", [Picture(scatter(marks, one, two))])
     yield from _points(finished, best, planned)
     yield Section("trials", "Trials", [Grid(_table(trials, planned.objectives))])
@@ -52,7 +48,7 @@ def _sections(result: SweepResult, trials: Sequence[Trial], planned: SweepPlan) 
 def _validations(trials: Sequence[Trial], best: set[int], sought: Sequence[Objective]) -> Iterator[Section]:
     """The curves of the trials: the objective where fits computed it, and the validation loss, each on its own axis."""
     of_objective = {f"trial {t.number}": (t.curve, _kind(t, best)) for t in trials if t.curve}
-    of_loss = {f"trial {t.number}": (t.losses, _kind(t, best)) for t in trials if t.losses}
+    of_loss = {f"trial {t.number}": (dict(enumerate(t.losses, start=1)), _kind(t, best)) for t in trials if t.losses}
     drawn: list[Block] = []
     if of_objective and sought[0].name != "best_validation_loss":
         drawn.append(Picture(lines(of_objective, "validation", sought[0].name)))
@@ -89,7 +85,7 @@ def _history(finished: Sequence[Trial], best: set[int], objective: Objective, pl
     for trial in finished:
         assert trial.values is not None
         value = trial.values[place]
-        marks.append(Mark(trial.number, value, _named(trial), _kind(trial, best)))
+        marks.append(_mark(trial, trial.number, value, best))
         reached = value if reached is None or objective.better(value, reached) else reached
         steps.append((trial.number, reached))
     return scatter(marks, "trial", objective.name, steps=steps)
@@ -108,11 +104,8 @@ def _points(finished: Sequence[Trial], best: set[int], planned: SweepPlan) -> It
     yield Section("parallel", "Parallel coordinates", [drawn])
     slices: list[Block] = []
     for name in names:
-        marks = [
-            Mark(t.parameters[name], t.values[0], _named(t), _kind(t, best))
-            for t in finished
-            if t.values and name in t.parameters
-        ]
+        own = [(t, t.values[0]) for t in finished if t.values and name in t.parameters]
+        marks = [_mark(t, t.parameters[name], value, best) for t, value in own]
         slices.append(Picture(scatter(marks, name, first, log=name in logs)))
     yield Section("slices", "Slices", slices)
 
@@ -129,8 +122,8 @@ def _kind(trial: Trial, best: set[int]) -> str:
     return "best" if trial.number in best else trial.state
 
 
-def _named(trial: Trial) -> str:
-    return f"trial {trial.number}: {' '.join(trial.overrides)}"
+def _mark(trial: Trial, x: Value, y: Value, best: set[int]) -> Mark:
+    return Mark(x, y, f"trial {trial.number}: {' '.join(trial.overrides)}", _kind(trial, best))
 
 
 def _figures(value: float | Sequence[float]) -> str:

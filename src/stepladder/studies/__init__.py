@@ -2,10 +2,4 @@
 
 from stepladder.public import lazy_exports
 
-__getattr__, __dir__, __all__ = lazy_exports(
-    __name__,
-    {
-        "break_even": ["Prices"],
-        "sweep.grid": ["Grid"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_exports(__name__, {"break_even": ["Prices"], "sweep": ["Grid"]})

@@ -27,8 +27,7 @@ class Prices:
         currency: Its name, for reports.
         hour: Of the machine that predicts and trains.
         training_hour: Of the machine that trains, where that is another one; None is `hour`.
-        million_prompt_tokens: Where requests are paid by the token.
-        million_new_tokens: Where requests are paid by the token.
+        million_prompt_tokens: Where requests are paid by the token; `million_new_tokens` likewise.
         label: Of one labelled row.
     """
 
@@ -75,9 +74,7 @@ class Spending:
     Attributes:
         setup_seconds: Fitting and searching, before the first request.
         labels: Labelled rows.
-        seconds: Of each question, shape (n,), in the order of the sorted ids.
-        prompt_tokens: As `seconds`.
-        new_tokens: As `seconds`.
+        seconds: Of each question, shape (n,), in the order of the sorted ids; the tokens likewise.
         tuned: Whether a model was trained.
     """
 
@@ -90,11 +87,7 @@ class Spending:
 
     @classmethod
     def of(
-        cls,
-        runs: Sequence[Answers],
-        costs: Sequence[Costs],
-        search_seconds: float = 0.0,
-        search_labels: int = 0,
+        cls, runs: Sequence[Answers], costs: Sequence[Costs], search_seconds: float = 0.0, search_labels: int = 0
     ) -> Spending:
         """From a method's answers and the costs of its runs. A fit counts whole: loading and validation too. A search
         adds its seconds, and the labelled rows that it chose by where the fit did not read them."""
@@ -149,11 +142,7 @@ def break_even(
 
 
 def break_evens(
-    spent: Mapping[str, Spending],
-    prices: Prices,
-    clusters: Any,
-    seed: int,
-    worse: Collection[tuple[str, str]] = (),
+    spent: Mapping[str, Spending], prices: Prices, clusters: Any, seed: int, worse: Collection[tuple[str, str]] = ()
 ) -> list[BreakEven]:
     """Every tuned method against every prompted one, without the pairs in `worse`, whose first method is
     significantly worse than the second: a saving does not make up for lower quality."""

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from stepladder.errors import ConfigError, DataError, Fault, StoreError, did_you_mean
 from stepladder.evaluation.answers import Answers, unlike
 from stepladder.evaluation.metrics.choice import Metric, NotDefinedError
-from stepladder.evaluation.statistics.estimates import Difference, Measured, Side, difference
+from stepladder.evaluation.statistics.estimates import Difference, Side, difference
 from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.tables import Table
 from stepladder.io import serialise
 from stepladder.io.serialise import to_plain
 from stepladder.runs.question_scores import stored_statistics
-from stepladder.runs.results import RunResult
 from stepladder.runs.run import Run, RunContext, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
 from stepladder.studies.break_even import Prices, Spending, break_evens, tuned_and_prompted
-from stepladder.studies.curve import learning_curve, once
+from stepladder.studies.compared_runs import ComparedRuns, floor_of
 from stepladder.studies.evidence import Evidence, bills, confusions, evidence, shown_rows, spending, title
 from stepladder.studies.examples import ExampleRows
-from stepladder.studies.floor import floor_of
-from stepladder.studies.ladder import Ladder
+from stepladder.studies.learning_curve import learning_curve, once
 from stepladder.studies.pace import Pace
 from stepladder.studies.results import (
     Bills,
@@ -51,10 +50,7 @@ VERSION = 4
 class Judgement:
     """The statistics of finished runs. They are stored, so that the same command does not compute them again.
 
-    Attributes:
-        differences: Of each run to the baseline's run; None for the baseline's own runs.
-        examples: For the page's script.
-        confusions: Confusion tables, by run.
+    `differences` are those of each run to the baseline's run, None for the baseline's own runs.
     """
 
     cells: tuple[Cell, ...]
@@ -145,7 +141,7 @@ def compare(
 
 
 def _compared_run(variant: Variant, run: Run, difference: Differences | None) -> ComparedRun:
-    own = {each.name: getattr(run.result, each.name) for each in fields(RunResult)}
+    own = vars(run.result)
     return ComparedRun(**own, name=variant.name, overrides=variant.overrides, seed=variant.seed, difference=difference)
 
 
@@ -182,11 +178,11 @@ def _different_experiments(variants: Sequence[Variant], prepared: Sequence[Prepa
     for variant, ready in zip(variants, prepared, strict=True):
         names.setdefault(ready.score_form.key, {}).setdefault(variant.name, variant)
     faults, notes = [], []
-    for cells in (list(found.values()) for found in names.values() if len(found) > 1):
-        listed = " | ".join(cell.name for cell in cells)
+    for cells in (found for found in names.values() if len(found) > 1):
+        listed = " | ".join(cells)
         if tuned:
             notes.append(f"{listed}: tuning led to the same experiment")
-        elif len({_options_of(cell) for cell in cells}) == 1:
+        elif len({_options_of(cell) for cell in cells.values()}) == 1:
             notes.append(f"{listed}: what differs between them has no effect: they are the same experiment")
         else:
             what = "these cells are the same experiment: no part of it uses what differs between them"
@@ -212,36 +208,29 @@ def _same_questions(variants: Sequence[Variant], prepared: Sequence[Prepared]) -
         to_do = "compare on one dataset with one split; what varies must not change the held-out rows"
         if found.keys() != first.keys():
             only = [sorted(first.keys() - found.keys())[:3], sorted(found.keys() - first.keys())[:3]]
-            raise DataError(
-                f"Different questions: {len(first)} against {len(found)}; only in the first {only[0]}, "
-                f"only in the second {only[1]}",
-                where,
-                to_do,
-            )
+            what = f"{len(first)} against {len(found)}; only in the first {only[0]}, only in the second {only[1]}"
+            raise DataError(f"Different questions: {what}", where, to_do)
         for id_, example in found.items():
-            if (what := unlike(first[id_], example)) is not None:
-                raise DataError(f"Different questions: '{id_}' differs in its {what}", where, to_do)
+            if (part := unlike(first[id_], example)) is not None:
+                raise DataError(f"Different questions: '{id_}' differs in its {part}", where, to_do)
 
 
 def _distinct(variants: Sequence[Variant], runs: Sequence[Run]) -> tuple[list[Variant], list[Run]]:
     """Equal keys are one run: a method without randomness has one row for all seeds."""
-    seen: set[tuple[str, str]] = set()
-    kept = []
+    kept: dict[tuple[str, str], tuple[Variant, Run]] = {}
     for variant, run in zip(variants, runs, strict=True):
-        if (variant.name, run.score.key) not in seen:
-            seen.add((variant.name, run.score.key))
-            kept.append((variant, run))
-    return [variant for variant, _ in kept], [run for _, run in kept]
+        kept.setdefault((variant.name, run.score.key), (variant, run))
+    return [variant for variant, _ in kept.values()], [run for _, run in kept.values()]
 
 
 def _judged(judge: Judge, file: Path) -> Judgement:
     """The judgement in the file where it is of these runs, else a new one."""
     with suppress(StoreError):  # a file that was changed, or that an earlier version wrote, is written anew
         stored = serialise.read(StoredJudgement, file)
-        if stored is not None and stored.of == judge.of and stored.hash == _hash(stored.found):
+        if stored is not None and stored.of == judge.of and stored.hash == digest(to_plain(stored.found)):
             return stored.found
     found = judge()
-    serialise.write(file, StoredJudgement(judge.of, _hash(found), found))
+    serialise.write(file, StoredJudgement(judge.of, digest(to_plain(found)), found))
     return found
 
 
@@ -263,11 +252,14 @@ class Judge:
     @property
     def of(self) -> str:
         """What the judgement depends on."""
-        pairs = zip(self.variants, self.runs, strict=True)
-        names = [(variant.name, variant.seed, run.score.key, to_plain(run.costs)) for variant, run in pairs]
+        names = [(variant.name, variant.seed, run.score.key, to_plain(run.costs)) for variant, run in self._pairs]
         searched = {name: found.seconds for name, found in self.tuning.items()}
         rules = asdict(self.planned.comparison)
         return digest({"version": VERSION, "runs": names, "baseline": self.baseline, "by": rules, "search": searched})
+
+    @property
+    def _pairs(self) -> Iterator[tuple[Variant, Run]]:
+        return zip(self.variants, self.runs, strict=True)
 
     @property
     def rules(self) -> Rules:
@@ -276,34 +268,34 @@ class Judge:
     def __call__(self) -> Judgement:
         suite, comparison = _main_suite(self.runs[0]), self.planned.comparison
         answered = [_answers(run) for run in self.runs]
-        methods: dict[str, list[Answers]] = {}
-        seeds: dict[str, list[int]] = {}
+        methods: defaultdict[str, list[Answers]] = defaultdict(list)
+        seeds: defaultdict[str, list[int]] = defaultdict(list)
         for variant, answers in zip(self.variants, answered, strict=True):
-            methods.setdefault(variant.name, []).append(answers)
-            seeds.setdefault(variant.name, []).append(variant.seed)
-        metrics = {name: m for name, m in suite.metrics.items() if all(name in _own(run) for run in self.runs)}
+            methods[variant.name].append(answers)
+            seeds[variant.name].append(variant.seed)
+        scores = [run.scores[next(iter(run.prepared.suites))] for run in self.runs]
+        metrics = {name: m for name, m in suite.metrics.items() if all(name in own for own in scores)}
         main = suite.main or next(iter(metrics))
-        ladder = Ladder(metrics, methods, main, self.seed, self.rules)
+        compared = ComparedRuns(metrics, methods, main, self.seed, self.rules)
         floor = floor_of(self.variants, self.runs, answered)
-        seeded = {v.name for v, run in zip(self.variants, self.runs, strict=True) if run.prepared.seeded}
+        seeded = {variant.name for variant, run in self._pairs if run.prepared.seeded}
         cells = [
             replace(cell, seeds=tuple(seeds[cell.name]), seeded=cell.name in seeded)
-            for cell in ladder.cells(self.baseline, floor)
+            for cell in compared.cells(self.baseline, floor)
         ]
-        pairs = zip(self.variants, self.runs, strict=True)
-        bare = {variant.name for variant, run in pairs if not run.costs.prompt_tokens}
+        bare = {variant.name for variant, run in self._pairs if not run.costs.prompt_tokens}
         chosen = verdict(cells, list(methods), main, comparison.margin, comparison.target, bare, floor.name)
-        cells = against_recommended(cells, ladder, chosen.recommended)
+        cells = against_recommended(cells, compared, chosen.recommended)
         costs = spending(self.variants, self.runs, answered, self.tuning)
-        tuned = tuned_differences(cells, ladder, costs, chosen.recommended)
+        tuned = tuned_differences(cells, compared, costs, chosen.recommended)
         chosen = replace(chosen, tuned=tuple(tuned_lines(tuned, cells, main, chosen.recommended)))
         worse = [(each.name, each.against) for each in tuned if each.difference[main].worse]
         first = chosen.recommended or chosen.best
-        prices, clusters = comparison.prices or Prices(), ladder.sides[main][first].clusters
+        prices, clusters = comparison.prices or Prices(), compared.sides[main][first].clusters
         return Judgement(
             cells=tuple(cells),
             verdict=chosen,
-            differences=tuple(self._differences(metrics, answered, methods, seeds)),
+            differences=tuple(self._differences(metrics, answered)),
             tuned_differences=tuple(tuned),
             bills=bills(costs, prices),
             break_even=tuple(break_evens(costs, prices, clusters, self.seed, worse)),
@@ -312,35 +304,29 @@ class Judge:
             confusions=confusions(self.variants, answered),
         )
 
-    def _differences(
-        self,
-        metrics: Mapping[str, Metric],
-        answered: Sequence[Answers],
-        methods: Mapping[str, Sequence[Answers]],
-        seeds: Mapping[str, Sequence[int]],
-    ) -> Iterator[Differences | None]:
+    def _differences(self, metrics: Mapping[str, Metric], answered: Sequence[Answers]) -> Iterator[Differences | None]:
         """Each run to the baseline's run of its seed, or to its first; None for the baseline itself."""
-        for variant, answers in zip(self.variants, answered, strict=True):
+        pairs = list(zip(self.variants, answered, strict=True))
+        baseline = {variant.seed: answers for variant, answers in pairs if variant.name == self.baseline}
+        first = next(iter(baseline.values()))
+        for variant, answers in pairs:
             if variant.name == self.baseline:
                 yield None
-                continue
-            own = seeds[self.baseline]
-            same_seed = own.index(variant.seed) if variant.seed in own else 0
-            against = methods[self.baseline][same_seed]
-            yield _difference(metrics, answers, against, self.seed, self.rules)
+            else:
+                yield _difference(metrics, answers, baseline.get(variant.seed, first), self.seed, self.rules)
 
 
-def against_recommended(cells: Sequence[Cell], ladder: Ladder, recommended: str | None) -> list[Cell]:
+def against_recommended(cells: Sequence[Cell], compared: ComparedRuns, recommended: str | None) -> list[Cell]:
     """The cells with their differences to the recommended method, p-values adjusted over all methods."""
     if recommended is None:
         return list(cells)
     pairs = [(cell.name, recommended) for cell in cells if cell.name != recommended]
-    found = {name: DifferenceTo(recommended, gaps) for (name, _), gaps in ladder.differences(pairs).items()}
+    found = {name: DifferenceTo(recommended, gaps) for (name, _), gaps in compared.differences(pairs).items()}
     return [replace(cell, to_recommended=found.get(cell.name)) for cell in cells]
 
 
 def tuned_differences(
-    cells: Sequence[Cell], ladder: Ladder, costs: Mapping[str, Spending], recommended: str | None
+    cells: Sequence[Cell], compared: ComparedRuns, costs: Mapping[str, Spending], recommended: str | None
 ) -> list[TunedDifference]:
     """Every tuned method against every prompted one and against the recommended one, in the main metric.
 
@@ -349,13 +335,13 @@ def tuned_differences(
     known = {cell.name: cell for cell in cells}
     pairs = tuned_and_prompted(costs)
     prompted = list(dict.fromkeys(against for _, against in pairs))
-    best = max(prompted, key=lambda name: known[name].scores[ladder.main].value, default=None)
+    best = max(prompted, key=lambda name: known[name].scores[compared.main].value, default=None)
     found: dict[tuple[str, str], Differences] = {}
-    found |= ladder.differences([pair for pair in pairs if pair[1] != recommended], [ladder.main])
+    found |= compared.differences([pair for pair in pairs if pair[1] != recommended], [compared.main])
     if recommended is not None:
         for name, each in costs.items():
             if each.tuned and (gap := known[name].to_recommended) is not None:
-                found[name, recommended] = {ladder.main: gap.difference[ladder.main]}
+                found[name, recommended] = {compared.main: gap.difference[compared.main]}
     roles = {name: ("best prompted",) for name in prompted if name == best}
     if recommended is not None:
         roles[recommended] = (*roles.get(recommended, ()), "recommended")
@@ -376,10 +362,6 @@ def _main_suite(run: Run) -> MetricSuite:
     suite = next(iter(run.prepared.suites.values())).object
     assert isinstance(suite, MetricSuite)
     return suite
-
-
-def _own(run: Run) -> Mapping[str, Measured]:
-    return run.scores[next(iter(run.prepared.suites))]
 
 
 def _answers(run: Run) -> Answers:

@@ -42,10 +42,8 @@ class DataFacts:
     """What the checklist needs to know about the data and the evaluation.
 
     Attributes:
-        train: The number of training rows.
-        validation: The number of validation rows.
+        train: The number of training rows; `validation` likewise.
         labels: The number of labels of a choice task, None for other tasks.
-        rows: The row counts.
         decoding: The decoding mode.
         requests: How many requests are expected; None where `comparison.requests` is not set.
         suites: The metrics of further suites, by suite and method.
@@ -67,7 +65,6 @@ class Evidence:
     """What a report shows that is not part of the comparison.
 
     Attributes:
-        facts: About the data.
         rows: The examples for the page's script; None for none.
         suites: What the suites other than the main one found, by run.
         confusions: Confusion tables, by run.
@@ -83,6 +80,9 @@ class Evidence:
     texts: Mapping[str, str] = field(default_factory=dict)
     provenance: Plain = field(default_factory=dict)
     origins: Sequence[tuple[str, str]] = ()
+
+    def by_suite(self) -> dict[str, list[SuiteFindings]]:
+        return {each.name: [other for other in self.suites if other.name == each.name] for each in self.suites}
 
 
 def titles(variants: Sequence[Variant]) -> list[str]:
@@ -117,12 +117,9 @@ def shown_rows(
     """The examples for the page's script, each run next to one of the next simpler method."""
     names = [variant.name for variant in variants]
     methods = list(dict.fromkeys(names))
-
-    def run_of(method: str, seed: int) -> int:
-        own = [at for at, name in enumerate(names) if name == method]
-        return next((at for at in own if variants[at].seed == seed), own[0])
-
-    below = [run_of(methods[max(0, methods.index(v.name) - 1)], v.seed) for v in variants]
+    places = {(variant.name, variant.seed): at for at, variant in enumerate(variants)}
+    simpler = {name: methods[max(0, at - 1)] for at, name in enumerate(methods)}
+    below = [places.get((simpler[v.name], v.seed), names.index(simpler[v.name])) for v in variants]
     named = dict(zip(titles(variants), answers, strict=True))
     name, by = metric
     return rows(named, by, below, names.index(baseline), names.index(first), name=name)
@@ -130,13 +127,10 @@ def shown_rows(
 
 def confusions(variants: Sequence[Variant], answers: Sequence[Answers]) -> dict[str, tuple[Table, ...]]:
     """The confusion tables of the first run of every method, by the run's title."""
-    found: dict[str, tuple[Table, ...]] = {}
-    seen: set[str] = set()
-    for variant, own, title in zip(variants, answers, titles(variants), strict=True):
-        if variant.name not in seen and (tables := confusion(own)):
-            found[title] = tuple(tables)
-        seen.add(variant.name)
-    return found
+    first: dict[str, tuple[str, Answers]] = {}
+    for variant, own, run_title in zip(variants, answers, titles(variants), strict=True):
+        first.setdefault(variant.name, (run_title, own))
+    return {run_title: tuple(tables) for run_title, own in first.values() if (tables := confusion(own))}
 
 
 def suites(variants: Sequence[Variant], runs: Sequence[Run]) -> list[SuiteFindings]:
@@ -171,14 +165,15 @@ def data_facts(planned: Plan, variants: Sequence[Variant], runs: Sequence[Run]) 
         rows=prepared.data.accounts.counts(),
         decoding=prepared.decoding.mode,
         requests=planned.comparison.requests,
-        suites={name: {method: _mean(runs) for method, runs in found.items()} for name, found in by_suite.items()},
+        suites={
+            name: {
+                method: {metric: mean_over_runs([e[metric] for e in each if metric in e]) for metric in each[0]}
+                for method, each in found.items()
+            }
+            for name, found in by_suite.items()
+        },
         advice=advice([run.prepared for run in runs]),
     )
-
-
-def _mean(runs: Sequence[Mapping[str, Measured]]) -> dict[str, Measured]:
-    """The metrics of a suite, means over the runs of one method."""
-    return {name: mean_over_runs([each[name] for each in runs if name in each]) for name in runs[0]}
 
 
 def title(variants: Sequence[Variant], runs: Sequence[Run]) -> str:
@@ -206,8 +201,7 @@ def evidence(
     provenance["weights"] = predicted.get("weights", {})
     texts = {"Configuration": _text(planned.config)}
     for variant, run in zip(variants, runs, strict=True):
-        config = run.prepared.experiment.as_config()
-        texts.setdefault(f"Experiment: {variant.name}", _text(config))
+        texts.setdefault(f"Experiment: {variant.name}", _text(run.prepared.experiment.as_config()))
     return Evidence(
         data_facts(planned, variants, runs),
         examples,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,33 +24,28 @@ TEXTS = 0.8  # of the limit, for texts
 FULL = 100  # the mark of an answer that is wholly right
 
 
-@dataclass(frozen=True)
-class _Coded:
-    """Texts and answers as places in `texts`; marks by run and example."""
-
-    ids: tuple[int, ...]
-    questions: tuple[int, ...]
-    expected: tuple[int, ...]
-    answers: tuple[tuple[int, ...], ...]
-    marks: tuple[tuple[int, ...], ...]
-    texts: tuple[str, ...]
-    note: str = ""
-
-
 @dataclass(frozen=True, kw_only=True)
-class ExampleRows(_Coded):
+class ExampleRows:
     """The examples of a comparison as the page's script reads them.
 
     Attributes:
+        ids: Each example's id, as its place in `texts`; `questions` and `expected` likewise.
+        answers: By run and example, as places in `texts`; `marks` likewise, as numbers.
+        note: What was cut or left out, in words.
         runs: Titles of the runs, methods in order.
         below: For each run the place of the run of the next simpler method.
-        baseline: The place of the baseline's first run.
-        first: The place of the run that is shown first.
+        baseline: The place of the baseline's first run; `first` that of the run that is shown first.
         full: The mark of an answer that is wholly right.
         graded: Whether there are marks between 0 and `full`.
-        note: What was cut or left out, in words.
     """
 
+    ids: tuple[int, ...] = ()
+    questions: tuple[int, ...] = ()
+    expected: tuple[int, ...] = ()
+    answers: tuple[tuple[int, ...], ...] = ()
+    marks: tuple[tuple[int, ...], ...] = ()
+    texts: tuple[str, ...] = ()
+    note: str = ""
     runs: tuple[str, ...]
     below: tuple[int, ...]
     baseline: int
@@ -83,20 +79,20 @@ def rows(
         "questions": [_question(example.question) for example in examples],
         "expected": ["  |  ".join(example.answers) for example in examples],
     }
-    fitted = _fitted(columns, answers, found, limit)
-    return ExampleRows(
-        **vars(fitted), runs=tuple(runs), below=tuple(below), baseline=baseline, first=first, full=FULL, graded=graded
-    )
+    whole = ExampleRows(runs=tuple(runs), below=tuple(below), baseline=baseline, first=first, full=FULL, graded=graded)
+    return _fitted(whole, columns, answers, found, limit)
 
 
-def _fitted(columns: Mapping[str, list[str]], answers: list[list[str]], marks: list[list[int]], limit: int) -> _Coded:
+def _fitted(
+    whole: ExampleRows, columns: Mapping[str, list[str]], answers: list[list[str]], marks: list[list[int]], limit: int
+) -> ExampleRows:
     """Texts and marks as numbers, within the limit: first by cutting texts, then by leaving rows out."""
     places, count = list(range(len(columns["ids"]))), len(columns["ids"])
     lengths = [len(text) for text in {text for column in (*columns.values(), *answers) for text in column}]
     allowed = limit * TEXTS
     longest = next((cut for cut in CUTS if sum(min(length, cut) for length in lengths) <= allowed), CUTS[-1])
     while True:
-        made = _coded(columns, answers, marks, places, longest)
+        made = replace(whole, **_coded(columns, answers, marks, places, longest))
         size = len(json.dumps(to_plain(made), ensure_ascii=False, separators=(",", ":")).encode())
         if size <= limit or len(places) <= 1:
             break
@@ -119,7 +115,7 @@ def _fitted(columns: Mapping[str, list[str]], answers: list[list[str]], marks: l
 
 def _coded(
     columns: Mapping[str, list[str]], answers: list[list[str]], marks: list[list[int]], places: list[int], longest: int
-) -> _Coded:
+) -> dict[str, Any]:
     known: dict[str, int] = {}
 
     def code(text: str) -> int:
@@ -127,11 +123,12 @@ def _coded(
         cut = cut.encode(errors="replace").decode()  # half of a surrogate pair can stand in JSON, and in no file
         return known.setdefault(cut, len(known))
 
-    ids, questions, expected = (tuple(code(column[at]) for at in places) for column in columns.values())
-    coded = tuple(tuple(code(run[at]) for at in places) for run in answers)
-    return _Coded(
-        ids, questions, expected, coded, tuple(tuple(run[at] for at in places) for run in marks), tuple(known)
-    )
+    return {
+        **{name: tuple(code(column[at]) for at in places) for name, column in columns.items()},
+        "answers": tuple(tuple(code(run[at]) for at in places) for run in answers),
+        "marks": tuple(tuple(run[at] for at in places) for run in marks),
+        "texts": tuple(known),
+    }
 
 
 def _marks(run: Answers, metric: Metric, name: str) -> list[int]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from stepladder.evaluation.tables import Curves, Drawing, Table, TableCell
+from stepladder.runs.run import Run
+from stepladder.runs.stages import Prepared
 from stepladder.studies.results import CurveResult, Overtaking
+from stepladder.studies.variants import Variant
 
 
 @dataclass(frozen=True)
@@ -61,18 +65,13 @@ class LearningCurve:
 
     @property
     def result(self) -> CurveResult:
-        overtakes = {method: self._overtaking(method) for method in self.of("tuned")}
+        overtakes: dict[str, Overtaking] = {}
+        for method in self.of("tuned"):
+            by_draw = {str(draw): self.overtakes(method, draw) for draw in self.draws}
+            reached = [rows for rows in by_draw.values() if rows is not None]
+            mean, spread = fmean(reached) if reached else None, stdev(reached) if len(reached) > 1 else None
+            overtakes[method] = Overtaking(by_draw, mean, spread, never=len(by_draw) - len(reached))
         return CurveResult(tuple(self.rows), tuple(self.draws), overtakes)
-
-    def _overtaking(self, method: str) -> Overtaking:
-        by_draw = {draw: self.overtakes(method, draw) for draw in self.draws}
-        reached = [rows for rows in by_draw.values() if rows is not None]
-        return Overtaking(
-            by_draw={str(draw): rows for draw, rows in by_draw.items()},
-            mean=fmean(reached) if reached else None,
-            spread=stdev(reached) if len(reached) > 1 else None,
-            never=len(by_draw) - len(reached),
-        )
 
     def drawings(self, metric: str) -> tuple[Drawing, ...]:
         lines = {
@@ -96,16 +95,45 @@ class LearningCurve:
                     yield [method, rows, fmean(values), spread, min(values), max(values), len(values)]
 
     def _overtaking_table(self) -> Table:
-        rows: list[list[TableCell]] = [
-            [
-                method,
-                ", ".join("never" if n is None else str(n) for n in each.by_draw.values()),
-                each.mean,
-                each.spread,
-                each.never,
-            ]
-            for method, each in self.result.overtakes.items()
-        ]
+        rows: list[list[TableCell]] = []
+        for method, each in self.result.overtakes.items():
+            by_draw = ", ".join("never" if n is None else str(n) for n in each.by_draw.values())
+            rows.append([method, by_draw, each.mean, each.spread, each.never])
         columns = ("tuned", "training rows, draw by draw", "mean", "standard deviation", "draws without")
         note = "the number of rows from which on it stays at least as good as the best prompt with as many rows"
         return Table("When tuning overtakes the best prompt", columns, rows, note)
+
+
+def once(ready: Sequence[tuple[Variant, Prepared]], key: str) -> list[tuple[Variant, Prepared]]:
+    """Each run once. A method whose run is the same for every number of rows is named without a number; the others have
+    the number of rows that there really are."""
+    runs: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    for variant, prepared in ready:
+        runs[_method(variant), variant.seed].add(prepared.score_form.key)
+    several = len({len(prepared.data.train) for _, prepared in ready}) > 1
+    kept: defaultdict[str, dict[int, tuple[Variant, Prepared]]] = defaultdict(dict)
+    for variant, prepared in ready:
+        level = several and len(runs[_method(variant), variant.seed]) == 1
+        name = _method(variant) if level else f"{_method(variant)} {key}={len(prepared.data.train)}"
+        kept[name].setdefault(variant.seed, (replace(variant, name=name), prepared))
+    return [pair for cell in kept.values() for pair in cell.values()]
+
+
+def learning_curve(variants: Sequence[Variant], runs: Sequence[Run], metric: str) -> LearningCurve:
+    """The curve of the main suite's `metric`. A method with one seed has no draw, and one without a number no rows."""
+    seeds: defaultdict[str, set[int]] = defaultdict(set)
+    for variant in variants:
+        seeds[variant.name].add(variant.seed)
+    points = []
+    for variant, run in zip(variants, runs, strict=True):
+        prepared, inputs = run.prepared, run.prepared.inputs
+        main = next(iter(prepared.suites))
+        value, prompt = run.scores[main][metric].value, inputs.prompted and not inputs.tunes
+        rows = len(prepared.data.train) if " " in variant.name else None
+        draw = variant.seed if len(seeds[variant.name]) > 1 else None
+        points.append(Point(_method(variant), value, rows, draw, prompt, inputs.tunes))
+    return LearningCurve(points)
+
+
+def _method(variant: Variant) -> str:
+    return variant.name.split(" ")[0]

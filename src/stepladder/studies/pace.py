@@ -13,13 +13,13 @@ from stepladder.runs.stages import Prepared
 from stepladder.store.store import Store
 
 TRAINING_ROW = 3.0
-"""A row learnt once takes about as long as so many questions: forward, and twice that backward."""
+"""Training on a row once takes about as long as so many questions: forward, and twice that backward."""
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What a run has to do: `questions` that are not answered yet, and training `rows` to learn, each as often as it is
-    learnt. `by_model`: a language model answers."""
+    """What a run has to do: `questions` to answer, and training `rows` times epochs. `by_model`: a language model
+    answers."""
 
     questions: int
     rows: float
@@ -27,7 +27,7 @@ class _Work:
 
 
 class Pace:
-    """Knows the work of all runs, and the seconds that a question and a training row took in those that are made.
+    """The work of all runs, and the seconds that a question and a training row took in the finished ones.
 
     Starting, loading and scoring are left out: they are paid once, and say nothing about the rest.
     """
@@ -52,12 +52,12 @@ class Pace:
         seconds = 0.0
         for work in self._work[self._number :]:
             measured = self._of_question[work.by_model]
-            if (work.questions or work.rows) and not measured:
-                return ""
             if measured:
                 question = mean(measured)
-                seconds += work.questions * question
-                seconds += work.rows * (mean(self._of_row) if self._of_row else TRAINING_ROW * question)
+                row = mean(self._of_row) if self._of_row else TRAINING_ROW * question
+                seconds += work.questions * question + work.rows * row
+            elif work.questions or work.rows:
+                return ""
         return f"; about {spoken(seconds)} left" if seconds >= 1 else ""
 
 

@@ -63,16 +63,12 @@ def _of_comparison(study: Path, compared: Comparison) -> Recommended:
     method = compared.verdict.recommended
     if method is None:
         what = f"The study recommends no method: {compared.verdict.reason.strip()}"
-        fits = sorted({Path(row.folders.fit).name for row in compared.rows})
-        to_do = "name a fit of the study instead: " + ", ".join(
-            str(study.parent.parent / "fits" / name) for name in fits
-        )
-        raise UserError(what, str(study), to_do)
+        fits = sorted({str(study.parent.parent / "fits" / Path(row.folders.fit).name) for row in compared.rows})
+        raise UserError(what, str(study), f"name a fit of the study instead: {', '.join(fits)}")
     own = sorted(compared.runs_of(method), key=lambda row: row.seed)
     if not own:
-        raise StoreError(
-            f"The study has no run of '{method}'", str(study / COMPARISON), "run the study's command again"
-        )
+        file = str(study / COMPARISON)
+        raise StoreError(f"The study has no run of '{method}'", file, "run the study's command again")
     note = f"seed {own[0].seed}, the first of {len(own)}" if len(own) > 1 else ""
     return Recommended(method, _in_store(study, own[0].folders), note)
 

@@ -45,13 +45,12 @@ class Cell:
         scores: The main suite's metrics, means over the seeds.
         at_least: The one-sided 95% lower bound of each score.
         units: The number of independent questions or groups.
-        difference: To the baseline; None on the baseline itself.
-        to_below: To the next simpler method; None on the simplest.
-        to_best: To the best method, in the main metric; None on the best.
-        to_floor: To the most frequent answer, in the main metric; None on that floor itself.
-        seeds: The seeds of its runs.
+        difference: To the baseline. Each difference is None on the method itself that it refers to.
+        to_below: To the next simpler method.
+        to_best: To the best method, in the main metric.
+        to_floor: To the most frequent answer, in the main metric.
         seeded: Whether another seed may give other answers.
-        to_recommended: To the recommended method; None on that method, or where none is recommended.
+        to_recommended: To the recommended method; None where none is recommended.
     """
 
     name: str
@@ -72,10 +71,9 @@ class Verdict:
     """The simplest method that the evidence supports, and why.
 
     Attributes:
-        recommended: The method's name; None where the evidence supports none, with the reason in `status`.
+        recommended: None where the evidence supports no method, with the reason in `status`.
         rows_needed: How many test rows would help; None where no number would, or none is needed.
         best: The method with the highest score.
-        questions: The number of test questions.
         undecided: Simpler methods that may be good enough, for which there are too few questions.
         rests_on: The evidence, a sentence each.
         would_change: Margins, targets and numbers of questions that would change the verdict, a sentence each.
@@ -127,11 +125,9 @@ class Bills:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """The number of requests after which a more expensive setup has paid off.
+    """The number of requests after which the more expensive setup of `name` has paid off, compared to `against`.
 
     Attributes:
-        name: The method whose setup is compared.
-        against: The method that it is compared to.
         setup: By how much its setup is more expensive.
         saved: What one request saves, with its 95% interval over the questions, groups drawn whole.
         requests: The break-even, with the interval that follows; None is never.
@@ -169,7 +165,6 @@ class CellTuning:
 
     Attributes:
         study: The sweep; None where there was nothing to tune.
-        seconds: The duration of all trials.
         value: The winner's objective on the validation rows.
         overrides: The winner's.
         default: The objective without tuning.
@@ -188,13 +183,8 @@ class CellTuning:
 
 @dataclass(frozen=True)
 class Overtaking:
-    """From how many training rows on a tuned method is at least as good as the best prompt.
-
-    Attributes:
-        by_draw: For each draw of training rows; None where it never is.
-        mean: Over the draws in which it is.
-        spread: The standard deviation over those draws.
-        never: In how many draws it never is.
+    """From how many training rows on a tuned method is at least as good as the best prompt: for each draw of training
+    rows (None: it never is), mean and standard deviation over the draws in which it is, and the number of the others.
     """
 
     by_draw: Mapping[str, int | None]
@@ -236,12 +226,9 @@ class Comparison:
     """A finished comparison.
 
     Attributes:
-        study: The study's name.
         title: What was compared: dataset, models and date.
         report: The path of report.html.
-        baseline: The method that every other one is compared to.
         command: The command line; None where it was started from Python.
-        rows: The runs.
         cells: The methods, simplest first.
         tuned_differences: Tuned methods against prompted ones and the recommended one, in the main metric.
         break_even: Of tuned methods, against the prompted ones that are not significantly better.

@@ -28,27 +28,25 @@ def tuned(
     """
     overrides = parse(texts)
     fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
-    said = {o.key_or_group for o in overrides}
+    given = {o.key_or_group for o in overrides}
     cells: dict[str, Variant] = {}
     for variant in planned.variants:
         cells.setdefault(variant.name, variant)
-    strange = [method for method in planned.comparison.tune if method not in {_method(v) for v in cells.values()}]
-    unknown = [method for method in strange if method not in planned.comparison.vary.get("method", ())]
-    if unknown:
-        methods = sorted({_method(v) for v in cells.values()})
-        raise ConfigError(
-            [
-                Fault(f"comparison.tune.{m}", f"'{m}' is not one of its methods", did_you_mean(m, methods))
-                for m in unknown
-            ]
-        )
+    methods = sorted({_method(variant) for variant in cells.values()})
+    known = {*methods, *planned.comparison.vary.get("method", ())}
+    faults = [
+        Fault(f"comparison.tune.{method}", f"'{method}' is not one of its methods", did_you_mean(method, methods))
+        for method in planned.comparison.tune
+        if method not in known
+    ]
+    if faults:
+        raise ConfigError(faults)
     searches: dict[str, tuple[SweepPlan, list[str]]] = {}
     for name, variant in cells.items():
-        space = {
-            k: v for k, v in planned.comparison.tune.get(_method(variant), {}).items() if k.lstrip("+") not in said
-        }
+        listed = planned.comparison.tune.get(_method(variant), {}).items()
+        space = [f"{key}={text}" for key, text in listed if key.lstrip("+") not in given]
         if space:
-            words = [*_named(fixed, name), *variant.overrides, *(f"{key}={text}" for key, text in space.items())]
+            words = [*_named(fixed, name), *variant.overrides, *space]
             read = dict(context.read)
             searches[name] = plan_sweep(words, config_dir, context.trust, read), words
             context.read.update(read)
@@ -56,8 +54,13 @@ def tuned(
     for name, (sweep, words) in searches.items():
         context.progress.note(f"tuning {name}: {sweep.limit} trials at the most")
         found[name] = search(sweep, words, replace(context, study=sweep.study))
-    winners = {name: each.best[0].overrides for name, each in found.items()}
-    variants = [_won(v, winners.get(v.name, ()), fixed, config_dir, context.trust) for v in planned.variants]
+    variants = []
+    for variant in planned.variants:
+        winner = found[variant.name].best[0].overrides if variant.name in found else ()
+        tuned_overrides = (*variant.overrides, *winner)
+        composed, config = compose_resolved([*fixed, *tuned_overrides], config_dir, context.trust)
+        experiment = Experiment.from_config(config, composed.choices)
+        variants.append(replace(variant, overrides=tuned_overrides, experiment=experiment))
     return replace(planned, variants=tuple(variants)), {name: _tuning(found.get(name)) for name in cells}
 
 
@@ -71,24 +74,15 @@ def _named(fixed: Sequence[str], cell: str) -> list[str]:
     return [f"{text}-{own}" if text.startswith("sweep.name=") else text for text in fixed]
 
 
-def _won(
-    variant: Variant, winner: Sequence[str], fixed: Sequence[str], config_dir: Path | None, trust: Sequence[str]
-) -> Variant:
-    composed, config = compose_resolved([*fixed, *variant.overrides, *winner], config_dir, trust)
-    experiment = Experiment.from_config(config, composed.choices)
-    return replace(variant, overrides=(*variant.overrides, *winner), experiment=experiment)
-
-
 def _tuning(found: Found | None) -> CellTuning:
     if found is None:
         return CellTuning()
-    (value, *_) = found.best[0].values or (None,)
     return CellTuning(
         study=found.plan.study,
         trials=len(found.trials),
         seconds=round(sum(t.seconds for t in found.trials), 1),
         training_tokens=sum(t.tokens for t in found.trials),
-        value=value,
+        value=found.best[0].values[0] if found.best[0].values else None,
         overrides=found.best[0].overrides,
         budget=TuningBudget(found.plan.settings.trials, found.plan.settings.seconds),
         objective=found.plan.objectives[0].name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -51,15 +52,12 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     first = [f"{key}={values[0]}" for key, values in listed.items() if values]
     _, base = compose_resolved([*fixed, *first], config_dir, trust)
     comparison: Comparison = validate(base, trust, heavy=False)["comparison"].object
-    said = {o.key_or_group for o in parsed if not o.is_sweep_override()}
-    vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in said} | listed
-    empty = [key for key, values in vary.items() if not values]
-    if empty:
-        raise ConfigError(
-            [Fault(f"comparison.vary.{key}", "there are no values to compare", "name some") for key in empty]
-        )
-    count = prod(len(values) for values in vary.values())
-    if count > MOST_RUNS:
+    given = {o.key_or_group for o in parsed if not o.is_sweep_override()}
+    vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in given} | listed
+    if empty := [key for key, values in vary.items() if not values]:
+        what = "there are no values to compare"
+        raise ConfigError([Fault(f"comparison.vary.{key}", what, "name some") for key in empty])
+    if (count := prod(map(len, vary.values()))) > MOST_RUNS:
         what = f"{count:,} runs are too many for a comparison"
         raise ConfigError(Fault("comparison.vary", what, f"name values for at most {MOST_RUNS:,}"))
     variants, notices, dropped = [], [], dict[str, None]()
@@ -71,7 +69,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
         variants.append(Variant(_name(composed, vary), own, config["seed"], experiment))
         notices.append(set(composed.notices))
         dropped |= dict.fromkeys(composed.dropped)
-    if "comparison.baseline" not in said and comparison.baseline not in {v.name.split(" ")[0] for v in variants}:
+    if "comparison.baseline" not in given and comparison.baseline not in {v.name.split(" ")[0] for v in variants}:
         comparison = replace(comparison, baseline=None)  # the file's own baseline is left out of this comparison
     if comparison.curve not in vary:
         comparison = replace(comparison, curve=None)  # along one number there is no curve
@@ -104,8 +102,7 @@ def _name(composed: Composed, vary: Mapping[str, Sequence[str]]) -> str:
 
 def _collapsed(variants: Sequence[Variant]) -> list[Variant]:
     """Each cell and seed once, cells kept together."""
-    first: dict[tuple[str, int], Variant] = {}
+    cells: defaultdict[str, dict[int, Variant]] = defaultdict(dict)
     for variant in variants:
-        first.setdefault((variant.name, variant.seed), variant)
-    order = list(dict.fromkeys(name for name, _ in first))
-    return sorted(first.values(), key=lambda v: order.index(v.name))
+        cells[variant.name].setdefault(variant.seed, variant)
+    return [variant for cell in cells.values() for variant in cell.values()]

@@ -7,7 +7,6 @@ that stay undecided, and never takes "no significant difference" for "no differe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from math import ceil
 
 from stepladder.evaluation.statistics.closed_form import questions_for, usable_questions
@@ -18,16 +17,6 @@ SHOWN = 3
 """How many margins or targets that would change the verdict are listed."""
 SMALL = 0.1
 """The advantage over the most frequent answer that the needed number of questions refers to where none is seen."""
-
-
-@dataclass(frozen=True)
-class _Doubt:
-    """Why nothing is recommended."""
-
-    status: Status
-    reason: str
-    rows_needed: int | None
-    rests_on: tuple[str, ...] = ()
 
 
 def verdict(
@@ -52,27 +41,28 @@ def verdict(
     number would or none is needed.
 
     Args:
-        cells: one for each method, as `Ladder.cells` makes them.
-        order: names of the methods, simplest first.
-        metric: the main metric.
-        margin: how far behind the best still counts as good enough.
-        target: a score that is good enough.
-        without_model: names of the methods that use no language model.
-        floor: name of the method that always gives the most frequent answer, as the cells' `to_floor` has it.
+        cells: One for each method, as `ComparedRuns.cells` makes them.
+        order: The methods, simplest first.
+        metric: The main metric.
+        margin: How far behind the best still counts as good enough.
+        target: A score that is good enough.
+        without_model: The methods that use no language model.
+        floor: The method that always gives the most frequent answer, which the cells' `to_floor` names.
     """
     known = {cell.name: cell for cell in cells}
-    ladder = [known[name] for name in order]
-    working = [cell.name for cell in ladder if floor is None or _works(cell, metric)]
-    best = max([known[name] for name in working] or ladder, key=lambda cell: cell.scores[metric].value)
+    ordered = [known[name] for name in order]
+    working = [c.name for c in ordered if floor is None or (c.to_floor and c.to_floor.difference[metric].better)]
+    best = max([known[name] for name in working] or ordered, key=lambda cell: cell.scores[metric].value)
     questions = best.scores[metric].n
     found = (metric, best.name, margin, target, questions)
-    doubt = _doubt(ladder, working, metric, margin, floor)
+    doubt = _doubt(ordered, working, metric, margin, floor)
     if doubt is not None:
-        return Verdict(None, doubt.status, doubt.reason, doubt.rows_needed, *found, rests_on=doubt.rests_on)
-    support = {cell.name: _support(cell, metric, margin, target) for cell in ladder}
+        status, reason, rows_needed, rests_on = doubt
+        return Verdict(None, status, reason, rows_needed, *found, rests_on=rests_on)
+    support = {cell.name: _support(cell, metric, margin, target) for cell in ordered}
     supported = [name for name in order if support[name] == "supported" and name in working]
     chosen = known[supported[0]] if supported else None
-    simpler = ladder if chosen is None else ladder[: ladder.index(chosen)]
+    simpler = ordered if chosen is None else ordered[: ordered.index(chosen)]
     undecided = [cell.name for cell in simpler if cell.name != floor and support[cell.name] != "ruled out"]
     reason = (
         _target_reason(chosen, best, metric, target)
@@ -91,38 +81,35 @@ def verdict(
         None,
         *found,
         undecided=tuple(undecided),
-        rests_on=tuple(_evidence(chosen, best, simpler, ladder, metric, target)),
+        rests_on=tuple(_evidence(chosen, best, simpler, ordered, metric, target)),
         would_change=tuple(_would_change(chosen, simpler, working, undecided, metric, margin, target)),
     )
 
 
-def _works(cell: Cell, metric: str) -> bool:
-    return cell.to_floor is not None and cell.to_floor.difference[metric].better
-
-
 def _doubt(
-    ladder: Sequence[Cell], working: Sequence[str], metric: str, margin: float, floor: str | None
-) -> _Doubt | None:
-    """Why nothing can be recommended, whatever margin or target; None where something can."""
-    tested = [cell for cell in ladder if cell.to_floor is not None] if floor is not None else list(ladder)
+    ordered: Sequence[Cell], working: Sequence[str], metric: str, margin: float, floor: str | None
+) -> tuple[Status, str, int | None, tuple[str, ...]] | None:
+    """Why nothing can be recommended, whatever margin or target, with the rows needed and the evidence; None where
+    something can."""
+    tested = [cell for cell in ordered if cell.to_floor is not None] if floor is not None else list(ordered)
     family = max(1, len(tested))
-    usable, units = usable_questions(family), ladder[0].units
+    usable, units = usable_questions(family), ordered[0].units
     best = max(tested, key=lambda cell: _ahead(cell, metric), default=None)
     evidence = () if best is None or best.to_floor is None else (_against_floor(best, best.to_floor, metric),)
     adjusted = f" (80% power, {family} comparisons)" if family > 1 else " (80% power)"
     if units < usable:
-        what = _counted(units, ladder[0].scores[metric].n)
+        what = _counted(units, ordered[0].scores[metric].n)
         reason = (
             f"Too few rows: {what}. At least {usable} are needed to detect even a difference of 0.5 in "
             f"{metric}{adjusted}."
         )
-        return _Doubt("too_few_rows", reason, usable, evidence)
+        return ("too_few_rows", reason, usable, evidence)
     if working:
         return None
     frequent = f"always giving the most frequent answer ({floor})"
     if best is None:
         reason = f"No method works: the only one is {floor}, the most frequent answer."
-        return _Doubt("no_method_works", reason, None)
+        return "no_method_works", reason, None, ()
     assert best.to_floor is not None
     gap = best.to_floor.difference[metric]
     n, ahead = gap.n, gap.value
@@ -133,12 +120,12 @@ def _doubt(
             f"Too few rows: {sure}. {best.name} is ahead by {ahead:.3f} on {n:,} test rows; about {needed:,} test "
             f"rows are needed to confirm a difference of that size{adjusted}."
         )
-        return _Doubt("too_few_rows", reason, needed, evidence)
+        return ("too_few_rows", reason, needed, evidence)
     needed = questions_for(SMALL, gap.detectable, n)
     known = f"The {n:,} test rows would show an advantage of {gap.detectable:.3f} or more{adjusted}"
     reason = f"No method works: {sure}. {known}"
     reason += f"; about {needed:,} test rows would show one of {SMALL:g}." if needed > n else "."
-    return _Doubt("no_method_works", reason, needed if needed > n else None, evidence)
+    return ("no_method_works", reason, needed if needed > n else None, evidence)
 
 
 def _ahead(cell: Cell, metric: str) -> float:
@@ -151,7 +138,7 @@ def _counted(units: int, n: int) -> str:
 
 
 def _evidence(
-    chosen: Cell | None, best: Cell, simpler: Sequence[Cell], ladder: Sequence[Cell], metric: str, target: float | None
+    chosen: Cell | None, best: Cell, simpler: Sequence[Cell], ordered: Sequence[Cell], metric: str, target: float | None
 ) -> Iterator[str]:
     """The evidence of the verdict, a sentence each."""
     judged = {cell.name: cell for cell in (*simpler, chosen) if cell is not None}
@@ -163,7 +150,7 @@ def _evidence(
             yield f"{cell.name}: {metric} {_score(cell, metric)}, at least {floor:.3f} (one-sided 95%)."
         elif cell.to_best is not None:
             yield f"{cell.name} against {best.name}: {describe(cell.to_best.difference[metric], metric)}"
-    yield from seeds(ladder)
+    yield from seeds(ordered)
 
 
 def seeds(cells: Sequence[Cell]) -> Iterator[str]:
@@ -227,14 +214,7 @@ def _questions(gap: Difference, margin: float) -> int | None:
 def tuned_lines(
     differences: Sequence[TunedDifference], cells: Sequence[Cell], metric: str, recommended: str | None
 ) -> list[str]:
-    """Whether the best tuned method is better than the best prompted and than the recommended one, a sentence each.
-
-    Args:
-        differences: of tuned methods to others.
-        cells: of the comparison.
-        metric: the main metric.
-        recommended: the recommended method.
-    """
+    """Whether the best tuned method is better than the best prompted and than the recommended one, a sentence each."""
     scores = {cell.name: cell.scores[metric].value for cell in cells}
     best = max((each.name for each in differences), key=lambda name: scores[name], default=None)
     lines = [

@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stepladder.studies.sweep.objectives import Objective
-from stepladder.studies.sweep.trials import Trial, front, stale
+from stepladder.studies.sweep.results import Trial
+from stepladder.studies.sweep.trials import front, stale
 
 QUALITY, COST = Objective("accuracy", "classification"), Objective("training_tokens", None)
 VALUES = st.lists(st.tuples(st.integers(0, 5).map(float), st.integers(0, 5).map(float)), min_size=1, max_size=12)

@@ -8,18 +8,20 @@ predictions, metrics) can be explained by every difference that reaches its stag
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from stepladder.store.provenance import depended_on, normal
 from stepladder.store.store import differences
 from stepladder.store.stored_run import Recorded, Stage
 from stepladder.studies.reproduce import outcomes
-from stepladder.studies.reproduce.results import Aspect, State
-from stepladder.studies.reproduce.tolerance import Tolerance, tolerance
+from stepladder.studies.reproduce.results import Aspect, RunDifferences, State
+from stepladder.studies.reproduce.tolerance import tolerance
 
 STAGES = ("fit", "predict", "score")
+PARTS = ("train", "validation", "test")
 NAMED = 3
 """So many of many differences of one kind are named."""
 LONGEST = 80
@@ -30,11 +32,9 @@ _MACHINE = ("processor", "cores", "threads", "cpu_capability", "cuda", "gpus", "
 
 Forms: TypeAlias = dict[str, list[tuple[str, str, Any, Any]]]
 """What differs in the full forms of two runs, by aspect: stage, dotted key, was, is."""
-FileHashes: TypeAlias = Mapping[str, Mapping[str, str]]
-"""The hash of each file, by model."""
 
 
-def compared(before: Recorded, now: Recorded) -> list[Aspect]:
+def run_differences(before: Recorded, now: Recorded) -> RunDifferences:
     """Every aspect of two runs, what they are made from first."""
     forms = _forms(before, now)
     made_from = [
@@ -44,17 +44,25 @@ def compared(before: Recorded, now: Recorded) -> list[Aspect]:
         *_data(before, now, forms),
         _weights(before, now, forms),
     ]
-    environment = [_versions(before, now), _code(before, now, forms), _machine(before, now), _engine(before, now)]
-    band = held_to(before, now)
-    results = outcomes.compared(before, now, band)
-    causes = [aspect for aspect in (*made_from, *environment) if aspect.state == "differs"]
-    return [*made_from, *environment, *(_explained(result, causes) for result in results)]
-
-
-def held_to(before: Recorded, now: Recorded) -> Tolerance:
-    """How near the results of the two must be."""
+    machine = _around("machine", before, now, _machine)
+    versions = [(stage, f"the {stage}'s version was {was}, is {is_}") for stage, _, was, is_ in forms.get("code", ())]
+    environment = [
+        _around("versions", before, now, partial(_versions, depended_on())),
+        _around("code", before, now, _code, versions),
+        machine,
+        _around("engine", before, now, _engine),
+    ]
     tuned = before.fit is not None and bool(before.fit.facts.get("trained_parameters"))
-    return tolerance(_machine(before, now).state != "differs", tuned)
+    band = tolerance(machine.state != "differs", tuned)
+    causes = [aspect for aspect in (*made_from, *environment) if aspect.state == "differs"]
+    results = [_explained(result, causes) for result in outcomes.compared(before, now, band)]
+    aspects = (*made_from, *environment, *results)
+    # another machine is not a fault: it only widens the tolerance
+    same = all(aspect.state != "differs" or aspect.name == "machine" for aspect in aspects)
+    metrics = tuple(outcomes.metrics(before, now, band))
+    return RunDifferences(
+        same=same, tolerance=band, aspects=aspects, metrics=metrics, lines=tuple(aspect.line for aspect in aspects)
+    )
 
 
 def _explained(result: Aspect, causes: Iterable[Aspect]) -> Aspect:
@@ -153,30 +161,28 @@ def _data(before: Recorded, now: Recorded, forms: Forms) -> Iterator[Aspect]:
         return
     parts = [name for name in {**one, **other} if one.get(name) != other.get(name)]
     reaches = _first(stage for stage, *_ in forms.get("data", ()))
-    sides = {part: (before.rows(part), now.rows(part)) for part in ("train", "validation", "test")}
-    moved = _moved({p: a for p, (a, _) in sides.items()}, {p: b for p, (_, b) in sides.items()})
+    moved = _moved(before, now)
     messages = [line for part in parts for line in _changed(part, before, now)]
     messages += [f"{key} is another (the {s}'s full form)" for s, key, *_ in forms.get("data", ()) if not parts]
     yield _made_from("data", [] if moved else messages, reaches)
     yield _made_from("split", moved, reaches)
 
 
-def _moved(before: Mapping[str, Mapping[str, str] | None], now: Mapping[str, Mapping[str, str] | None]) -> list[str]:
+def _moved(before: Recorded, now: Recorded) -> list[str]:
     """Where all rows are the same and some are on another side: which ones."""
     first, second = _sides(before), _sides(now)
     if first is None or second is None or first.keys() != second.keys():
         return []
     moved = [f"row '{row[0]}' was in {first[row]}, is in {second[row]}" for row in first if first[row] != second[row]]
-    return _few(moved, "row", "on another side")
+    return _few(moved, "on another side")
 
 
-def _sides(parts: Mapping[str, Mapping[str, str] | None]) -> dict[tuple[str, str], str] | None:
-    found: dict[tuple[str, str], str] = {}
-    for part, rows in parts.items():
-        if rows is None:
-            return None
-        found.update(((id_, hash_), part) for id_, hash_ in rows.items())
-    return found
+def _sides(run: Recorded) -> dict[tuple[str, str], str] | None:
+    """The part of each row, by id and hash; None where the rows are not recorded."""
+    parts = {part: run.rows(part) for part in PARTS}
+    if None in parts.values():
+        return None
+    return {row: part for part, rows in parts.items() for row in (rows or {}).items()}
 
 
 def _changed(part: str, before: Recorded, now: Recorded) -> Iterator[str]:
@@ -194,75 +200,76 @@ def _changed(part: str, before: Recorded, now: Recorded) -> Iterator[str]:
     if was.keys() == is_.keys() and not changed:
         yield f"{part}: the same rows in another order"
     for lines, what in ((changed, "with another content"), (gone, "gone"), (new, "new")):
-        yield from (f"{part}: {line}" for line in _few(lines, "row", what))
+        yield from (f"{part}: {line}" for line in _few(lines, what))
 
 
 def _elsewhere(part: str, run: Recorded) -> dict[str, str]:
     """By id, the other part that a row is in."""
-    others = ((name, run.rows(name)) for name in ("train", "validation", "test") if name != part)
+    others = ((name, run.rows(name)) for name in PARTS if name != part)
     return {id_: name for name, rows in others for id_ in rows or ()}
 
 
-def _few(lines: list[str], noun: str, what: str) -> list[str]:
+def _few(lines: list[str], what: str) -> list[str]:
     more = len(lines) - NAMED
-    return lines if more <= 0 else [*lines[:NAMED], f"{more} more {noun}{'s' if more > 1 else ''} {what}"]
+    return lines if more <= 0 else [*lines[:NAMED], f"{more} more row{'s' if more > 1 else ''} {what}"]
 
 
 def _weights(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
     one, other = before.weights, now.weights
-    messages = {key: f"{key} was {_short(was)}, is {_short(is_)}" for key, was, is_ in _files(one, other)}
-    for _, key, was, is_ in forms.get("base weights", ()):
-        messages.setdefault(key.replace(".files.", " "), f"{key} was {_short(was)}, is {_short(is_)}")
-    return _made_from("base weights", messages.values(), "fit" if messages else None)
+    found = [(f"{m} {file}", a, b) for m in one.keys() & other.keys() for file, a, b in _files(one[m], other[m])]
+    found += [(key.replace(".files.", " "), was, is_) for _, key, was, is_ in forms.get("base weights", ())]
+    messages = (f"{key} was {_short(was)}, is {_short(is_)}" for key, was, is_ in found)
+    return _made_from("base weights", messages, "fit" if found else None)
 
 
-def _files(one: FileHashes, other: FileHashes) -> Iterator[tuple[str, Any, Any]]:
-    for model in one.keys() & other.keys():
-        names = {**one[model], **other[model]}
-        yield from (
-            (f"{model} {name}", one[model].get(name), other[model].get(name))
-            for name in names
-            if one[model].get(name) != other[model].get(name)
-        )
+def _files(one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[tuple[str, Any, Any]]:
+    """The files whose hashes differ, with both hashes."""
+    for name in {**one, **other}:
+        if one.get(name) != other.get(name):
+            yield name, one.get(name), other.get(name)
 
 
 def _short(value: object) -> object:
     return f"{value[:12]}..." if isinstance(value, str) and len(value) > 24 else value
 
 
-def _versions(before: Recorded, now: Recorded) -> Aspect:
-    messages, reaches, recorded = [], [], False
-    needed = depended_on()
-    for stage, one, other in _pairs(before, now):
-        kept, here = one.provenance.get("distributions"), other.provenance.get("distributions")
-        if not kept or not here:
-            continue
-        recorded = True
-        was, is_ = ({normal(n): v for n, v in s.items()} for s in (kept, here))
-        was["python"], is_["python"] = one.provenance.get("python"), other.provenance.get("python")
-        found = [d for d in differences(was, is_) if _told(d, needed)]
-        messages += [f"{name} was {a or 'not there'}, is {b or 'not there'}" for name, a, b in found]
-        reaches += [stage] if found else []
-    return _around("versions", messages, _first(reaches), recorded)
+def _around(
+    name: str,
+    before: Recorded,
+    now: Recorded,
+    found: Callable[[Stage, Stage], list[str] | None],
+    more: Iterable[tuple[str, str]] = (),
+) -> Aspect:
+    """An aspect of the environment; `found` gives what differs between two stages, None where it is not recorded.
+
+    `more` are further differences, each with the stage that it reaches.
+    """
+    by_stage = [(stage, found(one, other)) for stage, one, other in _pairs(before, now)]
+    lines = [*((stage, line) for stage, messages in by_stage for line in messages or ()), *more]
+    recorded = any(messages is not None for _, messages in by_stage)
+    state: State = "differs" if lines else "same" if recorded else "not recorded"
+    messages = tuple(dict.fromkeys(line for _, line in lines))
+    return Aspect(name, "circumstance", state, messages, _first(stage for stage, _ in lines))
 
 
-def _told(difference: tuple[str, Any, Any], needed: frozenset[str]) -> bool:
-    name = difference[0]
-    return name != "stepladder" and (not needed or name == "python" or name in needed)
+def _versions(needed: frozenset[str], one: Stage, other: Stage) -> list[str] | None:
+    kept, here = one.provenance.get("distributions"), other.provenance.get("distributions")
+    if not kept or not here:
+        return None
+    was, is_ = ({normal(n): v for n, v in s.items() if normal(n) != "stepladder"} for s in (kept, here))
+    was["python"], is_["python"] = one.provenance.get("python"), other.provenance.get("python")
+    return [
+        f"{name} was {a or 'not there'}, is {b or 'not there'}"
+        for name, a, b in differences(was, is_)
+        if not needed or name == "python" or name in needed
+    ]
 
 
-def _code(before: Recorded, now: Recorded, forms: Forms) -> Aspect:
-    messages, reaches, recorded = [], [], False
-    for stage, one, other in _pairs(before, now):
-        kept, here = one.provenance.get("source"), other.provenance.get("source")
-        recorded = recorded or bool(kept and here)
-        if kept and here and kept != here:
-            reaches.append(stage)
-            messages.append(f"Stepladder's modules are others: {_commit(one)} then, {_commit(other)} now")
-    for stage, _, was, is_ in forms.get("code", ()):
-        messages.append(f"the {stage}'s version was {was}, is {is_}")
-        reaches.append(stage)
-    return _around("code", messages, _first(reaches), recorded)
+def _code(one: Stage, other: Stage) -> list[str] | None:
+    kept, here = one.provenance.get("source"), other.provenance.get("source")
+    if not kept or not here:
+        return None
+    return [f"Stepladder's modules are others: {_commit(one)} then, {_commit(other)} now"] if kept != here else []
 
 
 def _commit(stage: Stage) -> str:
@@ -272,33 +279,20 @@ def _commit(stage: Stage) -> str:
     return f"commit {str(code['commit'])[:12]}{' with changes' if code.get('dirty') else ''}"
 
 
-def _machine(before: Recorded, now: Recorded) -> Aspect:
-    messages, reaches, recorded = [], [], False
-    for stage, one, other in _pairs(before, now):
-        kept, here = (
-            {**{n: s.provenance.get("devices", {}).get(n) for n in _MACHINE}, **(s.provenance.get("compute") or {})}
-            for s in (one, other)
-        )
-        known = [name for name in kept if kept[name] is not None and here.get(name) is not None]
-        recorded = recorded or bool(known)
-        found = [f"{name} was {kept[name]}, is {here[name]}" for name in known if kept[name] != here[name]]
-        messages += found
-        reaches += [stage] if found else []
-    return _around("machine", messages, _first(reaches), recorded)
+def _machine(one: Stage, other: Stage) -> list[str] | None:
+    kept, here = (
+        {**{n: s.provenance.get("devices", {}).get(n) for n in _MACHINE}, **(s.provenance.get("compute") or {})}
+        for s in (one, other)
+    )
+    known = [name for name in kept if kept[name] is not None and here.get(name) is not None]
+    changed = [f"{name} was {kept[name]}, is {here[name]}" for name in known if kept[name] != here[name]]
+    return changed if known else None
 
 
-def _engine(before: Recorded, now: Recorded) -> Aspect:
+def _engine(one: Stage, other: Stage) -> list[str] | None:
     """What ran the language model: `fast` or `reference`; None on both sides for a method without one."""
-    changed, recorded = [], False
-    for stage, one, other in _pairs(before, now):
-        was, is_ = one.provenance.get("engine"), other.provenance.get("engine")
-        recorded = recorded or was == is_ or bool(was and is_)
-        if was and is_ and was != is_:
-            changed.append((stage, f"the {stage}'s engine was {was}, is {is_}"))
-    return _around("engine", [line for _, line in changed], _first(stage for stage, _ in changed), recorded)
-
-
-def _around(name: str, messages: Iterable[str], reaches: str | None, recorded: bool) -> Aspect:
-    lines = tuple(dict.fromkeys(messages))
-    state: State = "differs" if lines else "same" if recorded else "not recorded"
-    return Aspect(name, "circumstance", state, lines, reaches)
+    was, is_ = one.provenance.get("engine"), other.provenance.get("engine")
+    if was == is_:
+        return []
+    stage = one.full.get("stage")
+    return [f"the {stage}'s engine was {was}, is {is_}"] if was and is_ else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from stepladder.types import Prediction
 
 NAMED = 3
 """So many rows that differ are named."""
-_OF_NO_ACCOUNT = ("README.md", "base_model.json")
+_NOT_COMPARED = ("README.md", "base_model.json")
 """The model card, and the fingerprint of the base model, which `base weights` compares."""
 
 
@@ -35,9 +36,11 @@ def compared(before: Recorded, now: Recorded, band: Tolerance) -> list[Aspect]:
 
 
 def _result(
-    name: str, stage: Literal["fit", "predict", "score"], state: State, differences: tuple[str, ...] = ()
+    name: str, stage: Literal["fit", "predict", "score"], messages: Iterable[str], outside: bool, moved: bool = True
 ) -> Aspect:
-    return Aspect(name, "result", state, differences, stage)
+    """An aspect whose state is `differs` where it is outside the tolerance, and `within` where it only moved."""
+    state: State = "differs" if outside else "within" if moved else "same"
+    return Aspect(name, "result", state, tuple(messages), stage)
 
 
 def metrics(before: Recorded, now: Recorded, band: Tolerance) -> list[MetricPair]:
@@ -59,11 +62,11 @@ def _scores(score: Stage | None) -> SuiteFigures:
 def _metrics(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
     found = metrics(before, now, band)
     if not found or not _scores(now.score):
-        return _result("metrics", "score", "not recorded")
+        return Aspect("metrics", "result", "not recorded", reaches="score")
     outside = [each for each in found if not each.within]
     moved = [each for each in found if each.now != each.was]
-    messages = tuple(f"{e.suite}.{e.metric} was {_value(e.was)}, is {_value(e.now)}" for e in outside or moved)
-    return _result("metrics", "score", "differs" if outside else "within" if moved else "same", messages)
+    messages = [f"{e.suite}.{e.metric} was {_value(e.was)}, is {_value(e.now)}" for e in outside or moved]
+    return _result("metrics", "score", messages, bool(outside), bool(moved))
 
 
 def _value(metric: Measured | None) -> str:
@@ -74,20 +77,17 @@ def _rows(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
     """Predictions row by row, of every request that both have."""
     requests = [(n, s, now.predictions[n]) for n, s in before.predictions.items() if n in now.predictions]
     if not requests:
-        return _result("predictions", "predict", "not recorded")
+        return Aspect("predictions", "result", "not recorded", reaches="predict")
     messages: list[str] = []
-    within, moved = True, False
+    within = True
     for name, one, other in requests:
         was, is_ = _predictions(one), _predictions(other)
         unlike = list(_unlike(was, is_, exact=band.name == "exact"))
         within = within and was.keys() == is_.keys() and band.rows(len(unlike), len(was))
-        moved = moved or bool(unlike)
         if unlike:
             first = ", ".join(f"'{id_}' ({field})" for id_, field in unlike[:NAMED])
             messages.append(f"{len(unlike)} of {len(was.keys() | is_.keys())} rows of {name}: {first}")
-    return _result(
-        "predictions", "predict", "differs" if not within else "within" if moved else "same", tuple(messages)
-    )
+    return _result("predictions", "predict", messages, not within, bool(messages))
 
 
 def _predictions(stage: Stage) -> dict[str, Prediction]:
@@ -108,19 +108,15 @@ def _unlike(was: Mapping[str, Prediction], now: Mapping[str, Prediction], exact:
 
 
 def _curve(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
-    """Losses and validations step by step: where the order of rows differs, the first step tells."""
+    """Losses and validations step by step: where the order of rows differs, the first step shows it."""
     one, other = _lines(before.fit), _lines(now.fit)
-    if one is None and other is None:
-        return _result("curve", "fit", "same")
+    if one == other:
+        return _result("curve", "fit", (), outside=False, moved=False)
     if one is None or other is None:
-        return _result("curve", "fit", "not recorded")
-    unlike = [place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]]
-    if not unlike and len(one) == len(other):
-        return _result("curve", "fit", "same")
-    place = unlike[0] if unlike else min(len(one), len(other))
-    was, is_ = (lines[place] if place < len(lines) else None for lines in (one, other))
+        return Aspect("curve", "result", "not recorded", reaches="fit")
+    was, is_ = next(pair for pair in zip_longest(one, other) if pair[0] != pair[1])
     message = f"first at step {(was or is_ or {}).get('step')}: {json.dumps(was)} then, {json.dumps(is_)} now"
-    return _result("curve", "fit", "differs" if band.name == "exact" else "within", (message,))
+    return _result("curve", "fit", [message], band.name == "exact")
 
 
 def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
@@ -136,29 +132,26 @@ def _lines(fit: Stage | None) -> list[dict[str, Any]] | None:
 
 
 def _adapter(before: Recorded, now: Recorded, band: Tolerance) -> Aspect:
-    """What was learnt, file by file."""
+    """The trained artefact, file by file."""
     if before.fit is None or now.fit is None:
-        return _result("adapter", "fit", "not recorded")
+        return Aspect("adapter", "result", "not recorded", reaches="fit")
     folders = (before.fit.folder / "artefact", now.fit.folder / "artefact")
     names = sorted({f.relative_to(folder).as_posix() for folder in folders for f in folder.rglob("*") if f.is_file()})
-    messages = []
-    for name in names:
-        one, other = (folder / name for folder in folders)
-        if name in _OF_NO_ACCOUNT or _same_file(one, other):
-            continue
-        messages.append(f"artefact/{name} {_distance(one, other)}")
-    state: Literal["same", "within", "differs"] = "differs" if band.name == "exact" else "within"
-    return _result("adapter", "fit", state if messages else "same", tuple(messages))
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+    first, second = folders
+    messages = [
+        f"artefact/{name} {distance}"
+        for name in names
+        if name not in _NOT_COMPARED and (distance := _distance(first / name, second / name))
+    ]
+    return _result("adapter", "fit", messages, bool(messages) and band.name == "exact", bool(messages))
 
 
 def _distance(one: Path, other: Path) -> str:
-    """How far two files of weights are apart."""
+    """How far two files of weights are apart; empty for equal files."""
     if not one.is_file() or not other.is_file():
         return "is in one run only"
+    if one.read_bytes() == other.read_bytes():
+        return ""
     if one.suffix != ".safetensors":
         return "has another content"
     from safetensors import SafetensorError

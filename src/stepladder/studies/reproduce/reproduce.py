@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import fields
+from itertools import count
 from pathlib import Path
 
-from stepladder.config.build import Component, build
+from stepladder.config.build import build
 from stepladder.config.schema import UNTARGETED, Compute
 from stepladder.dataset.loaded import Loaded
 from stepladder.errors import StoreError, VerificationError
@@ -21,9 +22,8 @@ from stepladder.runs.stages import Prepared, prepare, require_this_version
 from stepladder.store.store import Store
 from stepladder.store.stored_run import Recorded, recorded, root_of
 from stepladder.store.writing import weights
-from stepladder.studies.reproduce import outcomes
-from stepladder.studies.reproduce.differences import compared, held_to
-from stepladder.studies.reproduce.results import Aspect, DiffResult, ReproductionResult, RunDifferences, ToleranceResult
+from stepladder.studies.reproduce.differences import run_differences
+from stepladder.studies.reproduce.results import DiffResult, ReproductionResult, RunDifferences
 
 RECORD = "reproduction.json"
 """In the fresh store: which run is made again in it, and, once that is done, what differs."""
@@ -40,7 +40,6 @@ def reproduce(
         folder: Any directory of the run.
         outputs: The fresh store; None makes one in `reproductions` of the run's own store.
         trust: Modules whose classes may be used.
-        progress: Where notes go.
 
     Raises:
         UserError: The folder is not one of a run, the run cannot be repeated here, or the store is not fresh.
@@ -51,7 +50,10 @@ def reproduce(
     store = Store(_free(before) if outputs is None else outputs, progress.note)
     begun = {"folder": str(before.named.folder)}
     with _where_it_was_started(before, progress):
-        prepared = _prepared(before, trust)
+        read: dict[str, Loaded] = {}
+        # what is remembered of the models' files is verified, and the experiment then built anew
+        weights(prepare(before.experiment, trust, read).method, afresh=True)
+        prepared = prepare(before.experiment, trust, read)
         _fresh(store, prepared, begun)
         write_text(store.root / RECORD, json.dumps(begun))
         report_rows(prepared, RunContext(store, progress=progress))
@@ -59,9 +61,9 @@ def reproduce(
         context = RunContext(store, _compute(before), progress=progress, trust=trust, reopen_fit=True)
         made = run_prepared(prepared, context)
     now = recorded(made.score.folder)
-    found = _differences(before, now)
+    found = vars(run_differences(before, now))
     result = ReproductionResult(
-        **vars(found), folder=begun["folder"], reproduction=str(store.root), folders=made.result.folders
+        **found, folder=begun["folder"], reproduction=str(store.root), folders=made.result.folders
     )
     serialise.write(store.root / RECORD, result)
     return result
@@ -73,7 +75,7 @@ def diff(first: Path, second: Path) -> DiffResult:
     for run in (before, now):
         require_this_version(run.named.folder)
     folders = str(before.named.folder), str(now.named.folder)
-    return DiffResult(folders=folders, **vars(_differences(before, now)))
+    return DiffResult(folders=folders, **vars(run_differences(before, now)))
 
 
 def verify(result: RunDifferences) -> None:
@@ -81,31 +83,6 @@ def verify(result: RunDifferences) -> None:
     if not result.same:
         found = [line for line, aspect in zip(result.lines, result.aspects, strict=True) if aspect.state == "differs"]
         raise VerificationError("\n  ".join(["The run was not reproduced", *found]), to_plain(result))
-
-
-def _differences(before: Recorded, now: Recorded) -> RunDifferences:
-    aspects, band = compared(before, now), held_to(before, now)
-    return RunDifferences(
-        same=all(holds(aspect) for aspect in aspects),
-        tolerance=ToleranceResult(band.name, band.message),
-        aspects=tuple(aspects),
-        metrics=tuple(outcomes.metrics(before, now, band)),
-        lines=tuple(aspect.line for aspect in aspects),
-    )
-
-
-def holds(aspect: Aspect) -> bool:
-    """Another machine is no fault of a reproduction: it only widens what is asked of the results."""
-    return aspect.state != "differs" or aspect.name == "machine"
-
-
-def _prepared(before: Recorded, trust: Sequence[str]) -> Prepared:
-    """The experiment with its parts built; what is remembered of its models' files is put to the test."""
-    read: dict[str, Loaded] = {}
-    built = prepare(before.experiment, trust, read)
-    method: Component = built.method
-    weights(method, afresh=True)
-    return prepare(before.experiment, trust, read)
 
 
 @contextmanager
@@ -142,12 +119,8 @@ def _fresh(store: Store, prepared: Prepared, begun: Mapping[str, str]) -> None:
 
 
 def _free(before: Recorded) -> Path:
-    """A new folder beside the run's own; one in which this reproduction was cut short goes on."""
+    """A new folder in the run's store, or the one in which this reproduction was interrupted."""
     place = root_of(before.named.folder) / "reproductions"
     begun = {"folder": str(before.named.folder)}
-    number = 1
-    while True:
-        folder = place / f"{before.named.folder.name}-{number}"
-        if not folder.exists() or read_json(folder / RECORD) == begun:
-            return folder
-        number += 1
+    folders = (place / f"{before.named.folder.name}-{number}" for number in count(1))
+    return next(folder for folder in folders if not folder.exists() or read_json(folder / RECORD) == begun)

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.runs.results import RunFolders
+from stepladder.studies.reproduce.tolerance import Tolerance
 
 State: TypeAlias = Literal["same", "within", "differs", "not recorded"]
 Kind: TypeAlias = Literal["made from", "circumstance", "result"]
@@ -55,20 +56,12 @@ class MetricPair:
     within: bool
 
 
-@dataclass(frozen=True)
-class ToleranceResult:
-    """How near the results must be, by name and in words."""
-
-    name: str
-    message: str = field(metadata={"json": "told"})
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunDifferences:
     """Every aspect of two runs; `lines` has them in words."""
 
     same: bool
-    tolerance: ToleranceResult
+    tolerance: Tolerance
     aspects: tuple[Aspect, ...]
     metrics: tuple[MetricPair, ...]
     lines: tuple[str, ...]
@@ -83,13 +76,7 @@ class DiffResult(RunDifferences):
 
 @dataclass(frozen=True, kw_only=True)
 class ReproductionResult(RunDifferences):
-    """The object that `reproduce --json` prints.
-
-    Attributes:
-        folder: The run that was repeated.
-        reproduction: The fresh store.
-        folders: The new run's directories.
-    """
+    """The object that `reproduce --json` prints: the run that was repeated, the fresh store, the new run's folders."""
 
     folder: str
     reproduction: str

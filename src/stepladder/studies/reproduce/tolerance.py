@@ -6,7 +6,7 @@ may be decided differently; and where weights were tuned, such differences grow 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from stepladder.evaluation.statistics.estimates import Measured
@@ -22,9 +22,11 @@ class Tolerance:
     Attributes:
         name: `exact`: equal. `close`: within SHARE, or one row, whichever is more. `statistical`: within the 95%
             interval of the first run, or close; predictions of single rows may differ.
+        message: The same in words.
     """
 
     name: Literal["exact", "close", "statistical"]
+    message: str = field(metadata={"json": "told"})
 
     def metric(self, was: Measured, now: Measured | None) -> bool:
         """Whether a metric of the second run is as near to that of the first as it must be."""
@@ -42,16 +44,11 @@ class Tolerance:
             return differing == 0
         return self.name == "statistical" or differing <= max(1, SHARE * count)
 
-    @property
-    def message(self) -> str:
-        return {
-            "exact": "the same machine: equal",
-            "close": f"another machine: within {SHARE:g} of the scale or one row",
-            "statistical": f"another machine, tuned weights: within {SHARE:g} or the first run's 95% interval",
-        }[self.name]
-
 
 def tolerance(same_machine: bool, tuned: bool) -> Tolerance:
     if same_machine:
-        return Tolerance("exact")
-    return Tolerance("statistical" if tuned else "close")
+        return Tolerance("exact", "the same machine: equal")
+    if tuned:
+        words = f"another machine, tuned weights: within {SHARE:g} or the first run's 95% interval"
+        return Tolerance("statistical", words)
+    return Tolerance("close", f"another machine: within {SHARE:g} of the scale or one row")

@@ -1,7 +1,7 @@
 """Draws the next point of a study: one that no trial has had, for as long as the space has any.
 
 A sampler works on a copy of the study in memory, so a point that is drawn twice leaves no trace in the storage. The
-trial is created with its whole point at once. Knows Optuna; knows no experiment.
+trial is created with its whole point at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Point = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A point, the overrides that set it, and what Optuna's storage needs to know of it."""
+    """A point, the overrides that set it, and the facts for Optuna's storage."""
 
     overrides: tuple[str, ...]
     parameters: Mapping[str, Scalar]

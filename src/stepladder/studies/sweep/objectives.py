@@ -77,10 +77,10 @@ def objectives(wanted: str | Sequence[str] | None, prepared: Prepared) -> tuple[
 def _known(prepared: Prepared) -> Mapping[str, Objective]:
     """Every metric by its name and by `suite.name`; the main one of the main suite first."""
     found: dict[str, Objective] = {}
-    for place, (suite, component) in enumerate(prepared.suites.items()):
-        if isinstance(component.object, MetricSuite):
-            metrics = component.object.metrics
-            for name in sorted(metrics, key=lambda metric: metric != component.object.main):
-                found.setdefault(name, Objective(name, suite, main=place == 0))
-                found[f"{suite}.{name}"] = Objective(name, suite, main=place == 0)
+    for place, (name, component) in enumerate(prepared.suites.items()):
+        suite = component.object
+        for metric in sorted(suite.metrics, key=lambda m: m != suite.main) if isinstance(suite, MetricSuite) else ():
+            objective = Objective(metric, name, main=place == 0)
+            found.setdefault(metric, objective)
+            found[f"{name}.{metric}"] = objective
     return found

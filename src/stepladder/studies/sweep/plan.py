@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from stepladder.config.build import build
@@ -18,7 +19,7 @@ from stepladder.config.compose import PARTS, compose, references
 from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
 from stepladder.config.resolution import compose_resolved, validate
-from stepladder.config.schema import UNTARGETED, Sweep
+from stepladder.config.schema import UNTARGETED, Pruner, Sampler, Sweep
 from stepladder.config.space import Parameter, Scalar, parameters, parsed
 from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError, Fault
@@ -62,22 +63,21 @@ class Draft:
             raise ConfigError(Fault("sweep.conditions", what, "give a mapping: {'adapter.r': 'choice(4, 8)'}"))
         return tuple(p for p in parameters(given) if p.name not in drawn)
 
-    def points(self) -> Iterator[dict[str, Scalar] | None]:
-        """Every point of the space once, the first parameter fastest; None in place of each part that is continuous."""
-        yield from self._points({}, self.space)
-
-    def _points(self, drawn: Mapping[str, Scalar], space: Sequence[Parameter]) -> Iterator[dict[str, Scalar] | None]:
-        values = [p.values for p in reversed(space)]
+    def points(
+        self, drawn: Mapping[str, Scalar] = MappingProxyType({}), space: Sequence[Parameter] | None = None
+    ) -> Iterator[dict[str, Scalar] | None]:
+        """Every point with the values `drawn` once, the first parameter fastest; None for each continuous part."""
+        last_first = list(reversed(self.space if space is None else space))
+        values = [p.values for p in last_first]
         finite = [v for v in values if v is not None]
         if len(finite) < len(values):
             yield None
             return
-        names = [p.name for p in reversed(space)]
         for chosen in product(*finite):
-            point = {**drawn, **dict(zip(names, chosen, strict=True))}
+            point = {**drawn, **{p.name: value for p, value in zip(last_first, chosen, strict=True)}}
             opened = self.more(point)
             if opened:
-                yield from self._points(point, opened)
+                yield from self.points(point, opened)
             else:
                 yield point
 
@@ -92,23 +92,21 @@ class Draft:
         composed, config = compose_resolved([*self.fixed, *overrides], self.config_dir, self.trust)
         return Experiment.from_config(config, composed.choices).on("validation"), config
 
-    def corners(self) -> Iterator[tuple[str, ...]]:
-        """Points that use every sample of every parameter, one away from the first."""
-        yield from dict.fromkeys(self._corners({}, (), self.space))
-
-    def _corners(
-        self, drawn: Mapping[str, Scalar], before: tuple[str, ...], space: Sequence[Parameter]
+    def corners(
+        self,
+        drawn: Mapping[str, Scalar] = MappingProxyType({}),
+        before: tuple[str, ...] = (),
+        space: Sequence[Parameter] | None = None,
     ) -> Iterator[tuple[str, ...]]:
+        """Points that use every sample of every parameter, one away from the first."""
+        space = self.space if space is None else space
         first = {p.name: p.samples[0] for p in space}
-        for parameter in space:
-            for value in parameter.samples:
-                chosen = first | {parameter.name: value}
-                whole = (*before, *(p.override(chosen[p.name]) for p in space))
-                opened = self.more({**drawn, **chosen})
-                if opened:
-                    yield from self._corners({**drawn, **chosen}, whole, opened)
-                else:
-                    yield whole
+        for chosen in ({**drawn, **first, p.name: value} for p in space for value in p.samples):
+            whole = (*before, *(p.override(chosen[p.name]) for p in space))
+            if opened := self.more(chosen):
+                yield from self.corners(chosen, whole, opened)
+            else:
+                yield whole
 
 
 @dataclass(frozen=True)
@@ -148,12 +146,12 @@ def draft(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[
     overrides = parse(texts)
     varied = parsed([o for o in overrides if o.is_sweep_override()])
     fixed = tuple(str(o.input_line) for o in overrides if not o.is_sweep_override())
-    said = {o.key_or_group for o in overrides if not o.is_sweep_override()} | {p.name for p in varied}
+    named = {o.key_or_group for o in overrides if not o.is_sweep_override()} | {p.name for p in varied}
     composed, config = compose_resolved(fixed, config_dir, trust)
     node = {key: value for key, value in config["sweep"].items() if key not in ("sampler", "pruner")}
     bound = {"_target_": UNTARGETED["sweep"], "sampler": None, "pruner": None, **node}
     settings: Sweep = build({"sweep": bound}, {"sweep": Sweep}, trust)["sweep"].object
-    listed = parameters({key: text for key, text in settings.space.items() if key.lstrip("+") not in said})
+    listed = parameters({key: text for key, text in settings.space.items() if key.lstrip("+") not in named})
     space = (*listed, *varied)
     if not space:
         to_do = "name keys and values, adapter.r=choice(4,8), or a file of conf/sweep: sweep=lora"
@@ -185,10 +183,12 @@ def plan(
         "sampler": sampler,
         "pruner": pruner,
         "seed": first["seed"],
-        "fixed": _fixed(prepared, first),
+        # what does not vary, by content: a moved file is the same, a changed row is not
+        "fixed": {"experiment": prepared.score_form.key[:16]}
+        | {part: digest(first[part])[:16] for part in PARTS if part not in references(first["method"], first)},
     }
     study = drafted.settings.name or f"{drafted.option}-{digest(terms)[:12]}"
-    points = [(), *drafted.corners()]
+    points = dict.fromkeys([(), *drafted.corners()])
     dropped = [text for point in points for text in compose([*drafted.fixed, *point], config_dir).dropped]
     return SweepPlan(
         study, drafted, sought, sampler, pruner, first["seed"], terms, first, tuple(dict.fromkeys(dropped))
@@ -198,7 +198,7 @@ def plan(
 def _checked(drafted: Draft, read: dict[str, Loaded]) -> tuple[Prepared, dict[str, Any]]:
     """The first point, prepared. Raises ConfigError with the faults of the first corner that has any, for a parameter
     that reaches nothing, and for one that changes which questions are asked."""
-    points = list(drafted.corners())
+    points = list(dict.fromkeys(drafted.corners()))
     first, reached, asked = None, set(), None
     for point in points:
         experiment, config = drafted.composed(point)
@@ -222,17 +222,10 @@ def _checked(drafted: Draft, read: dict[str, Loaded]) -> tuple[Prepared, dict[st
     return first
 
 
-def _fits(
-    drafted: Draft,
-    sought: Sequence[Objective],
-    sampler: Plain,
-    pruner: Plain,
-    trust: Sequence[str],
-) -> None:
+def _fits(drafted: Draft, sought: Sequence[Objective], sampler: Plain, pruner: Plain, trust: Sequence[str]) -> None:
     """Sampler and pruner bind, and suit the space and the objectives."""
-    faults = []
-    odd = [key for key, node in (("sampler", sampler), ("pruner", pruner)) if not isinstance(node, Mapping)]
-    if odd:
+    faults: list[Fault] = []
+    if odd := [key for key, node in (("sampler", sampler), ("pruner", pruner)) if not isinstance(node, Mapping)]:
         raise ConfigError([Fault(f"sweep.{key}", "there is none", f"choose one: sweep.{key}=...") for key in odd])
     name, pruned = (str(node.get("_target_", "")).rpartition(".")[2] for node in (sampler, pruner))
     if name == "Grid":
@@ -250,18 +243,7 @@ def _fits(
         faults.append(Fault("sweep.pruner", "no trial can be pruned by several objectives", "say sweep.pruner=none"))
     if faults:
         raise ConfigError(faults)
-    from stepladder.studies.sweep.samplers import WANTED
-
-    build({"sweep.sampler": sampler, "sweep.pruner": pruner}, WANTED, trust)
-
-
-def _fixed(prepared: Prepared, config: Plain) -> dict[str, str]:
-    """What does not vary, by content: a moved file is the same, a changed row is not."""
-    used = references(config["method"], config)
-    return {
-        "experiment": prepared.score_form.key[:16],
-        **{part: digest(config[part])[:16] for part in PARTS if part not in used},
-    }
+    build({"sweep.sampler": sampler, "sweep.pruner": pruner}, {"sweep.sampler": Sampler, "sweep.pruner": Pruner}, trust)
 
 
 def _source(function: Any) -> str | None:

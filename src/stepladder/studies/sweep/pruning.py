@@ -10,15 +10,9 @@ from __future__ import annotations
 import copy
 
 import optuna
-from optuna.trial import FrozenTrial
 
 LOSSES = "validation_losses"
 """The user attribute: the loss of every validation, the first one first."""
-
-
-def losses(trial: FrozenTrial) -> dict[int, float]:
-    """The validation losses of a trial, by the number of the validation, counted from one."""
-    return dict(enumerate(trial.user_attrs.get(LOSSES, ()), start=1))
 
 
 def ends_by_loss(study: optuna.Study, number: int) -> bool:
@@ -26,7 +20,7 @@ def ends_by_loss(study: optuna.Study, number: int) -> bool:
     by_loss = optuna.create_study(study_name=study.study_name, direction="minimize", pruner=study.pruner)
     for trial in study.get_trials(deepcopy=False):
         of_loss = copy.copy(trial)
-        of_loss.intermediate_values = losses(trial)
+        of_loss.intermediate_values = dict(enumerate(trial.user_attrs.get(LOSSES, ()), start=1))
         if of_loss.state == optuna.trial.TrialState.COMPLETE:
             of_loss.values = [min(of_loss.intermediate_values.values(), default=float("inf"))]
         elif of_loss.state != optuna.trial.TrialState.RUNNING:

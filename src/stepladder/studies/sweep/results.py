@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from stepladder.config.space import Scalar
 from stepladder.io.serialise import optional
 from stepladder.runs.results import RunFolders, SuiteFigures
 
@@ -40,19 +41,42 @@ class WinnerOnTest:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+        values: Of the objectives; None for a trial that is not complete.
+        seconds: What the trial cost, whenever it was computed.
+        losses: The loss of each validation, in nats per answer token.
+        curve: The objective by the number of the validation, counted from one, where the fit computed it.
+    """
+
+    number: int
+    state: str
+    overrides: tuple[str, ...]
+    parameters: Mapping[str, Scalar] = field(default_factory=dict, metadata={"json": None})
+    values: tuple[float, ...] | None = None
+    seconds: float = 0.0
+    tokens: int = field(default=0, metadata={"json": "training_tokens"})
+    losses: tuple[float, ...] = field(default=(), metadata={"json": "validation_losses"})
+    reason: str | None = optional()
+    curve: Mapping[int, float] = field(default_factory=dict, metadata={"json": None})
+    worker: str | None = field(default=None, metadata={"json": None})
+    began: float = field(default=0.0, metadata={"json": None})
+    ended: float = field(default=0.0, metadata={"json": None})
+
+
+@dataclass(frozen=True)
 class SweepResult:
     """The object that `sweep --json` prints.
 
     Attributes:
         best: The winner; with several objectives the front.
-        objective: The names of the objectives.
-        ended_by: Why the study stopped.
         default: The objectives without anything varied; None where that could not be run.
         beats_default: Whether the winner does; None with several objectives or no default.
         importances: For each objective, the share of its variance that each parameter explains.
         test: The winner on the test rows; None with several objectives.
         experiment: The path of the winner as an experiment file.
-        report: The path of report.html.
     """
 
     study: str
@@ -81,24 +105,10 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class TrialResult:
-    """One trial in sweep.json."""
-
-    number: int
-    state: str
-    overrides: tuple[str, ...]
-    values: tuple[float, ...] | None
-    seconds: float
-    training_tokens: int
-    validation_losses: tuple[float, ...]
-    reason: str | None = optional()
-
-
-@dataclass(frozen=True)
 class StoredSweep(SweepResult):
     """The file sweep.json."""
 
-    all_trials: tuple[TrialResult, ...] = ()
+    all_trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)

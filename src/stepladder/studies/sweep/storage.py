@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import optuna
@@ -31,49 +31,24 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-class Locks(Protocol):
-    """Who may change a study now, and who still works on it."""
-
-    me: str
-
-    def exclusive(self) -> Any:
-        """A context in which no other process is."""
-        ...
-
-    def alive(self, worker: str) -> bool: ...
-
-
-class KernelLock:
-    """Optuna's lock on a journal, as one that the kernel takes back from a killed process."""
-
-    def __init__(self, file: Path) -> None:
-        self.lock = FileLock(file)
-
-    def acquire(self) -> bool:
-        self.lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self.lock.release()
-
-
 class Journal(JournalFileBackend):  # type: ignore[misc]
     """A journal that a killed writer can not ruin: a torn last line is put aside before the next one is written."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self.lock = file, KernelLock(file.with_suffix(".lock"))
+        # the kernel takes this lock back from a killed process
+        self.file, self.lock = file, FileLock(file.with_suffix(".lock"))
         super().__init__(str(file), lock_obj=self.lock)
-        with self.lock.lock:
+        with self.lock:
             repair_journal(file)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with self.lock.lock:
+        with self.lock:
             repair_journal(self.file)
             super().append_logs(logs)
 
 
 def repair_journal(journal: Path) -> None:
-    """Put what follows the last whole line of a journal into a file beside it (`.torn`)."""
+    """Put what follows the last whole line of a journal into a file next to it (`.torn`)."""
     with journal.open("rb+") as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - 1))
@@ -89,7 +64,7 @@ def repair_journal(journal: Path) -> None:
 
 
 class FileLocks:
-    """Locks on files of the study's folder."""
+    """Which process may change a study now (`exclusive`), and which workers are alive, by locks on files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.me = folder / "workers", _name()
@@ -98,32 +73,29 @@ class FileLocks:
         self._mine = FileLock(self.folder / f"{self.me}.lock")
         self._mine.acquire()
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        with self._claim:
-            yield
+    def exclusive(self) -> FileLock:
+        return self._claim
 
     def alive(self, worker: str) -> bool:
         file = self.folder / f"{worker}.lock"
-        if worker == self.me:
-            return True
-        if not file.exists():
-            return False
-        request = FileLock(file)
+        if worker == self.me or not file.exists():
+            return worker == self.me
         try:
-            request.acquire(timeout=0)
+            with FileLock(file, timeout=0):
+                return False
         except Timeout:
             return True
-        request.release()
-        return False
 
 
 class ServerLocks:
-    """Advisory locks of a PostgreSQL server, which it takes back when a connection ends."""
+    """The same by advisory locks of a PostgreSQL server, which it takes back when a connection ends."""
 
     def __init__(self, url: str, study: str) -> None:
-        import psycopg
-
+        try:
+            import psycopg
+        except ImportError as error:
+            what = "psycopg, which speaks to PostgreSQL, is not installed"
+            raise ConfigError(Fault("sweep.storage", what, "pip install 'stepladder[postgresql]'")) from error
         self.me, self.study = _name(), study
         try:
             self._connection: Any = psycopg.connect(
@@ -175,7 +147,9 @@ def _name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
 
 
-def opened(url: str | None, folder: Path, study: str, directions: Sequence[str] | None) -> tuple[optuna.Study, Locks]:
+def opened(
+    url: str | None, folder: Path, study: str, directions: Sequence[str] | None
+) -> tuple[optuna.Study, FileLocks | ServerLocks]:
     """The study, made where it is not there and `directions` are given.
 
     Raises UserError where it is not there, or where the storage does not answer or is broken.
@@ -184,12 +158,11 @@ def opened(url: str | None, folder: Path, study: str, directions: Sequence[str] 
         if directions is None and not (folder / "study.journal").is_file():
             raise _no_study(study)
         folder.mkdir(parents=True, exist_ok=True)
-        locks: Locks = FileLocks(folder)
-        with locks.exclusive():
-            return _study(lambda: JournalStorage(Journal(folder / "study.journal")), study, directions), locks
+        files = FileLocks(folder)
+        with files.exclusive():
+            return _study(lambda: JournalStorage(Journal(folder / "study.journal")), study, directions), files
     url = "postgresql://" + of_environment(url).partition("://")[2]
     remember_secrets([url])
-    _driver()
     locks = ServerLocks(url, study)
     import sqlalchemy
 
@@ -203,7 +176,7 @@ def opened(url: str | None, folder: Path, study: str, directions: Sequence[str] 
 
 
 def _study(begin: Callable[[], BaseStorage], name: str, directions: Sequence[str] | None) -> optuna.Study:
-    """Opening a journal plays it back, and reading its trials shows whether it can be gone on with."""
+    """Opening a journal reads all of it, so that a broken one is found here."""
     try:
         storage = begin()
         if directions is None:
@@ -223,15 +196,7 @@ def _no_study(name: str) -> UserError:
     return UserError(f"There is no study {name} yet", "--status", "begin it: the same command without --status")
 
 
-def _driver() -> None:
-    try:
-        import psycopg  # noqa: F401
-    except ImportError as error:
-        what, to_do = "psycopg, which speaks to PostgreSQL, is not installed", "pip install 'stepladder[postgresql]'"
-        raise ConfigError(Fault("sweep.storage", what, to_do)) from error
-
-
 def _no_answer(error: Exception) -> UserError:
-    said = mask(str(error)).strip().splitlines()
-    what = f"The storage does not answer: {said[0] if said else type(error).__name__}"
+    message = mask(str(error)).strip().splitlines()
+    what = f"The storage does not answer: {message[0] if message else type(error).__name__}"
     return UserError(what, "sweep.storage", "check that the server runs, and the URL's user, password and database")

@@ -24,30 +24,31 @@ from stepladder.config.build import build
 from stepladder.config.schema import Pruner, Sampler
 from stepladder.config.space import Scalar
 from stepladder.errors import ConfigError, Fault
-from stepladder.io.serialise import optional, to_plain
 from stepladder.store.identity import digest
+from stepladder.store.store import differences
 from stepladder.studies.sweep.drawing import draw
 from stepladder.studies.sweep.plan import SweepPlan
-from stepladder.studies.sweep.pruning import LOSSES, ends_by_loss, losses
+from stepladder.studies.sweep.pruning import LOSSES, ends_by_loss
+from stepladder.studies.sweep.results import Trial
 from stepladder.studies.sweep.storage import opened
-from stepladder.studies.sweep.trials import Trial, stale
+from stepladder.studies.sweep.trials import stale
 from stepladder.types import Plain
 
 ATTEMPTS = 5
 """How often a trial is begun before it counts as what kills its process."""
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-Outcome = Literal["complete", "pruned", "failed"]
 
 
 @dataclass(frozen=True)
-class TrialFacts:
-    """What the storage has of an ended trial besides its values; `reused`: all of it was in the store before."""
+class Ended:
+    """How a trial ended, and what the storage keeps of it."""
 
-    seconds: float | None = optional()
-    training_tokens: float | None = optional()
-    reason: str | None = optional()
-    reused: bool | None = optional()
+    outcome: Literal["complete", "pruned", "failed"]
+    values: list[float] | None = None
+    seconds: float | None = None
+    training_tokens: float | None = None
+    reason: str | None = None
 
 
 class Study:
@@ -81,9 +82,9 @@ class Study:
             raise ConfigError(Fault(f"sweep.name={self.plan.study}", what, to_do))
         elif before != now:
             changed = [
-                f"{name} {f'was {one}' if one is not None else 'was not there'}, "
-                f"{f'is {two}' if two is not None else 'is not there now'}"
-                for name, one, two in _differences(before, now)
+                f"{key.replace('.', ' ', 1)} {'was not there' if one is None else f'was {one}'}, "
+                f"{'is not there now' if two is None else f'is {two}'}"
+                for key, one, two in differences(before, now)
             ]
             to_do = "set the old values to continue it, or another sweep.name to start a new study"
             raise ConfigError(
@@ -99,7 +100,7 @@ class Study:
         failed = [t for t in trials if t.state == "failed"]
         if len(failed) > settings.tolerated or (len(failed) >= 3 and len(failed) == len(trials) - _running(trials)):
             return "failures"
-        if len(trials) >= self.plan.settings.trials:
+        if len(trials) >= settings.trials:
             return "trials"
         if len(trials) >= self.plan.limit:
             return "space"
@@ -115,29 +116,23 @@ class Study:
         with self._locks.exclusive():
             frozen = self._study.get_trials(deepcopy=False)
             for orphan in frozen:
-                if orphan.state == TrialState.RUNNING and not self._owned(orphan):
+                owner = orphan.user_attrs.get("worker")
+                if orphan.state == TrialState.RUNNING and (owner is None or not self._locks.alive(owner)):
                     adopted = self._adopt(orphan)
                     if adopted is not None:
                         return adopted
             trials = self.trials()
             reason = self.ended(trials)
-            if reason is None:
-                claimed = self._begun(len(trials))
-                if claimed is not None:
-                    return claimed
-                reason = "space"
-            return None if _running(trials) else reason
-
-    def _owned(self, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get("worker")
-        return owner is not None and self._locks.alive(owner)
+            if reason is None and (claimed := self._begun(len(trials))) is not None:
+                return claimed
+            return None if _running(trials) else reason or "space"
 
     def _adopt(self, orphan: FrozenTrial) -> Claim | None:
         attempt = int(orphan.user_attrs.get("attempt", 0)) + 1
         trial = self._trial(orphan._trial_id)
         if attempt <= ATTEMPTS:
-            for name, fact in {"attempt": attempt, "worker": self._locks.me}.items():
-                trial.set_user_attr(name, fact)
+            trial.set_user_attr("attempt", attempt)
+            trial.set_user_attr("worker", self._locks.me)
             return Claim(self, trial, tuple(orphan.user_attrs["overrides"]), dict(orphan.params), attempt)
         trial.set_user_attr("reason", f"its process was killed {ATTEMPTS} times, as happens where memory runs out")
         self._study.tell(trial.number, state=TrialState.FAIL)
@@ -175,49 +170,50 @@ class Study:
     def _built(self, node: Plain, kind: Any) -> Any:
         return build({"sweep": node}, {"sweep": kind}, self.plan.draft.trust)["sweep"].object
 
-    def tell(self, claim: Claim, outcome: Outcome, values: list[float] | None, facts: TrialFacts) -> bool:
-        """Record an end. False where the trial is not ours any more: another one has taken it over."""
+    def finish(self, claim: Claim, ended: Ended) -> None:
+        """Record how a trial ended, unless another process has taken it over."""
         with self._locks.exclusive():
             found = next(t for t in self._study.get_trials(deepcopy=False) if t.number == claim.number)
             if found.state.is_finished() or found.user_attrs.get("worker") != self._locks.me:
-                return False
-            for name, fact in to_plain(facts).items():
-                claim.note(name, fact)
-            state = next(s for s, name in STATES.items() if name == outcome)
-            self._study.tell(claim.number, values, state=state)
-            return True
+                return
+            for name in ("seconds", "training_tokens", "reason"):
+                if (fact := getattr(ended, name)) is not None:
+                    claim.note(name, fact)
+            state = next(state for state, name in STATES.items() if name == ended.outcome)
+            self._study.tell(claim.number, ended.values, state=state)
 
-    def importances(self) -> list[dict[str, float]]:
-        """For each objective, the parameters' shares in what moves it (PED-ANOVA); empty where too little is known."""
-        return [self._shares(place) for place in range(len(self.plan.objectives))]
+    def importances(self) -> tuple[Mapping[str, float], ...]:
+        """For each objective, the parameters' shares in its variance (PED-ANOVA); empty where too little is known."""
+        return tuple(self._shares(place) for place in range(len(self.plan.objectives)))
 
     def _shares(self, place: int) -> dict[str, float]:
         sign = -1.0 if self.plan.objectives[place].direction == "maximize" else 1.0  # low values are the good ones
         try:
             with warnings.catch_warnings(action="ignore"):
-                found = optuna.importance.get_param_importances(self._study, target=lambda t: sign * t.values[place])
+                return dict(
+                    optuna.importance.get_param_importances(self._study, target=lambda t: sign * t.values[place])
+                )
         except (ValueError, RuntimeError):
             return {}
-        return {name: float(share) for name, share in found.items()}
 
 
+@dataclass(frozen=True)
 class Claim:
-    """A trial in this process's hands: its number, its point, and a way to report on it."""
+    """A trial that this process works on: its number, its point, and a way to report on it."""
 
-    def __init__(
-        self,
-        study: Study,
-        trial: optuna.trial.Trial,
-        overrides: tuple[str, ...],
-        drawn: Mapping[str, Scalar],
-        attempt: int,
-    ) -> None:
-        self.study, self._trial, self.overrides, self.parameters = study, trial, overrides, drawn
-        self.number, self.attempt = int(trial.number), attempt
+    study: Study
+    trial: optuna.trial.Trial
+    overrides: tuple[str, ...]
+    parameters: Mapping[str, Scalar]
+    attempt: int
+
+    @property
+    def number(self) -> int:
+        return int(self.trial.number)
 
     def note(self, name: str, fact: Any) -> None:
-        """Keep plain data beside the trial."""
-        self._trial.set_user_attr(name, fact)
+        """Store plain data with the trial."""
+        self.trial.set_user_attr(name, fact)
 
     def report(self, loss: float, value: float | None, validation: int) -> bool:
         """Store what a validation found.
@@ -230,14 +226,14 @@ class Claim:
         Returns:
             Whether the trial should end here.
         """
-        before = list(self._trial.user_attrs.get(LOSSES, ()))[: validation - 1]
+        before = list(self.trial.user_attrs.get(LOSSES, ()))[: validation - 1]
         self.note(LOSSES, [*before, loss])
         if len(self.study.plan.objectives) > 1:
             return False  # Optuna prunes by one objective only
         if value is None:
-            return ends_by_loss(self._trial.study, self.number)
-        self._trial.report(value, validation)
-        return bool(self._trial.should_prune())
+            return ends_by_loss(self.trial.study, self.number)
+        self.trial.report(value, validation)
+        return bool(self.trial.should_prune())
 
 
 def _running(trials: list[Trial]) -> int:
@@ -263,23 +259,11 @@ def _trial_of(trial: FrozenTrial) -> Trial:
         parameters=dict(trial.params),
         values=tuple(trial.values) if trial.state == TrialState.COMPLETE else None,
         curve=dict(trial.intermediate_values),
-        losses=losses(trial),
+        losses=tuple(known.get(LOSSES, ())),
         seconds=float(known.get("seconds", 0.0)),
         tokens=int(known.get("training_tokens", 0)),
         reason=known.get("reason"),
         worker=known.get("worker"),
         began=trial.datetime_start.timestamp() if trial.datetime_start else 0.0,
         ended=ended.timestamp() if ended else 0.0,
-        reused=bool(known.get("reused", False)),
     )
-
-
-def _differences(before: Plain, now: Plain) -> list[tuple[str, Any, Any]]:
-    found: list[tuple[str, Any, Any]] = []
-    for name in dict.fromkeys((*before, *now)):
-        one, two = before.get(name), now.get(name)
-        if isinstance(one, Mapping) and isinstance(two, Mapping):
-            found += [(f"{name} {key}", a, b) for key, a, b in _differences(one, two)]
-        elif one != two:
-            found.append((name, one, two))
-    return found

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from stepladder.config.experiment import Experiment
 from stepladder.config.experiment_writer import as_experiment, copy_options
@@ -33,11 +32,12 @@ from stepladder.studies.sweep.results import (
     StoredSweep,
     SweepResult,
     SweepStatus,
+    Trial,
     WinnerOnTest,
 )
 from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Study
-from stepladder.studies.sweep.trials import Trial, counts, front
+from stepladder.studies.sweep.trials import counts, front
 from stepladder.studies.sweep.watch import seconds_left, standing, watching
 from stepladder.studies.sweep.work import public_reason, sweep_context, work
 from stepladder.types import Plain
@@ -70,19 +70,16 @@ class Found:
         return self.plan.draft.composed(self.best[0].overrides)[0]
 
 
+@answering()
 def search(planned: SweepPlan, words: Sequence[str], context: RunContext) -> Found:
     """Run the study to its end. `words` are the command line, for workers that are processes of their own.
 
     Raises UserError where too many trials fail, or where none was finished.
     """
-    with answering():
-        return _searched(planned, words, context)
-
-
-def _searched(planned: SweepPlan, words: Sequence[str], context: RunContext) -> Found:
     if planned.settings.workers > 1 and context.compute.nodes > 1 and context.compute.slurm is None:
         what = "several workers can not share the nodes that one command was started on"
         raise ConfigError(Fault("sweep.workers", what, "say sweep.workers=1, or compute=slurm"))
+
     folder = context.store.study(planned.study)
     study = Study(planned, folder)
     before = study.trials()
@@ -96,10 +93,8 @@ def _searched(planned: SweepPlan, words: Sequence[str], context: RunContext) -> 
     trials = study.trials()
     reason = study.ended(trials) or "stopped"
     _not_failed(planned, trials, reason)
-    best = front(trials, planned.objectives)
-    default = _default(planned, context)
-    shares = tuple(study.importances())
-    return Found(planned, folder, tuple(trials), tuple(best), reason, default, shares)
+    best = tuple(front(trials, planned.objectives))
+    return Found(planned, folder, tuple(trials), best, reason, _default(planned, context), study.importances())
 
 
 def _workers(planned: SweepPlan, words: Sequence[str], context: RunContext, study: Study) -> None:
@@ -110,10 +105,8 @@ def _workers(planned: SweepPlan, words: Sequence[str], context: RunContext, stud
     }  # fmt: skip
     logs = context.store.study(planned.study) / "workers"
     logs.mkdir(parents=True, exist_ok=True)
-    killed = 0
-    alive = [
-        _started(order, logs / f"{number}.log", planned.settings.workers) for number in range(planned.settings.workers)
-    ]
+    killed, count = 0, planned.settings.workers
+    alive = [_started(order, logs / f"{number}.log", count) for number in range(count)]
     try:
         while alive:
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -122,7 +115,7 @@ def _workers(planned: SweepPlan, words: Sequence[str], context: RunContext, stud
                 if code is not None and code < 0 and killed < REPLACED and study.ended(study.trials()) is None:
                     killed += 1
                     context.progress.note(f"a worker was killed (signal {-code}); another takes over its trial")
-                    alive[place] = _started(order, logs / f"{place}.log", planned.settings.workers)
+                    alive[place] = _started(order, logs / f"{place}.log", count)
                 elif code:
                     _raise(code, logs / f"{place}.log")
             alive = [worker for worker in alive if worker.poll() is None]
@@ -148,30 +141,30 @@ def _started(order: Plain, log: Path, workers: int) -> subprocess.Popen[bytes]:
 
 
 def _raise(code: int, log: Path) -> None:
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    output = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     if code == 130:
         raise KeyboardInterrupt
     if code < 0:
         what = f"{REPLACED} workers were killed and replaced, and one more was killed (signal {-code})"
         raise UserError(what, str(log), "see whether memory runs out, fewer sweep.workers need less")
     if code == 2:
-        start = max((at for at, text in enumerate(said) if text.startswith("stepladder: ")), default=0)
-        raise UserError(
-            "\n".join(said[start:]).removeprefix("stepladder: "), str(log), "fix it and run the command again"
-        )
-    raise StepladderError(f"A worker ended with exit code {code}:\n" + "\n".join(said[-20:]))
+        start = max((at for at, text in enumerate(output) if text.startswith("stepladder: ")), default=0)
+        what = "\n".join(output[start:]).removeprefix("stepladder: ")
+        raise UserError(what, str(log), "fix it and run the command again")
+    raise StepladderError(f"A worker ended with exit code {code}:\n" + "\n".join(output[-20:]))
 
 
 def _not_failed(planned: SweepPlan, trials: Sequence[Trial], reason: str) -> None:
-    failed = [t for t in trials if t.state == "failed"]
-    if reason == "failures" or not any(t.state == "complete" for t in trials):
-        reasons = Counter((t.reason or "unknown").split("\n")[0] for t in failed).most_common(3)
-        why = "; ".join(f"{text} ({count} times)" for text, count in reasons) or "all were pruned"
-        raise UserError(
-            f"{len(failed)} of {len(trials)} trials failed, and the sweep stops: {why}",
-            f"sweep.space of study {planned.study}",
-            "fix the reported problems, narrow the space, or allow more failures with sweep.max_failures=N",
-        )
+    """Raise UserError where too many trials failed, or none was finished."""
+    if reason != "failures" and any(t.state == "complete" for t in trials):
+        return
+    failed = [(t.reason or "unknown").split("\n")[0] for t in trials if t.state == "failed"]
+    why = "; ".join(f"{text} ({count} times)" for text, count in Counter(failed).most_common(3)) or "all were pruned"
+    raise UserError(
+        f"{len(failed)} of {len(trials)} trials failed, and the sweep stops: {why}",
+        f"sweep.space of study {planned.study}",
+        "fix the reported problems, narrow the space, or allow more failures with sweep.max_failures=N",
+    )
 
 
 def _default(planned: SweepPlan, context: RunContext) -> tuple[float, ...] | None:
@@ -186,29 +179,24 @@ def _default(planned: SweepPlan, context: RunContext) -> tuple[float, ...] | Non
 
 
 def concluded(found: Found, test: Run | None, context: RunContext, page: Page) -> SweepResult:
-    """Write best.yaml, the report and the study's own W&B run. Returns what `sweep --json` prints.
+    """Write best.yaml, the report and the study's own W&B run.
 
-    Args:
-        found: The ended study.
-        test: The winner's run on the test rows.
-        context: Where it ran.
-        page: Makes the text of report.html.
+    `test` is the winner's run on the test rows; `page` makes the text of report.html.
     """
     planned = found.plan
     result = _result(found, test)
-    for place, trial in enumerate(found.best):
+    for place, trial in enumerate(found.best, start=1):
         text = as_experiment([*planned.draft.fixed, *trial.overrides], planned.draft.config_dir, without=["sweep"])
-        name = "best" if place == 0 else f"front-{place + 1}"
-        write_text(found.folder / "experiment" / f"{name}.yaml", text)
-        if place == 0:
-            write_text(found.folder / "best.yaml", text)
+        for name in ("experiment/best.yaml", "best.yaml") if place == 1 else (f"experiment/front-{place}.yaml",):
+            write_text(found.folder / name, text)
     if planned.draft.config_dir is not None:
         copy_options(planned.draft.config_dir, found.folder)
     write_text(found.folder / "report.html", page(result, found.trials, planned))
-    whole = StoredSweep(**vars(result), all_trials=tuple(trial.result for trial in found.trials))
+    whole = StoredSweep(**vars(result), all_trials=found.trials)
     file = found.folder / "sweep.json"
     if read_json(file) != json.loads(json.dumps(to_plain(whole))):
-        config = {"terms": planned.terms, "settings": _settings(planned)}
+        kept = asdict(replace(planned.settings, conditions=None, sampler=None, pruner=None, storage=None))
+        config = {"terms": planned.terms, "settings": {k: v for k, v in kept.items() if v is not None}}
         with open_tracker(
             context.tracking, context.store.root, f"{planned.study}-summary", group=planned.study, job_type="sweep",
             config=config, name=f"{planned.study} summary",
@@ -221,17 +209,14 @@ def concluded(found: Found, test: Run | None, context: RunContext, page: Page) -
     return result
 
 
-def _settings(planned: SweepPlan) -> dict[str, Any]:
-    kept = asdict(replace(planned.settings, conditions=None, sampler=None, pruner=None))
-    return {k: v for k, v in kept.items() if v is not None and k != "storage"}
-
-
 def _result(found: Found, test: Run | None) -> SweepResult:
     several = len(found.plan.objectives) > 1
     best = tuple(_best(trial, several) for trial in found.best)
     default = found.default if several or found.default is None else found.default[0]
-    (first, *_) = found.plan.objectives
-    beaten = None if found.default is None or several else first.better(found.best[0].values[0], found.default[0])  # type: ignore[index]
+    value = best[0].value
+    beaten = None
+    if isinstance(value, float) and isinstance(default, float):
+        beaten = found.plan.objectives[0].better(value, default)
     return SweepResult(
         study=found.plan.study,
         best=best if several else best[0],

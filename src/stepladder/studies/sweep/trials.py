@@ -2,54 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from stepladder.config.space import Scalar
 from stepladder.studies.sweep.objectives import Objective
-from stepladder.studies.sweep.results import TrialCounts, TrialResult
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial.
-
-    Attributes:
-        values: Of the objectives; None for a trial that is not complete.
-        curve: The objective at each validation, where the fit computed it.
-        losses: The validation loss at each validation, in nats per answer token.
-        seconds: What the trial cost, whenever it was computed.
-        tokens: Training tokens, as above.
-        reason: Why it failed.
-    """
-
-    number: int
-    state: str
-    overrides: tuple[str, ...]
-    parameters: Mapping[str, Scalar]
-    values: tuple[float, ...] | None = None
-    curve: Mapping[int, float] = field(default_factory=dict)
-    losses: Mapping[int, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    tokens: int = 0
-    reason: str | None = None
-    worker: str | None = None
-    began: float = 0.0
-    ended: float = 0.0
-    reused: bool = False
-
-    @property
-    def result(self) -> TrialResult:
-        return TrialResult(
-            number=self.number,
-            state=self.state,
-            overrides=self.overrides,
-            values=self.values,
-            seconds=self.seconds,
-            training_tokens=self.tokens,
-            validation_losses=tuple(self.losses.values()),
-            reason=self.reason or None,
-        )
+from stepladder.studies.sweep.results import Trial, TrialCounts
 
 
 def counts(trials: Sequence[Trial]) -> TrialCounts:

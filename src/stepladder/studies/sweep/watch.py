@@ -13,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from stepladder.resources import Progress, Silent
+from stepladder.runs.expected_time import spoken
 from stepladder.studies.sweep.objectives import Objective
 from stepladder.studies.sweep.plan import SweepPlan
-from stepladder.studies.sweep.trials import Trial, counts, front
+from stepladder.studies.sweep.results import Trial
+from stepladder.studies.sweep.trials import counts, front
 
 SECONDS_BETWEEN_LOOKS = 1.0
 ROWS_SHOWN = 12
@@ -29,7 +31,7 @@ def watching(planned: SweepPlan, look: Callable[[], list[Trial]], progress: Prog
     console = Console(stderr=True)
     live = console.is_terminal and not isinstance(progress, Silent)
 
-    def tell() -> None:
+    def note_ended() -> None:
         trials = look()
         for trial in trials:
             if trial.state != "running" and trial.number not in seen:
@@ -39,7 +41,7 @@ def watching(planned: SweepPlan, look: Callable[[], list[Trial]], progress: Prog
     def loop() -> None:
         if not live:
             while not over.wait(SECONDS_BETWEEN_LOOKS):
-                tell()
+                note_ended()
             return
         with Live(console=console, transient=True, auto_refresh=False) as shown:
             while not over.wait(SECONDS_BETWEEN_LOOKS):
@@ -52,45 +54,33 @@ def watching(planned: SweepPlan, look: Callable[[], list[Trial]], progress: Prog
     finally:
         over.set()
         watcher.join()
-        tell()
+        note_ended()
 
 
 def line(planned: SweepPlan, trial: Trial, trials: Sequence[Trial]) -> str:
-    """One trial and where the study stands, in a line."""
-    text = (
-        figures(trial, planned.objectives) or (trial.reason or f"after {len(trial.losses)} validations").split("\n")[0]
-    )
+    """One trial and the state of the study, in a line."""
+    ended = (trial.reason or f"after {len(trial.losses)} validations").split("\n")[0]
+    text = figures(trial, planned.objectives) or ended
     best = front(trials, planned.objectives)
-    beside = f"; best {figures(best[0], planned.objectives)} (trial {best[0].number})" if best else ""
+    lead = f"; best {figures(best[0], planned.objectives)} (trial {best[0].number})" if best else ""
     done = sum(t.state != "running" for t in trials)
-    where = f"{done} of {planned.limit}{left(planned, trials)}"
-    return f"[{where}] trial {trial.number} {trial.state}: {text}{beside} | {' '.join(trial.overrides)}"
+    where = f"{done} of {_limit(planned, trials)}"
+    return f"[{where}] trial {trial.number} {trial.state}: {text}{lead} | {' '.join(trial.overrides)}"
 
 
 def figures(trial: Trial, sought: Sequence[Objective]) -> str:
     return ", ".join(f"{o.name} {v:.4g}" for o, v in zip(sought, trial.values or (), strict=False))
 
 
-def left(planned: SweepPlan, trials: Sequence[Trial]) -> str:
-    seconds = seconds_left(planned, trials)
-    return "" if seconds is None else f", about {spoken(seconds)} left"
-
-
-def seconds_left(planned: SweepPlan, trials: Sequence[Trial], now: float | None = None) -> float | None:
+def seconds_left(planned: SweepPlan, trials: Sequence[Trial]) -> float | None:
     """What the trials to come will take at the pace of those that ended; None before the first has."""
     ended = [t.seconds for t in trials if t.state != "running"]
     if not ended:
         return None
-    mean, now = sum(ended) / len(ended), time.time() if now is None else now
+    mean, now = sum(ended) / len(ended), time.time()
     running = [max(0.0, mean - (now - t.began)) for t in trials if t.state == "running"]
     waiting = max(0, planned.limit - len(trials)) * mean
     return (waiting + sum(running)) / max(1, len(running))
-
-
-def spoken(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def table(planned: SweepPlan, trials: Sequence[Trial]) -> Group:
@@ -101,9 +91,8 @@ def table(planned: SweepPlan, trials: Sequence[Trial]) -> Group:
     best = {t.number for t in front(trials, planned.objectives)[:1]}
     running = [t for t in trials if t.state == "running"]
     ended = sorted((t for t in trials if t.state != "running"), key=lambda t: t.ended, reverse=True)
-    for trial in [*running, *[t for t in ended if t.number in best], *[t for t in ended if t.number not in best]][
-        :ROWS_SHOWN
-    ]:
+    rows = [*running, *sorted(ended, key=lambda t: t.number not in best)]
+    for trial in rows[:ROWS_SHOWN]:
         values = [f"{v:.4g}" for v in trial.values or ()] or [""] * len(planned.objectives)
         state = f"{trial.state} (best)" if trial.number in best else trial.state
         passed = time.time() - trial.began if trial.state == "running" else trial.seconds
@@ -113,4 +102,9 @@ def table(planned: SweepPlan, trials: Sequence[Trial]) -> Group:
 
 def standing(planned: SweepPlan, trials: Sequence[Trial]) -> str:
     running = sum(t.state == "running" for t in trials)
-    return f"{counts(trials)}, {running} running of {planned.limit}{left(planned, trials)}"
+    return f"{counts(trials)}, {running} running of {_limit(planned, trials)}"
+
+
+def _limit(planned: SweepPlan, trials: Sequence[Trial]) -> str:
+    seconds = seconds_left(planned, trials)
+    return f"{planned.limit}" if seconds is None else f"{planned.limit}, about {spoken(seconds)} left"

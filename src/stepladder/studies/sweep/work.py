@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from optuna import TrialPruned
@@ -24,14 +24,13 @@ from stepladder.errors import StepladderError, UserError
 from stepladder.io.files import read_lines
 from stepladder.io.redaction import mask, mask_tracebacks, remember_secrets
 from stepladder.resources import Progress, Silent
-from stepladder.runs.costs import Costs
-from stepladder.runs.run import Run, RunContext, run_prepared
+from stepladder.runs.run import RunContext, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import RunTracker, Tracking, open_tracker
 from stepladder.store.store import Store
 from stepladder.studies.sweep.plan import SweepPlan, plan
 from stepladder.studies.sweep.storage import answering
-from stepladder.studies.sweep.study import Claim, Outcome, Study, TrialFacts
+from stepladder.studies.sweep.study import Claim, Ended, Study
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -50,7 +49,7 @@ def work(planned: SweepPlan, context: RunContext, parent: int | None = None) -> 
         if claim is None:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         else:
-            attempted(claim, planned, context)
+            run_trial(claim, planned, context)
             gc.collect()
             if not gc.get_freeze_count():
                 gc.freeze()  # libraries and base models stay; to look through them is half a second every time
@@ -66,17 +65,8 @@ def sweep_context(planned: SweepPlan, outputs: Path, read: dict[str, Loaded], pr
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a trial ended, and what is kept of it."""
-
-    outcome: Outcome
-    values: list[float] | None = None
-    facts: TrialFacts = field(default_factory=TrialFacts)
-
-
-def attempted(claim: Claim, planned: SweepPlan, context: RunContext) -> Ended:
-    """Run one trial and tell the study how it ended."""
+def run_trial(claim: Claim, planned: SweepPlan, context: RunContext) -> None:
+    """Run one trial and record in the study how it ended."""
     about = {"trial": claim.number, "parameters": dict(claim.parameters), "attempt": claim.attempt}
     tracked = open_tracker(
         context.tracking, context.store.root, f"{planned.study}-{claim.number:04}", group=planned.study,
@@ -88,16 +78,15 @@ def attempted(claim: Claim, planned: SweepPlan, context: RunContext) -> Ended:
         try:
             ended = _run(claim, planned, context, tracker)
         except Exception as error:
-            bug = TrialFacts(reason=f"a bug: {type(error).__name__}: {mask(str(error))}")
-            claim.study.tell(claim, "failed", None, bug)
+            bug = f"a bug: {type(error).__name__}: {mask(str(error))}"
+            claim.study.finish(claim, Ended("failed", reason=bug))
             raise
-        if ended.facts.seconds is None:
-            ended = replace(ended, facts=replace(ended.facts, seconds=round(time.perf_counter() - began, 3)))
+        if ended.seconds is None:
+            ended = replace(ended, seconds=round(time.perf_counter() - began, 3))
         values = dict(zip((o.name for o in planned.objectives), ended.values or [], strict=False))
-        reason = public_reason(ended.facts.reason, context.tracking)
+        reason = public_reason(ended.reason, context.tracking)
         tracker.log_state({"state": ended.outcome, "values": values, "reason": reason})
-    claim.study.tell(claim, ended.outcome, ended.values, ended.facts)
-    return ended
+    claim.study.finish(claim, ended)
 
 
 def _run(claim: Claim, planned: SweepPlan, context: RunContext, tracker: RunTracker) -> Ended:
@@ -106,32 +95,28 @@ def _run(claim: Claim, planned: SweepPlan, context: RunContext, tracker: RunTrac
         experiment, _ = planned.draft.composed(claim.overrides)
         prepared = prepare(experiment, context.trust, context.read, context.store.shared())
         made = run_prepared(prepared, replace(context, on_validation=watching), tracker)
-        if made.fit.reused:
-            _replay(made, watching)
+        metrics = made.fit.folder / "metrics.jsonl"
+        if made.fit.reused and metrics.exists():  # others are measured against the curve of a fit that was made before
+            for line in read_lines(metrics):
+                if "validation_loss" in line:
+                    watching.report(line)
         values = [objective.value(made) for objective in planned.objectives]
     except TrialPruned:
-        return Ended("pruned", facts=TrialFacts(training_tokens=watching.tokens))
+        return Ended("pruned", training_tokens=watching.tokens)
     except (UserError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
         reason = f"{type(error).__name__}: {mask(str(error))}"[:2000]
-        return Ended("failed", facts=TrialFacts(reason=reason, training_tokens=watching.tokens))
-    facts = TrialFacts(
-        seconds=_seconds(made.costs) if made.fit.reused else None,
-        training_tokens=made.costs.training_tokens,
-        reused=all(vars(made.result.reused).values()),
-    )
+        return Ended("failed", reason=reason, training_tokens=watching.tokens)
+    costs = made.costs
+    seconds = round((costs.fit_seconds or 0.0) + costs.seconds_per_question * costs.questions, 3)
+    complete = Ended("complete", values, seconds if made.fit.reused else None, costs.training_tokens)
     if not all(math.isfinite(value) for value in values):
-        return Ended("failed", facts=replace(facts, reason=f"the objective is {values}"))
-    return Ended("complete", values, facts)
+        return replace(complete, outcome="failed", values=None, reason=f"the objective is {values}")
+    return complete
 
 
 def public_reason(reason: str | None, tracking: Tracking) -> str | None:
     """Why a trial failed, as far as trackers may know: the kind of error alone, since a message may quote a row."""
     return reason if reason is None or tracking.log_predictions else reason.partition(":")[0]
-
-
-def _seconds(costs: Costs) -> float:
-    """The seconds of a run that was made before."""
-    return round((costs.fit_seconds or 0.0) + costs.seconds_per_question * costs.questions, 3)
 
 
 class _Watching:
@@ -151,14 +136,6 @@ class _Watching:
         """Report a validation to the study. Returns whether the trial should end."""
         self.seen += 1
         return self.claim.report(values["validation_loss"], self.objectives[0].reported(values), self.seen)
-
-
-def _replay(made: Run, watching: _Watching) -> None:
-    """Let others be measured against the curve of a fit that was made before."""
-    metrics = made.fit.folder / "metrics.jsonl"
-    for line in read_lines(metrics) if metrics.exists() else ():
-        if "validation_loss" in line:
-            watching.report(line)
 
 
 def main() -> int:

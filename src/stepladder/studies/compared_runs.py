@@ -10,7 +10,12 @@ from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Metric, NotDefinedError
 from stepladder.evaluation.statistics.estimates import LEVEL, Difference, Side, at_least, difference, measured
+from stepladder.methods.baselines import Majority
+from stepladder.resources import Resources
+from stepladder.runs.run import Run
 from stepladder.studies.results import Cell, Differences, DifferenceTo, Rules
+from stepladder.studies.variants import Variant
+from stepladder.types import TrainingData
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,25 @@ class Floor:
     answers: Answers
 
 
-EXACT = Rules()
+def floor_of(variants: Sequence[Variant], runs: Sequence[Run], answers: Sequence[Answers]) -> Floor:
+    """The run of the method `Majority` where the comparison has one, else its answers, made here.
+
+    Of several such runs (a learning curve) the one that learned from most rows counts. Without training rows the most
+    frequent answer of the test rows themselves is taken, the strictest floor of this kind.
+    """
+    places = range(len(runs))
+    most = [len(run.prepared.data.train) for run in runs]
+    own = [at for at in places if isinstance(runs[at].prepared.method.object, Majority)]
+    if own:
+        at = max(own, key=lambda at: most[at])
+        return Floor(variants[at].name, answers[at])
+    prepared = runs[max(places, key=lambda at: most[at])].prepared
+    method, resources = Majority(), Resources()
+    method.fit(TrainingData(prepared.data.task, prepared.data.train or prepared.examples), resources)
+    return Floor("majority", Answers(prepared.main, tuple(method.predict(prepared.main, resources)), prepared.examples))
 
 
-class Ladder:
+class ComparedRuns:
     """Methods by name, simplest first, each with one or several runs that differ only by their seed.
 
     Every side is measured once and serves any number of differences.
@@ -39,9 +59,9 @@ class Ladder:
         methods: Mapping[str, Sequence[Answers]],
         main: str,
         seed: int,
-        rules: Rules = EXACT,
+        rules: Rules | None = None,
     ) -> None:
-        self.names, self.main, self.seed, self.rules = list(methods), main, seed, rules
+        self.names, self.main, self.seed, self.rules = list(methods), main, seed, rules or Rules()
         self.sides: dict[str, dict[str, Side]] = {}
         for name, metric in metrics.items():
             with suppress(NotDefinedError):
@@ -109,16 +129,3 @@ class Ladder:
         found = [difference(one, two, self.seed, self.rules.mid_p, level) for one, two in pairs]
         adjusted = self.rules.adjusted([each.p for each in found])
         return [replace(each, p_adjusted=p) for each, p in zip(found, adjusted, strict=True)]
-
-
-def compared(
-    metrics: Mapping[str, Metric],
-    methods: Mapping[str, Sequence[Answers]],
-    baseline: str,
-    main: str,
-    seed: int,
-    rules: Rules = EXACT,
-    floor: Floor | None = None,
-) -> list[Cell]:
-    """The cells of a `Ladder` of these methods. Raises DataError where two did not answer the same questions."""
-    return Ladder(metrics, methods, main, seed, rules).cells(baseline, floor)
