@@ -63,7 +63,8 @@ def from_plain(kind: Any, data: Any, where: str) -> Any:
     try:
         return _read(kind, data, "")
     except _MismatchError as error:
-        raise StoreError(f"The file does not hold what it should: {error}", where, "run its command again") from error
+        what = f"The file is damaged, or another version of Stepladder wrote it: {error}"
+        raise StoreError(what, where, "run its command again") from error
 
 
 def write(path: Path, value: Any) -> None:

@@ -106,23 +106,23 @@ def _workers(planned: SweepPlan, words: Sequence[str], context: RunContext, stud
     logs = context.store.study(planned.study) / "workers"
     logs.mkdir(parents=True, exist_ok=True)
     killed, count = 0, planned.settings.workers
-    alive = [_started(order, logs / f"{number}.log", count) for number in range(count)]
+    alive = {number: _started(order, logs / f"{number}.log", count) for number in range(count)}
     try:
         while alive:
             time.sleep(SECONDS_BETWEEN_LOOKS)
-            for place, worker in enumerate(alive):
+            for number, worker in alive.items():
                 code = worker.poll()
                 if code is not None and code < 0 and killed < REPLACED and study.ended(study.trials()) is None:
                     killed += 1
                     context.progress.note(f"a worker was killed (signal {-code}); another takes over its trial")
-                    alive[place] = _started(order, logs / f"{place}.log", count)
+                    alive[number] = _started(order, logs / f"{number}.log", count)
                 elif code:
-                    _raise(code, logs / f"{place}.log")
-            alive = [worker for worker in alive if worker.poll() is None]
+                    _raise(code, logs / f"{number}.log")
+            alive = {number: worker for number, worker in alive.items() if worker.poll() is None}
     finally:
-        for worker in alive:
+        for worker in alive.values():
             worker.terminate()
-        for worker in alive:
+        for worker in alive.values():
             worker.wait()
 
 
