@@ -36,6 +36,7 @@ ENTRY_POINTS = {  # the only places, under src/stepladder, that import the packa
     "pydantic": "config/value_types.py",
     "pydantic_core": "config/value_types.py",
     "jsonschema": "io/json_schema.py",
+    "httpx": "models/api/",
 }
 HEAVY = {  # seconds to import; plus all that has a door except config's own
     *("torch", "sklearn", "scipy", "statsmodels", "pyarrow", "pandas"),

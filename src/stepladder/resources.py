@@ -98,11 +98,13 @@ class StageReport:
         figures: Measurements (trained_parameters, steps, best_step, ...).
         checks: Results of preflight checks.
         engine: The engine that ran the language model; None without one.
+        server: What is known of the server that answered; None without one.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
     checks: list[CheckResult] = field(default_factory=list)
     engine: str | None = None
+    server: Plain | None = None
 
     def record(self, figures: Mapping[str, float]) -> None:
         """Add figures, or replace those of the same names."""

@@ -140,6 +140,7 @@ def wanted_nodes() -> dict[str, Any]:
         "embedder": "stepladder.types.Embedder",
     }
     found: dict[str, Any] = {key: resolve(name, key) for key, name in names.items()}
+    found["model"] = found["model"] | resolve("stepladder.models.ModelService", "model")
     found["evaluation"] = dict.__class_getitem__((str, found["evaluation"]))
     fine_tune = resolve("stepladder.tuning.FineTune", "tuning")
     return {**found, "adapter": hints_of(fine_tune)["adapter"], "tracking": Tracking}

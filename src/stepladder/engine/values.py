@@ -15,26 +15,34 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Best:
     """The likeliest candidate: its place among the candidates, its log-probability (natural, end token included) and
-    its number of tokens."""
+    its number of tokens. `prompt_tokens` and `new_tokens` as of `Scores`."""
 
     place: int
     log_probability: float
     length: int
     seconds: float
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of each candidate answer: its log-probability (natural, end token included) and its number of tokens."""
+    """Of each candidate answer: its log-probability (natural, end token included) and its number of tokens.
+
+    `prompt_tokens` and `new_tokens` are what a server counted for all of its requests; None where the model is local.
+    """
 
     log_probabilities: tuple[float, ...]
     lengths: tuple[int, ...]
     seconds: float
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
 
     def best(self, more_seconds: float = 0.0) -> Best:
         """The likeliest candidate, the first of equally likely ones."""
         log, place = max((log, -place) for place, log in enumerate(self.log_probabilities))
-        return Best(-place, log, self.lengths[-place], self.seconds + more_seconds)
+        seconds = self.seconds + more_seconds
+        return Best(-place, log, self.lengths[-place], seconds, self.prompt_tokens, self.new_tokens)
 
 
 @dataclass(frozen=True)

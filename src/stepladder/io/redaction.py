@@ -33,6 +33,7 @@ _TOKEN = re.compile(r"(?<![a-z])tokens?(?![a-z])")  # hf_token, not tokenizer
 _OF_ENVIRONMENT = re.compile(
     r".*(?:_|\b)(?:KEY|PAT|DSN|PASS)", re.IGNORECASE
 )  # names of secrets in the environment only
+_VARIABLE = re.compile(r"[A-Z](?:[A-Z_]|\d(?!\d\d)){0,63}")  # no long numbers, as issued keys have
 _NOTHING = ("", "none", "null", "true", "false", "auto", "???")
 _HARMLESS = re.compile(r"[-+.\d]+(e[-+]?\d+)?|true|false|null|none|auto|", re.IGNORECASE)
 
@@ -133,8 +134,15 @@ def _secrets(value: Any, key: str, known: Mapping[str, str], named: bool, inside
         yield key, "its name says so"
 
 
+def _names_variable(name: str, value: Any) -> bool:
+    """Whether a key such as `api_key_env` has the name of an environment variable, which is no secret."""
+    return _words(name).endswith("_env") and isinstance(value, str) and bool(_VARIABLE.fullmatch(value))
+
+
 def _names_one(name: str, value: Any) -> bool:
     """Whether a value is certainly a secret because of its name."""
+    if _names_variable(name, value):
+        return False
     if _SECRET.search(_words(name)):
         return True
     alike = isinstance(value, str) and " " not in value and not _HARMLESS.fullmatch(value)
@@ -157,6 +165,8 @@ def _words(name: str) -> str:
 def _is_secret(name: str, value: Any) -> bool:
     """Whether a name marks a secret. `token` can also mean a piece of text, so it counts only for text values."""
     words = _words(name)
+    if _names_variable(name, value):
+        return False
     if _SECRET.search(words):
         return not (isinstance(value, str) and value.lower() in ("", "null", "none"))
     return bool(_TOKEN.search(words)) and isinstance(value, str) and not _HARMLESS.fullmatch(value)

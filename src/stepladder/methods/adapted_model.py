@@ -11,17 +11,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from stepladder.context.context import Context
 from stepladder.context.prompt import Prompt, Reformatted
 from stepladder.dataset.labels import named_by
 from stepladder.engine.values import Scores
-from stepladder.errors import ModelError
+from stepladder.errors import ConfigError, Fault, ModelError
 from stepladder.io.files import read_json, write_text
 from stepladder.methods.preflight import check_rendered
-from stepladder.methods.rendering import Encoder, PromptView, Rendered, refused, render
+from stepladder.methods.rendering import Encoder, PromptView, Rendered, refused, render, render_conversations
 from stepladder.methods.template import TEMPLATE, check_template, conversation_tokens
+from stepladder.models.conversation import ConversationModel, ModelService
 from stepladder.models.language_model import Checkpoint, Completion, HasChatFormat, LanguageModel, Thoughts
 from stepladder.models.thoughts import MARKS
 from stepladder.resources import Resources, Silent, StageReport
@@ -43,6 +44,9 @@ from stepladder.types import (
 BASE_MODEL = "base_model.json"
 """In a fit's artefact: the name of its base model, and the fingerprint of the content that it was made on."""
 
+Answering: TypeAlias = LanguageModel | ConversationModel
+"""What answers questions: a local model, which is given token ids, or a served one, which is given messages."""
+
 DEMONSTRATION = Example(Question("demonstration", "Is it?"), ("It is.",))
 """Stands for any, where a chat template is asked whether it takes answered turns."""
 
@@ -51,11 +55,17 @@ DEMONSTRATION = Example(Question("demonstration", "Is it?"), ("It is.",))
 class AdaptedModel:
     """A language model with a prompt, a context and a tuning."""
 
-    model: Checkpoint
+    model: Checkpoint | ModelService
     prompt: Prompt
     context: Context
     tuning: Tuning
     _fitted: LanguageModel | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, ModelService) and self.tuning.reads:
+            what = "a model behind an API has no weights here that could be fine-tuned"
+            to_do = "prompt it (zero_shot, structured, few_shot, rag), or fine-tune a local model (model=smollm2_135m)"
+            raise ConfigError(Fault("model", what, to_do))
 
     @property
     def reads(self) -> frozenset[str]:
@@ -73,12 +83,14 @@ class AdaptedModel:
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
         """Fit the context, then the weights; a frozen model is not even loaded."""
+        if isinstance(self.model, ModelService):
+            self.model.check_access()
         self.context.fit(data, resources, seed)
         if not self.tuning.reads:
             return
         if not data.train:
             raise ModelError("There are no training rows to tune on", "dataset.train", "name training rows")
-        base = _base(self.model, resources)
+        base = self._local(resources)
         rows = self._rows(base, data, resources)
         judge = resources.judge
         if judge is not None:
@@ -137,7 +149,13 @@ class AdaptedModel:
         model = self._fitted if self._fitted is not None and request.tuned else _base(self.model, resources)
         return self._answered(model, request, resources)
 
-    def _answered(self, model: LanguageModel, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
+    def _local(self, resources: Resources) -> LanguageModel:
+        """The base model that is tuned."""
+        base = _base(self.model, resources)
+        assert not isinstance(base, ConversationModel), "refused when it was built"
+        return base
+
+    def _answered(self, model: Answering, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
         resources.report.engine = model.engine_name
         prompt: Prompt = self.prompt
         if request.override is not None and request.override.format is not None:
@@ -145,23 +163,25 @@ class AdaptedModel:
         rendered = self._render(model, prompt, request, resources)
         sound = [r for r in rendered if not r.failure]
         answered = _write
-        if request.decoding.mode == "choose":
+        if _scores_labels(model, request):
             alone = request.decoding.probabilities == "best" and request.decoding.normalise == "none"
             answered = _choose_best if alone else _choose
         by_id = {p.id: p for p in answered(model, prompt, request, sound, resources)}
         for r in rendered:
             found = by_id.get(r.id) or Prediction(r.id, "", shown=r.shown, prompt_tokens=len(r.ids), failure=r.failure)
             yield replace(found, prompt_hash=r.hash)
+        if isinstance(model, ConversationModel):
+            _report(model, resources)
 
-    def _render(
-        self, model: LanguageModel, prompt: Prompt, request: EvalRequest, resources: Resources
-    ) -> list[Rendered]:
+    def _render(self, model: Answering, prompt: Prompt, request: EvalRequest, resources: Resources) -> list[Rendered]:
         shown = self.context.show(request.questions, training=False)
         if "corpus" in self.context.reads:
             resources.report.record({"questions_without_passage": sum(not each.passages for each in shown)})
         passages = request.override.passages if request.override else None
         if passages is not None:
             shown = [replace(s, passages=passages[q.id]) for q, s in zip(request.questions, shown, strict=True)]
+        if isinstance(model, ConversationModel):
+            return render_conversations(prompt, request.task, request.questions, shown)
         if request.decoding.mode == "choose":
             longest: dict[tuple[str, ...], int] = {}
             for labels in {_labels(request.task, q) for q in request.questions}:
@@ -187,7 +207,7 @@ class AdaptedModel:
         self._check_base(folder / BASE_MODEL)
         self.context.load(folder, resources)
         if self.tuning.reads:
-            self._fitted = self.tuning.load(folder, _base(self.model, resources), resources)
+            self._fitted = self.tuning.load(folder, self._local(resources), resources)
             if (folder / TEMPLATE).exists():
                 check_template(self._fitted, json.loads((folder / TEMPLATE).read_text(encoding="utf-8")), str(folder))
 
@@ -218,17 +238,35 @@ def _differing(before: Any, now: Plain) -> list[str]:
     return names
 
 
-def _key(model: Checkpoint) -> str:
+def _key(model: Checkpoint | ModelService) -> str:
     return json.dumps(model.fingerprint(), sort_keys=True)
 
 
-def _base(model: Checkpoint, resources: Resources) -> LanguageModel:
+def _base(model: Checkpoint | ModelService, resources: Resources) -> Answering:
     """The untuned model, loaded once for all: whoever tunes it works on a copy that shares its memory."""
     key = _key(model)
     if key not in resources.models:
-        resources.models[key] = model.load(resources.devices.torch_device())
-    loaded: LanguageModel = resources.models[key]
+        if isinstance(model, ModelService):
+            resources.models[key] = model.open(resources.shared, resources.progress.note)
+        else:
+            resources.models[key] = model.load(resources.devices.torch_device())
+    loaded: Answering = resources.models[key]
     return loaded
+
+
+def _scores_labels(model: Answering, request: EvalRequest) -> bool:
+    """Whether labels are scored; a model behind an API may write them instead."""
+    written = isinstance(model, ConversationModel) and model.labels == "written"
+    return request.decoding.mode == "choose" and not written
+
+
+def _report(model: ConversationModel, resources: Resources) -> None:
+    """Report what became known of a server."""
+    facts = model.facts()
+    resources.report.server = facts.server
+    resources.report.record(facts.figures)
+    for note in facts.notes:
+        resources.progress.note(f"note: {note}")
 
 
 def _labels(task: Task, question: Question) -> tuple[str, ...]:
@@ -237,12 +275,12 @@ def _labels(task: Task, question: Question) -> tuple[str, ...]:
 
 
 def _choose(
-    model: LanguageModel, prompt: Prompt, request: EvalRequest, rendered: Sequence[Rendered], resources: Resources
+    model: Answering, prompt: Prompt, request: EvalRequest, rendered: Sequence[Rendered], resources: Resources
 ) -> Iterator[Prediction]:
     """The likeliest label of each question; the probabilities of all labels sum to one."""
     candidates = [_labels(request.task, r.question) for r in rendered]
     prior = _priors(model, prompt, request, candidates) if request.decoding.normalise == "prior" else {}
-    scored = model.score([r.ids for r in rendered], candidates, resources.micro_batch)
+    scored = model.score(_prompts(rendered), candidates, resources.micro_batch)
     unsure = 0
     for index, scores in resources.progress.track(scored, len(rendered), "choosing"):
         r, labels = rendered[index], candidates[index]
@@ -256,8 +294,8 @@ def _choose(
             text=labels[best],
             probabilities={labels[i]: math.exp(weights[i] - total) for i in kept},
             shown=r.shown,
-            prompt_tokens=len(r.ids),
-            new_tokens=scores.lengths[best],
+            prompt_tokens=_counted(scores.prompt_tokens, len(r.ids)),
+            new_tokens=_counted(scores.new_tokens, scores.lengths[best]),
             seconds=scores.seconds,
         )
     if model.noise:
@@ -270,11 +308,11 @@ def _choose(
 
 
 def _choose_best(
-    model: LanguageModel, prompt: Prompt, request: EvalRequest, rendered: Sequence[Rendered], resources: Resources
+    model: Answering, prompt: Prompt, request: EvalRequest, rendered: Sequence[Rendered], resources: Resources
 ) -> Iterator[Prediction]:
     """The likeliest label of each question alone, with its probability among all texts."""
     candidates = [_labels(request.task, r.question) for r in rendered]
-    found = model.choose([r.ids for r in rendered], candidates, resources.micro_batch)
+    found = model.choose(_prompts(rendered), candidates, resources.micro_batch)
     for index, best in resources.progress.track(found, len(rendered), "choosing"):
         r, label = rendered[index], candidates[index][best.place]
         yield Prediction(
@@ -282,23 +320,33 @@ def _choose_best(
             text=label,
             probabilities={label: math.exp(best.log_probability)},
             shown=r.shown,
-            prompt_tokens=len(r.ids),
-            new_tokens=best.length,
+            prompt_tokens=_counted(best.prompt_tokens, len(r.ids)),
+            new_tokens=_counted(best.new_tokens, best.length),
             seconds=best.seconds,
         )
 
 
 def _priors(
-    model: LanguageModel, prompt: Prompt, request: EvalRequest, candidates: Sequence[tuple[str, ...]]
+    model: Answering, prompt: Prompt, request: EvalRequest, candidates: Sequence[tuple[str, ...]]
 ) -> Mapping[tuple[str, ...], tuple[float, ...]]:
     """Of each set of labels: their log-probabilities after a question without content.
 
     Source: Zhao et al. 2021, Calibrate Before Use (arXiv 2102.09690), with "N/A" as the content-free input.
     """
     sets = sorted(set(candidates))
-    messages = [prompt.messages(request.task, Question("", "N/A", choices=s), Shown()) for s in sets]
-    scored = dict(model.score([model.encode(m) for m in messages], sets))
+    messages: list[Any] = [prompt.messages(request.task, Question("", "N/A", choices=s), Shown()) for s in sets]
+    encoded: list[Any] = messages if isinstance(model, ConversationModel) else [model.encode(m) for m in messages]
+    scored = dict(model.score(encoded, sets))
     return {s: scored[i].log_probabilities for i, s in enumerate(sets)}
+
+
+def _prompts(rendered: Sequence[Rendered]) -> list[Any]:
+    """What the model is given: token ids, or messages."""
+    return [r.prompt for r in rendered]
+
+
+def _counted(by_server: int | None, here: int) -> int:
+    return here if by_server is None else by_server
 
 
 def _normalised(scores: Scores, decoding: Decoding, prior: Sequence[float] | None) -> list[float]:
@@ -310,18 +358,23 @@ def _normalised(scores: Scores, decoding: Decoding, prior: Sequence[float] | Non
 
 
 def _write(
-    model: LanguageModel, prompt: Prompt, request: EvalRequest, rendered: Sequence[Rendered], resources: Resources
+    model: Answering, prompt: Prompt, request: EvalRequest, rendered: Sequence[Rendered], resources: Resources
 ) -> Iterator[Prediction]:
     """The written answer to each question; for a choice it must be one of the labels."""
     decoding, answer = request.decoding, request.task.answer
-    written = model.generate(
-        [r.ids for r in rendered],
-        decoding.max_new_tokens,
-        temperature=decoding.temperature if decoding.mode == "sampled" else None,
-        seed=decoding.seed,
-        schema=answer.schema if decoding.mode == "json" and isinstance(answer, Json) else None,
-        micro_batch=resources.micro_batch,
-    )
+    if decoding.mode == "choose":
+        assert isinstance(model, ConversationModel)
+        labels = [_labels(request.task, r.question) for r in rendered]
+        written = model.write_label(_prompts(rendered), labels, decoding.max_new_tokens)
+    else:
+        written = model.generate(
+            _prompts(rendered),
+            decoding.max_new_tokens,
+            temperature=decoding.temperature if decoding.mode == "sampled" else None,
+            seed=decoding.seed,
+            schema=answer.schema if decoding.mode == "json" and isinstance(answer, Json) else None,
+            micro_batch=resources.micro_batch,
+        )
     thoughts = _thoughts(model, decoding)
     counts = {"thoughts_removed": 0, "thoughts_unfinished": 0}
     for index, completion in resources.progress.track(written, len(rendered), "writing"):
@@ -339,7 +392,7 @@ def _write(
             id=r.id,
             text=text,
             shown=r.shown,
-            prompt_tokens=len(r.ids),
+            prompt_tokens=_counted(completion.prompt_tokens, len(r.ids)),
             new_tokens=completion.new_tokens,
             seconds=completion.seconds,
             failure=failure,
@@ -354,7 +407,7 @@ def _write(
             resources.progress.note(f"thoughts are removed from {removed} of {len(rendered)} answers")
 
 
-def _thoughts(model: LanguageModel, decoding: Decoding) -> Thoughts:
+def _thoughts(model: Answering, decoding: Decoding) -> Thoughts:
     """The thoughts to remove from what is written; json is written under a schema and holds none."""
     if decoding.strip_thinking is False or decoding.mode == "json":
         return Thoughts()

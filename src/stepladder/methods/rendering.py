@@ -25,12 +25,19 @@ from stepladder.types import Message, Question, Shown, Task
 
 @dataclass(frozen=True)
 class Rendered:
-    """One question as the model reads it: token ids, the ids of what is shown, and why it can not be asked."""
+    """One question as the model reads it: token ids, the ids of what is shown, and why it can not be asked. For a model
+    that renders its own prompts: `messages`, and no token ids."""
 
     question: Question
     ids: list[int]
     shown: tuple[str, ...]
     failure: str | None = None
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def prompt(self) -> Sequence[Any]:
+        """What the model is given."""
+        return self.messages or self.ids
 
     @property
     def id(self) -> str:
@@ -39,6 +46,8 @@ class Rendered:
     @property
     def hash(self) -> str:
         """A digest of the token ids: prompts that the model reads alike have the same."""
+        if self.messages:
+            return hashlib.sha256(json.dumps([[m.role, m.content] for m in self.messages]).encode()).hexdigest()[:32]
         return hashlib.sha256(np.asarray(self.ids, "<i8").tobytes()).hexdigest()[:32]
 
 
@@ -88,6 +97,9 @@ class PromptView:
     @classmethod
     def of(cls, rendered: Rendered, chat: ChatFormat | None) -> PromptView:
         """Raises ModelError where the model cannot show its tokens."""
+        if rendered.messages:
+            turns = tuple((text, text == m.role) for m in rendered.messages for text in (m.role, m.content))
+            return cls(rendered.id, 0, turns, rendered.failure)
         if chat is None:
             raise ModelError(
                 "This model does not show its prompts", "model", "give its class a method chat(), or use another model"
@@ -171,6 +183,16 @@ def render(
             "wrong), show less (retrieval.k, demonstrations.k), or lower decoding.max_new_tokens",
         )
     return rendered
+
+
+def render_conversations(
+    prompt: Prompt, task: Task, questions: Sequence[Question], shown: Sequence[Shown]
+) -> list[Rendered]:
+    """The messages of every question, for a model that renders its own prompts and refuses those that are too long."""
+    return [
+        Rendered(question, [], beside.ids, messages=tuple(prompt.messages(task, question, beside)))
+        for question, beside in zip(questions, shown, strict=True)
+    ]
 
 
 def _less(shown: Shown) -> Shown:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Completion:
-    """A generated answer. `finished`: it ended by itself (end token, or a complete JSON value), not by its length."""
+    """A generated answer. `finished`: it ended by itself (end token, or a complete JSON value), not by its length.
+    `prompt_tokens`: as a server counted them; None where the model is local."""
 
     text: str
     new_tokens: int
     seconds: float
     finished: bool
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True)

@@ -317,7 +317,7 @@ def predict(prepared: Prepared, name: str, folder: Path, resources: Resources) -
     with peak() as memory:
         predictions = list(method.predict(request, resources))
     _record(prepared, folder, resources, weights=True)
-    record_engine(folder, resources.report.engine)
+    record_engine(folder, resources.report.engine, resources.report.server)
     write_predictions(folder, request, predictions, prepared.expected[name])
     return {**resources.report.figures, **to_plain(answer_costs(predictions)), **memory}
 

@@ -29,6 +29,7 @@ PROVENANCE: Fields = {
     "distributions": Mapping[str, str], "source": str, "code": Plain | None, "config": Plain,
     "compute": Plain, "data": Mapping[str, Plain], "weights": Mapping[str, Mapping[str, str]],
     "command": list[str], "environment": Mapping[str, str], "engine": str,
+    "server": Plain,
 }  # fmt: skip
 
 

@@ -44,11 +44,12 @@ def write_provenance(
     write_text(folder / "lock.txt", lock())
 
 
-def record_engine(folder: Path, engine: str | None) -> None:
-    """Add the engine that ran the language model to the provenance of a stage; nothing for None."""
+def record_engine(folder: Path, engine: str | None, server: Plain | None = None) -> None:
+    """Add the engine that ran the language model, and the server, to the provenance of a stage; nothing for None."""
     file = folder / "provenance.json"
-    if engine is not None:
-        write_text(file, json.dumps({**(read_json(file) or {}), "engine": engine}, indent=1, ensure_ascii=False))
+    found = {name: value for name, value in (("engine", engine), ("server", server)) if value is not None}
+    if found:
+        write_text(file, json.dumps({**(read_json(file) or {}), **found}, indent=1, ensure_ascii=False))
 
 
 def _compute(resources: Resources) -> Plain:

@@ -1,0 +1,1 @@
+"""Models behind an OpenAI-compatible API: requests, their journal, the budget, and exact label scoring."""
