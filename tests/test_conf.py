@@ -24,6 +24,7 @@ NEEDS = {  # what a user has to name beside the option
     "dataset=restaurant8k": ["dataset.train=a.jsonl", "dataset.test=b.jsonl"],
     "model=hub": ["model.repo=owner/name"],
     "model=folder": ["model.path=some/folder"],
+    "model=api": ["model.base_url=http://localhost:8000/v1", "model.name=name"],
 }
 COMPANY = {  # what makes the option reach the method, or fit the task
     "adapter": ["method=finetune"],

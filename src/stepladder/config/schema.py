@@ -76,6 +76,8 @@ class Comparison:
     Attributes:
         name: The study's name, and its folder's.
         vary: Values by key. The first key varies slowest.
+        cells: By name, values by key: cells that differ in several keys, such as method and model. Each is combined
+            with every value of `vary`.
         tune: For each method a search space, in the grammar of `sweep`. It is searched on the validation rows before
             the method is compared.
         baseline: The row that the others are compared with.
@@ -90,6 +92,7 @@ class Comparison:
 
     name: str
     vary: Mapping[str, Sequence[Any]]
+    cells: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tune: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     baseline: str | None = None
     target: float | None = None

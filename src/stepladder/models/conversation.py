@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from stepladder.engine.values import Best, Scores
 from stepladder.models.language_model import Completion, Thoughts
@@ -31,6 +31,23 @@ class ServerFacts:
     server: Plain
     figures: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tariff:
+    """Prices of a model's tokens in one currency; None where they are unknown."""
+
+    currency: str | None = None
+    million_prompt_tokens: float = 0.0
+    million_new_tokens: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        return self.million_prompt_tokens > 0 or self.million_new_tokens > 0
+
+    def cost(self, prompt_tokens: Any, new_tokens: Any) -> Any:
+        """In the currency, from numbers or arrays."""
+        return (prompt_tokens * self.million_prompt_tokens + new_tokens * self.million_new_tokens) / 1e6
 
 
 @runtime_checkable
@@ -97,6 +114,11 @@ class ConversationModel(Protocol):
 @runtime_checkable
 class ModelService(Protocol):
     """Where a `ConversationModel` is. Constructing one is light and sends nothing."""
+
+    @property
+    def tariff(self) -> Tariff:
+        """The prices of the model's tokens."""
+        ...
 
     def fingerprint(self) -> Plain:
         """What answers depend on as far as the client knows it."""

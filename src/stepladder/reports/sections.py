@@ -39,7 +39,19 @@ def quality(comparison: Comparison) -> Table:
     """Every metric of every method, the main one first."""
     metrics = metrics_of(comparison)
     rows = [[named(cell, comparison), *(interval(cell.scores.get(m)) for m in metrics)] for cell in comparison.cells]
-    return Table("Quality", ["method", *metrics], rows, "Square brackets hold 95% intervals.")
+    return Table("Quality", ["method", *metrics], rows, f"Square brackets hold 95% intervals.{retests(comparison)}")
+
+
+def retests(comparison: Comparison) -> str:
+    """What intervals do not cover of a model behind an API: how often its answers change when it is asked again."""
+    found = []
+    for row in comparison.rows:
+        count, share = (row.costs.figure(f"retest_{name}") for name in ("questions", "changed"))
+        if count and share is not None:
+            found.append(f"{share:.1%} of {count:,.0f} answers of {row.name}")
+    if not found:
+        return ""
+    return f" When asked twice, {', '.join(found)} changed; the intervals do not include this variation."
 
 
 def to_recommended(comparison: Comparison) -> Table | None:

@@ -29,6 +29,7 @@ from stepladder.io.cache import file_hash
 from stepladder.io.files import discard, read_json, write_text
 from stepladder.io.serialise import from_plain, to_plain
 from stepladder.methods.method import Method
+from stepladder.models.conversation import ModelService, Tariff
 from stepladder.resources import Resources, StageReport
 from stepladder.runs.card import write_card
 from stepladder.runs.costs import answer_costs
@@ -120,6 +121,12 @@ class Prepared:
         looked_up = "corpus" in reads and any(passage.id in labelled for passage in self.data.corpus)
         chosen_by = len(self.data.validation) if "validation" in reads else 0
         return (len(labelled) if "train" in reads or looked_up else 0) + chosen_by
+
+    @property
+    def tariff(self) -> Tariff | None:
+        """The prices of a model behind an API; None for other methods."""
+        model = getattr(self.method.object, "model", None)
+        return model.tariff if isinstance(model, ModelService) else None
 
     @property
     def seeded(self) -> bool:

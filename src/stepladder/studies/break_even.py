@@ -15,6 +15,7 @@ import numpy as np
 from stepladder.errors import ConfigError, Fault
 from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.statistics.resampling import Floats, bootstrap_sums, units_of, widened
+from stepladder.models.conversation import Tariff
 from stepladder.runs.costs import Costs
 from stepladder.studies.results import Bill, BreakEven
 
@@ -76,6 +77,7 @@ class Spending:
         labels: Labelled rows.
         seconds: Of each question, shape (n,), in the order of the sorted ids; the tokens likewise.
         tuned: Whether a model was trained.
+        tariff: Of a model behind an API, whose machine is not paid for by the hour; None for a local model.
     """
 
     setup_seconds: float
@@ -84,10 +86,16 @@ class Spending:
     prompt_tokens: Floats
     new_tokens: Floats
     tuned: bool
+    tariff: Tariff | None = None
 
     @classmethod
     def of(
-        cls, runs: Sequence[Answers], costs: Sequence[Costs], search_seconds: float = 0.0, search_labels: int = 0
+        cls,
+        runs: Sequence[Answers],
+        costs: Sequence[Costs],
+        search_seconds: float = 0.0,
+        search_labels: int = 0,
+        tariff: Tariff | None = None,
     ) -> Spending:
         """From a method's answers and the costs of its runs. A fit counts whole: loading and validation too. A search
         adds its seconds, and the labelled rows that it chose by where the fit did not read them."""
@@ -105,6 +113,7 @@ class Spending:
             prompt_tokens=mean("prompt_tokens"),
             new_tokens=mean("new_tokens"),
             tuned=any(cost.training_tokens for cost in costs),
+            tariff=tariff,
         )
 
     @property
@@ -169,6 +178,8 @@ def bill(spent: Spending, prices: Prices) -> Bill:
 
 
 def _request(spent: Spending, prices: Prices) -> Floats:
+    if spent.tariff is not None and spent.tariff.known and prices.known:
+        return np.asarray(spent.tariff.cost(spent.prompt_tokens, spent.new_tokens), dtype=np.float64)
     return np.asarray(prices.request(spent.seconds, spent.prompt_tokens, spent.new_tokens), dtype=np.float64)
 
 

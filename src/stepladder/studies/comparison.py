@@ -99,6 +99,7 @@ def compare(
         [prepare(variant.experiment, context.trust, context.read, shared) for variant in planned.variants]
     )
     _same_questions(planned.variants, prepared)
+    _check_currency(planned, prepared)
     if planned.comparison.curve:
         distinct = once(list(zip(planned.variants, prepared, strict=True)), planned.comparison.curve)
         planned, prepared = replace(planned, variants=tuple(v for v, _ in distinct)), [p for _, p in distinct]
@@ -138,6 +139,26 @@ def compare(
         curve=None if curve is None else curve.drawings(found.verdict.metric),
     )
     return comparison, evidence(planned, variants, runs, found.examples, found.confusions)
+
+
+def _check_currency(planned: Plan, prepared: Sequence[Prepared]) -> None:
+    """Raises ConfigError where a model has prices that cannot be compared with those of the others."""
+    prices = planned.comparison.prices or Prices()
+    faults = []
+    for variant, ready in zip(planned.variants, prepared, strict=True):
+        if ready.tariff is None or not ready.tariff.known:
+            continue
+        if ready.tariff.currency != prices.currency:
+            what = (
+                f"the prices of {variant.name}'s model are in {ready.tariff.currency}, the others in {prices.currency}"
+            )
+            to_do = f"give all prices in one currency: comparison.prices.currency={ready.tariff.currency}"
+            faults.append(Fault("comparison.prices.currency", what, to_do))
+        elif not prices.hour and any(each.tariff is None for each in prepared):
+            what = f"{variant.name}'s model has prices, and an hour of this machine, which answers for others, has none"
+            faults.append(Fault("comparison.prices.hour", what, "give its price: comparison.prices.hour=1.2"))
+    if faults:
+        raise ConfigError(faults)
 
 
 def _compared_run(variant: Variant, run: Run, difference: Differences | None) -> ComparedRun:
@@ -254,8 +275,10 @@ class Judge:
         """What the judgement depends on."""
         names = [(variant.name, variant.seed, run.score.key, to_plain(run.costs)) for variant, run in self._pairs]
         searched = {name: found.seconds for name, found in self.tuning.items()}
+        tariffs = [to_plain(run.prepared.tariff) for run in self.runs if run.prepared.tariff is not None]
         rules = asdict(self.planned.comparison)
-        return digest({"version": VERSION, "runs": names, "baseline": self.baseline, "by": rules, "search": searched})
+        by = {"by": rules, "search": searched, "tariffs": tariffs}
+        return digest({"version": VERSION, "runs": names, "baseline": self.baseline, **by})
 
     @property
     def _pairs(self) -> Iterator[tuple[Variant, Run]]:

@@ -102,7 +102,8 @@ def spending(
         prepared = runs[own[0]].prepared
         chosen_by = len(prepared.data.validation) if "validation" not in prepared.method.object.reads else 0
         labels = chosen_by if search.trials else 0
-        found[name] = Spending.of([answers[at] for at in own], [runs[at].costs for at in own], search.seconds, labels)
+        costs = [runs[at].costs for at in own]
+        found[name] = Spending.of([answers[at] for at in own], costs, search.seconds, labels, prepared.tariff)
     return found
 
 

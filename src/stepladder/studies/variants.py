@@ -1,8 +1,7 @@
-"""The experiments of a comparison: every combination of the values that vary on the command line."""
+"""The experiments of a comparison: every combination of its cells and of the values that vary."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from stepladder.config.cells import as_text, overrides_of_cells
 from stepladder.config.compose import PARTS, Composed, references
 from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import lists, parse, prose
@@ -48,25 +48,27 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     if sentences := prose(parsed):
         raise ConfigError(sentences)
     listed = lists(parsed)
-    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    cells = overrides_of_cells(parsed, config_dir)
     first = [f"{key}={values[0]}" for key, values in listed.items() if values]
-    _, base = compose_resolved([*fixed, *first], config_dir, trust)
+    _, base = compose_resolved([*next(iter(cells.values())), *first], config_dir, trust)
     comparison: Comparison = validate(base, trust, heavy=False)["comparison"].object
     given = {o.key_or_group for o in parsed if not o.is_sweep_override()}
-    vary = {key: [_text(v) for v in values] for key, values in comparison.vary.items() if key not in given} | listed
+    vary = {key: [as_text(v) for v in values] for key, values in comparison.vary.items() if key not in given} | listed
     if empty := [key for key, values in vary.items() if not values]:
         what = "there are no values to compare"
         raise ConfigError([Fault(f"comparison.vary.{key}", what, "name some") for key in empty])
-    if (count := prod(map(len, vary.values()))) > MOST_RUNS:
+    if (count := len(cells) * prod(map(len, vary.values()))) > MOST_RUNS:
         what = f"{count:,} runs are too many for a comparison"
         raise ConfigError(Fault("comparison.vary", what, f"name values for at most {MOST_RUNS:,}"))
     variants, notices, dropped = [], [], dict[str, None]()
-    for values in product(*vary.values()):
+    for cell, *values in product(cells, *vary.values()):
         own = tuple(f"{key}={value}" for key, value in zip(vary, values, strict=True))
-        composed, config = compose_resolved([*fixed, *own], config_dir, trust)
+        composed, config = compose_resolved([*cells[cell], *own], config_dir, trust)
         validate(config, trust)
         experiment = Experiment.from_config(config, composed.choices)
-        variants.append(Variant(_name(composed, vary), own, config["seed"], experiment))
+        of_cell = [f"{key}={as_text(value)}" for key, value in comparison.cells.get(cell, {}).items()]
+        all_own = (*(text for text in of_cell if text in cells[cell]), *own)
+        variants.append(Variant(_name(composed, vary, cell), all_own, config["seed"], experiment))
         notices.append(set(composed.notices))
         dropped |= dict.fromkeys(composed.dropped)
     if "comparison.baseline" not in given and comparison.baseline not in {v.name.split(" ")[0] for v in variants}:
@@ -83,13 +85,8 @@ def cells(vary: Mapping[str, Sequence[Any]]) -> int:
     return prod(len(values) for key, values in vary.items() if key != "seed")
 
 
-def _text(value: object) -> str:
-    """A value of conf/comparison as the value of an override."""
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
-
-
-def _name(composed: Composed, vary: Mapping[str, Sequence[str]]) -> str:
-    """The method's option, then the other varying overrides that reach it."""
+def _name(composed: Composed, vary: Mapping[str, Sequence[str]], cell: str = "") -> str:
+    """The cell's name or the method's option, then the other varying overrides that reach it."""
     used = references(composed.config["method"], composed.config)
     own = dict(text.split("=", 1) for text in composed.overrides if text.split("=", 1)[0] in vary)
     others = [
@@ -97,7 +94,7 @@ def _name(composed: Composed, vary: Mapping[str, Sequence[str]]) -> str:
         for key, value in own.items()
         if key not in ("method", "seed") and ((top := key.lstrip("+").split(".")[0]) not in PARTS or top in used)
     ]
-    return " ".join([str(composed.choices["method"]), *others])
+    return " ".join([cell or str(composed.choices["method"]), *others])
 
 
 def _collapsed(variants: Sequence[Variant]) -> list[Variant]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.models.api.values import Settings, Tariff
+from stepladder.models.api.values import Settings
+from stepladder.models.conversation import Tariff
 from stepladder.types import Plain
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ class Budget:
         if self._limit is None:
             return True
         prompt_tokens, new_tokens = self._journal.tokens()
-        worst = self._tariff.cost(prompt_tokens + call.prompt_tokens, new_tokens + call.new_tokens)
+        worst: float = self._tariff.cost(prompt_tokens + call.prompt_tokens, new_tokens + call.new_tokens)
         return worst <= self._limit
 
     def _spent(self, call: Call) -> UserError:

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stepladder.models.conversation import Tariff
 from stepladder.types import Plain
 
 Reads = Literal["chat", "prompt_logprobs", "next_logprobs", "plain"]
@@ -79,23 +80,6 @@ class Reply:
     model: str = ""
     fingerprint: str | None = None
     body: Plain = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Tariff:
-    """Prices of a model's tokens in one currency; None where they are unknown."""
-
-    currency: str | None = None
-    million_prompt_tokens: float = 0.0
-    million_new_tokens: float = 0.0
-
-    @property
-    def known(self) -> bool:
-        return self.currency is not None
-
-    def cost(self, prompt_tokens: float, new_tokens: float) -> float:
-        """In the currency."""
-        return (prompt_tokens * self.million_prompt_tokens + new_tokens * self.million_new_tokens) / 1e6
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""The cells of a comparison that differ in several keys, such as method and model: the overrides of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.types import Override
+
+from stepladder.config.compose import compose, conf_folders
+from stepladder.config.options import file_of
+from stepladder.config.yaml_files import content_of
+from stepladder.errors import ConfigError
+
+
+def overrides_of_cells(parsed: Sequence[Override], config_dir: Path | None) -> dict[str, list[str]]:
+    """The overrides of each cell of the comparison; of one without a name where the comparison has no cells.
+
+    The command line wins: an override of a cell whose key is on the command line is left out. A value on the command
+    line of a group that the cells choose for themselves, such as `model.base_url`, is for the cells whose option has
+    such a key.
+    """
+    fixed = [o for o in parsed if not o.is_sweep_override()]
+    texts = [str(o.input_line) for o in fixed]
+    choosing = [str(o.input_line) for o in fixed if o.key_or_group.split(".")[0] in ("comparison", "experiment")]
+    try:
+        named = compose(choosing, config_dir).config["comparison"].get("cells") or {}
+    except ConfigError:
+        named = {}  # the faults of the whole command line are reported instead
+    sound = isinstance(named, Mapping) and all(isinstance(own, Mapping) for own in named.values())
+    if not named or not sound:
+        return {"": texts}
+    said = {o.key_or_group for o in parsed}
+    folders = conf_folders(config_dir)
+    own = {
+        name: [f"{key}={as_text(value)}" for key, value in cell.items() if key not in said]
+        for name, cell in named.items()
+    }
+    unread = {
+        (name, str(o.input_line))
+        for name, cell in own.items()
+        for o in fixed
+        if not _reads(o.key_or_group, dict(text.split("=", 1) for text in cell), folders)
+    }
+    nowhere = [text for text in texts if all((name, text) in unread for name in own)]
+    return {
+        name: [*(text for text in texts if (name, text) not in unread or text in nowhere), *cell]
+        for name, cell in own.items()
+    }
+
+
+def as_text(value: object) -> str:
+    """A value of conf/comparison as the value of an override."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def _reads(key: str, chosen: Mapping[str, str], folders: Sequence[Path]) -> bool:
+    """Whether the option that a cell chooses of a key's group has this key; true where the cell chooses none."""
+    group, _, inside = key.partition(".")
+    file = file_of(folders, group, chosen[group]) if inside and group in chosen else None
+    return file is None or inside.split(".")[0] in content_of(file)
