@@ -90,6 +90,14 @@ def test_an_unreachable_address_is_the_users_to_fix(tmp_path: Path, capsys: pyte
     assert "Traceback" not in shown
 
 
+def test_check_sends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ApiServer() as server:
+        code, found, _ = run("check", words(server, "method=rag"), tmp_path, capsys)
+        assert not server.headers
+    assert code == 0
+    assert "requests to an API may cost money" in json.dumps(found)
+
+
 def test_the_name_of_the_keys_variable_is_shown_and_its_value_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,9 @@ def expected_time(
     found.seconds["record"] *= sum(not there for there in stored.values())
     _fit(found, apart, method, resources, facts, stored["fit"])
     answers: list[Prediction] = []
-    if not stored["predict"]:
+    if prepared.tariff is not None:
+        found.basis.append("no answers: requests to an API may cost money")
+    elif not stored["predict"]:
         answers = _predict(found, prepared, apart, method, context, resources)
     if not stored["score"]:
         _score(found, prepared, answers)
