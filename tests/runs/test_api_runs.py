@@ -90,6 +90,17 @@ def test_an_unreachable_address_is_the_users_to_fix(tmp_path: Path, capsys: pyte
     assert "Traceback" not in shown
 
 
+def test_written_labels_are_not_normalised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ApiServer("chat") as server:
+        given = words(server, "method=zero_shot", "model.choose=constrained", "--limit", "3")
+        code, found, _ = run("run", given, tmp_path, capsys)
+        assert code == 0
+        lines = (Path(found["folders"]["predict"]) / "predictions.jsonl").read_text().splitlines()
+        assert all(json.loads(line)["probabilities"] is None for line in lines)
+        code, _, shown = run("run", [*given, "decoding.normalise=prior"], tmp_path, capsys)
+    assert (code, "no probabilities to normalise" in shown) == (2, True)
+
+
 def test_check_sends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ApiServer() as server:
         code, found, _ = run("check", words(server, "method=rag"), tmp_path, capsys)

@@ -364,6 +364,9 @@ def _write(
     decoding, answer = request.decoding, request.task.answer
     if decoding.mode == "choose":
         assert isinstance(model, ConversationModel)
+        if decoding.normalise != "none":
+            what = "the labels are written, not scored, so that there are no probabilities to normalise"
+            raise ConfigError(Fault("decoding.normalise", what, "say decoding.normalise=none or model.choose=auto"))
         labels = [_labels(request.task, r.question) for r in rendered]
         written = model.write_label(_prompts(rendered), labels, decoding.max_new_tokens)
     else:
