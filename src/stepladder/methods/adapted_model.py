@@ -64,7 +64,9 @@ class AdaptedModel:
     def __post_init__(self) -> None:
         if isinstance(self.model, ModelService) and self.tuning.reads:
             what = "a model behind an API has no weights here that could be fine-tuned"
-            to_do = "prompt it (zero_shot, structured, few_shot, rag), fine-tune a local model (model=smollm2_135m), or "
+            to_do = (
+                "prompt it (zero_shot, structured, few_shot, rag), fine-tune a local model (model=smollm2_135m), or "
+            )
             to_do += "compare both (comparison=api_vs_tuned)"
             raise ConfigError(Fault("model", what, to_do))
 
