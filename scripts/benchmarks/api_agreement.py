@@ -77,14 +77,9 @@ def main() -> None:
     lines = []
     with tempfile.TemporaryDirectory() as folder, llama_server() as address:
         api = ["model=api", f"model.base_url={address}", "model.name=smollm2", "model.concurrency=2"]
-        for what, questions, words in (
-            (
-                "greedy answers of 12 tokens",
-                answers,
-                ["dataset=faq_answer", "decoding=greedy", "decoding.max_new_tokens=12"],
-            ),
-            ("labels", labels, ["dataset=faq_route", "decoding=choose", "decoding.probabilities=best"]),
-        ):
+        greedy = ["dataset=faq_answer", "decoding=greedy", "decoding.max_new_tokens=12"]
+        choose = ["dataset=faq_route", "decoding=choose", "decoding.probabilities=best"]
+        for what, questions, words in (("greedy answers of 12 tokens", answers, greedy), ("labels", labels, choose)):
             own = [*words, "--limit", questions]
             here = _answers(Path(folder, f"here-{what}"), "model=smollm2_135m", "model.dtype=float32", *own)
             there = _answers(Path(folder, f"there-{what}"), *api, *own)
