@@ -2,8 +2,8 @@
 
     python scripts/benchmarks/api_agreement.py [ANSWERS=40] [LABELS=24]
 
-Greedy answers of 12 tokens, and labels that are scored exactly, by a walk through the server's log-probabilities. On one
-core a label with 39 candidates takes about half a minute.
+Greedy answers of 12 tokens, and labels that are scored exactly, by a walk through the server's log-probabilities.
+With 39 candidates that takes about half a minute per question on one core.
 """
 
 from __future__ import annotations
