@@ -26,6 +26,8 @@ ROWS = "".join(
 EXPERIMENTS: dict[str, Sequence[str]] = {
     "majority": ["method=majority", "dataset=toy"],
     "linear": ["method=linear", "dataset=faq_route"],
+    "embedding": ["method=embedding", "dataset=faq_route"],
+    "encoder": ["method=encoder", "dataset=toy", "embedder=toy", "method.epochs=2"],
     "zero_shot": ["method=zero_shot", "model=smollm2_135m", "dataset=faq_route"],
     "structured": ["method=structured", "model=toy", "dataset=toy", "decoding=greedy"],
     "few_shot": ["method=few_shot", "model=toy", "dataset=toy", "demonstrations=random", "seed=3"],
