@@ -49,6 +49,16 @@ KEYS: dict[str, dict[str, str]] = {
         "predict": "45b60b49e3341ea494eca41175c8af26",
         "score": "02db3ce59fbf08c1c5ef058324fa0809",
     },
+    "embedding": {
+        "fit": "3ff32e3c7d1e91e0e28fded0f4ba1767",
+        "predict": "b038a6357d7a6db714904553644756d5",
+        "score": "74c132e4fba81791c980b6816ec4e526",
+    },
+    "encoder": {
+        "fit": "8c532b348fdc7afcf840b1e13469c836",
+        "predict": "c0135a23fe7f02980865ad976b987e86",
+        "score": "f0f4a01db8527f053560a2feab17c80c",
+    },
     "zero_shot": {
         "fit": "cba59c17eaa1d13c8bbb0bac15f1495c",
         "predict": "00ec9719c7cc678bf554f5776c75a67b",
