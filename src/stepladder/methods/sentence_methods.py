@@ -78,6 +78,7 @@ class Embedding:
     def predict(self, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
         if self._model is None:
             raise RuntimeError("predict comes after fit or load")
+        self.embedder.embed(["a"])  # loads the weights, which is no part of the time of a question
         return _predictions(self._answered, request)
 
     def _answered(
