@@ -31,11 +31,12 @@ COMPANY = {  # what makes the option reach the method, or fit the task
     "training": ["method=finetune"],
     "demonstrations": ["method=few_shot"],
     "retrieval": ["method=rag"],
+    "embedder": ["method=embedding"],
 }
 
 
 def test_no_file_is_missed() -> None:
-    assert len(OPTIONS) == 98
+    assert len(OPTIONS) == 100
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
@@ -45,8 +46,6 @@ def test_option_composes_and_binds(option: Path) -> None:
         pytest.skip("tracking=tensorboard needs the package tensorboard")
     if group == "tuning":
         overrides = ["method=finetune" if name == "finetune" else "method=zero_shot"]
-    elif group == "embedder":
-        overrides = [f"+embedder@demonstrations.embedder={name}", "method=few_shot", "demonstrations=fixed"]
     elif group == "evaluation":
         kind = {"answers": "text", "extraction": "json"}.get(name, "choice")
         overrides = [*["dataset=file", *NEEDS["dataset=file"]], f"dataset.task.kind={kind}", f"evaluation=[{name}]"]

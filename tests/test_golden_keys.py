@@ -26,6 +26,8 @@ ROWS = "".join(
 EXPERIMENTS: dict[str, Sequence[str]] = {
     "majority": ["method=majority", "dataset=toy"],
     "linear": ["method=linear", "dataset=faq_route"],
+    "embedding": ["method=embedding", "dataset=faq_route"],
+    "encoder": ["method=encoder", "dataset=toy", "embedder=toy", "method.epochs=2"],
     "zero_shot": ["method=zero_shot", "model=smollm2_135m", "dataset=faq_route"],
     "structured": ["method=structured", "model=toy", "dataset=toy", "decoding=greedy"],
     "few_shot": ["method=few_shot", "model=toy", "dataset=toy", "demonstrations=random", "seed=3"],
@@ -46,6 +48,16 @@ KEYS: dict[str, dict[str, str]] = {
         "fit": "4ea7eee153594d7011e115dde8086a87",
         "predict": "45b60b49e3341ea494eca41175c8af26",
         "score": "02db3ce59fbf08c1c5ef058324fa0809",
+    },
+    "embedding": {
+        "fit": "3ff32e3c7d1e91e0e28fded0f4ba1767",
+        "predict": "b038a6357d7a6db714904553644756d5",
+        "score": "74c132e4fba81791c980b6816ec4e526",
+    },
+    "encoder": {
+        "fit": "8c532b348fdc7afcf840b1e13469c836",
+        "predict": "c0135a23fe7f02980865ad976b987e86",
+        "score": "f0f4a01db8527f053560a2feab17c80c",
     },
     "zero_shot": {
         "fit": "cba59c17eaa1d13c8bbb0bac15f1495c",

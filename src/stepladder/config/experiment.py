@@ -17,6 +17,9 @@ from stepladder.errors import StoreError
 from stepladder.types import Plain
 
 Rows = Literal["test", "validation"]
+WITHOUT_MODEL = ("majority", "linear", "embedding", "encoder")
+"""The options of `method` that use no language model."""
+
 _NODES = ("dataset", "method", "decoding", "evaluation", "choices")
 _STORED = {**dict.fromkeys(_NODES, Plain), "seed": int, "rows": Rows, "label": str}
 
@@ -110,7 +113,7 @@ def _label(choices: Plain) -> str:
     parts = [method]
     if method.startswith("finetune"):
         parts.append(str(choices.get("adapter", "")))
-    if method not in ("majority", "linear"):
+    if method not in WITHOUT_MODEL:
         parts.append(str(choices.get("model", "")))
     parts.append(str(choices.get("dataset", "")))
     kept = ["".join(c if c.isalnum() or c == "_" else "_" for c in part) for part in parts if part]

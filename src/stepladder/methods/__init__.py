@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "adapted_model": ["AdaptedModel"],
         "baselines": ["Linear", "Majority"],
         "method": ["Method"],
+        "sentence_methods": ["Embedding", "Encoder"],
     },
 )

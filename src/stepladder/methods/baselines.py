@@ -41,7 +41,7 @@ class Majority:
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
         began = time.perf_counter()
-        counts = Counter(_answers(data.train))
+        counts = Counter(answers_of(data.train))
         self._counts = dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
         resources.report.record({"trained_parameters": 0, "training_seconds": time.perf_counter() - began})
 
@@ -49,11 +49,9 @@ class Majority:
         for question in request.questions:
             began = time.perf_counter()
             text, probabilities = self.commonest, None
-            candidates = _candidates(request, question)
+            candidates = candidates_of(request, question)
             if candidates:
-                text, probabilities = _chosen(
-                    {label: self._counts.get(label, 0) + 1.0 for label in candidates}, request
-                )
+                text, probabilities = chosen({label: self._counts.get(label, 0) + 1.0 for label in candidates}, request)
             yield Prediction(question.id, text, probabilities, seconds=time.perf_counter() - began)
 
     @property
@@ -109,7 +107,7 @@ class Linear:
 
         began = time.perf_counter()
         self._floor.fit(data, resources)
-        texts, answers = [_text(row.question) for row in data.train], _answers(data.train)
+        texts, answers = [text_of(row.question) for row in data.train], answers_of(data.train)
         if not any(text.strip() for text in texts):
             raise DataError("No training row has any text", "dataset.input", "name the column that holds the questions")
         weights = Weights.fitted(texts, self.words, self.characters)
@@ -136,14 +134,14 @@ class Linear:
 
         if self._model is None:
             raise RuntimeError("predict comes after fit or load")
-        texts = [_text(question) for question in questions]
-        candidates = [_candidates(request, question) for question in questions]
+        texts = [text_of(question) for question in questions]
+        candidates = [candidates_of(request, question) for question in questions]
         if isinstance(self._model, Nearest):
             for found, own in zip(self._model.answer(texts, candidates), candidates, strict=True):
                 yield found if found is not None else next(iter(own), self._floor.commonest), None
             return
         for known, own in zip(self._model.probabilities(texts), candidates, strict=True):
-            yield _chosen({label: known.get(label, 0.0) for label in own or known}, request)
+            yield chosen({label: known.get(label, 0.0) for label in own or known}, request)
 
     def save(self, folder: Path) -> None:
         if self._model is None:
@@ -158,23 +156,25 @@ class Linear:
         self._model = (Classifier if (folder / "classifier.npz").exists() else Nearest).load(folder)
 
 
-def _answers(rows: Sequence[Example]) -> list[str]:
+def answers_of(rows: Sequence[Example]) -> list[str]:
+    """The first answer of each training row. Raises DataError if there are none."""
     if not rows:
         raise DataError("There are no training rows to learn from", "dataset.train", "name a file of training rows")
     return [row.answers[0] for row in rows]
 
 
-def _text(question: Question) -> str:
+def text_of(question: Question) -> str:
+    """The turns before a question and the question, one per line."""
     return "\n".join([*(turn.content for turn in question.history), question.text])
 
 
-def _candidates(request: EvalRequest, question: Question) -> tuple[str, ...]:
+def candidates_of(request: EvalRequest, question: Question) -> tuple[str, ...]:
     """What the answer must be one of; empty where anything goes."""
     labels = request.task.answer.labels if isinstance(request.task.answer, Choice) else ()
     return question.choices or labels
 
 
-def _chosen(shares: Mapping[str, float], request: EvalRequest) -> tuple[str, Mapping[str, float]]:
+def chosen(shares: Mapping[str, float], request: EvalRequest) -> tuple[str, Mapping[str, float]]:
     """The greatest share's label (of equal ones the first), and the shares made to sum to one; all equal where all are
     zero."""
     total = sum(shares.values())

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stepladder.models.checkpoints import Weights
 from stepladder.types import Plain
+
+if TYPE_CHECKING:
+    from stepladder.models.text_network import EncoderNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,16 @@ class SentenceEmbedder:
             mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
             vectors[rows] = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
         return vectors
+
+    def network(self, device: str) -> EncoderNetwork:
+        """A new copy of the encoder on a torch device, in float32, to be trained."""
+        from stepladder.models.loading import load_encoder
+        from stepladder.models.text_network import EncoderNetwork
+
+        module, tokenizer = load_encoder(self.source.folder(), "float32", device)
+        if getattr(module, "pooler", None) is not None:
+            module.pooler = None  # mean pooling does not use it, so it would get no gradient
+        return EncoderNetwork(module, tokenizer, self.max_tokens)
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from stepladder.models.chat import Chat
     from stepladder.models.local import CausalModel
+    from stepladder.models.text_network import TrigramNetwork
 
 _TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
@@ -141,11 +142,24 @@ class ToyEmbedder:
     def fingerprint(self) -> Plain:
         return {"toy_embedder": self.version, "width": self.width}
 
+    def network(self, device: str) -> TrigramNetwork:
+        """The same vectors as a network that can be trained."""
+        from stepladder.models.text_network import TrigramNetwork
+
+        made = TrigramNetwork.of(self.width, trigrams)
+        made.module.to(device)
+        return made
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         for row, text in enumerate(texts):
-            padded = f"  {text.casefold()} "
-            for start in range(len(padded) - 2):
-                vectors[row, zlib.crc32(padded[start : start + 3].encode()) % self.width] += 1
+            for place in trigrams(text, self.width):
+                vectors[row, place] += 1
         lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / lengths).astype(np.float32)
+
+
+def trigrams(text: str, width: int) -> list[int]:
+    """Hashes (below `width`) of the character trigrams of a text."""
+    padded = f"  {text.casefold()} "
+    return [zlib.crc32(padded[start : start + 3].encode()) % width for start in range(len(padded) - 2)]
