@@ -196,6 +196,7 @@ class _Reader:
         """What an unknown key at the top was probably meant to be: a misspelt group, or a key of a node."""
         near = did_you_mean(name, [*self.groups, "seed", "defaults"])
         homes = [group for group in self.groups if group != GROUP and name in keys_of(self.parsed.folders, group)]
+        homes.sort(key=lambda group: group == "method")  # last: which keys it has depends on its option
         if homes and not near.startswith("did you mean"):
             return f"indent it below '{homes[0]}:'" + (f" (or {', '.join(homes[1:])})" if homes[1:] else "")
         return near
