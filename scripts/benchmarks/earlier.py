@@ -2,7 +2,8 @@
 
     scripts/bench earlier REVISION [turns=5]
 
-Prints the medians of training, label scoring, generation and the start of commands, and the ratio of the two.
+Prints the medians of training (seconds per 1,000 tokens), label scoring (per row), generation (per token) and the start
+of commands, and the ratio of the two.
 """
 
 from __future__ import annotations
