@@ -87,9 +87,12 @@ def worker(kind: str, count: int, seed: int, first: int, root: Path) -> None:
     """Run the cases from `first` on and print one line of JSON for each."""
     from fuzzing import watched
 
-    from stepladder.engine.fast.kernels import kernels
+    from stepladder.engine.select import fast_engine
 
-    kernels()  # compiles before the audit hook is active
+    if fast_engine() is not None:
+        from stepladder.engine.fast.kernels import kernels
+
+        kernels()  # compiles before the audit hook is active
     results, sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8"), sys.stderr
     cases, folder = strategy(kind, root)
     sys.addaudithook(watched.GUARD)
