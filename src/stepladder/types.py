@@ -205,7 +205,9 @@ class Prediction:
         new_tokens: Number of generated tokens.
         seconds: The question's share of the time of its batch.
         failure: Why there is no usable answer.
-        prompt_hash: A digest of the prompt's token ids; None without a prompt.
+        prompt_hash: A digest of the prompt's token ids (of several prompts: of the first); None without a prompt.
+        calls: Number of requests to the language model. The tokens are those of all of them.
+        candidates: The labels that a workflow left to choose from; empty if all were.
     """
 
     id: str
@@ -217,6 +219,8 @@ class Prediction:
     seconds: float = 0.0
     failure: str | None = None
     prompt_hash: str | None = None
+    calls: int = 0
+    candidates: tuple[str, ...] = ()
 
 
 @runtime_checkable

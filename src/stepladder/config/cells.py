@@ -1,4 +1,4 @@
-"""The cells of a comparison that differ in several keys, such as method and model: the overrides of each."""
+"""The cells of a comparison that differ in several keys, such as method and model, or lack one step of a workflow."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from hydra.core.override_parser.types import Override
 
 from stepladder.config.compose import compose, conf_folders
 from stepladder.config.options import file_of
+from stepladder.config.resolution import compose_resolved
 from stepladder.config.yaml_files import content_of
 from stepladder.errors import ConfigError
 
 
-def overrides_of_cells(parsed: Sequence[Override], config_dir: Path | None) -> dict[str, list[str]]:
+def overrides_of_cells(
+    parsed: Sequence[Override], config_dir: Path | None, trust: Sequence[str] = ()
+) -> dict[str, list[str]]:
     """The overrides of each cell of the comparison; of one without a name where the comparison has no cells.
 
     The command line wins: an override of a cell whose key is on the command line is left out. A value on the command
@@ -25,9 +28,12 @@ def overrides_of_cells(parsed: Sequence[Override], config_dir: Path | None) -> d
     texts = [str(o.input_line) for o in fixed]
     choosing = [str(o.input_line) for o in fixed if o.key_or_group.split(".")[0] in ("comparison", "experiment")]
     try:
-        named = compose(choosing, config_dir).config["comparison"].get("cells") or {}
+        comparison = compose(choosing, config_dir).config["comparison"]
     except ConfigError:
-        named = {}  # the faults of the whole command line are reported instead
+        comparison = {}  # the faults of the whole command line are reported instead
+    if node := comparison.get("leave_out"):
+        return _without_each(str(node), texts, config_dir, trust)
+    named = comparison.get("cells") or {}
     sound = isinstance(named, Mapping) and all(isinstance(own, Mapping) for own in named.values())
     if not named or not sound:
         return {"": texts}
@@ -48,6 +54,16 @@ def overrides_of_cells(parsed: Sequence[Override], config_dir: Path | None) -> d
         name: [*(text for text in texts if (name, text) not in unread or text in nowhere), *cell]
         for name, cell in own.items()
     }
+
+
+def _without_each(node: str, texts: list[str], config_dir: Path | None, trust: Sequence[str]) -> dict[str, list[str]]:
+    """The model alone, the whole node without each of its entries, and the whole node: the simplest cell first."""
+    whole = [*texts, f"method={node}"]
+    steps = list(compose_resolved(whole, config_dir, trust)[1].get(node) or {})
+    if len(steps) < 2:
+        return {f"without_{name}": [*texts, "method=zero_shot"] for name in steps} | {node: whole}
+    each = {f"without_{name}": [*whole, f"~{node}.{name}"] for name in steps}
+    return {"zero_shot": [*texts, "method=zero_shot"], **each, node: whole}
 
 
 def as_text(value: object) -> str:

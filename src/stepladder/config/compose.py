@@ -35,7 +35,7 @@ from stepladder.types import Plain
 _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 """What is raised for a file that is not YAML or not UTF-8, has an impossible date, or includes itself."""
 
-PARTS = ("model", "prompt", "demonstrations", "retrieval", "embedder", "adapter", "training")
+PARTS = ("model", "prompt", "demonstrations", "retrieval", "embedder", "workflow", "adapter", "training")
 """Groups that are part of a key only where the chosen method refers to them."""
 
 LIMIT = "++dataset.questions="

@@ -24,6 +24,13 @@ BY_KIND: Mapping[str, Plain] = {
 }
 """The decoding that `auto` is resolved to, by the task's kind."""
 
+STEPS_BY_KIND: Mapping[str, tuple[str, ...]] = {
+    "choice": ("shortlist",),
+    "text": ("self_consistency",),
+    "json": ("decompose", "check_and_repair"),
+}
+"""The steps of `workflow=auto`, by the task's kind."""
+
 NOT_BUILT = ("experiment", "seed")
 ALWAYS_BUILT = ("decoding", "compute", "preflight", "tracking", "comparison")
 """Nodes that every command needs. Their own classes import no third-party package."""
@@ -46,6 +53,9 @@ def resolve_auto(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any
         key: BY_KIND[kind][key] if value == "auto" and key in BY_KIND[kind] else value
         for key, value in config["decoding"].items()
     }
+    if composed.choices.get("workflow") == "auto":
+        others = {name for steps in STEPS_BY_KIND.values() for name in steps} - {*STEPS_BY_KIND[kind]}
+        config["workflow"] = {name: step for name, step in config["workflow"].items() if name not in others}
     chosen = [name for name in composed.choices["evaluation"] if name in config["evaluation"]]
     misfits = [name for name in chosen if not _evaluates(config["evaluation"][name], kind, trust)]
     if misfits:
@@ -138,10 +148,12 @@ def wanted_nodes() -> dict[str, Any]:
         "evaluation": "stepladder.evaluation.Suite",
         "tuning": "stepladder.tuning.Tuning",
         "embedder": "stepladder.types.Embedder",
+        "workflow": "stepladder.methods.Step",
     }
     found: dict[str, Any] = {key: resolve(name, key) for key, name in names.items()}
     found["model"] = found["model"] | resolve("stepladder.models.ModelService", "model")
-    found["evaluation"] = dict.__class_getitem__((str, found["evaluation"]))
+    for group in ("evaluation", "workflow"):
+        found[group] = dict.__class_getitem__((str, found[group]))
     fine_tune = resolve("stepladder.tuning.FineTune", "tuning")
     return {**found, "adapter": hints_of(fine_tune)["adapter"], "tracking": Tracking}
 

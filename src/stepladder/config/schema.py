@@ -78,6 +78,7 @@ class Comparison:
         vary: Values by key. The first key varies slowest.
         cells: By name, values by key: cells that differ in several keys, such as method and model. Each is combined
             with every value of `vary`.
+        leave_out: A node, such as `workflow`, whose entries are left out one at a time: further cells.
         tune: For each method a search space, in the grammar of `sweep`. It is searched on the validation rows before
             the method is compared.
         baseline: The row that the others are compared with.
@@ -93,6 +94,7 @@ class Comparison:
     name: str
     vary: Mapping[str, Sequence[Any]]
     cells: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    leave_out: str | None = None
     tune: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     baseline: str | None = None
     target: float | None = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.metrics.choice import Metric, NotDefinedError, is_mean, label_pair
+from stepladder.evaluation.metrics.choice import Metric, NotDefinedError, ShortlistRecall, is_mean, label_pair
 from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.estimates import Measured, Side, measured
 from stepladder.evaluation.tables import Drawing
@@ -18,6 +18,8 @@ from stepladder.types import Choice
 
 TaskKind = Literal["choice", "text", "json"]
 REASONS_SHOWN = 20
+SHORTLIST = "shortlist_recall"
+"""The further metric of answers that were chosen from a shortlist of labels: their ceiling."""
 
 
 Details: TypeAlias = dict[str, Any]
@@ -141,9 +143,13 @@ class MetricSuite:
         measures: dict[str, Measured] = {}
         rows: list[QuestionScore] = []
         left_out: dict[str, str] = {}
-        for name, metric in self.metrics.items():
+        judged: dict[str, tuple[Metric, Answers]] = {name: (metric, main) for name, metric in self.metrics.items()}
+        if any(prediction.candidates for prediction in main.predictions):
+            kept = tuple(replace(prediction, failure=None) for prediction in main.predictions)
+            judged[SHORTLIST] = ShortlistRecall(), replace(main, predictions=kept)
+        for name, (metric, answers_of_it) in judged.items():
             try:
-                side = Side(metric, main)
+                side = Side(metric, answers_of_it)
             except NotDefinedError as reason:
                 left_out[name] = str(reason)
                 continue

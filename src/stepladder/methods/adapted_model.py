@@ -172,7 +172,7 @@ class AdaptedModel:
         by_id = {p.id: p for p in answered(model, prompt, request, sound, resources)}
         for r in rendered:
             found = by_id.get(r.id) or Prediction(r.id, "", shown=r.shown, prompt_tokens=len(r.ids), failure=r.failure)
-            yield replace(found, prompt_hash=r.hash)
+            yield replace(found, prompt_hash=r.hash, calls=int(r.id in by_id))
         if isinstance(model, ConversationModel):
             _report(model, resources)
 

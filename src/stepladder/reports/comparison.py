@@ -91,7 +91,8 @@ def _changed(rows: ExampleRows) -> Table:
 
 def _sections(comparison: Comparison, evidence: Evidence) -> Iterator[Section]:
     yield Section("verdict", "Verdict", list(_verdict(comparison)))
-    yield Section("ladder", "The ladder", [_picture(comparison), Grid(sections.quality(comparison))])
+    more = [Grid(table) for made in (sections.shortlists, sections.steps) if (table := made(comparison)) is not None]
+    yield Section("ladder", "The ladder", [_picture(comparison), Grid(sections.quality(comparison)), *more])
     yield Section("differences", "Paired differences", list(_differences(comparison)))
     if comparison.curve:
         yield Section("curve", "Learning curve", list(blocks_of(comparison.curve)))

@@ -15,6 +15,8 @@ LONGEST = 400  # characters of a cell
 WHOLE: Sequence[Callable[[Comparison], Table | None]] = (
     sections.tuning,
     sections.quality,
+    sections.shortlists,
+    sections.steps,
     sections.to_recommended,
     sections.tuned_differences,
     sections.differences,

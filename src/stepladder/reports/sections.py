@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from stepladder.evaluation.statistics.estimates import Difference, Measured
+from stepladder.evaluation.suite import SHORTLIST
 from stepladder.evaluation.tables import Table
 from stepladder.studies.results import BreakEven, Cell, CellTuning, ComparedRun, Comparison, Verdict
 
@@ -13,6 +14,7 @@ COSTS = {
     "labels_used": ("labels", "{:,.0f}"),
     "trained_parameters": ("trained parameters", "{:,.0f}"),
     "training_seconds": ("training s", "{:,.1f}"),
+    "calls_per_question": ("calls/question", "{:,.2f}"),
     "prompt_tokens_per_question": ("prompt tokens/question", "{:,.1f}"),
     "new_tokens_per_question": ("new tokens/question", "{:,.1f}"),
     "seconds_per_question": ("s/question", "{:,.4f}"),
@@ -40,6 +42,46 @@ def quality(comparison: Comparison) -> Table:
     metrics = metrics_of(comparison)
     rows = [[named(cell, comparison), *(interval(cell.scores.get(m)) for m in metrics)] for cell in comparison.cells]
     return Table("Quality", ["method", *metrics], rows, f"Square brackets hold 95% intervals.{retests(comparison)}")
+
+
+def shortlists(comparison: Comparison) -> Table | None:
+    """How often the right label is on the shortlist that a method chooses from: the ceiling of its accuracy."""
+    rows = [
+        [titled(row.name, len(comparison.runs_of(row.name))), interval(suite[SHORTLIST])]
+        for row in comparison.rows
+        for suite in list(row.scores.values())[:1]
+        if SHORTLIST in suite
+    ]
+    note = "The share of questions whose right label was kept; no accuracy after it can be higher."
+    return Table("Shortlists", ["method", "recall of the shortlist"], rows, note) if rows else None
+
+
+def steps(comparison: Comparison) -> Table | None:
+    """What each step of a workflow gives and costs: the whole workflow minus the one without the step."""
+    main, whole = comparison.verdict.metric, _mean_costs(comparison, comparison.baseline)
+    rows = []
+    for cell in comparison.cells:
+        step = cell.name.removeprefix(WITHOUT)
+        if step == cell.name or cell.difference is None:
+            continue
+        found, own = cell.difference[main], _mean_costs(comparison, cell.name)
+        gain = Measured(-found.value, -found.high, -found.low, found.n)
+        more = [f"{here - there:+,.{places}f}" for here, there, places in zip(whole, own, (2, 1, 1, 4), strict=True)]
+        rows.append([step, interval(gain, "{:+.3f}"), p_value(found.adjusted_p), *more])
+    columns = ["step", main, "adjusted p", "calls/question", "prompt tokens", "new tokens", "s/question"]
+    note = "The whole workflow minus the workflow without the step, on the same questions."
+    return Table("What each step gives and costs", columns, rows, note) if rows else None
+
+
+WITHOUT = "without_"
+"""How the names of cells begin in which one step is left out."""
+
+
+def _mean_costs(comparison: Comparison, name: str) -> list[float]:
+    """Calls, prompt tokens, new tokens and seconds per question, means over seeds."""
+    runs = comparison.runs_of(name)
+    names = ("calls_per_question", "prompt_tokens_per_question", "new_tokens_per_question", "seconds_per_question")
+    return [fmean(run.costs.figure(each) or 0.0 for run in runs) for each in names]
 
 
 def retests(comparison: Comparison) -> str:
@@ -113,6 +155,8 @@ def _tests(comparison: Comparison) -> str:
 def costs(comparison: Comparison) -> Table:
     """What a method costs, means over its seeds."""
     shown = [name for name in COSTS if any(row.costs.figure(name) is not None for row in comparison.rows)]
+    if all((row.costs.calls_per_question or 0) <= 1 for row in comparison.rows):
+        shown = [name for name in shown if name != "calls_per_question"]
     rows = [
         [named(cell, comparison), *(_cost(name, comparison.runs_of(cell.name)) for name in shown)]
         for cell in comparison.cells

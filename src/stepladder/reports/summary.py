@@ -10,8 +10,9 @@ from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from stepladder.evaluation.tables import Table
 from stepladder.reports.markdown import printable
-from stepladder.reports.sections import heading, interval, p_value, per, seeds_of
+from stepladder.reports.sections import heading, interval, p_value, per, seeds_of, shortlists, steps
 from stepladder.studies.results import Comparison
 
 NARROW = 80
@@ -37,7 +38,15 @@ def summary(comparison: Comparison, width: int = NARROW) -> RenderableType:
     """
     verdict = comparison.verdict
     lines = [Text(line, no_wrap=True, overflow="ignore") for line in _table(comparison, max(width, NARROW))]
-    texts = [_paragraph(_notes(comparison), width, "dim"), Text(""), _paragraph(heading(verdict), width, "bold")]
+    texts = [
+        _paragraph(line, width) for table in (shortlists(comparison), steps(comparison)) for line in _sentences(table)
+    ]
+    texts = [
+        _paragraph(_notes(comparison), width, "dim"),
+        *texts,
+        Text(""),
+        _paragraph(heading(verdict), width, "bold"),
+    ]
     texts += [_paragraph(printable(line), width) for line in (verdict.reason, *(f"- {t}" for t in verdict.tuned))]
     return Group(*lines, *texts)
 
@@ -131,6 +140,16 @@ def _short(value: float) -> str:
     if abs(value) >= 1e6:
         return f"{value / 1e6:,.3g}M" if abs(value) < 1e9 else f"{value:.2e}"
     return f"{value:,.{digits}f}"
+
+
+def _sentences(table: Table | None) -> list[str]:
+    """The rows of a table as lines: the first column, then the others with their names."""
+    if table is None:
+        return []
+    return [
+        f"{row[0]}: " + ", ".join(f"{n} {c}" for n, c in zip(table.columns[1:], row[1:], strict=True))
+        for row in table.rows
+    ]
 
 
 def _notes(comparison: Comparison) -> str:

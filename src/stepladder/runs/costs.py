@@ -12,7 +12,10 @@ from stepladder.types import Prediction
 
 @dataclass(frozen=True)
 class AnswerCosts:
-    """What the answers to a request cost. Seconds are a question's share of its batch, p50 and p95 over questions."""
+    """What the answers to a request cost. Seconds are a question's share of its batch, p50 and p95 over questions.
+
+    Calls are requests to the language model.
+    """
 
     questions: int = 0
     prompt_tokens: int = 0
@@ -23,6 +26,8 @@ class AnswerCosts:
     seconds_p50: float = 0.0
     seconds_p95: float = 0.0
     failures: int = 0
+    calls: int | None = optional()
+    calls_per_question: float | None = optional()
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ def answer_costs(predictions: Sequence[Prediction]) -> AnswerCosts:
         seconds_p50=_quantile(seconds, 50),
         seconds_p95=_quantile(seconds, 95),
         failures=sum(p.failure is not None for p in predictions),
+        calls=sum(p.calls for p in predictions),
+        calls_per_question=round(sum(p.calls for p in predictions) / count, 3),
     )
 
 

@@ -11,7 +11,7 @@ from stepladder.errors import StoreError
 from stepladder.io.files import json_lines, read_lines, write_lines
 from stepladder.io.redaction import mask
 from stepladder.store.store import Entry, Store
-from stepladder.store.validation import PREDICTION, has
+from stepladder.store.validation import MORE_OF_PREDICTION, PREDICTION, has, only
 from stepladder.types import EvalRequest, Prediction
 
 PREDICTIONS = "predictions.jsonl"
@@ -56,7 +56,11 @@ def read_predictions(folder: Path) -> tuple[Prediction, ...]:
 
 def _predictions(rows: Sequence[_Row]) -> tuple[Prediction, ...]:
     names = [field.name for field in fields(Prediction)]
-    return tuple(Prediction(**{name: row[name] for name in names} | {"shown": tuple(row["shown"])}) for row in rows)
+    found = []
+    for row in rows:
+        lists = {name: tuple(row.get(name, ())) for name in ("shown", "candidates")}
+        found.append(Prediction(**{name: row[name] for name in names if name in row} | lists))
+    return tuple(found)
 
 
 def _stored_rows(file: Path) -> list[_Row]:
@@ -65,7 +69,7 @@ def _stored_rows(file: Path) -> list[_Row]:
     except (ValueError, RecursionError) as error:
         raise _broken_predictions(str(error), file) from error
     for number, row in enumerate(rows, 1):
-        if not has(row, PREDICTION) or len(row) != len(PREDICTION):
+        if not has(row, PREDICTION) or len(row) != len(PREDICTION) + len(only(row, MORE_OF_PREDICTION)):
             raise _broken_predictions(f"line {number} is not a prediction", file)
     return rows
 

@@ -248,6 +248,9 @@ def prepare(
         read[key] = data
     decoding: Decoding = built["decoding"].object
     _decodable(decoding, data.task)
+    check = getattr(built["method"].object, "check", None)
+    if check is not None:
+        check(data.task, decoding)
     decoding = replace(decoding, seed=experiment.seed if decoding.mode == "sampled" else 0)
     suites = {name: built[f"evaluation.{name}"] for name in experiment.evaluation}
     if not isinstance(next((suite.object for suite in suites.values()), None), MetricSuite):

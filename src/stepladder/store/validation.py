@@ -20,6 +20,8 @@ PREDICTION = {
     "new_tokens": int, "seconds": Number, "failure": str | None, "prompt_hash": str | None,
     "question": str, "expected": list[str],
 }  # fmt: skip
+MORE_OF_PREDICTION = {"calls": int, "candidates": list[str]}
+"""Fields that predictions of earlier versions lack."""
 COSTS = {
     "questions": int, "prompt_tokens": int, "new_tokens": int, "prompt_tokens_per_question": Number, "failures": int,
     "new_tokens_per_question": Number, "seconds_per_question": Number, "seconds_p50": Number, "seconds_p95": Number,

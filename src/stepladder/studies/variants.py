@@ -48,7 +48,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
     if sentences := prose(parsed):
         raise ConfigError(sentences)
     listed = lists(parsed)
-    cells = overrides_of_cells(parsed, config_dir)
+    cells = overrides_of_cells(parsed, config_dir, trust)
     first = [f"{key}={values[0]}" for key, values in listed.items() if values]
     _, base = compose_resolved([*next(iter(cells.values())), *first], config_dir, trust)
     comparison: Comparison = validate(base, trust, heavy=False)["comparison"].object
@@ -66,8 +66,7 @@ def plan(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[s
         composed, config = compose_resolved([*cells[cell], *own], config_dir, trust)
         validate(config, trust)
         experiment = Experiment.from_config(config, composed.choices)
-        of_cell = [f"{key}={as_text(value)}" for key, value in comparison.cells.get(cell, {}).items()]
-        all_own = (*(text for text in of_cell if text in cells[cell]), *own)
+        all_own = (*(text for text in cells[cell] if text not in texts), *own)
         variants.append(Variant(_name(composed, vary, cell), all_own, config["seed"], experiment))
         notices.append(set(composed.notices))
         dropped |= dict.fromkeys(composed.dropped)

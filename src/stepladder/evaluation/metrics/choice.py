@@ -81,6 +81,21 @@ class Accuracy(PerQuestion):
 
 
 @dataclass(frozen=True)
+class ShortlistRecall(PerQuestion):
+    """The share of questions whose shortlist has an expected answer: the highest accuracy that is possible after it.
+
+    Not defined for predictions without a shortlist.
+    """
+
+    binary: ClassVar[bool] = True
+
+    def value(self, prediction: Prediction, example: Example, task: Task) -> float:
+        if not prediction.candidates:
+            raise NotDefinedError("there is no shortlist")
+        return float(any(answer in prediction.candidates for answer in example.answers))
+
+
+@dataclass(frozen=True)
 class MacroF1:
     """The plain mean of the F1 of every label that occurs in the answers or the predictions of the test.
 

@@ -1,0 +1,1 @@
+"""Workflows: several requests to one model, and cheap steps around them, before fine-tuning."""
