@@ -58,13 +58,13 @@ def shortlists(comparison: Comparison) -> Table | None:
 
 def steps(comparison: Comparison) -> Table | None:
     """What each step of a workflow gives and costs: the whole workflow minus the one without the step."""
-    main, whole = comparison.verdict.metric, _mean_costs(comparison, comparison.baseline)
-    rows = []
+    main, rows = comparison.verdict.metric, []
     for cell in comparison.cells:
         step = cell.name.removeprefix(WITHOUT)
         if step == cell.name or cell.difference is None:
             continue
-        found, own = cell.difference[main], _mean_costs(comparison, cell.name)
+        found = cell.difference[main]
+        whole, own = _mean_costs(comparison, comparison.baseline), _mean_costs(comparison, cell.name)
         gain = Measured(-found.value, -found.high, -found.low, found.n)
         more = [f"{here - there:+,.{places}f}" for here, there, places in zip(whole, own, (2, 1, 1, 4), strict=True)]
         rows.append([step, interval(gain, "{:+.3f}"), p_value(found.adjusted_p), *more])
