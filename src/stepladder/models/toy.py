@@ -141,11 +141,12 @@ class ToyEmbedder:
 
     def network(self, device: str) -> TrigramNetwork:
         """The same vectors as a network that can be trained."""
+        import torch
+
         from stepladder.models.text_network import TrigramNetwork
 
-        made = TrigramNetwork.of(self.width, trigrams)
-        made.module.to(device)
-        return made
+        vectors = torch.nn.Embedding(self.width, self.width, _weight=torch.eye(self.width))
+        return TrigramNetwork(vectors.to(device), trigrams)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
