@@ -135,7 +135,7 @@ class Endpoint:
             budget=None if self.budget is None else float(self.budget),
             tariff=self.tariff,
         )
-        return ServedModel(settings, self, note)
+        return ServedModel(settings, self.name, self.choose, self.retest, self.extra, note)
 
     def _faults_of_address(self) -> list[Fault]:
         parts = urlsplit(self.base_url)

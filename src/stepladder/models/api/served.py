@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar
 from stepladder.engine.values import Best, Scores
 from stepladder.errors import ModelError, UserError
 from stepladder.models.api.connection import Connection
-from stepladder.models.api.endpoint import Endpoint
 from stepladder.models.api.probe import exact_scorer, label_schema, probe_chat, probe_schema, written_label
 from stepladder.models.api.scoring import Scorer, plain_messages
 from stepladder.models.api.values import Call, Reply, Settings
@@ -21,6 +20,7 @@ from stepladder.models.language_model import Completion, Thoughts
 from stepladder.types import Plain
 
 T = TypeVar("T")
+Labels = Literal["auto", "prompt_logprobs", "walk", "constrained", "text"]
 TEMPLATE = 64
 """At least so many prompt tokens are allowed for a chat template."""
 END_MARKS = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end|>", "<end_of_turn>", "</s>")
@@ -39,7 +39,10 @@ class ServedModel:
 
     Args:
         settings: How requests are sent.
-        endpoint: The model, and how it may be used.
+        name: The model's name on the server.
+        choose: How labels are chosen.
+        retest: So many conversations are asked a second time.
+        extra: Further fields of every chat request; None removes one.
         note: Shows a line to the user.
     """
 
@@ -47,9 +50,11 @@ class ServedModel:
     noise = 0.0
     thoughts = Thoughts()
 
-    def __init__(self, settings: Settings, endpoint: Endpoint, note: Callable[[str], None]) -> None:
-        self._settings, self._endpoint, self._note = settings, endpoint, note
-        self._name, self._choose, self._extra = endpoint.name, endpoint.choose, endpoint.extra
+    def __init__(
+        self, settings: Settings, name: str, choose: Labels, retest: int, extra: Plain, note: Callable[[str], None]
+    ) -> None:
+        self._settings, self._name, self._choose, self._retest = settings, name, choose, retest
+        self._extra, self._note = extra, note
         self._probed: set[str] = set()
         self._scorer: Scorer | None = None
         self._connection: Connection | None = None
@@ -193,7 +198,7 @@ class ServedModel:
                 for index, result in _unordered(pool, work, range(count), 0):
                     answers[index] = answer_of(result)
                     yield index, result
-                if self._endpoint.retest:
+                if self._retest:
                     self._test_again(pool, work, answers, answer_of)
         except UserError as error:
             done = f". {len(answers):,} of {count:,} questions are answered and stored" if answers else ""
@@ -207,7 +212,7 @@ class ServedModel:
         answers: Mapping[int, object],
         answer_of: Callable[[T], object],
     ) -> None:
-        count = min(self._endpoint.retest, len(answers))
+        count = min(self._retest, len(answers))
         some = [place * len(answers) // count for place in range(count)]
         changed = sum(answer_of(result) != answers[index] for index, result in _unordered(pool, work, some, 1))
         self._found.figures |= {"retest_questions": count, "retest_changed": changed / count}
