@@ -126,10 +126,6 @@ class _Value:
     def allowed(self) -> NDArray[np.bool_]:
         return np.unpackbits(self.bits().view(np.uint8), bitorder="little")[: self._grammar.size].view(np.bool_)
 
-    def forced(self) -> list[int]:
-        found: list[int] = self._matcher.compute_ff_tokens()
-        return found
-
     def take(self, token: int) -> None:
         if not self._matcher.consume_token(token):
             raise RuntimeError(f"token {token} does not fit the grammar: {self._matcher.get_error()}")
@@ -150,7 +146,7 @@ class _Value:
         """The tokens of the short way; of one longer than _LONGEST_CLOSE, its beginning."""
         written: list[int] = []
         while not self.complete and len(written) < _LONGEST_CLOSE:
-            for token in self.forced() or [self._shortening()]:
+            for token in self._matcher.compute_ff_tokens() or [self._shortening()]:
                 self.take(token)
                 written.append(token)
         return [*written, self._grammar.end]

@@ -118,18 +118,24 @@ class Network:
         Returns:
             Logits (batch, length, vocabulary) and the cache, None where the model has none.
         """
-        arguments: dict[str, Any] = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
-        virtual = self.virtual(len(ids)) if self.virtual and cache is None else None
-        if virtual is not None and virtual.embeddings is not None:
-            own = self.causal.get_input_embeddings()(ids) if embeddings is None else embeddings
-            arguments = {"inputs_embeds": torch.cat([virtual.embeddings.to(own.dtype), own], dim=1)}
-        elif virtual is not None:
-            cache = virtual.cache
-            for layer in cache.layers:
-                layer.keys, layer.values = layer.keys.to(self.dtype), layer.values.to(self.dtype)
+        if cache is None:
+            arguments, cache = self._behind_virtual(ids, embeddings)
+        else:
+            arguments = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
         names = inspect.signature(self.causal.forward).parameters
         name = "cache_params" if "cache_params" in names else "past_key_values"  # state spaces (Mamba) have the first
         if cache is not None:
             arguments[name] = cache
         output = self.causal(**arguments, use_cache=keep_cache or cache is not None)
         return output.logits[:, -ids.shape[1] :], getattr(output, name, None)
+
+    def _behind_virtual(self, ids: Tensor, embeddings: Tensor | None) -> tuple[dict[str, Any], Any]:
+        """The model's argument for rows behind the virtual tokens, and a cache that holds these, if it is one."""
+        virtual = self.virtual(len(ids)) if self.virtual else None
+        if virtual is not None and virtual.embeddings is not None:
+            own = self.causal.get_input_embeddings()(ids) if embeddings is None else embeddings
+            return {"inputs_embeds": torch.cat([virtual.embeddings.to(own.dtype), own], dim=1)}, None
+        cache = None if virtual is None else virtual.cache
+        for layer in cache.layers if cache is not None else ():
+            layer.keys, layer.values = layer.keys.to(self.dtype), layer.values.to(self.dtype)
+        return {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}, cache

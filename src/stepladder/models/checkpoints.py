@@ -6,9 +6,10 @@ refused.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from stepladder.errors import ConfigError, Fault, ModelError
 from stepladder.io.cache import fetch_package, file_hash
@@ -26,30 +27,41 @@ EngineName = Literal["auto", "reference"]
 _READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}  # weights, configuration, tokenizer, chat template
 
 
-@runtime_checkable
-class Weights(Protocol):
+class Weights(ABC):
     """Files of one model, as transformers lays them out."""
 
-    @property
-    def dtype(self) -> Dtype: ...
+    dtype: Dtype
+    engine: EngineName
+    """What runs the model: `reference` is plain transformers, `auto` the fast engine where it gives the same."""
+
+    def __post_init__(self) -> None:
+        if faults := faults_of(self.dtype, self.engine):
+            raise ConfigError(faults)
 
     @property
-    def engine(self) -> EngineName:
-        """What runs the model: `reference` is plain transformers, `auto` the fast engine where it gives the same."""
-        ...
-
-    @property
+    @abstractmethod
     def name(self) -> str:
         """The model's name on any machine: a hub id, a package, a folder's own name; never a path."""
-        ...
 
+    @abstractmethod
     def fingerprint(self) -> Plain:
         """What the loaded model depends on: content and dtype, never a path. May fetch."""
-        ...
 
+    @abstractmethod
     def folder(self) -> Path:
         """Where the files are; fetched or converted first if need be."""
-        ...
+
+    def load(self, device: torch.device | str | None = None) -> CausalModel:
+        from stepladder.models.loading import load_causal, set_name
+
+        model = load_causal(self.folder(), self.dtype, device, self.engine)
+        set_name(model.module, self.name)
+        return model
+
+    def chat(self) -> Chat:
+        from stepladder.models.chat import load_chat
+
+        return load_chat(self.folder())
 
 
 def read_files(folder: Path) -> list[Path]:
@@ -58,7 +70,7 @@ def read_files(folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class PackageCheckpoint:
+class PackageCheckpoint(Weights):
     """Weights in a package of the package registry.
 
     Args:
@@ -78,9 +90,6 @@ class PackageCheckpoint:
     engine: EngineName = "auto"
     conversion: ClassVar[int] = 1
 
-    def __post_init__(self) -> None:
-        _check(self.dtype, self.engine)
-
     @property
     def name(self) -> str:
         return self.distribution
@@ -99,23 +108,14 @@ class PackageCheckpoint:
 
         return converted(place, self.distribution, f"{self.sha256[:16]}-{self.conversion}")
 
-    def load(self, device: torch.device | str | None = None) -> CausalModel:
-        return _load(self, device)
-
-    def chat(self) -> Chat:
-        return _chat(self.folder())
-
 
 @dataclass(frozen=True)
-class FolderCheckpoint:
+class FolderCheckpoint(Weights):
     """Weights in a folder, as `save_pretrained` writes them."""
 
     path: str
     dtype: Dtype = "bf16"
     engine: EngineName = "auto"
-
-    def __post_init__(self) -> None:
-        _check(self.dtype, self.engine)
 
     @property
     def name(self) -> str:
@@ -142,24 +142,15 @@ class FolderCheckpoint:
                 )
         return folder
 
-    def load(self, device: torch.device | str | None = None) -> CausalModel:
-        return _load(self, device)
-
-    def chat(self) -> Chat:
-        return _chat(self.folder())
-
 
 @dataclass(frozen=True)
-class HubCheckpoint:
+class HubCheckpoint(Weights):
     """Weights in a hub repository; a `revision` that moves (none, a branch, a tag) is resolved to its commit."""
 
     repo: str
     revision: str | None = None
     dtype: Dtype = "bf16"
     engine: EngineName = "auto"
-
-    def __post_init__(self) -> None:
-        _check(self.dtype, self.engine)
 
     @property
     def name(self) -> str:
@@ -178,37 +169,17 @@ class HubCheckpoint:
 
         return snapshot(self.repo, self.commit())
 
-    def load(self, device: torch.device | str | None = None) -> CausalModel:
-        return _load(self, device)
-
-    def chat(self) -> Chat:
-        return _chat(self.folder())
-
 
 def explicit_engine(engine: str) -> dict[str, str]:
     """The part of a fingerprint that names the engine: none for `auto`, whose choice is provenance only."""
     return {} if engine == "auto" else {"engine": engine}
 
 
-def _check(dtype: str, engine: str) -> None:
+def faults_of(dtype: str, engine: str) -> list[Fault]:
+    """What is wrong with the dtype and the engine of a checkpoint."""
     faults = []
     if dtype not in ("bf16", "float32"):
         faults.append(Fault("dtype", f"'{dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
     if engine not in ("auto", "reference"):
         faults.append(Fault("engine", f"'{engine}' is no engine", "use auto or reference"))
-    if faults:
-        raise ConfigError(faults)
-
-
-def _load(weights: Weights, device: torch.device | str | None) -> CausalModel:
-    from stepladder.models.loading import load_causal, set_name
-
-    model = load_causal(weights.folder(), weights.dtype, device, weights.engine)
-    set_name(model.module, weights.name)
-    return model
-
-
-def _chat(folder: Path) -> Chat:
-    from stepladder.models.chat import load_chat
-
-    return load_chat(folder)
+    return faults

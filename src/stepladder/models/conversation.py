@@ -71,19 +71,13 @@ class ConversationModel(Protocol):
         ...
 
     def score(
-        self,
-        prompts: Sequence[Conversation],
-        candidates: Sequence[Sequence[str]],
-        micro_batch: int | None = None,
+        self, prompts: Sequence[Conversation], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
     ) -> Iterator[tuple[int, Scores]]:
         """Log-probability of every one of `candidates[i]` after `prompts[i]`."""
         ...
 
     def choose(
-        self,
-        prompts: Sequence[Conversation],
-        candidates: Sequence[Sequence[str]],
-        micro_batch: int | None = None,
+        self, prompts: Sequence[Conversation], candidates: Sequence[Sequence[str]], micro_batch: int | None = None
     ) -> Iterator[tuple[int, Best]]:
         """The likeliest of `candidates[i]` after `prompts[i]`."""
         ...

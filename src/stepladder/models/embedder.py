@@ -38,32 +38,37 @@ class SentenceEmbedder:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import torch
 
-        module, tokenizer = self._parts
-        ids = tokenizer(list(texts), truncation=True, max_length=self.max_tokens).input_ids if texts else []
+        from stepladder.models.text_network import mean_pooled
+
+        encoder = self._encoder
+        ids = encoder.token_ids(texts)
+        module: Any = encoder.module
         vectors = np.zeros((len(texts), module.config.hidden_size), dtype=np.float32)
         order = sorted(range(len(ids)), key=lambda index: -len(ids[index]))
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
-            padded = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(module.device)
+            padded = encoder.tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(
+                module.device
+            )
             with torch.inference_mode():
-                hidden = module(**padded).last_hidden_state.float()
-            mask = padded["attention_mask"][:, :, None].float()
-            mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-            vectors[rows] = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
+                hidden = module(**padded).last_hidden_state
+                vectors[rows] = mean_pooled(hidden, padded["attention_mask"]).cpu().numpy()
         return vectors
 
     def network(self, device: str) -> EncoderNetwork:
         """A new copy of the encoder on a torch device, in float32, to be trained."""
+        encoder = self._loaded("float32", device)
+        module: Any = encoder.module
+        if getattr(module, "pooler", None) is not None:
+            module.pooler = None  # mean pooling does not use it, so it would get no gradient
+        return encoder
+
+    @cached_property
+    def _encoder(self) -> EncoderNetwork:
+        return self._loaded(self.source.dtype)
+
+    def _loaded(self, dtype: str, device: str | None = None) -> EncoderNetwork:
         from stepladder.models.loading import load_encoder
         from stepladder.models.text_network import EncoderNetwork
 
-        module, tokenizer = load_encoder(self.source.folder(), "float32", device)
-        if getattr(module, "pooler", None) is not None:
-            module.pooler = None  # mean pooling does not use it, so it would get no gradient
-        return EncoderNetwork(module, tokenizer, self.max_tokens)
-
-    @cached_property
-    def _parts(self) -> tuple[Any, Any]:
-        from stepladder.models.loading import load_encoder
-
-        return load_encoder(self.source.folder(), self.source.dtype)
+        return EncoderNetwork(*load_encoder(self.source.folder(), dtype, device), self.max_tokens)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -37,15 +36,11 @@ class EncoderNetwork:
 
 @dataclass
 class TrigramNetwork:
-    """The toy embedder as a network: one trainable vector per hashed trigram, at first the identity matrix."""
+    """The toy embedder as a network: one trainable vector per hashed trigram. `trigrams` gives the hashes, below a
+    width, of a text."""
 
     module: nn.Embedding
     trigrams: Callable[[str, int], list[int]]
-
-    @classmethod
-    def of(cls, width: int, trigrams: Callable[[str, int], list[int]]) -> TrigramNetwork:
-        """`trigrams` gives the hashes, below a width, of a text."""
-        return cls(nn.Embedding(width, width, _weight=torch.eye(width)), trigrams)
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Hashes of the trigrams of each text."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepladder.errors import ConfigError, Fault
-from stepladder.models.checkpoints import explicit_engine
+from stepladder.models.checkpoints import explicit_engine, faults_of
 from stepladder.types import Plain
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ class ToyCheckpoint:
             faults.append(
                 Fault("heads", f"{self.heads} heads do not share keys in twos", "give one, or an even number")
             )
-        if self.dtype not in ("bf16", "float32"):
-            faults.append(Fault("dtype", f"'{self.dtype}' is no dtype that a model is kept in", "use bf16 or float32"))
-        if self.engine not in ("auto", "reference"):
-            faults.append(Fault("engine", f"'{self.engine}' is no engine", "use auto or reference"))
+        faults += faults_of(self.dtype, self.engine)
         if faults:
             raise ConfigError(faults)
 
@@ -144,11 +141,12 @@ class ToyEmbedder:
 
     def network(self, device: str) -> TrigramNetwork:
         """The same vectors as a network that can be trained."""
+        import torch
+
         from stepladder.models.text_network import TrigramNetwork
 
-        made = TrigramNetwork.of(self.width, trigrams)
-        made.module.to(device)
-        return made
+        vectors = torch.nn.Embedding(self.width, self.width, _weight=torch.eye(self.width))
+        return TrigramNetwork(vectors.to(device), trigrams)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)

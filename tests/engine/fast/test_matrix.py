@@ -60,7 +60,7 @@ def test_low_rank_products_are_added(ins, outs, ranks, rows, dtype):
     out, low = matrix.times_with(x, matrix.fitted(blocks), onto)
     assert_near(low[:, :ranks], x @ blocks.down.T)
     assert_near(out, (wide[2] + wide[1] @ wide[0].T + low[:, :ranks].float() @ wide[4].T).to(dtype))
-    back, inner = matrix.back_with(onto, matrix.fitted(blocks.turned, back=True))
+    back, inner = matrix.times_with(onto, matrix.fitted(blocks.turned, back=True), back=True)
     assert_near(inner[:, :ranks], onto @ blocks.up)
     assert_near(back, (wide[2] @ wide[0] + inner[:, :ranks].float() @ wide[3]).to(dtype))
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from stepladder.engine.decoding.scoring import scored
+from stepladder.engine.decoding.scoring import score
 from stepladder.engine.decoding.session import DecodingSession, Tokens, shared_prefix
 from stepladder.engine.fast.network import FastNetwork
 from stepladder.engine.fast.softmax import log_sum_exp
@@ -113,9 +113,8 @@ def choose(
         own = [prompts[index][len(prefix.tokens) :] for index in batch]
         deepest = max(len(candidate) for index in batch for candidate in candidates[index])
         with network.predicting():
-            read = _search(
-                DecodingSession(network, prefix, len(rows), max(map(len, own)) + AT_ONCE * deepest), own, rows
-            )
+            capacity = max(map(len, own)) + AT_ONCE * deepest
+            read = _search(DecodingSession(network, prefix, len(rows), capacity), own, rows)
         for row in rows:
             log, place = row.best
             yield row.index, Best(place, log, len(candidates[row.index][place]), row.seconds)
@@ -123,7 +122,7 @@ def choose(
         if read > UNSURE * sum(row.root.tokens for row in rows):
             break
     left = [rest for batch in whole if (rest := [index for index in batch if index not in done])]
-    for index, scores in scored(network, prefix, prompts, candidates, left):
+    for index, scores in score(network, prompts, candidates, left, prefix):
         yield index, scores.best(spent)
 
 

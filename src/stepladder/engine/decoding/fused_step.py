@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import POINTER, c_float, c_int64, c_void_p, pointer
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +21,10 @@ from stepladder.engine.fast.decoder import FusedDecoder, Linear
 from stepladder.engine.fast.kernels import TILE
 
 
-class Slots(Protocol):
-    """Keys and values of a layer: in slots (places, key heads, size), and of the shared prefix, if there is one
-    (1, key heads, columns, size)."""
+@dataclass
+class Slots:
+    """Keys and values of a layer: those of a prefix that is attended to in place (1, key heads, columns, size), and the
+    slots' (rows * capacity + 1, key heads, size), the last for tokens that nothing attends to."""
 
     prefix: tuple[Tensor, Tensor] | None
     keys: Tensor
@@ -131,12 +133,10 @@ class Steps:
 
 def at_once(decoder: FusedDecoder) -> int:
     """How many tokens a step takes: 0 except on a CPU with vectors of 64 bytes, for multiples of these as widths."""
-    linears = [linear for layer in decoder.layers for linear in layer.linears]
-    weights = [weight for linear in linears for weight in linear.matrix.weights]
-    norms = [norm for layer in decoder.layers for norm in (layer.before, layer.between, *layer.of_heads)] + [
-        decoder.norm
-    ]
-    biases = [linear.matrix.bias for linear in linears if linear.matrix.bias is not None]
+    weights = [weight for linear in decoder.linears for weight in linear.matrix.weights]
+    norms = [norm for layer in decoder.layers for norm in (layer.before, layer.between, *layer.of_heads)]
+    norms.append(decoder.norm)
+    biases = [linear.matrix.bias for linear in decoder.linears if linear.matrix.bias is not None]
     tensors = [*weights, *biases, *(norm.weight for norm in norms), *decoder.embeddings.parameters()]
     dtype, device = weights[0].dtype, weights[0].device
     suits = (
@@ -151,4 +151,4 @@ def at_once(decoder: FusedDecoder) -> int:
 
 
 def _in_tiles(decoder: FusedDecoder) -> bool:
-    return all(linear.matrix.in_tiles for layer in decoder.layers for linear in layer.linears)
+    return all(linear.matrix.in_tiles for linear in decoder.linears)

@@ -55,7 +55,7 @@ def generate(
         longest = max(len(own[i]) + budgets[i] for i in indices)
         new_session = partial(DecodingSession, network, prefix, min(slots, len(indices)), longest)
         wave = _Wave(new_session, slots, indices, own, begin_answer, sampling.temperature, ends)
-        while wave.goes_on:
+        while wave.answers or wave.waiting:
             with network.predicting():
                 done = wave.until_some_are_done()
             for answer in done:
@@ -81,10 +81,6 @@ class _Wave:
         self.temperature, self.ends = temperature, ends
         self.answers: list[Answer] = []
         self.session = new_session()
-
-    @property
-    def goes_on(self) -> bool:
-        return bool(self.answers or self.waiting)
 
     def until_some_are_done(self) -> list[Answer]:
         while True:

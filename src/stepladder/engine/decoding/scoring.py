@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -78,21 +78,16 @@ def score(
     prompts: Sequence[Tokens],
     candidates: Sequence[Sequence[Tokens]],
     batches: Sequence[Sequence[int]],
+    prefix: Prefix | None = None,
 ) -> Iterator[tuple[int, Scores]]:
-    """Scores of `candidates[i]` after `prompts[i]`, batch by batch. What all prompts begin with is read once."""
+    """Scores of `candidates[i]` after `prompts[i]`, batch by batch.
+
+    Args:
+        prefix: What all prompts begin with, where it has been read; None reads it.
+    """
     if not batches:
         return
-    yield from scored(network, shared_prefix(network, prompts), prompts, candidates, batches)
-
-
-def scored(
-    network: FastNetwork,
-    prefix: Prefix,
-    prompts: Sequence[Tokens],
-    candidates: Sequence[Sequence[Tokens]],
-    batches: Iterable[Sequence[int]],
-) -> Iterator[tuple[int, Scores]]:
-    """`score` after a shared `prefix` that has been read."""
+    prefix = prefix or shared_prefix(network, prompts)
     tries: dict[int, Trie] = {}
     for batch in batches:
         begun = time.perf_counter()

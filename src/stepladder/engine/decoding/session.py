@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from stepladder.engine.decoding.fused_step import Steps, at_once
+from stepladder.engine.decoding.fused_step import Slots, Steps, at_once
 from stepladder.engine.fast import varlen
 from stepladder.engine.fast.attention import (
     attention_with_weight,
@@ -51,16 +51,6 @@ class Prefix:
         return self.kept[0][0].shape[2] if self.kept else 0
 
 
-@dataclass
-class _Layer:
-    """Keys and values of a layer: those of a prefix that is attended to in place (1, heads, columns, size), and the
-    slots' (rows * capacity + 1, heads, size), the last for tokens that nothing attends to."""
-
-    prefix: tuple[Tensor, Tensor] | None
-    keys: Tensor
-    values: Tensor
-
-
 def shared_prefix(network: FastNetwork, prompts: Sequence[Tokens]) -> Prefix:
     """The shared prefix of all `prompts`, read once; at least one token is left to each prompt."""
     tokens: list[int] = []
@@ -91,7 +81,7 @@ class DecodingSession:
         self.ahead = prefix.columns - self.copied
         self.capacity = self.copied + capacity
         self.lengths: list[int] = []  # of each row, with the copied prefix
-        self._layers: dict[int, _Layer] = {}
+        self._layers: dict[int, Slots] = {}
         self._steps: Steps | None = None
 
     @property
@@ -233,11 +223,9 @@ class DecodingSession:
         ):
             return None
         if self._steps is None:
-            form = self.decoder.layers[0]
-            made = [
-                self.layer(at, form.key_heads, form.size, self.decoder.dtype) for at in range(len(self.decoder.layers))
-            ]
-            self._steps = Steps(self.decoder, made)
+            form, count = self.decoder.layers[0], len(self.decoder.layers)
+            slots = [self.layer(at, form.key_heads, form.size, self.decoder.dtype) for at in range(count)]
+            self._steps = Steps(self.decoder, slots)
         return self._steps
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -271,7 +259,7 @@ class DecodingSession:
         """Keys or values as (rows, capacity, heads, size)."""
         return torch.unflatten(kept[:-1], 0, (self.rows, self.capacity))
 
-    def layer(self, index: int, heads: int, size: int, dtype: torch.dtype) -> _Layer:
+    def layer(self, index: int, heads: int, size: int, dtype: torch.dtype) -> Slots:
         """The layer's keys and values; allocated when they are first used."""
         if index not in self._layers:
             shape = self.rows * self.capacity + 1, heads, size
@@ -281,7 +269,7 @@ class DecodingSession:
             if self.copied and before is not None:
                 for kept, first in zip(slots, before, strict=True):
                     self.slots(kept)[:, : self.copied] = first.transpose(1, 2)
-            self._layers[index] = _Layer(before if self.ahead else None, slots[0], slots[1])
+            self._layers[index] = Slots(before if self.ahead else None, slots[0], slots[1])
         return self._layers[index]
 
 

@@ -30,19 +30,8 @@ class AttentionPattern(Protocol):
     """Which tokens each token of one pass through the network attends to."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float) -> Tensor:
-        """Attention of one layer.
-
-        Args:
-            layer: The layer's index.
-            query: Of the pass's own tokens (batch, heads, n, size).
-            key: Of the same tokens (batch, key heads, n, size).
-            value: Of the same tokens (batch, key heads, n, size).
-            scaling: Factor of the scores.
-            dropout: Share of the weights that is dropped.
-
-        Returns:
-            (batch, n, heads, size).
-        """
+        """Attention (batch, n, heads, size) of the layer with this index, by the pass's own queries (batch, heads, n,
+        size), keys and values (batch, key heads, n, size). A share `dropout` of the weights is dropped."""
         ...
 
 

@@ -95,14 +95,10 @@ class _Layer:
         self.before, self.between = _Norm(layer.input_layernorm), _Norm(layer.post_attention_layernorm)
         self.of_heads = [_Norm(getattr(attention, name)) for name in ("q_norm", "k_norm") if hasattr(attention, name)]
         self.query_key_value = joined([attention.q_proj, attention.k_proj, attention.v_proj])
-        self.heads, self.key_heads = (
-            getattr(attention, name).out_features // self.size for name in ("q_proj", "k_proj")
-        )
-        self.out, self.gate_up, self.down = (
-            joined([attention.o_proj]),
-            joined([mlp.gate_proj, mlp.up_proj]),
-            joined([mlp.down_proj]),
-        )
+        self.heads = attention.q_proj.out_features // self.size
+        self.key_heads = attention.k_proj.out_features // self.size
+        self.out, self.down = joined([attention.o_proj]), joined([mlp.down_proj])
+        self.gate_up = joined([mlp.gate_proj, mlp.up_proj])
         self.linears = self.query_key_value, self.out, self.gate_up, self.down
 
     def __call__(
@@ -142,6 +138,7 @@ class FusedDecoder:
         joined = partial(TrainingLinear if training else Linear, packs=packs)
         self.embeddings, self.rotary = model.embed_tokens, model.rotary_emb
         self.layers = [_Layer(layer, joined) for layer in model.layers]
+        self.linears = [linear for layer in self.layers for linear in layer.linears]
         self.norm = _Norm(model.norm)
         self.head = None if training else Linear([causal.get_output_embeddings()], packs)
         if training:
@@ -154,16 +151,13 @@ class FusedDecoder:
     @property
     def form(self) -> object:
         """Equal for fused decoders of one base model that differ only in the values of their parameters."""
-        linears = [linear for layer in self.layers for linear in layer.linears]
-        places = tuple(tuple(first for first, _ in linear.additions) for linear in linears)
-        return type(linears[0]), self.dtype, places
+        places = tuple(tuple(first for first, _ in linear.additions) for linear in self.linears)
+        return type(self.linears[0]), self.dtype, places
 
     def _check_reached(self, model: nn.Module) -> None:
-        linears = [linear for layer in self.layers for linear in layer.linears]
-        additions = [low for linear in linears for _, low in getattr(linear, "additions", ())]
-        reached = {id(part) for low in additions for part in (low.down, low.up)} | set(
-            map(id, self.embeddings.parameters())
-        )
+        additions = [low for linear in self.linears for _, low in linear.additions]
+        reached = {id(part) for low in additions for part in (low.down, low.up)}
+        reached |= set(map(id, self.embeddings.parameters()))
         if any(p.requires_grad and id(p) not in reached for p in model.parameters()):
             raise TypeError("more than low-rank additions is trained")
 
@@ -181,10 +175,8 @@ class FusedDecoder:
     def rotation(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines (tokens, 1, size) of rotary embeddings at `positions` (tokens,), in the dtype of x."""
         cos, sin = (part[0, :, None] for part in self.rotary(x[None], position_ids=positions[None]))
-        half = sin.shape[-1] // 2
-        return cos, torch.cat(
-            [-sin[..., :half], sin[..., half:]], dim=-1
-        )  # the sign for `rotated`, which rolls the halves
+        first, second = sin.chunk(2, dim=-1)
+        return cos, torch.cat([-first, second], dim=-1)  # the sign for `rotated`, which rolls the halves
 
 
 def signature(parameters: Iterable[nn.Parameter], contents: bool = True) -> int:

@@ -30,15 +30,8 @@ from stepladder.errors import UserError
 from stepladder.io.cache import cache_folder
 
 SOURCES = sorted(file for file in Path(__file__).parent.with_name("csrc").iterdir() if file.suffix in (".cpp", ".h"))
-FLAGS = [
-    "-O3",
-    "-march=native",
-    "-mprefer-vector-width=512",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fopenmp",
-    "-fPIC",
-]
+FLAGS = ["-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS += ["-fopenmp", "-fPIC"]
 NAMES = {torch.bfloat16: "bf16", torch.float32: "float32"}
 TAKES = {
     "rms_norm": "ttttnnf",

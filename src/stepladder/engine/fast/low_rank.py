@@ -48,11 +48,8 @@ def with_additions(x: Tensor, matrix: Matrix, additions: Sequence[Addition]) -> 
     frozen, lowly = cast(Any, _FrozenLinear.apply), cast(Any, _LowRankLinear.apply)
     flat = x.flatten(0, -2)  # outside: a model may change their result in place, but not a view of it
     with torch.autocast(x.device.type, enabled=False):
-        if not additions:
-            found: Tensor = frozen(flat, matrix)
-        else:
-            trained = [part for _, low in additions for part in (low.down, low.up)]
-            found = lowly(flat, matrix, additions, *trained)
+        trained = [part for _, low in additions for part in (low.down, low.up)]
+        found: Tensor = lowly(flat, matrix, additions, *trained) if trained else frozen(flat, matrix)
     return torch.unflatten(found, 0, x.shape[:-1])
 
 
@@ -73,10 +70,8 @@ class _LowRankLinear(Function):
         blocks = joined(additions, matrix.outs, x.dtype)
         out, low = matrix.times_with(x, matrix.fitted(blocks))
         ctx.matrix = matrix
-        ctx.parts = [
-            (own, ranks, a.scaling, a.up.dtype)
-            for (_, a), (own, ranks) in zip(additions, _places(additions), strict=True)
-        ]
+        scaled = [(low.scaling, low.up.dtype) for _, low in additions]
+        ctx.parts = [(*places, *own) for places, own in zip(_places(additions), scaled, strict=True)]
         ctx.save_for_backward(x, low[:, : len(blocks.down)], *blocks)
         return out
 
@@ -86,7 +81,7 @@ class _LowRankLinear(Function):
         to_x = None
         if ctx.needs_input_grad[0]:
             blocks = ctx.matrix.fitted(Blocks(down, up).turned, back=True)
-            to_x, inner = ctx.matrix.back_with(gradient, blocks)
+            to_x, inner = ctx.matrix.times_with(gradient, blocks, back=True)
             inner = inner[:, : len(down)]
         else:
             inner = gradient @ up

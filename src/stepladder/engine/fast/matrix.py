@@ -30,10 +30,6 @@ class Blocks(NamedTuple):
         """The same for the backward pass."""
         return Blocks(self.up.T, self.down.T)
 
-    @property
-    def are_packed(self) -> bool:
-        return self.down.dim() > 2
-
 
 class PrepackedWeights:
     """Prepacked frozen weights of one base model, shared by all models that are tuned from it."""
@@ -104,24 +100,21 @@ class Matrix:
         return found
 
     def fitted(self, blocks: Blocks, back: bool = False) -> Blocks:
-        """The blocks in the form that `times_with`, or `back_with`, takes."""
+        """The blocks in the form that `times_with` takes."""
         packed = self.transposed if back else self.packed
         alike = _for_tiles(packed) and blocks.down.dtype == self.dtype
         return Blocks(*map(kernels.packed, blocks)) if alike else blocks
 
-    def times_with(self, x: Tensor, blocks: Blocks, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`times`, and what `fitted` blocks add; and the product (n, ranks or more) of x by the first of them."""
-        if blocks.are_packed and self.packed is not None:
-            return kernels.tiled_product(x, self.packed, self.outs, self.bias, onto, blocks)
+    def times_with(
+        self, x: Tensor, blocks: Blocks, onto: Tensor | None = None, back: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """`times` (or `back`), and what `fitted` blocks add; and the product (n, ranks or more) of x by the first."""
+        packed = self.transposed if back else self.packed
+        if blocks.down.dim() > 2 and packed is not None:
+            outs, bias = (self.ins, None) if back else (self.outs, self.bias)
+            return kernels.tiled_product(x, packed, outs, bias, onto, blocks)
         low = x @ blocks.down.T
-        return self.times(x, onto).addmm_(low, blocks.up.T), low
-
-    def back_with(self, x: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
-        """`back`, and what `fitted` blocks add; and the product (n, ranks or more) of x by the first of them."""
-        if blocks.are_packed and self.transposed is not None:
-            return kernels.tiled_product(x, self.transposed, self.ins, None, None, blocks)
-        low = x @ blocks.down.T
-        return self.back(x).addmm_(low, blocks.up.T), low
+        return (self.back(x) if back else self.times(x, onto)).addmm_(low, blocks.up.T), low
 
     def _parts(self, whole: Tensor) -> Sequence[Tensor]:
         """The columns of (n, out) that belong to each of the weights."""

@@ -70,11 +70,8 @@ class FastNetwork(Network):
         if self.virtual is not None:
             return self._forward(ids, None)[wanted]
         # A shared prefix is computed once, so its dropout would be the same for all rows.
-        batch, decoder = (
-            VarlenBatch.of(ids, mask, wanted, self._worth_sharing(drops=self._drops)),
-            self.training_decoder(),
-        )
-        pattern = self._rows(batch)
+        batch = VarlenBatch.of(ids, mask, wanted, None if self._drops else self.shortest_shared_prefix)
+        pattern, decoder = self._rows(batch), self.training_decoder()
         if decoder:
             return decoder(batch.ids, batch.positions, pattern, batch.kept)
         return self.forward_with(pattern, batch.ids, batch.positions)[batch.kept]
@@ -88,7 +85,7 @@ class FastNetwork(Network):
         decoder = self.training_decoder() if self.virtual is None and torch.is_grad_enabled() else None
         if decoder is None or not self._uses_varlen or not self._has_frozen_head:
             return self.losses(self.hidden(ids, mask, wanted), targets)
-        batch = VarlenBatch.of(ids, mask, wanted, self._worth_sharing()).with_spare()
+        batch = VarlenBatch.of(ids, mask, wanted, self.shortest_shared_prefix).with_spare()
         pattern = VarlenPattern.of(batch, ids.device, with_spare=True)
         spare = len(batch.kept) - len(targets)
 
@@ -100,10 +97,6 @@ class FastNetwork(Network):
         if self._graphs is None:  # of this decoder: replaced with it
             self._graphs = CudaGraphs([p for p in self._parameters() if p.requires_grad])
         return self._graphs(shape, losses, inputs)[: len(targets)]
-
-    def _worth_sharing(self, drops: bool = False) -> int | None:
-        """How long a prefix of all rows is at least read once for a batch, in tokens; None: none is."""
-        return None if drops else self.shortest_shared_prefix
 
     @property
     def shortest_shared_prefix(self) -> int | None:
@@ -235,24 +228,16 @@ class FastNetwork(Network):
     def _forward(self, ids: Tensor, cache: Any, embeddings: Tensor | None = None) -> Tensor:
         """The model's own decoder without a mask. An empty `cache`, if given, gets the keys and values; `embeddings`
         (batch, length, width), if given, replace those of `ids`."""
-        arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": cache is not None}
-        columns, before = ids.shape[1], 0
-        virtual = self.virtual(len(ids)) if self.virtual else None
-        read = {"input_ids": ids} if embeddings is None else {"inputs_embeds": embeddings}
-        if virtual is None:
-            arguments |= read
-        elif virtual.embeddings is not None:
-            own = self.causal.get_input_embeddings()(ids) if embeddings is None else embeddings
-            arguments["inputs_embeds"] = torch.cat([virtual.embeddings.to(own.dtype), own], dim=1)
-            columns += virtual.length
-        else:
-            before = virtual.length
-            cache = DynamicCache() if cache is None else cache
-            arguments |= {**read, "use_cache": True, "past_key_values": cache}
-            for index, layer in enumerate(virtual.cache.layers):
-                cache.update(layer.keys.to(self.dtype), layer.values.to(self.dtype), index)
-        positions = torch.arange(before, before + columns, device=ids.device).expand(len(ids), -1)
-        hidden: Tensor = self.causal.base_model(position_ids=positions, **arguments).last_hidden_state
+        arguments, virtual = self._behind_virtual(ids, embeddings)
+        before = 0
+        if virtual is not None:
+            before, cache = self.virtual_length, DynamicCache() if cache is None else cache
+            for index, layer in enumerate(virtual.layers):
+                cache.update(layer.keys, layer.values, index)
+        (given,) = arguments.values()
+        positions = torch.arange(before, before + given.shape[1], device=ids.device).expand(len(ids), -1)
+        arguments |= {"position_ids": positions, "past_key_values": cache, "use_cache": cache is not None}
+        hidden: Tensor = self.causal.base_model(**arguments).last_hidden_state
         return hidden[:, -ids.shape[1] :]
 
 

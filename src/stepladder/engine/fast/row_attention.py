@@ -90,15 +90,8 @@ class Gathering:
 def attend_within_rows(
     query: Tensor, key: Tensor, value: Tensor, gatherings: Sequence[Gathering], scaling: float
 ) -> Tensor:
-    """Attention (1, tokens, heads, size).
-
-    Args:
-        query: (1, heads, tokens, size).
-        key: (1, key heads, tokens, size).
-        value: (1, key heads, tokens, size).
-        gatherings: All tokens in order; the first holds the shared prefix, if there is one.
-        scaling: Factor of the scores.
-    """
+    """Attention (1, tokens, heads, size) of queries (1, heads, tokens, size) to keys and values (1, key heads, tokens,
+    size). The `gatherings` hold all tokens in order, the first the shared prefix, if there is one."""
     apply: Any = _AttendWithinRows.apply
     found: Tensor = apply(torch.cat([query, key, value], dim=1)[0], query.shape[1], gatherings, scaling)
     return found[None]

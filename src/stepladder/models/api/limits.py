@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from stepladder.errors import UserError
 from stepladder.models.api.journal import Attempt, Journal
@@ -18,12 +17,6 @@ class StoppedError(Exception):
     """The process that asked is gone: what is not sent yet is not sent."""
 
 
-@dataclass
-class _Sent:
-    time: float
-    tokens: int
-
-
 class RateLimit:
     """A sliding window of a minute. `recent`: attempts of an earlier process, which the server counts, too."""
 
@@ -32,7 +25,8 @@ class RateLimit:
         self._stopping, self._guard = stopping, threading.Lock()
         self._closed_until = 0.0
         since = time.time() - MINUTE
-        self._sent = [_Sent(a.time, a.prompt_tokens + a.new_tokens) for a in recent if a.time > since]
+        # Of each request the time and its tokens.
+        self._sent = [(each.time, each.prompt_tokens + each.new_tokens) for each in recent if each.time > since]
 
     def wait(self, call: Call) -> None:
         """Return when the call may be sent. A call that is larger than the limit is sent alone.
@@ -56,12 +50,12 @@ class RateLimit:
             now = time.time()
             if now < self._closed_until:
                 return self._closed_until - now
-            self._sent = [each for each in self._sent if each.time > now - MINUTE]
+            self._sent = [each for each in self._sent if each[0] > now - MINUTE]
             if self._requests and len(self._sent) >= self._requests:
-                return self._sent[-self._requests].time + MINUTE - now + 0.001
-            if self._tokens and self._sent and sum(each.tokens for each in self._sent) + tokens > self._tokens:
-                return self._sent[0].time + MINUTE - now + 0.001
-            self._sent.append(_Sent(now, tokens))
+                return self._sent[-self._requests][0] + MINUTE - now + 0.001
+            if self._tokens and self._sent and sum(each[1] for each in self._sent) + tokens > self._tokens:
+                return self._sent[0][0] + MINUTE - now + 0.001
+            self._sent.append((now, tokens))
             return 0.0
 
 

@@ -64,12 +64,11 @@ def _prompt_logprobs(call: Call, body: Plain) -> Reply:
     if prompt_tokens != len(prompt) or len(listed) != len(prompt) + new_tokens:
         what = f"the prompt has {len(prompt)} tokens, the server counts {prompt_tokens} and {new_tokens} generated ones"
         raise MalformedError(f"{what}, and gives log-probabilities of {len(listed)}")
-    own = listed[len(prompt) - len(call.wanted) : len(prompt)]
-    found = tuple(_log_probability(value) for value in own)
+    found = tuple(map(_log_probability, listed[len(prompt) - len(call.wanted) :]))  # and those of generated tokens
     text = choice.get("text")
     return Reply(
         text if isinstance(text, str) else "",
-        log_probabilities=found + tuple(_log_probability(value) for value in listed[len(prompt) :]),
+        log_probabilities=found,
         prompt_tokens=prompt_tokens,
         new_tokens=new_tokens,
         **_server(body),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Protocol
 
 from stepladder.engine.values import Best, Scores
@@ -62,9 +62,8 @@ class LlamaCppTokens:
     def end(self) -> int:
         turns = [Message("user", "?"), Message("assistant", MARK), Message("user", "?")]
         rest = self._rendered(turns).rpartition(MARK)[2]
-        body = {"content": rest, "add_special": False, "parse_special": True}
-        found = _ids(self.ask(Call("//tokenize", body)).body, "tokens")
-        if not found or found[0] == self.text(rest)[0]:
+        found = _token_ids(self.ask, {"content": rest, "add_special": False, "parse_special": True})
+        if found[0] == self.text(rest)[0]:
             raise ModelError("The chat template of the server has no end token after an answer", "model")
         return found[0]
 
@@ -75,8 +74,7 @@ class LlamaCppTokens:
         return rendered
 
     def _tokens(self, text: str, special: bool) -> list[int]:
-        body = {"content": text, "add_special": special, "parse_special": special}
-        return _ids(self.ask(Call("//tokenize", body)).body, "tokens")
+        return _token_ids(self.ask, {"content": text, "add_special": special, "parse_special": special})
 
 
 @dataclass
@@ -87,45 +85,44 @@ class VllmTokens:
     name: str
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        body = {"model": self.name, "messages": plain_messages(messages), "add_generation_prompt": True}
-        return _ids(self.ask(Call("//tokenize", body)).body, "tokens")
+        return self._tokens(messages=plain_messages(messages), add_generation_prompt=True)
 
     def text(self, text: str) -> list[int]:
-        body = {"model": self.name, "prompt": text, "add_special_tokens": False}
-        return _ids(self.ask(Call("//tokenize", body)).body, "tokens")
+        return self._tokens(prompt=text, add_special_tokens=False)
 
     @cached_property
     def end(self) -> int:
         question, answer = Message("user", "?"), Message("assistant", MARK)
-        body = {"model": self.name, "messages": plain_messages([question, answer]), "add_generation_prompt": False}
-        whole = _ids(self.ask(Call("//tokenize", body)).body, "tokens")
+        whole = self._tokens(messages=plain_messages([question, answer]), add_generation_prompt=False)
         before = [*self.prompt([question]), *self.text(MARK)]
         if whole[: len(before)] != before or len(whole) == len(before):
             raise ModelError("The chat template of the server does not put an answer after its prompt", "model")
         return whole[len(before)]
 
+    def _tokens(self, **body: object) -> list[int]:
+        return _token_ids(self.ask, {"model": self.name, **body})
 
-def _ids(body: Plain, name: str) -> list[int]:
-    found = body.get(name)
+
+def _token_ids(ask: Ask, body: Plain) -> list[int]:
+    found = ask(Call("//tokenize", body)).body.get("tokens")
     if not isinstance(found, list) or not found or not all(isinstance(id_, int) for id_ in found):
         raise ModelError("the server does not give the token ids of a text (/tokenize)", "model.base_url")
     return found
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Tokens and seconds of the requests for one question."""
+def _scores(found: Sequence[float], answers: Sequence[Sequence[int]], replies: Sequence[Reply]) -> Scores:
+    return Scores(tuple(found), tuple(map(len, answers)), *_cost(replies))
 
-    prompt_tokens: int = 0
-    new_tokens: int = 0
-    seconds: float = 0.0
 
-    def __add__(self, reply: Reply) -> Cost:
-        return Cost(
-            self.prompt_tokens + reply.prompt_tokens,
-            self.new_tokens + reply.new_tokens,
-            self.seconds + reply.seconds,
-        )
+def _cost(replies: Sequence[Reply]) -> tuple[float, int, int]:
+    """Seconds, prompt tokens and new tokens of all requests for one question."""
+    seconds = sum((reply.seconds for reply in replies), 0.0)
+    return seconds, sum(reply.prompt_tokens for reply in replies), sum(reply.new_tokens for reply in replies)
+
+
+def _encoder(tokens: Tokens) -> Callable[[str], tuple[int, ...]]:
+    """Gives labels as token ids with the end token, and asks once for each."""
+    return cache(lambda label: (*tokens.text(label), tokens.end))
 
 
 class Scorer(Protocol):
@@ -139,19 +136,6 @@ class Scorer(Protocol):
 
 
 @dataclass
-class _Encoded:
-    """Labels as token ids with the end token, remembered."""
-
-    tokens: Tokens
-    _known: dict[str, list[int]] = field(default_factory=dict)
-
-    def __call__(self, label: str) -> list[int]:
-        if label not in self._known:
-            self._known[label] = [*self.tokens.text(label), self.tokens.end]
-        return self._known[label]
-
-
-@dataclass
 class PromptScorer:
     """One request a label: `/completions` with `echo`, the prompt and the label as token ids."""
 
@@ -160,7 +144,7 @@ class PromptScorer:
     name: str
 
     def __post_init__(self) -> None:
-        self._encoded = _Encoded(self.tokens)
+        self._encoded = _encoder(self.tokens)
 
     def log_probabilities(self, prompt: Sequence[int], answer: Sequence[int], repeat: int = 0) -> Reply:
         """Of every token of `answer` after `prompt`, then of the token that the server adds to them."""
@@ -171,13 +155,11 @@ class PromptScorer:
 
     def score(self, prompt: Sequence[int], labels: Sequence[str], repeat: int = 0) -> Scores:
         answers = [self._encoded(label) for label in labels]
-        cost, found = Cost(), []
+        replies, found = [], []
         for answer in answers:
-            reply = self.log_probabilities(prompt, answer, repeat)
-            cost += reply
-            found.append(sum(_known(value) for value in reply.log_probabilities[: len(answer)]))
-        lengths = tuple(map(len, answers))
-        return Scores(tuple(found), lengths, cost.seconds, cost.prompt_tokens, cost.new_tokens)
+            replies.append(self.log_probabilities(prompt, answer, repeat))
+            found.append(sum(_known(value) for value in replies[-1].log_probabilities[: len(answer)]))
+        return _scores(found, answers, replies)
 
     def choose(self, prompt: Sequence[int], labels: Sequence[str], repeat: int = 0) -> Best:
         return self.score(prompt, labels, repeat).best()
@@ -192,7 +174,7 @@ class TrieWalk:
     vocabulary: int
 
     def __post_init__(self) -> None:
-        self._encoded = _Encoded(self.tokens)
+        self._encoded = _encoder(self.tokens)
 
     def next_token(self, ids: Sequence[int], wanted: Sequence[int], listed: int, repeat: int = 0) -> Reply:
         """The log-probabilities of the wanted tokens after `ids`, as far as they are among the `listed` likeliest."""
@@ -201,26 +183,25 @@ class TrieWalk:
 
     def score(self, prompt: Sequence[int], labels: Sequence[str], repeat: int = 0) -> Scores:
         """Every label: one request a node of the trie, two where tokens are improbable."""
-        answers = [tuple(self._encoded(label)) for label in labels]
+        answers = [self._encoded(label) for label in labels]
         found: dict[tuple[int, ...], float] = {(): 0.0}
-        cost = Cost()
+        replies: list[Reply] = []
         for prefix, wanted in _trie(answers).items():
             reply = self.next_token([*prompt, *prefix], wanted, min(LISTED, self.vocabulary), repeat)
-            cost += reply
+            replies.append(reply)
             if None in reply.log_probabilities:
                 reply = self.next_token([*prompt, *prefix], wanted, self.vocabulary, repeat)
-                cost += reply
+                replies.append(reply)
             for token, value in zip(wanted, reply.log_probabilities, strict=True):
                 found[*prefix, token] = found[prefix] + _known(value)
-        scores, lengths = tuple(found[answer] for answer in answers), tuple(map(len, answers))
-        return Scores(scores, lengths, cost.seconds, cost.prompt_tokens, cost.new_tokens)
+        return _scores([found[answer] for answer in answers], answers, replies)
 
     def choose(self, prompt: Sequence[int], labels: Sequence[str], repeat: int = 0) -> Best:
         """The likeliest label: a best-first search. A prefix is at most as likely as what it begins with, so that the
         first whole label that comes up is the likeliest. An unlisted token has the smallest listed log-probability as
         its upper bound until it comes up."""
-        answers = [tuple(self._encoded(label)) for label in labels]
-        trie, cost = _trie(answers), Cost()
+        answers = [self._encoded(label) for label in labels]
+        trie, replies = _trie(answers), list[Reply]()
         places = {answer: place for place, answer in reversed(list(enumerate(answers)))}
         total: dict[tuple[int, ...], float] = {(): 0.0}
         whole: dict[tuple[int, ...], Mapping[int, float]] = {}
@@ -231,16 +212,15 @@ class TrieWalk:
                 before, token = prefix[:-1], prefix[-1]
                 if before not in whole:
                     reply = self.next_token([*prompt, *before], trie[before], self.vocabulary, repeat)
-                    cost += reply
+                    replies.append(reply)
                     whole[before] = dict(zip(trie[before], map(_known, reply.log_probabilities), strict=True))
                 total[prefix] = total[before] + whole[before][token]
                 heapq.heappush(queue, (-total[prefix], prefix, True))
             elif prefix in places:
-                tokens = cost.prompt_tokens, cost.new_tokens
-                return Best(places[prefix], total[prefix], len(prefix), cost.seconds, *tokens)
+                return Best(places[prefix], total[prefix], len(prefix), *_cost(replies))
             else:
                 reply = self.next_token([*prompt, *prefix], trie[prefix], min(LISTED, self.vocabulary), repeat)
-                cost += reply
+                replies.append(reply)
                 for token, value in zip(trie[prefix], reply.log_probabilities, strict=True):
                     longer = (*prefix, token)
                     total[longer] = total[prefix] + (reply.floor if value is None else value)

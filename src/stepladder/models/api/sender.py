@@ -77,7 +77,8 @@ class Sender:
                 return self._attempt(call)
             except AttemptError as failure:
                 if not failure.decision.retry or attempt == self.settings.attempts:
-                    raise _final(failure.error, attempt) from failure
+                    error, tried = failure.error, f" (tried {attempt} times)" if attempt > 1 else ""
+                    raise UserError(f"{error.what}{tried}", error.where, error.to_do) from failure
                 self._wait(failure.decision, attempt, failure.error)
         raise AssertionError("there is at least one attempt")
 
@@ -107,11 +108,6 @@ class Sender:
             self._rate.pause(seconds)
         if self.stopping.wait(seconds):
             raise StoppedError
-
-
-def _final(error: UserError, attempts: int) -> UserError:
-    tried = f" (tried {attempts} times)" if attempts > 1 else ""
-    return UserError(f"{error.what}{tried}", error.where, error.to_do)
 
 
 class Pipe:

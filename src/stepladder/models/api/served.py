@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar
 
@@ -51,13 +51,7 @@ class ServedModel:
     thoughts = Thoughts()
 
     def __init__(
-        self,
-        settings: Settings,
-        name: str,
-        choose: Labels,
-        retest: int,
-        extra: Plain,
-        note: Callable[[str], None],
+        self, settings: Settings, name: str, choose: Labels, retest: int, extra: Plain, note: Callable[[str], None]
     ) -> None:
         self._settings, self._name, self._choose, self._retest = settings, name, choose, retest
         self._extra, self._note = extra, note
@@ -100,7 +94,7 @@ class ServedModel:
             if not constrained:
                 return written
             label = written_label(written.text)
-            return written if label is None else Completion(label, *_rest(written))
+            return written if label is None else replace(written, text=label)
 
         return self._each("constrained" if constrained else "chat", len(prompts), work, lambda done: done.text)
 
@@ -245,20 +239,9 @@ class ServedModel:
 def is_named(served: str, name: str) -> bool:
     """Whether a server's name for its model is the one that was asked for: the same, with a date or version after it,
     or with a folder before and a file type after it."""
-    last = served.rsplit("/", 1)[-1]
-    return (
-        served == name
-        or served.startswith((f"{name}-", f"{name}@"))
-        or name.rsplit("/", 1)[-1]
-        in (
-            last,
-            last.removesuffix(".gguf"),
-        )
-    )
-
-
-def _rest(written: Completion) -> tuple[int, float, bool, int | None]:
-    return written.new_tokens, written.seconds, written.finished, written.prompt_tokens
+    file = served.rsplit("/", 1)[-1]
+    files = file, file.removesuffix(".gguf")
+    return served == name or served.startswith((f"{name}-", f"{name}@")) or name.rsplit("/", 1)[-1] in files
 
 
 def _unordered(

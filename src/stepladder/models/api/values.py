@@ -61,8 +61,7 @@ class Reply:
         log_probabilities: Of the wanted tokens, natural; None for one that the server did not list.
         floor: The smallest listed log-probability: an upper bound for tokens that are not listed.
         mass: The sum of the listed probabilities.
-        prompt_tokens: As the server counts them.
-        new_tokens: As the server counts them.
+        prompt_tokens, new_tokens: As the server counts them.
         seconds: From sending the request to its response.
         model: What the server calls the model.
         fingerprint: The server's `system_fingerprint`.
