@@ -90,7 +90,7 @@ class Sure:
 
     @property
     def clusters_usable(self) -> Clusters | None:
-        return clusters_of([e for e, there in zip(self.answers.examples, self.mask, strict=True) if there])
+        return clusters_of(self.answers.examples, self.mask)
 
     def usable(self, temperature: float) -> Floats:
         """The confidence of the answers that have one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from stepladder.evaluation.statistics.resampling import (
     units_of,
     widened,
 )
+from stepladder.evaluation.tables import Table, TableCell
 from stepladder.types import Prediction, Task
 
 PICKED_DRAWS = 1000
@@ -144,6 +145,12 @@ def same_answer(one: Prediction, other: Prediction) -> bool:
 def with_interval(measured: Measured | Difference, form: str = "{:.3f}") -> str:
     """`0.812 [0.790, 0.834]`, for the cells of tables."""
     return f"{form} [{form}, {form}]".format(*(x + 0.0 for x in (measured.value, measured.low, measured.high)))
+
+
+def figure_table(title: str, metrics: Mapping[str, Measured], note: str) -> Table:
+    """A line for each figure."""
+    rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
+    return Table(title, ("figure", "value", "questions"), rows, note)
 
 
 def _is_share(values: Floats) -> bool:
