@@ -15,7 +15,15 @@ from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, unfit
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind, question_scores
-from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, same_answer, with_interval
+from stepladder.evaluation.suites.figures import (
+    as_measured,
+    change,
+    mean,
+    metric_for,
+    row_values,
+    same_answer,
+    with_interval,
+)
 from stepladder.evaluation.suites.gaps import Gap, gaps
 from stepladder.evaluation.suites.terms import Swap, swap_of
 from stepladder.evaluation.tables import Drawing, Table, TableCell
@@ -86,7 +94,7 @@ class Slices:
             found = gaps(values, clusters, list(big.values()), seed)
             scores = [mean(values[rows], clusters_of(main.examples, rows), seed) for rows in big.values()]
             worst = min(range(len(big)), key=lambda i: (scores[i].value, list(big)[i]))
-            metrics |= {"worst": scores[worst], "gap": found[worst].measured}
+            metrics |= {"worst": scores[worst], "gap": as_measured(found[worst])}
             details["worst"] = _named(list(big)[worst], scores[worst], found[worst])
         else:
             left_out["slices"] = f"no slice has {self.minimum} questions and a rest"
@@ -162,7 +170,7 @@ def _table(
     names: Sequence[tuple[str, str]], scores: Sequence[Measured], found: Sequence[Gap], small: Sequence[tuple[Any, int]]
 ) -> Table:
     rows: list[list[TableCell]] = [
-        [*name, score.n, with_interval(score), with_interval(gap.measured, "{:+.3f}"), gap.p_adjusted]
+        [*name, score.n, with_interval(score), with_interval(as_measured(gap), "{:+.3f}"), gap.p_adjusted]
         for name, score, gap in sorted(zip(names, scores, found, strict=True), key=lambda row: (row[1].value, row[0]))
     ]
     rows += [[*name, count, None, None, None] for name, count in small]
