@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from stepladder.context.context import comparable, query_text
+from stepladder.context.context import comparable, places_of, query_text
 from stepladder.context.index import VectorIndex
 from stepladder.context.rows import read_examples, write_examples
 from stepladder.errors import DataError, Fault, require
@@ -71,10 +71,7 @@ class Demonstrations:
         """Store and index the pool: in the given order for `fixed`, otherwise sorted by id."""
         self._pool = tuple(pool if self.selection == "fixed" else sorted(pool, key=lambda row: row.question.id))
         self._seed = seed
-        places = defaultdict(list)
-        for place, example in enumerate(self._pool):
-            places[comparable(example.question.text)].append(place)
-        self._places = dict(places)
+        self._places = places_of(comparable(example.question.text) for example in self._pool)
         if self.selection == "nearest" and self.embedder is not None:
             self._index = VectorIndex([query_text(row.question) for row in self._pool], self.embedder, resources)
 

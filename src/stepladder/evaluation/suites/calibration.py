@@ -17,7 +17,6 @@ from stepladder.evaluation.requests import EvalBatch, EvalInputs, demand_probabi
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
 from stepladder.evaluation.suites import confidence as c
-from stepladder.evaluation.suites.calibration_error import calibration_error
 from stepladder.evaluation.suites.confidence import Sure
 from stepladder.evaluation.suites.figures import mean, resampled, with_interval
 from stepladder.evaluation.tables import Curves, Drawing, Table, TableCell
@@ -94,7 +93,7 @@ class Calibration:
         brier, nll = main.known.brier(temperature), main.known.nll(temperature)
         n, some, whole = len(right), main.clusters_usable, main.clusters
         return {
-            "ece": calibration_error(usable, right, self.bins, some, seed),
+            "ece": c.calibration_error(usable, right, self.bins, some, seed),
             "brier": resampled(lambda i: float(brier[i].mean()), n, some, seed, (0.0, 2.0)),
             "nll": resampled(lambda i: float(nll[i].mean()), n, some, seed, UNBOUNDED),
             "aurc": resampled(lambda i: c.aurc(everywhere[i], all_right[i]), len(all_right), whole, seed),
