@@ -119,6 +119,12 @@ class ConfigError(UserError):
         return "\n".join(lines)
 
 
+def require(*rules: tuple[bool, Fault]) -> None:
+    """Raise ConfigError with the faults of all rules (holds, fault) that do not hold."""
+    if faults := [fault for holds, fault in rules if not holds]:
+        raise ConfigError(faults)
+
+
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A hint with the most similar of the `known` names, or a list of them.
 

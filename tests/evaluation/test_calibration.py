@@ -17,7 +17,7 @@ from stepladder.evaluation.requests import EvalInputs
 from stepladder.evaluation.suite import Suite
 from stepladder.evaluation.suites import confidence as c
 from stepladder.evaluation.suites.calibration import Calibration
-from stepladder.evaluation.suites.calibration_error import calibration_error
+from stepladder.evaluation.suites.confidence import calibration_error
 from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
 
 TASK = Task("Say.", Choice(("yes", "no")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
@@ -72,6 +72,15 @@ class NoContext:
 def comparable(text: str) -> str:
     """The text in the form in which rows are compared: Unicode NFC, white space folded; case matters."""
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def places_of(texts: Iterable[str | None]) -> dict[str, list[int]]:
+    """By text, the positions at which it occurs. None is left out."""
+    places: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        if text is not None:
+            places.setdefault(text, []).append(place)
+    return places
 
 
 def query_text(question: Question) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,10 +13,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from stepladder.context.context import comparable, query_text
+from stepladder.context.context import comparable, places_of, query_text
 from stepladder.context.index import VectorIndex
 from stepladder.context.rows import read_examples, write_examples
-from stepladder.errors import ConfigError, DataError, Fault
+from stepladder.errors import DataError, Fault, require
 from stepladder.resources import Resources
 from stepladder.types import Embedder, Example, Question, Shown, TrainingData
 
@@ -45,17 +45,16 @@ class Demonstrations:
     _seed: int = field(default=0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.k < 1:
-            faults.append(Fault("k", f"k is {self.k}", "use at least 1, or a method without demonstrations"))
-        if self.selection not in SELECTIONS:
-            faults.append(Fault("selection", f"'{self.selection}' is unknown", f"use one of {', '.join(SELECTIONS)}"))
-        if self.selection == "nearest" and self.embedder is None:
-            faults.append(
-                Fault("embedder", "nearest demonstrations need an embedder", "name one, or use selection=fixed")
-            )
-        if faults:
-            raise ConfigError(faults)
+        known = f"use one of {', '.join(SELECTIONS)}"
+        no_embedder = "nearest demonstrations need an embedder"
+        require(
+            (self.k >= 1, Fault("k", f"k is {self.k}", "use at least 1, or a method without demonstrations")),
+            (self.selection in SELECTIONS, Fault("selection", f"'{self.selection}' is unknown", known)),
+            (
+                self.selection != "nearest" or self.embedder is not None,
+                Fault("embedder", no_embedder, "name one, or use selection=fixed"),
+            ),
+        )
 
     @property
     def reads(self) -> frozenset[str]:
@@ -63,9 +62,8 @@ class Demonstrations:
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:
         if not data.train:
-            raise DataError(
-                "There are no training rows to demonstrate", "dataset.train", "name a file of training rows"
-            )
+            what = "There are no training rows to demonstrate"
+            raise DataError(what, "dataset.train", "name a file of training rows")
         by_label = data.task.kind == "choice"
         self._prepare(_balanced(data.train, by_label) if self.selection == "fixed" else data.train, resources, seed)
 
@@ -73,10 +71,7 @@ class Demonstrations:
         """Store and index the pool: in the given order for `fixed`, otherwise sorted by id."""
         self._pool = tuple(pool if self.selection == "fixed" else sorted(pool, key=lambda row: row.question.id))
         self._seed = seed
-        places = defaultdict(list)
-        for place, example in enumerate(self._pool):
-            places[comparable(example.question.text)].append(place)
-        self._places = dict(places)
+        self._places = places_of(comparable(example.question.text) for example in self._pool)
         if self.selection == "nearest" and self.embedder is not None:
             self._index = VectorIndex([query_text(row.question) for row in self._pool], self.embedder, resources)
 
@@ -111,13 +106,13 @@ class Demonstrations:
 
 def _balanced(rows: Iterable[Example], by_label: bool) -> Iterator[Example]:
     """All rows in rounds of one row per label, sorted by a hash of their content within a round."""
-    seen: defaultdict[str, int] = defaultdict(int)
-    rounds = []
-    for content, row in sorted(((_content(row), row) for row in rows), key=lambda pair: pair[0]):
+    seen = Counter[str]()
+    rounds: dict[int, list[Example]] = defaultdict(list)
+    for row in sorted(rows, key=_content):
         label = row.answers[0] if by_label else ""
-        rounds.append((seen[label], content, row))
+        rounds[seen[label]].append(row)
         seen[label] += 1
-    return (row for _, _, row in sorted(rounds, key=lambda entry: entry[:2]))
+    return (row for number in sorted(rounds) for row in rounds[number])
 
 
 def _content(row: Example) -> tuple[str, str]:

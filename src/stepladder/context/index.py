@@ -135,14 +135,11 @@ class VectorIndex:
 
     def _of(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of the queries, (queries, width); vectors of indexed texts are reused."""
-        vectors = np.empty((len(queries), self._vectors.shape[1]), np.float32)
-        rows = [self._row.get(query) for query in queries]
-        new = [place for place, row in enumerate(rows) if row is None]
+        rows = np.array([self._row.get(query, -1) for query in queries], dtype=np.intp)
+        vectors = np.array(self._vectors[rows], np.float32)
+        new = np.flatnonzero(rows < 0).tolist()
         if new:
             vectors[new] = self._embedder.embed([queries[place] for place in new])
-        for place, row in enumerate(rows):
-            if row is not None:
-                vectors[place] = self._vectors[row]
         return vectors
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from stepladder.context.context import comparable, query_text
+from stepladder.context.context import comparable, places_of, query_text
 from stepladder.context.index import LANGUAGES, FusedIndex, Index, VectorIndex, WordIndex
 from stepladder.context.rows import read_passages, write_passages
 from stepladder.errors import ConfigError, DataError, Fault, did_you_mean
@@ -100,20 +99,10 @@ class Retrieval:
         self._prepare(data.corpus, dict(_made_from(data.corpus, data.train)), resources)
 
     def _prepare(self, corpus: Iterable[Passage], made_from: Mapping[str, str], resources: Resources) -> None:
-        """Split and index the corpus.
-
-        Args:
-            corpus: The passages.
-            made_from: By id of a passage that contains a training row, the text of that row.
-            resources: Progress and the directory of cached indexes.
-        """
+        """Split and index the corpus. `made_from`: by id of a passage that contains a training row, that row's text."""
         self._corpus, self._made_from = tuple(corpus), dict(made_from)
         self._chunks = tuple(chunk for passage in self._corpus for chunk in self._cut(passage))
-        places = defaultdict(list)
-        for place, chunk in enumerate(self._chunks):
-            if chunk.id in self._made_from:
-                places[self._made_from[chunk.id]].append(place)
-        self._places = dict(places)
+        self._places = places_of(self._made_from.get(chunk.id) for chunk in self._chunks)
         indexes = tuple(self._indexes([chunk.text for chunk in self._chunks], resources))
         self._index = indexes[0] if len(indexes) == 1 else FusedIndex(*indexes)
 
@@ -147,10 +136,8 @@ class Retrieval:
         id."""
         assert self._index is not None
         assert self.without_gold is not None
-        chunks = defaultdict(list)
-        for place, chunk in enumerate(self._chunks):
-            chunks[chunk.id].append(place)
-        own = [[p for id_ in sorted(self._gold.get(q.id, ())) for p in chunks[id_]] for q in questions]
+        chunks = places_of(chunk.id for chunk in self._chunks)
+        own = [[p for id_ in sorted(self._gold.get(q.id, ())) for p in chunks.get(id_, [])] for q in questions]
         searched = [query_text(question) for question in questions]
         bare = self._index.search(searched, self.k, [[*w, *gold] for w, gold in zip(without, own, strict=True)])
         found = self._index.search(searched, self.k, without)

@@ -51,9 +51,10 @@ class Answers:
         return clusters_of(self.examples)
 
 
-def clusters_of(examples: Sequence[Example]) -> NDArray[np.intp] | None:
-    """The number of each example's group, shape (n,), or None where no two share a group."""
-    groups = [example.question.group for example in examples]
+def clusters_of(examples: Sequence[Example], rows: NDArray[np.bool_] | None = None) -> NDArray[np.intp] | None:
+    """The number of each example's group, of the examples in `rows`, or None where no two of them share a group."""
+    kept = examples if rows is None else [example for example, there in zip(examples, rows, strict=True) if there]
+    groups = [example.question.group for example in kept]
     named = {group for group in groups if group is not None}
     if len(named) + groups.count(None) == len(groups):
         return None

@@ -73,6 +73,11 @@ def chosen(examples: Sequence[Example], rows: int | None, seed: int) -> list[Exa
     return [e for e in examples if e.question.id in kept]
 
 
+def rows_rule(rows: int | None) -> tuple[bool, Fault]:
+    """The rule for `require` that a suite asks at least one question."""
+    return rows is None or rows >= 1, Fault("rows", f"{rows} questions cannot be asked", "give at least 1, or null")
+
+
 def unfit(what: str, to_do: str) -> ConfigError:
     """The error of a suite that does not support the data or the decoding; raised before anything runs."""
     return ConfigError(Fault("", what, to_do))

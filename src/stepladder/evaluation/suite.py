@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -56,6 +56,11 @@ class QuestionScore:
     metric: str
     value: float | None
     statistics: Statistics | None = optional()
+
+
+def question_scores(metric: str, ids: Sequence[str], values: Iterable[float]) -> list[QuestionScore]:
+    """The score of each question, where the metric is a value of its own for every one."""
+    return [QuestionScore(id_, metric, float(value)) for id_, value in zip(ids, values, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stepladder.dataset.accounts import RowCounts
 from stepladder.evaluation.statistics.estimates import Measured
@@ -63,5 +63,5 @@ class Scores:
 
     scores: SuiteFigures
     details: Mapping[str, Details]
-    exhibits: Mapping[str, tuple[Drawing, ...]]
+    tables: Mapping[str, tuple[Drawing, ...]] = field(metadata={"json": "exhibits"})
     rows: RowCounts

@@ -357,7 +357,7 @@ def score(prepared: Prepared, predictions: Mapping[str, tuple[Prediction, ...]],
     whole = Scores(
         scores={name: s.metrics for name, s in scored.items()},
         details={name: s.details for name, s in scored.items()},
-        exhibits={name: (*s.tables, *_reasons(left_out.get(name))) for name, s in scored.items()},
+        tables={name: (*s.tables, *_reasons(left_out.get(name))) for name, s in scored.items()},
         rows=prepared.data.accounts.counts(),
     )
     serialise.write(folder / "scores.json", whole)

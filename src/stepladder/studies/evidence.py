@@ -143,7 +143,7 @@ def suites(variants: Sequence[Variant], runs: Sequence[Run]) -> list[SuiteFindin
         seen.add(variant.name)
         main = next(iter(run.prepared.suites))
         for name in run.prepared.suites:
-            tables = stored.exhibits.get(name, ()) if stored else ()
+            tables = stored.tables.get(name, ()) if stored else ()
             if name != main or tables:
                 metrics = {} if name == main else run.scores.get(name, {})
                 found.append(SuiteFindings(variant.name, title, name, metrics, tables))

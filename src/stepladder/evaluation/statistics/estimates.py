@@ -188,13 +188,43 @@ def at_least(side: Side, seed: int) -> float:
 def _interval(side: Side, seed: int, confidence: float) -> tuple[float, float]:
     if side.share:
         return wilson(float(side.numbers[0][:, 0].sum()), side.n, confidence)
-    draws = np.clip(widened(side.drawn(seed).mean(axis=1), side.units), 0, 1)
-    if draws.max() - draws.min() < 1e-12:  # resampling units that are all alike says nothing of rows not seen
-        low, high = wilson(side.value * side.units, side.units, confidence)
-    else:
-        low, high = bias_corrected_interval(draws, side.value, confidence)
-    low, high = joined_interval(side.value, (low, high), *side.chance_of_seeds(seed), confidence)
+    drawn = drawn_interval(side.drawn(seed).mean(axis=1), side.value, side.units, confidence=confidence)
+    low, high = joined_interval(side.value, drawn, *side.chance_of_seeds(seed), confidence)
     return max(0.0, low), min(1.0, high)
+
+
+def drawn_interval(
+    draws: Floats, value: float, units: int, bounds: tuple[float, float] = (0.0, 1.0), confidence: float = 0.95
+) -> tuple[float, float]:
+    """The interval of a value within `bounds` from its bootstrap draws, shape (draws,), of so many independent units.
+
+    Where all draws are equal they say nothing of rows not seen: then it is Wilson's interval of a share of the units.
+    """
+    floor, width = bounds[0], bounds[1] - bounds[0]
+    draws = np.clip(widened(draws, units), *bounds)
+    if _all_equal(draws) and np.isfinite(width):
+        low, high = wilson((value - floor) / width * units, units, confidence)
+        return floor + width * low, floor + width * high
+    return bias_corrected_interval(draws, value, confidence)
+
+
+def paired_bounds(wins: float, losses: float, n: int) -> tuple[float, float, float]:
+    """Of the difference of two shares right on the same `n` questions: the lower end of the 95% interval, the one-sided
+    95% lower bound, the upper end."""
+    low, high = paired_share_interval(wins, losses, n)
+    return low, paired_share_interval(wins, losses, n, confidence=0.9)[0], high
+
+
+def drawn_bounds(draws: Floats, value: float, units: int) -> tuple[float, float, float]:
+    """`paired_bounds` of a difference `value` from its draws; in closed form where all draws are equal."""
+    if _all_equal(draws):
+        return paired_bounds(max(value, 0.0) * units, max(-value, 0.0) * units, units)
+    low, at_least, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.975]))
+    return low, at_least, high
+
+
+def _all_equal(draws: Floats) -> bool:
+    return bool(draws.max() - draws.min() < 1e-12)
 
 
 def mean_over_runs(found: Sequence[Measured]) -> Measured:
@@ -232,21 +262,17 @@ def difference(ours: Side, theirs: Side, seed: int, mid_p: bool = False, level: 
     a difference counts as found, for `detectable`."""
     check_same_questions(ours.runs[0], theirs.runs[0])
     value = ours.value - theirs.value
-    wins, losses = _discordant(ours.by_question, theirs.by_question)
+    one, other = ours.by_question, theirs.by_question
+    wins, losses = (None, None) if one is None or other is None else discordant(one, other)
     if ours.share and theirs.share and wins is not None and losses is not None:
-        low, high = paired_share_interval(wins, losses, ours.n)
-        at_least, _ = paired_share_interval(wins, losses, ours.n, confidence=0.9)
+        low, at_least, high = paired_bounds(wins, losses, ours.n)
         p = mcnemar(wins, losses, mid_p)
         # half a question in each cell, as in the interval: no disagreement seen is not no disagreement
         detectable = detectable_difference((wins + losses + 1) / (ours.n + 2), ours.n, level)
     else:
-        draws = np.clip(_with_seeds(_gaps(ours, theirs, seed), [ours, theirs], seed), -1, 1)
-        if draws.max() - draws.min() < 1e-12:  # resampling units that are all alike says nothing of rows not seen
-            alike = max(value, 0.0) * ours.units, max(-value, 0.0) * ours.units
-            low, high = paired_share_interval(*alike, ours.units)
-            at_least, _ = paired_share_interval(*alike, ours.units, confidence=0.9)
-        else:
-            low, at_least, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.975]))
+        gaps = widened(ours.drawn(seed).mean(axis=1) - theirs.drawn(seed).mean(axis=1), ours.units)
+        draws = np.clip(_with_seeds(gaps, [ours, theirs], seed), -1, 1)
+        low, at_least, high = drawn_bounds(draws, value, ours.units)
         if len(ours.runs) == len(theirs.runs) == 1:
             p = permutation_p(ours.stacked, theirs.stacked, ours.fold, ours.clusters, seed)
         else:
@@ -256,10 +282,6 @@ def difference(ours: Side, theirs: Side, seed: int, mid_p: bool = False, level: 
     return Difference(
         value, min(low, value), max(high, value), min(at_least, value), p, ours.n, wins, losses, detectable
     )
-
-
-def _gaps(ours: Side, theirs: Side, seed: int) -> Floats:
-    return widened(ours.drawn(seed).mean(axis=1) - theirs.drawn(seed).mean(axis=1), ours.units)
 
 
 def _with_seeds(drawn: Floats, sides: Sequence[Side], seed: int) -> Floats:
@@ -277,7 +299,6 @@ def _with_seeds(drawn: Floats, sides: Sequence[Side], seed: int) -> Floats:
     return drawn + sqrt(variance) * generator.standard_t(freedom, size=len(drawn))
 
 
-def _discordant(ours: Floats | None, theirs: Floats | None) -> tuple[int | None, int | None]:
-    if ours is None or theirs is None:
-        return None, None
+def discordant(ours: Floats, theirs: Floats) -> tuple[int, int]:
+    """On how many questions ours is better, and on how many worse."""
     return int(np.sum(ours > theirs + 1e-12)), int(np.sum(theirs > ours + 1e-12))

@@ -5,19 +5,18 @@ The temperature and the threshold are fitted on validation rows only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from stepladder.errors import ConfigError, Fault
+from stepladder.errors import Fault, require
 from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, demand_probabilities
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
 from stepladder.evaluation.suites import confidence as c
-from stepladder.evaluation.suites.calibration_error import calibration_error
 from stepladder.evaluation.suites.confidence import Sure
 from stepladder.evaluation.suites.figures import mean, resampled, with_interval
 from stepladder.evaluation.tables import Curves, Drawing, Table, TableCell
@@ -45,15 +44,12 @@ class Calibration:
     errors: int = 20
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.bins < 2:
-            faults.append(Fault("bins", f"{self.bins} bins are too few", "give at least 2"))
-        if not 0 < self.accuracy <= 1:
-            faults.append(Fault("accuracy", f"{self.accuracy} is not a share", "give more than 0 and at most 1"))
-        if self.errors < 0:
-            faults.append(Fault("errors", f"{self.errors} errors cannot be shown", "give at least 0"))
-        if faults:
-            raise ConfigError(faults)
+        share = "give more than 0 and at most 1"
+        require(
+            (self.bins >= 2, Fault("bins", f"{self.bins} bins are too few", "give at least 2")),
+            (0 < self.accuracy <= 1, Fault("accuracy", f"{self.accuracy} is not a share", share)),
+            (self.errors >= 0, Fault("errors", f"{self.errors} errors cannot be shown", "give at least 0")),
+        )
 
     def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
         demand_probabilities(inputs, alone=False)
@@ -75,7 +71,9 @@ class Calibration:
         details["ece_by_chance"] = c.ece_by_chance(main.usable(1.0), self.bins, seed)
         metrics |= self._selected(main, validation, seed, details)
         tables = (_table(before, after, details), *self._curves(main, temperature), self._errors(answers["main"]))
-        return SuiteScores(metrics, tuple(_lines(main)), details, tables)
+        scored = zip(main.answers.ids, main.everywhere(1.0)[0], main.mask, strict=True)
+        lines = (QuestionScore(id_, "confidence", float(value) if there else None) for id_, value, there in scored)
+        return SuiteScores(metrics, tuple(lines), details, tables)
 
     def _temperature(self, validation: Sure | None, details: Details) -> float | None:
         """Fitted on validation rows; None, with the reason in `details`, where there are none."""
@@ -95,7 +93,7 @@ class Calibration:
         brier, nll = main.known.brier(temperature), main.known.nll(temperature)
         n, some, whole = len(right), main.clusters_usable, main.clusters
         return {
-            "ece": calibration_error(usable, right, self.bins, some, seed),
+            "ece": c.calibration_error(usable, right, self.bins, some, seed),
             "brier": resampled(lambda i: float(brier[i].mean()), n, some, seed, (0.0, 2.0)),
             "nll": resampled(lambda i: float(nll[i].mean()), n, some, seed, UNBOUNDED),
             "aurc": resampled(lambda i: c.aurc(everywhere[i], all_right[i]), len(all_right), whole, seed),
@@ -114,8 +112,7 @@ class Calibration:
         details["threshold"] = threshold if np.isfinite(threshold) else None
         found = {"selected_coverage": mean(kept.astype(np.float64), main.clusters, seed)}
         if kept.any():
-            clusters = clusters_of([e for e, k in zip(main.answers.examples, kept, strict=True) if k])
-            found["selected_accuracy"] = mean(right[kept], clusters, seed)
+            found["selected_accuracy"] = mean(right[kept], clusters_of(main.answers.examples, kept), seed)
         return found
 
     def _curves(self, main: Sure, temperature: float | None) -> tuple[Drawing, ...]:
@@ -140,18 +137,11 @@ class Calibration:
             if p.probabilities and not p.failure and p.text not in e.answers
         ]
         wrong.sort(key=lambda found: (-found[0], found[1].question.id))
-        shown = wrong[: self.errors]
         rows: list[list[TableCell]] = [
-            [e.question.id, e.question.text, e.answers[0], p.text, sure] for sure, e, p in shown
+            [e.question.id, e.question.text, e.answers[0], p.text, sure] for sure, e, p in wrong[: self.errors]
         ]
         columns = ("id", "question", "answer", "predicted", "confidence")
         return Table("Confident errors", columns, rows, f"{len(wrong)} wrong answers, the most confident first")
-
-
-def _lines(main: Sure) -> Iterator[QuestionScore]:
-    confidence, _ = main.everywhere(1.0)
-    for id_, value, there in zip(main.answers.ids, confidence, main.mask, strict=True):
-        yield QuestionScore(id_, "confidence", float(value) if there else None)
 
 
 def _table(before: Mapping[str, Measured], after: Mapping[str, Measured], details: Details) -> Table:

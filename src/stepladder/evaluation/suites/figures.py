@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,25 @@ from stepladder.evaluation.answers import Answers
 from stepladder.evaluation.metrics.choice import Accuracy, Floats, Metric, numbers_of, question_values
 from stepladder.evaluation.metrics.json_fields import FieldF1, NotJsonError, parsed
 from stepladder.evaluation.metrics.text import TokenF1
-from stepladder.evaluation.statistics.closed_form import detectable_of, mcnemar, paired_share_interval, wilson
-from stepladder.evaluation.statistics.estimates import Difference, Measured
+from stepladder.evaluation.statistics.closed_form import detectable_of, mcnemar, wilson
+from stepladder.evaluation.statistics.estimates import (
+    Difference,
+    Measured,
+    discordant,
+    drawn_bounds,
+    drawn_interval,
+    paired_bounds,
+)
 from stepladder.evaluation.statistics.resampling import (
     Clusters,
-    bias_corrected_interval,
     bootstrap_picks,
     bootstrap_sums,
     permutation_p,
     units_of,
     widened,
 )
+from stepladder.evaluation.suites.gaps import Gap
+from stepladder.evaluation.tables import Table, TableCell
 from stepladder.types import Prediction, Task
 
 PICKED_DRAWS = 1000
@@ -48,16 +56,11 @@ def mean(values: Floats, clusters: Clusters | None, seed: int) -> Measured:
     """The mean of values from 0 to 1: with Wilson's interval for a share of independent rows, else a bootstrap's."""
     n = len(values)
     value = float(values.mean())
-    units = units_of(n, clusters)
     if clusters is None and _is_share(values):
         low, high = wilson(float(values.sum()), n)
     else:
         sums = bootstrap_sums(np.stack([values, np.ones(n)], axis=1), clusters, seed)
-        draws = np.clip(widened(sums[:, 0] / sums[:, 1], units), 0, 1)
-        if draws.max() - draws.min() < 1e-12:  # resampling equal rows says nothing of rows not seen
-            low, high = wilson(value * units, units)
-        else:
-            low, high = bias_corrected_interval(draws, value)
+        low, high = drawn_interval(sums[:, 0] / sums[:, 1], value, units_of(n, clusters))
     return Measured(value, max(0.0, min(low, value)), min(1.0, max(high, value)), n)
 
 
@@ -68,24 +71,16 @@ def change(ours: Floats, theirs: Floats, clusters: Clusters | None, seed: int) -
     """
     n, gaps = len(ours), ours - theirs
     value = float(gaps.mean())
-    wins, losses = int(np.sum(gaps > 1e-12)), int(np.sum(gaps < -1e-12))
+    wins, losses = discordant(ours, theirs)
     units = units_of(n, clusters)
     if clusters is None and _is_share(ours) and _is_share(theirs):
-        (low, high), p = paired_share_interval(wins, losses, n), mcnemar(wins, losses)
-        at_least, _ = paired_share_interval(wins, losses, n, confidence=0.9)
+        (low, at_least, high), p = paired_bounds(wins, losses, n), mcnemar(wins, losses)
     elif wins == losses == 0:
-        (low, high), p = paired_share_interval(0, 0, units), 1.0
-        at_least, _ = paired_share_interval(0, 0, units, confidence=0.9)
+        (low, at_least, high), p = paired_bounds(0, 0, units), 1.0
     else:
         ones = np.ones(n)
         sums = bootstrap_sums(np.stack([gaps, ones], axis=1), clusters, seed)
-        draws = widened(sums[:, 0] / sums[:, 1], units)
-        if draws.max() - draws.min() < 1e-12:  # resampling units that are all alike says nothing of rows not seen
-            alike = max(value, 0.0) * units, max(-value, 0.0) * units
-            low, high = paired_share_interval(*alike, units)
-            at_least, _ = paired_share_interval(*alike, units, confidence=0.9)
-        else:
-            low, at_least, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.975]))
+        low, at_least, high = drawn_bounds(widened(sums[:, 0] / sums[:, 1], units), value, units)
         sides = np.stack([ours, ones], axis=1), np.stack([theirs, ones], axis=1)
         p = permutation_p(*sides, lambda summed: summed[..., 0] / summed[..., 1], clusters, seed)
     detectable = min(1.0, detectable_of((high - low) / 2))
@@ -106,14 +101,8 @@ def resampled(
     draws = np.array([drawn for rows in picks if not np.isnan(drawn := statistic(rows))])
     if len(draws) < PICKED_DRAWS / 2:
         return Measured(value, *bounds, n)
-    units = units_of(n, clusters)
-    floor, width = bounds[0], bounds[1] - bounds[0]
-    draws = np.clip(widened(draws, units), *bounds)
-    low, high = bias_corrected_interval(draws, value)
-    if draws.max() - draws.min() < 1e-12 and np.isfinite(width):  # equal rows drawn again say nothing of rows not seen
-        low, high = (floor + width * edge for edge in wilson((value - floor) / width * units, units))
-    low, high = max(bounds[0], float(low)), min(bounds[1], float(high))
-    return Measured(value, min(low, value), max(high, value), n)
+    low, high = drawn_interval(draws, value, units_of(n, clusters), bounds)
+    return Measured(value, min(max(bounds[0], low), value), max(min(bounds[1], high), value), n)
 
 
 def reflected(draws: Floats, value: float) -> tuple[float, float]:
@@ -122,7 +111,7 @@ def reflected(draws: Floats, value: float) -> tuple[float, float]:
     return 2 * value - float(high), 2 * value - float(low)
 
 
-def as_measured(found: Difference) -> Measured:
+def as_measured(found: Difference | Gap) -> Measured:
     """A difference as a measured value."""
     return Measured(found.value, found.low, found.high, found.n)
 
@@ -144,6 +133,12 @@ def same_answer(one: Prediction, other: Prediction) -> bool:
 def with_interval(measured: Measured | Difference, form: str = "{:.3f}") -> str:
     """`0.812 [0.790, 0.834]`, for the cells of tables."""
     return f"{form} [{form}, {form}]".format(*(x + 0.0 for x in (measured.value, measured.low, measured.high)))
+
+
+def figure_table(title: str, metrics: Mapping[str, Measured], note: str) -> Table:
+    """A line for each figure."""
+    rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
+    return Table(title, ("figure", "value", "questions"), rows, note)
 
 
 def _is_share(values: Floats) -> bool:

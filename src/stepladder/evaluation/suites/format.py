@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -15,8 +15,8 @@ from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.metrics.json_fields import ValidJson
 from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.evaluation.suite import QuestionScore, SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import as_measured, change, mean, resampled, row_values, with_interval
+from stepladder.evaluation.suite import SuiteScores, TaskKind, question_scores
+from stepladder.evaluation.suites.figures import as_measured, change, figure_table, mean, resampled, row_values
 from stepladder.evaluation.suites.style import Rule
 from stepladder.evaluation.tables import Table, TableCell
 from stepladder.types import Decoding, EvalRequest, Json, Prediction
@@ -86,12 +86,15 @@ class FreeForm:
         metrics |= {f"rule_{name}": mean(values, clusters, seed) for name, values in kept.items()}
         if kept:
             metrics["all_rules"] = mean(np.min(list(kept.values()), axis=0), clusters, seed)
-        tables = (_table(metrics), _invalid(free, valid), *([_broken(free, kept)] if kept else []))
-        lines = (*_lines("valid", free, valid), *_lines("words", free, words))
-        lines += tuple(line for name, values in kept.items() for line in _lines(f"rule_{name}", free, values))
+        note = "cost_of_freedom: the score of the main answers minus that of the free-form answers."
+        table = figure_table("Free-form answers", metrics, note)
+        tables = (table, _invalid(free, valid), *([_broken(free, kept)] if kept else []))
+        lines = question_scores("valid", free.ids, valid) + question_scores("words", free.ids, words)
+        for name, values in kept.items():
+            lines += question_scores(f"rule_{name}", free.ids, values)
         reasons = Counter(p.failure for p in free.predictions if p.failure)
         details = {"max_new_tokens": room, "failures": dict(reasons.most_common(SHOWN)), "left_out": {}}
-        return SuiteScores(metrics, lines, details, tables)
+        return SuiteScores(metrics, tuple(lines), details, tables)
 
     def _kept(self, name: str, free: Answers) -> Floats:
         rule = Rule(**(self.rules or {})[name])
@@ -112,12 +115,6 @@ def validity(answers: Answers) -> Floats:
     return np.array([float(valid(i, p)) for i, p in enumerate(answers.predictions)])
 
 
-def _table(metrics: Mapping[str, Measured]) -> Table:
-    rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
-    note = "cost_of_freedom: the score of the main answers minus that of the free-form answers."
-    return Table("Free-form answers", ("figure", "value", "questions"), rows, note)
-
-
 def _invalid(free: Answers, valid: Floats) -> Table:
     found = Counter(p.text[:LONGEST] for p, there in zip(free.predictions, valid, strict=True) if not there)
     rows: list[list[TableCell]] = [[text, count] for text, count in found.most_common(SHOWN)]
@@ -130,8 +127,3 @@ def _broken(free: Answers, kept: Mapping[str, Floats]) -> Table:
         broken = [i for i, value in enumerate(values) if not value]
         rows += [[name, len(broken), free.ids[i], free.predictions[i].text[:LONGEST]] for i in broken[: SHOWN // 4]]
     return Table("Style rules broken", ("rule", "count", "id", "answer"), rows, "some answers for each rule")
-
-
-def _lines(metric: str, free: Answers, values: Floats) -> Iterator[QuestionScore]:
-    for id_, value in zip(free.ids, values, strict=True):
-        yield QuestionScore(id_, metric, float(value))

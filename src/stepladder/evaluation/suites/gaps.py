@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.statistics.closed_form import fisher, holm, unpaired_share_interval
-from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.statistics.resampling import Clusters, bootstrap_sums, by_cluster, units_of, widened
 
 DEALS, BLOCK = 5000, 500
@@ -26,10 +25,6 @@ class Gap:
     n: int
     p: float
     p_adjusted: float
-
-    @property
-    def measured(self) -> Measured:
-        return Measured(self.value, self.low, self.high, self.n)
 
 
 def gaps(values: Floats, clusters: Clusters | None, parts: Sequence[NDArray[np.bool_]], seed: int) -> list[Gap]:

@@ -5,19 +5,19 @@ The threshold is fitted on validation rows only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from stepladder.errors import ConfigError, Fault
+from stepladder.errors import Fault, require
 from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, demand_probabilities, unfit
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import mean, resampled, row_values, with_interval
+from stepladder.evaluation.suite import Details, SuiteScores, TaskKind, question_scores
+from stepladder.evaluation.suites.figures import figure_table, mean, resampled, row_values
 from stepladder.evaluation.tables import Curves, Table, TableCell
 from stepladder.types import Example
 
@@ -38,13 +38,10 @@ class OutOfScope:
     errors: int = 20
 
     def __post_init__(self) -> None:
-        faults = []
-        if not 0 < self.keep <= 1:
-            faults.append(Fault("keep", f"{self.keep} is not a share", "give more than 0 and at most 1"))
-        if self.errors < 0:
-            faults.append(Fault("errors", f"{self.errors} answers cannot be shown", "give at least 0"))
-        if faults:
-            raise ConfigError(faults)
+        require(
+            (0 < self.keep <= 1, Fault("keep", f"{self.keep} is not a share", "give more than 0 and at most 1")),
+            (self.errors >= 0, Fault("errors", f"{self.errors} answers cannot be shown", "give at least 0")),
+        )
 
     def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
         demand_probabilities(inputs, alone=True)
@@ -71,29 +68,27 @@ class OutOfScope:
         )
         metrics = {"auroc": area, "in_scope_accuracy": accuracy}
         details: Details = {"questions": len(outside), "left_out": {}, "threshold": None}
+        note = ""
         if held is None:
             details["left_out"]["threshold"] = "there are no validation rows to take it from"
         else:
             threshold = threshold_of(confidences(held), self.keep)
             details |= {"threshold": threshold, "threshold_rows": len(held.ids)}
             metrics |= _at(threshold, main, strange, seed)
-        tables = (_table(metrics, details), _curve(inside, outside), self._accepted(strange, outside))
-        return SuiteScores(metrics, tuple(_lines(strange, outside)), details, tables)
+            note = f"Threshold {threshold:.4g}, from {len(held.ids)} validation rows."
+        table = figure_table("Out-of-scope questions", metrics, note)
+        lines = question_scores("out_of_scope_confidence", strange.ids, outside)
+        tables = (table, _curve(inside, outside), self._accepted(strange, outside))
+        return SuiteScores(metrics, tuple(lines), details, tables)
 
     def _accepted(self, strange: Answers, confidence: Floats) -> Table:
         order = sorted(range(len(confidence)), key=lambda i: (-confidence[i], strange.ids[i]))
         rows: list[list[TableCell]] = [
-            [
-                strange.ids[i],
-                strange.examples[i].question.text,
-                strange.predictions[i].text,
-                float(confidence[i]),
-            ]
+            [strange.ids[i], strange.examples[i].question.text, strange.predictions[i].text, float(confidence[i])]
             for i in order[: self.errors]
         ]
-        return Table(
-            "Most confident answers to out-of-scope questions", ("id", "question", "predicted", "confidence"), rows
-        )
+        columns = ("id", "question", "predicted", "confidence")
+        return Table("Most confident answers to out-of-scope questions", columns, rows)
 
 
 def confidences(answers: Answers) -> Floats:
@@ -129,8 +124,7 @@ def _at(threshold: float, main: Answers, strange: Answers, seed: int) -> dict[st
         "in_scope_accuracy_with_rejection": mean(right * kept, main.clusters(), seed),
     }
     if kept.any():
-        clusters = clusters_of([e for e, there in zip(main.examples, kept, strict=True) if there])
-        found["accuracy_of_kept"] = mean(right[kept], clusters, seed)
+        found["accuracy_of_kept"] = mean(right[kept], clusters_of(main.examples, kept), seed)
     return found
 
 
@@ -140,16 +134,3 @@ def _curve(inside: Floats, outside: Floats) -> Curves:
     points = [(float(np.mean(inside < edge)), float(np.mean(outside < edge))) for edge in edges]
     x, y = "share of questions in scope turned away", "share out of scope turned away"
     return Curves("Rejecting questions", x, y, {"threshold": [*points, (1.0, 1.0)]}, diagonal=True)
-
-
-def _table(metrics: Mapping[str, Measured], details: Details) -> Table:
-    rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
-    note = ""
-    if details["threshold"] is not None:
-        note = f"Threshold {details['threshold']:.4g}, from {details['threshold_rows']} validation rows."
-    return Table("Out-of-scope questions", ("figure", "value", "questions"), rows, note)
-
-
-def _lines(strange: Answers, confidence: Floats) -> Iterator[QuestionScore]:
-    for id_, value in zip(strange.ids, confidence, strict=True):
-        yield QuestionScore(id_, "out_of_scope_confidence", float(value))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from stepladder.errors import ConfigError, Fault
+from stepladder.errors import Fault, require
 from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.metrics.ranking import ndcg, recall_at, reciprocal_rank
 from stepladder.evaluation.metrics.text import normalised
-from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen, unfit
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen, rows_rule, unfit
 from stepladder.evaluation.statistics.closed_form import holm
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
+from stepladder.evaluation.suite import Details, SuiteScores, TaskKind, question_scores
 from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, with_interval
 from stepladder.evaluation.suites.passages import Distractors, distractors, gold_of, mixed
 from stepladder.evaluation.tables import Drawing, Table, TableCell
@@ -54,19 +54,17 @@ class Rag:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.passages < 2:
-            faults.append(Fault("passages", f"{self.passages} are too few for a distractor", "give at least 2"))
-        if self.distractors not in ("near", "random"):
-            faults.append(Fault("distractors", f"'{self.distractors}' is unknown", "set near or random"))
-        if any(k < 1 for k in self.cutoffs):
-            faults.append(Fault("cutoffs", f"{list(self.cutoffs)} has a k below 1", "give whole numbers from 1"))
-        if not 0 < self.right <= 1:
-            faults.append(Fault("right", f"{self.right} is not a value of an answer", "give more than 0 and at most 1"))
-        if self.rows is not None and self.rows < 1:
-            faults.append(Fault("rows", f"{self.rows} questions cannot be asked", "give at least 1, or null"))
-        if faults:
-            raise ConfigError(faults)
+        few = f"{self.passages} are too few for a distractor"
+        cutoffs = f"{list(self.cutoffs)} has a k below 1"
+        right = Fault("right", f"{self.right} is not a value of an answer", "give more than 0 and at most 1")
+        kinds = Fault("distractors", f"'{self.distractors}' is unknown", "set near or random")
+        require(
+            (self.passages >= 2, Fault("passages", few, "give at least 2")),
+            (self.distractors in ("near", "random"), kinds),
+            (all(k >= 1 for k in self.cutoffs), Fault("cutoffs", cutoffs, "give whole numbers from 1")),
+            (0 < self.right <= 1, right),
+            rows_rule(self.rows),
+        )
 
     def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
         examples = self._known(inputs.examples)
@@ -85,10 +83,8 @@ class Rag:
             "distractors": others,
         }
         batch = [
-            inputs.ask(
-                name, examples, PromptOverride(passages={e.question.id: beside[e.question.id] for e in examples})
-            )
-            for name, beside in shown.items()
+            inputs.ask(name, examples, PromptOverride(passages={e.question.id: each[e.question.id] for e in examples}))
+            for name, each in shown.items()
         ]
         if inputs.retrieves:
             batch.append(inputs.ask("retrieved", examples))
@@ -107,7 +103,7 @@ class Rag:
         metrics = {name: mean(each, clusters, seed) for name, each in values.items()}
         tables: list[Drawing] = [_conditions(metrics, values, clusters, seed)]
         details: Details = {"metric": type(metric_for(answers["gold"].request.task)).__name__, "left_out": {}}
-        lines = [line for name, each in values.items() for line in _lines(name, examples, each)]
+        scored = dict(values)
         if "retrieved" in answers:
             found = answers["retrieved"]
             ranked = self._ranked(found)
@@ -116,20 +112,18 @@ class Rag:
             metrics |= {f"{who}_errors": mean(each, clusters, seed) for who, each in blame.items()}
             details["errors"] = {who: int(each.sum()) for who, each in blame.items()}
             tables += [_errors(blame, values, self.right), _wrong(found, blame)]
-            lines += [
-                line for name, each in {**ranked, **_named(blame)}.items() for line in _lines(name, examples, each)
-            ]
+            scored |= ranked | {f"{who}_error": each for who, each in blame.items()}
         else:
             details["left_out"]["retrieved"] = "the method retrieves nothing"
         metrics |= self._abstained(answers, clusters, seed, details)
+        ids = answers["gold"].ids
+        lines = [line for name, each in scored.items() for line in question_scores(name, ids, each)]
         return SuiteScores(metrics, tuple(lines), details, tuple(tables))
 
     def _ranked(self, retrieved: Answers) -> dict[str, Floats]:
         """Figures of the rankings, a value a question."""
-        pairs = [
-            (list(dict.fromkeys(p.shown)), e.gold)
-            for p, e in zip(retrieved.predictions, retrieved.examples, strict=True)
-        ]
+        both = zip(retrieved.predictions, retrieved.examples, strict=True)
+        pairs = [(list(dict.fromkeys(p.shown)), e.gold) for p, e in both]
         longest = max(len(ranking) for ranking, _ in pairs)
         cutoffs = [k for k in self.cutoffs if k <= max(1, longest)]  # beyond what is shown nothing is known
         found = {f"recall@{k}": np.array([recall_at(r, gold, k) for r, gold in pairs]) for k in cutoffs}
@@ -162,19 +156,14 @@ def _blame(retrieved: Answers, right: Any) -> dict[str, Floats]:
     return {"retriever": (~right & ~found).astype(np.float64), "reader": (~right & found).astype(np.float64)}
 
 
-def _named(blame: Mapping[str, Floats]) -> dict[str, Floats]:
-    return {f"{who}_error": each for who, each in blame.items()}
-
-
 def _conditions(metrics: Mapping[str, Measured], values: Mapping[str, Floats], clusters: Any, seed: int) -> Table:
     pairs = [(one, other) for one, other in COMPARED if one in values and other in values]
     moved = {pair: change(values[pair[0]], values[pair[1]], clusters, seed) for pair in pairs}
     adjusted = dict(zip(pairs, holm([found.p for found in moved.values()]), strict=True))
     rows: list[list[TableCell]] = [[name, with_interval(figure), None] for name, figure in metrics.items()]
     rows += [[f"{o} - {t}", with_interval(moved[o, t], "{:+.3f}"), adjusted[o, t]] for o, t in pairs]
-    return Table(
-        "Answers by passages shown", ("passages", "score", "p (Holm)"), rows, "the same questions in every line"
-    )
+    columns = ("passages", "score", "p (Holm)")
+    return Table("Answers by passages shown", columns, rows, "the same questions in every line")
 
 
 def _errors(blame: Mapping[str, Floats], values: Mapping[str, Floats], right: float) -> Table:
@@ -196,8 +185,3 @@ def _wrong(retrieved: Answers, blame: Mapping[str, Floats]) -> Table:
     ]
     columns = ("id", "put down to", "question", "answer", "predicted")
     return Table("Wrong answers", columns, rows, "some of each kind")
-
-
-def _lines(metric: str, examples: Sequence[Example], values: Floats) -> Iterator[QuestionScore]:
-    for example, value in zip(examples, values, strict=True):
-        yield QuestionScore(example.question.id, metric, float(value))

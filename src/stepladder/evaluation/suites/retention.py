@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stepladder.errors import ConfigError, Fault
+from stepladder.errors import require
 from stepladder.evaluation.answers import Answers
-from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen
-from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import as_measured, change, mean, metric_for, row_values, with_interval
-from stepladder.evaluation.tables import Table, TableCell
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen, rows_rule
+from stepladder.evaluation.suite import Details, SuiteScores, TaskKind, question_scores
+from stepladder.evaluation.suites.figures import as_measured, change, figure_table, mean, metric_for, row_values
+from stepladder.evaluation.tables import Table
 from stepladder.types import Decoding, EvalRequest, Example, PromptOverride, Task
 
 SHOWN = 50
@@ -59,8 +59,7 @@ class Retention:
     rows: int | None = None
 
     def __post_init__(self) -> None:
-        if self.rows is not None and self.rows < 1:
-            raise ConfigError(Fault("rows", f"{self.rows} questions cannot be asked", "give at least 1, or null"))
+        require(rows_rule(self.rows))
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Its rows enter the score's key by what they are, not by where they came from."""
@@ -86,9 +85,8 @@ class Retention:
     def score(self, answers: Mapping[str, Answers], seed: int) -> SuiteScores:
         before, after = answers.get("before"), answers.get("after")
         if before is None or after is None:
-            return SuiteScores(
-                {}, details={"left_out": {"everything": "nothing was tuned, or no held-out row is there"}}
-            )
+            left_out = {"everything": "nothing was tuned, or no held-out row is there"}
+            return SuiteScores({}, details={"left_out": left_out})
         old, new, clusters = row_values(before), row_values(after), before.clusters()
         moved = change(new, old, clusters, seed)
         fixed, broken = new > old + 1e-12, new < old - 1e-12
@@ -99,40 +97,22 @@ class Retention:
             "fixed": mean(fixed.astype(np.float64), clusters, seed),
             "broken": mean(broken.astype(np.float64), clusters, seed),
         }
-        rows: list[list[TableCell]] = [[name, with_interval(figure), figure.n] for name, figure in metrics.items()]
         note = f"p = {moved.p:.3g}, two-sided; {moved.wins} questions fixed, {moved.losses} regressed"
         tables = (
-            Table("General questions before and after tuning", ("figure", "value", "questions"), rows, note),
+            figure_table("General questions before and after tuning", metrics, note),
             _moved("Broken by tuning", before, after, broken),
             _moved("Fixed by tuning", before, after, fixed),
         )
         metric = type(metric_for(before.request.task)).__name__
-        details: Details = {
-            "p": moved.p,
-            "fixed": moved.wins,
-            "broken": moved.losses,
-            "metric": metric,
-            "left_out": {},
-        }
-        lines = (*_lines("before", before, old), *_lines("after", after, new))
+        details: Details = {"p": moved.p, "fixed": moved.wins, "broken": moved.losses, "metric": metric, "left_out": {}}
+        lines = (*question_scores("before", before.ids, old), *question_scores("after", after.ids, new))
         return SuiteScores(metrics, lines, details, tables)
 
 
 def _moved(title: str, before: Answers, after: Answers, which: NDArray[np.bool_]) -> Table:
     places = np.flatnonzero(which)
-    rows: list[list[TableCell]] = [
-        [
-            before.ids[i],
-            before.examples[i].question.text,
-            before.examples[i].answers[0],
-            before.predictions[i].text,
-            after.predictions[i].text,
-        ]
-        for i in places[:SHOWN]
+    rows = [
+        [e.question.id, e.question.text, e.answers[0], before.predictions[i].text, after.predictions[i].text]
+        for i, e in [(i, before.examples[i]) for i in places[:SHOWN]]
     ]
     return Table(title, ("id", "question", "answer", "before", "after"), rows, f"{len(places)} in total")
-
-
-def _lines(metric: str, answers: Answers, values: Any) -> Iterator[QuestionScore]:
-    for id_, value in zip(answers.ids, values, strict=True):
-        yield QuestionScore(id_, metric, float(value))

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.errors import ConfigError, Fault, did_you_mean, require
 from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.metrics.choice import Floats
-from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen
+from stepladder.evaluation.requests import EvalBatch, EvalInputs, chosen, rows_rule
 from stepladder.evaluation.statistics.closed_form import holm, wilson
 from stepladder.evaluation.statistics.estimates import Difference, Measured
 from stepladder.evaluation.statistics.resampling import Clusters, bootstrap_sums
-from stepladder.evaluation.suite import QuestionScore, SuiteScores, TaskKind
+from stepladder.evaluation.suite import QuestionScore, SuiteScores, TaskKind, question_scores
 from stepladder.evaluation.suites.figures import (
     as_measured,
     change,
@@ -54,22 +54,20 @@ class Robustness:
 
     def __post_init__(self) -> None:
         known = list(PERTURBATIONS)
-        faults = [
-            Fault("perturbations", f"'{name}' is unknown", did_you_mean(name, known))
-            for name in self.perturbations
-            if name not in known
-        ]
-        if self.rows is not None and self.rows < 1:
-            faults.append(Fault("rows", f"{self.rows} questions cannot be asked", "give at least 1, or null"))
-        if not self.perturbations and not self.formats:
-            faults.append(Fault("perturbations", "there is nothing to change", "name perturbations, or formats"))
+        unknown = [name for name in self.perturbations if name not in known]
+        nothing = Fault("perturbations", "there is nothing to change", "name perturbations, or formats")
+        wrong = []
         for name, words in (self.formats or {}).items():
             try:
                 Format(**words)
             except (ConfigError, TypeError) as error:
-                faults.append(Fault(f"formats.{name}", str(error).splitlines()[0], "give instruction and question"))
-        if faults:
-            raise ConfigError(faults)
+                wrong.append(Fault(f"formats.{name}", str(error).splitlines()[0], "give instruction and question"))
+        require(
+            *((False, Fault("perturbations", f"'{n}' is unknown", did_you_mean(n, known))) for n in unknown),
+            rows_rule(self.rows),
+            (bool(self.perturbations or self.formats), nothing),
+            *((False, fault) for fault in wrong),
+        )
 
     def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
         return (inputs.plain, *self._perturbed(inputs), *self._formatted(inputs))
@@ -104,8 +102,12 @@ class Robustness:
         lines: list[QuestionScore] = []
         tables: list[Drawing] = []
         if perturbed:
-            metrics |= _perturbed_figures(plain, list(perturbed.values()), seed)
-            lines += _lines(plain, list(perturbed.values()))
+            values = _perturbed_values(plain, list(perturbed.values()))
+            figures = {name: mean(each, plain.clusters, seed) for name, each in values.items()}
+            drop = as_measured(change(plain.values, values["perturbed"], plain.clusters, seed))
+            metrics |= {"perturbed": figures["perturbed"], "drop": drop, **figures}
+            for name in ("worst_case", "unchanged"):
+                lines += question_scores(name, plain.ids, values[name])
             tables += [_table("Perturbations", plain, perturbed, seed), _broken(plain, perturbed)]
         if formatted:
             metrics |= _format_figures(plain, list(formatted.values()), seed)
@@ -162,18 +164,11 @@ class Rows:
         return np.array([float(same_answer(one, two)) for one, two in pairs])
 
 
-def _worst(plain: Rows, others: Sequence[Rows]) -> Floats:
-    return np.asarray(np.min([plain.values, *(other.values for other in others)], axis=0))
-
-
-def _perturbed_figures(plain: Rows, others: Sequence[Rows], seed: int) -> dict[str, Measured]:
-    average = np.mean([other.values for other in others], axis=0)
-    unchanged = np.mean([plain.unchanged(other) for other in others], axis=0)
+def _perturbed_values(plain: Rows, others: Sequence[Rows]) -> dict[str, Floats]:
     return {
-        "perturbed": mean(average, plain.clusters, seed),
-        "drop": as_measured(change(plain.values, average, plain.clusters, seed)),
-        "worst_case": mean(_worst(plain, others), plain.clusters, seed),
-        "unchanged": mean(unchanged, plain.clusters, seed),
+        "perturbed": np.mean([other.values for other in others], axis=0),
+        "worst_case": np.min([plain.values, *(other.values for other in others)], axis=0),
+        "unchanged": np.mean([plain.unchanged(other) for other in others], axis=0),
     }
 
 
@@ -218,19 +213,9 @@ def _broken(plain: Rows, others: Mapping[str, Rows]) -> Table:
     ]
     found.sort(key=lambda each: (-each[0], plain.ids[each[2]], each[1]))
     rows: list[list[TableCell]] = [
-        [plain.ids[i], name, others[name].examples[i].question.text, *_answers(plain, others[name], i)]
+        [plain.ids[i], name, e.question.text, plain.examples[i].answers[0], *(r.predictions[i].text for r in both)]
         for _, name, i in found[:SHOWN]
+        for both, e in [((plain, others[name]), others[name].examples[i])]
     ]
     columns = ("id", "perturbation", "asked", "answer", "plain prediction", "prediction")
     return Table("Answers that a perturbation made worse", columns, rows, f"{len(found)} in total")
-
-
-def _answers(plain: Rows, other: Rows, i: int) -> list[TableCell]:
-    return [plain.examples[i].answers[0], plain.predictions[i].text, other.predictions[i].text]
-
-
-def _lines(plain: Rows, others: Sequence[Rows]) -> Iterator[QuestionScore]:
-    unchanged = np.mean([plain.unchanged(other) for other in others], axis=0)
-    for metric, values in (("worst_case", _worst(plain, others)), ("unchanged", unchanged)):
-        for id_, value in zip(plain.ids, values, strict=True):
-            yield QuestionScore(id_, metric, float(value))

@@ -9,13 +9,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stepladder.errors import ConfigError, Fault, did_you_mean
+from stepladder.errors import ConfigError, Fault, did_you_mean, require
 from stepladder.evaluation.answers import Answers, clusters_of
 from stepladder.evaluation.metrics.choice import Floats
 from stepladder.evaluation.requests import EvalBatch, EvalInputs, unfit
 from stepladder.evaluation.statistics.estimates import Measured
-from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind
-from stepladder.evaluation.suites.figures import change, mean, metric_for, row_values, same_answer, with_interval
+from stepladder.evaluation.suite import Details, QuestionScore, SuiteScores, TaskKind, question_scores
+from stepladder.evaluation.suites.figures import (
+    as_measured,
+    change,
+    mean,
+    metric_for,
+    row_values,
+    same_answer,
+    with_interval,
+)
 from stepladder.evaluation.suites.gaps import Gap, gaps
 from stepladder.evaluation.suites.terms import Swap, swap_of
 from stepladder.evaluation.tables import Drawing, Table, TableCell
@@ -44,29 +52,23 @@ class Slices:
     swaps: Mapping[str, Sequence[Sequence[str]]] | None = None
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.lengths < 0 or self.lengths == 1:
-            faults.append(Fault("lengths", f"{self.lengths} slices have no rest", "give 0, or at least 2"))
-        if self.minimum < 1:
-            faults.append(Fault("minimum", f"{self.minimum} is not a minimum", "give at least 1"))
+        wrong = []
         for name, groups in (self.swaps or {}).items():
             try:
                 swap_of(groups)
             except ConfigError as error:
-                faults += [Fault(f"swaps.{name}", fault.what, fault.to_do) for fault in error.faults]
-        if faults:
-            raise ConfigError(faults)
+                wrong += [Fault(f"swaps.{name}", fault.what, fault.to_do) for fault in error.faults]
+        no_rest = f"{self.lengths} slices have no rest"
+        require(
+            (self.lengths >= 0 and self.lengths != 1, Fault("lengths", no_rest, "give 0, or at least 2")),
+            (self.minimum >= 1, Fault("minimum", f"{self.minimum} is not a minimum", "give at least 1")),
+            *((False, fault) for fault in wrong),
+        )
 
     def requests(self, inputs: EvalInputs) -> tuple[EvalBatch, ...]:
         there = list(dict.fromkeys(tag for e in inputs.examples for tag in e.question.tags))
-        strange = [tag for tag in self.tags or () if tag not in there]
-        if strange:
-            raise ConfigError(
-                [
-                    Fault("", f"the questions have no tag '{t}'", did_you_mean(t, there) if there else _SAY)
-                    for t in strange
-                ]
-            )
+        hints = {tag: did_you_mean(tag, there) if there else _SAY for tag in self.tags or ()}
+        require(*((t in there, Fault("", f"the questions have no tag '{t}'", hint)) for t, hint in hints.items()))
         if not there and not self.lengths and not self.swaps:
             raise unfit("the questions have no tags, and no other slices are asked for", _SAY)
         return (inputs.plain, *self._swapped(inputs))
@@ -83,22 +85,19 @@ class Slices:
         main = answers["main"]
         values, clusters = row_values(main), main.clusters()
         parts = dict(self._parts(main.examples))
-        found, small, left_out = [], [], {}
         big = {name: rows for name, rows in parts.items() if self.minimum <= rows.sum() < len(rows)}
-        for name, rows in parts.items():
-            if name not in big:
-                small.append((name, int(rows.sum())))
+        small = [(name, int(rows.sum())) for name, rows in parts.items() if name not in big]
+        found, scores, left_out = [], [], {}
         metrics: dict[str, Measured] = {"all": mean(values, clusters, seed)}
         details: Details = {"metric": type(metric_for(main.request.task)).__name__}
         if big:
             found = gaps(values, clusters, list(big.values()), seed)
-            scores = [_score(values, rows, main.examples, seed) for rows in big.values()]
+            scores = [mean(values[rows], clusters_of(main.examples, rows), seed) for rows in big.values()]
             worst = min(range(len(big)), key=lambda i: (scores[i].value, list(big)[i]))
-            metrics |= {"worst": scores[worst], "gap": found[worst].measured}
+            metrics |= {"worst": scores[worst], "gap": as_measured(found[worst])}
             details["worst"] = _named(list(big)[worst], scores[worst], found[worst])
         else:
             left_out["slices"] = f"no slice has {self.minimum} questions and a rest"
-            scores = []
         tables: list[Drawing] = [_table(list(big), scores, found, small)]
         lines: list[QuestionScore] = []
         swaps = [
@@ -108,7 +107,7 @@ class Slices:
         batch = [swap for swap in swaps if swap.ids]
         for swap in batch:
             metrics[f"swap_{swap.name}_changed"] = mean(swap.changed, swap.clusters, seed)
-            lines += swap.lines()
+            lines += question_scores(f"swap_{swap.name}_changed", swap.ids, swap.changed)
         if batch:
             tables += [_swap_table(batch, seed), _changed(batch)]
         return SuiteScores(metrics, tuple(lines), {**details, "left_out": left_out}, tuple(tables))
@@ -151,10 +150,6 @@ class _Swapped:
         )
         self.clusters = clusters_of(other.examples)
 
-    def lines(self) -> Iterator[QuestionScore]:
-        for id_, value in zip(self.ids, self.changed, strict=True):
-            yield QuestionScore(id_, f"swap_{self.name}_changed", float(value))
-
 
 def _exchanged(example: Example, swap: Swap, closed: bool) -> Example:
     """The question with its terms exchanged. A label stays what it is; a free answer may have them exchanged too."""
@@ -167,10 +162,6 @@ def _same(before: Prediction, after: Prediction, swap: Swap, closed: bool) -> bo
     return same_answer(before, after) or (not closed and same_answer(replace(before, text=swap(before.text)), after))
 
 
-def _score(values: Floats, rows: NDArray[np.bool_], examples: Sequence[Example], seed: int) -> Measured:
-    return mean(values[rows], clusters_of([e for e, there in zip(examples, rows, strict=True) if there]), seed)
-
-
 def _named(slice_: tuple[str, str], score: Measured, gap: Gap) -> dict[str, Any]:
     return {"tag": slice_[0], "value": slice_[1], "score": score.value, "gap": gap.value, "p_adjusted": gap.p_adjusted}
 
@@ -179,7 +170,7 @@ def _table(
     names: Sequence[tuple[str, str]], scores: Sequence[Measured], found: Sequence[Gap], small: Sequence[tuple[Any, int]]
 ) -> Table:
     rows: list[list[TableCell]] = [
-        [*name, score.n, with_interval(score), with_interval(gap.measured, "{:+.3f}"), gap.p_adjusted]
+        [*name, score.n, with_interval(score), with_interval(as_measured(gap), "{:+.3f}"), gap.p_adjusted]
         for name, score, gap in sorted(zip(names, scores, found, strict=True), key=lambda row: (row[1].value, row[0]))
     ]
     rows += [[*name, count, None, None, None] for name, count in small]
@@ -192,16 +183,9 @@ def _table(
 def _swap_table(swaps: Sequence[_Swapped], seed: int) -> Table:
     rows: list[list[TableCell]] = []
     for swap in swaps:
-        after, before = swap.values[1], swap.values[0]
-        moved = change(after, before, swap.clusters, seed)
-        rows.append(
-            [
-                swap.name,
-                len(swap.ids),
-                with_interval(mean(swap.changed, swap.clusters, seed)),
-                with_interval(moved, "{:+.3f}"),
-            ]
-        )
+        before, after = swap.values
+        moved = with_interval(change(after, before, swap.clusters, seed), "{:+.3f}")
+        rows.append([swap.name, len(swap.ids), with_interval(mean(swap.changed, swap.clusters, seed)), moved])
     columns = ("exchanged", "questions", "answers that change", "score to before")
     return Table("Terms exchanged", columns, rows, "over the questions that have any of the terms")
 
