@@ -11,10 +11,11 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from stepladder.config.options import conf_folder, options
+from stepladder.config.options import conf_folder, file_of, options
 from stepladder.config.yaml_files import content_of
 from stepladder.errors import UserError, did_you_mean
 from stepladder.io.redaction import DATA
@@ -22,8 +23,6 @@ from stepladder.types import Plain
 
 _GROUP = re.compile(r"^(?:#|[ ]+) ?- ([\w/]+): ([^#\n]*?)(?:[ ]+# (.*))?$", re.MULTILINE)
 _SENTENCE = re.compile(r".+?(?<!\bal)[.?!](?=\s|$)")
-
-
 LONGEST_VALUE = 60
 """Characters of a printed value."""
 
@@ -35,10 +34,7 @@ class Option:
     name: str
     description: str
     keys: Plain
-    file: Path
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "description": self.description, "keys": dict(self.keys), "file": str(self.file)}
+    file: str
 
 
 @dataclass(frozen=True)
@@ -49,14 +45,6 @@ class Group:
     description: str
     default: str | None
     options: tuple[Option, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "description": self.description,
-            "default": self.default,
-            "options": [option.as_dict() for option in self.options],
-        }
 
 
 def catalogue(folders: Sequence[Path]) -> list[Group]:
@@ -79,16 +67,15 @@ def group(name: str, folders: Sequence[Path]) -> Group:
     Raises:
         UserError: Where there is no such group.
     """
-    found = catalogue(folders)
+    found = {group.name: group for group in catalogue(folders)}
     wanted = name.strip("/=").replace("/", ".")
-    for each in found:
-        if each.name == wanted:
-            return each
-    holding = [each.name for each in found if wanted in [option.name for option in each.options]]
-    to_do = (
-        f"it is an option: {holding[0]}={wanted}" if holding else did_you_mean(wanted, [each.name for each in found])
-    )
-    raise UserError(f"There is no group '{name}'", "stepladder options", to_do)
+    if wanted in found:
+        return found[wanted]
+    holding = [
+        f"it is an option: {each.name}={wanted}" for each in found.values() if wanted in [o.name for o in each.options]
+    ]
+    near = did_you_mean(wanted, [*found])
+    raise UserError(f"There is no group '{name}'", "stepladder options", holding[0] if holding else near)
 
 
 def folders(config_dir: Path | None) -> list[Path]:
@@ -133,23 +120,16 @@ def _value(value: object) -> str:
 
 def _group(name: str, folders: Sequence[Path], described: Mapping[str, tuple[str, str]]) -> Group:
     default, description = described.get(name, ("", ""))
-    found = tuple(_option(name, option, folders) for option in options(folders, name))
-    names = [option.name for option in found]
-    chosen = default.strip("[] ")
+    names, chosen = options(folders, name), default.strip("[] ")
+    found = tuple(_option(name, option, folders) for option in names)
     return Group(name.replace("/", "."), description, chosen if chosen in names else None, found)
 
 
 def _option(group: str, name: str, folders: Sequence[Path]) -> Option:
-    file = _file(group, name, folders)
-    assert file is not None
+    file = next(file for folder in folders if (file := folder / group / f"{name}.yaml").is_file())
     text, node = _text(file), content_of(file)
     own = "" if "@package _global_" in text else group.replace("/", ".")
-    return Option(name, _description(text, node), dict(_keys(own, group, node, folders, ())), file)
-
-
-def _file(group: str, name: str, folders: Sequence[Path]) -> Path | None:
-    there = (folder / group / f"{name}.yaml" for folder in folders)
-    return next((file for file in there if file.is_file()), None)
+    return Option(name, _description(text, node), dict(_keys(own, group, node, folders, ())), str(file))
 
 
 def _keys(
@@ -160,7 +140,7 @@ def _keys(
     defaults = node.get("defaults")
     for line in defaults if isinstance(defaults, list) else ():
         if isinstance(line, str) and line != "_self_":
-            file = _file(group, line, folders)
+            file = file_of(folders, group, line)
             if file is not None and file not in seen:
                 found |= _keys(prefix, group, content_of(file), folders, (*seen, file))
         elif isinstance(line, Mapping):
@@ -182,19 +162,15 @@ def _flat(prefix: str, node: Plain) -> Iterator[tuple[str, Any]]:
         elif isinstance(value, list):
             yield (
                 key,
-                [item if isinstance(item, str | int | float) else json.dumps(item, default=str) for item in value],
+                [each if isinstance(each, str | int | float) else json.dumps(each, default=str) for each in value],
             )
         else:
             yield key, value if value is None or isinstance(value, str | int | float | Mapping) else str(value)
 
 
 def _description(text: str, node: Plain) -> str:
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if "@package" not in line:
-            lines.append(line.lstrip("# ").rstrip())
+    comment = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    lines = [line.lstrip("# ").rstrip() for line in comment if "@package" not in line]
     sentence = _SENTENCE.match(" ".join(lines))
     if sentence or lines:
         return sentence[0] if sentence else lines[0]
@@ -204,10 +180,8 @@ def _description(text: str, node: Plain) -> str:
 
 def _described(packaged: Path) -> dict[str, tuple[str, str]]:
     """By group, the option that config.yaml chooses and its comment."""
-    found = {}
-    for name, default, comment in _GROUP.findall(_text(packaged / "config.yaml")):
-        found[name] = (default, comment) if comment else ("", default)
-    return found
+    found = _GROUP.findall(_text(packaged / "config.yaml"))
+    return {name: (default, comment) if comment else ("", default) for name, default, comment in found}
 
 
 def _text(file: Path) -> str:

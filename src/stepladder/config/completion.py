@@ -11,7 +11,7 @@ from typing import Any
 
 from stepladder.config.annotations import choices_of, hints_of
 from stepladder.config.catalogue import catalogue
-from stepladder.config.options import conf_folder, file_of, groups, options
+from stepladder.config.options import chosen_by_default, conf_folders, file_of, groups, options
 from stepladder.config.targets import resolve
 from stepladder.config.yaml_files import content_of
 from stepladder.errors import Fault
@@ -46,16 +46,12 @@ def candidates(
     elif before[0] == "completion":
         found = list(SHELLS)
     elif before[0] == "options":
-        found = [group.name for group in catalogue(_folders(config_dir or _named(before)))]
+        found = [group.name for group in catalogue(conf_folders(config_dir or _named(before)))]
     elif before[0] not in OVERRIDES:
         return []
     else:
-        found = list(_overrides(last, before, _folders(config_dir or _named(before))))
+        found = list(_overrides(last, before, conf_folders(config_dir or _named(before))))
     return [word for word in found if word.startswith(last)]
-
-
-def _folders(config_dir: Path | None) -> list[Path]:
-    return [folder for folder in (config_dir, conf_folder()) if folder is not None and folder.is_dir()]
 
 
 def _named(before: Sequence[str]) -> Path | None:
@@ -89,7 +85,8 @@ def _overrides(last: str, before: Sequence[str], folders: Sequence[Path]) -> Ite
 
 def _node(group: str, chosen: Mapping[str, str], folders: Sequence[Path]) -> Plain:
     """The keys of a group's chosen option, with those of the options in its defaults list."""
-    return _option(group, chosen.get(group) or _default(group, folders), folders, ())
+    default = str(chosen_by_default(folders).get(group, "default"))
+    return _option(group, chosen.get(group) or default, folders, ())
 
 
 def _option(group: str, option: str, folders: Sequence[Path], seen: tuple[str, ...]) -> Plain:
@@ -115,11 +112,6 @@ def _values(node: Plain, group: str, inner: Sequence[str]) -> list[str]:
     found = resolve(target, group, light=True)
     hint = None if found is None or isinstance(found, Fault) else hints_of(found).get(inner[-1] if inner else "")
     return choices_of(hint)
-
-
-def _default(group: str, folders: Sequence[Path]) -> str:
-    lines = content_of(folders[-1] / "config.yaml").get("defaults", [])
-    return next((str(line[group]) for line in lines if isinstance(line, Mapping) and group in line), "default")
 
 
 def script(shell: str) -> str:

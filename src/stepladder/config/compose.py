@@ -19,8 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from stepladder.config import merging, plain_data
 from stepladder.config import overrides as parsing
-from stepladder.config.experiment_defaults import GROUP, SUITES
-from stepladder.config.experiment_file import ExperimentFile
+from stepladder.config.experiment_defaults import GROUP, SUITES, Choice
 from stepladder.config.hydra_errors import explained
 from stepladder.config.hydra_options import composed_options, hydra_in
 from stepladder.config.interpolation import UNWRITTEN, confined, is_variable
@@ -81,16 +80,13 @@ class Assembled:
     choices: Plain
     before: Plain
     dropped: tuple[str, ...] = ()
-    nested: Mapping[str, Nested] = field(default_factory=dict)
+    nested: tuple[Choice, ...] = ()
     chooses_within: bool = False
 
-
-@dataclass(frozen=True)
-class Nested:
-    """The option of a nested group that no other choice implies; None removes the group."""
-
-    name: Any
-    added: bool
+    @property
+    def top(self) -> dict[str, Any]:
+        """The option of every group that is not nested."""
+        return {group: option for group, option in self.choices.items() if "/" not in group and "@" not in group}
 
 
 def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
@@ -102,14 +98,13 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
     folders, overrides = _parsed(texts, config_dir)
     assembled, config = _assembled_and_resolved(overrides, folders)
     _refuse_secrets(config)
-    choices = {key: option for key, option in assembled.choices.items() if "/" not in key and "@" not in key}
+    choices = assembled.top
     known = [*groups(folders), "seed"]
     faults = [Fault(key, "nothing reads this key", did_you_mean(key, known)) for key in config if key not in known]
     faults += [_in_its_file(fault, choices, folders) for fault in plain_data.faults(config)]
     if faults:
         raise ConfigError(faults)
-    unchanged = _unchanged(assembled, overrides)
-    notices = [*_shadowed(folders), *_reaching_nothing(overrides, config), *unchanged]
+    notices = [*_shadowed(folders), *_reaching_nothing(overrides, config), *_unchanged(assembled, overrides)]
     return Composed(config, choices, tuple(texts), tuple(notices), assembled.dropped)
 
 
@@ -129,19 +124,18 @@ def assemble(texts: Sequence[str], config_dir: Path | None = None) -> Assembled:
     contents = contents_of(folders, without=GROUP)
     with hydra_in(folders):
         found = _assembled(overrides, folders, contents)
-        top = {g: o for g, o in found.choices.items() if "/" not in g and "@" not in g}
         if not found.chooses_within:
             return found
-        by_default = chosen_by_default(folders)
+        top, by_default = found.top, chosen_by_default(folders)
         lines = [f"{'' if g in by_default else '+'}{g}={_listed(o)}" for g, o in top.items() if g != SUITES]
         lines += [f"~{g}" for g in by_default if g not in top and g != GROUP]
         _, brought = composed_options((*lines, suites_line(top[SUITES])), contents)
-    nested = {
-        group: Nested(found.choices.get(group), group not in brought)
+    nested = [
+        Choice(group, found.choices.get(group), added=group not in brought)
         for group in sorted({*brought, *found.choices} - {*top})
         if brought.get(group) != found.choices.get(group)
-    }
-    return replace(found, nested=nested)
+    ]
+    return replace(found, nested=tuple(nested))
 
 
 def _listed(option: Any) -> Any:
@@ -153,11 +147,9 @@ def _parsed(texts: Sequence[str], config_dir: Path | None) -> tuple[list[Path], 
     overrides = parsing.parse([parsing.in_nested_group(text, folders) for text in texts])
     parsing.lists(overrides)
     several = [parsing.fault_of_list(override, folders) for override in overrides if override.is_sweep_override()]
-    if several:
-        raise ConfigError(several)
-    unnamed = parsing.faults_of_names(overrides, folders)
-    if unnamed:
-        raise ConfigError(unnamed)
+    faults = several or parsing.faults_of_names(overrides, folders)
+    if faults:
+        raise ConfigError(faults)
     return folders, overrides
 
 
@@ -177,11 +169,9 @@ def _assembled_and_resolved(overrides: Sequence[Override], folders: Sequence[Pat
 def conf_folders(config_dir: Path | None) -> list[Path]:
     if config_dir is None:
         return [conf_folder()]
-    if not config_dir.is_dir():
-        raise ConfigError(
-            Fault("--config-dir", f"there is no folder {config_dir}", "name a folder laid out like conf/")
-        )
-    own = config_dir.resolve()
+    own, there_is_none = config_dir.resolve(), f"there is no folder {config_dir}"
+    if not own.is_dir():
+        raise ConfigError(Fault("--config-dir", there_is_none, "name a folder laid out like conf/"))
     oversized = plain_data.oversized_files(own)
     if oversized:
         raise ConfigError(oversized)
@@ -240,16 +230,16 @@ def _set_values(config: DictConfig, overrides: Sequence[Override]) -> None:
 
 
 def _resolved(own: DictConfig) -> dict[str, Any]:
+    """The values. The storage's `${oc.env:NAME}` stays: it is resolved where the storage is opened."""
     raw: Any = OmegaConf.to_container(own, resolve=False)
-    unwritten = _unwritten(raw)
-    if unwritten is not None:
-        OmegaConf.update(own, ".".join(UNWRITTEN), None)
+    storage, (node, key) = merging.at(raw, UNWRITTEN), UNWRITTEN
+    if is_variable(storage):
+        OmegaConf.update(own, f"{node}.{key}", None)
     with confined():
         config = _with_references(raw, OmegaConf.to_container(own, resolve=True))
-    if unwritten is not None:
-        node, key = UNWRITTEN
-        config[node][key] = unwritten
-        OmegaConf.update(own, f"{node}.{key}", unwritten)
+    if is_variable(storage):
+        config[node][key] = storage
+        OmegaConf.update(own, f"{node}.{key}", storage)
     return {str(k): v for k, v in config.items()}
 
 
@@ -258,8 +248,8 @@ def _unchanged(assembled: Assembled, overrides: Sequence[Override]) -> list[str]
     raw: Any = OmegaConf.to_container(assembled.whole, resolve=False)
     found = []
     for override in overrides:
-        path = tuple(override.key_or_group.split("."))
-        key = ".".join(path)
+        key = override.key_or_group
+        path = tuple(key.split("."))
         if override.is_delete() or override.is_add() or ("." not in key and key != "seed"):
             continue
         value = merging.at(raw, path)
@@ -268,25 +258,16 @@ def _unchanged(assembled: Assembled, overrides: Sequence[Override]) -> list[str]
     return found
 
 
-def _unwritten(raw: Any) -> str | None:
-    """The storage's `${oc.env:NAME}`, if that is its value. It is resolved where the storage is opened."""
-    node, key = UNWRITTEN
-    value = raw[node].get(key) if isinstance(raw.get(node), dict) else None
-    return value if is_variable(value) else None
-
-
 def _refuse_secrets(config: Plain) -> None:
     """Raise ConfigError for a secret: a configuration is saved, shown and hashed. Values of `tracking` are masked where
     they are used."""
     node, key = UNWRITTEN
     shown = {name: value for name, value in config.items() if name != "tracking"}
     shown[node] = {k: v for k, v in (config.get(node) or {}).items() if k != key}
-    to_do = (
-        "leave it out: libraries find theirs in the environment (HF_TOKEN, WANDB_API_KEY); sweep.storage may hold one"
-    )
-    faults = [
-        Fault(where, f"a secret must not be in a configuration: {why}", to_do) for where, why in secrets_in(shown)
-    ]
+    what = "a secret must not be in a configuration"
+    to_do = "leave it out: libraries find theirs in the environment (HF_TOKEN, WANDB_API_KEY)"
+    to_do += "; sweep.storage may hold one"
+    faults = [Fault(where, f"{what}: {why}", to_do) for where, why in secrets_in(shown)]
     if faults:
         raise ConfigError(faults)
 
@@ -327,22 +308,23 @@ def _diagnose(
     by_text = parsing.faults_of_groups(overrides, folders)
     faults = [fault for found in by_text.values() for fault in found]
     sound = [text for text, found in by_text.items() if not found]
+    files = planned(parsing.parted(overrides, folders)[0], folders).files
     try:
         own = _assembled(parsing.parse(sound), folders, contents).whole
     except (HydraException, OmegaConfBaseException) as more:
-        return faults or [explained(more, folders, sound, _files(overrides, folders))], None
+        return faults or [explained(more, folders, sound, files)], None
     except _UNREADABLE as more:
         return [*faults, _fault_of_file(more, folders)], None
     config: Any = OmegaConf.to_container(own, resolve=False)
     for override in overrides:
         text = str(override.input_line)
-        if text not in by_text:
-            fault = parsing.fault_of_value(override, config, groups(folders))
-            if fault:
-                faults.append(fault)
-            else:
-                sound.append(text)
-    return (faults, sound) if faults else ([explained(error, folders, sound, _files(overrides, folders))], None)
+        if text in by_text:
+            continue
+        if fault := parsing.fault_of_value(override, config, groups(folders)):
+            faults.append(fault)
+        else:
+            sound.append(text)
+    return (faults, sound) if faults else ([explained(error, folders, sound, files)], None)
 
 
 def _fault_of_file(error: Exception, folders: Sequence[Path]) -> Fault:
@@ -351,17 +333,12 @@ def _fault_of_file(error: Exception, folders: Sequence[Path]) -> Fault:
     return explained(error, folders, ())  # Hydra's ValueErrors are about the entries of a defaults list
 
 
-def _files(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[ExperimentFile, ...]:
-    return planned(parsing.parted(overrides, folders)[0], folders).files
-
-
 def _shadowed(folders: Sequence[Path]) -> list[str]:
     """Notices about files of the user's conf that replace packaged ones."""
-    if len(folders) == 1:
-        return []
-    own, packaged = folders
+    *users, packaged = folders
     return [
         f"{file.relative_to(own)} in {own} replaces the packaged file of that name"
+        for own in users
         for file in sorted(own.rglob("*.yaml"))
         if (packaged / file.relative_to(own)).exists()
     ]
@@ -387,5 +364,5 @@ def references(node: Any, config: Plain) -> set[str]:
 
 def _as_typed(override: Override) -> str:
     """An override as the user typed it: `--limit N` was turned into an override."""
-    limit = override.input_line.removeprefix(LIMIT)
-    return override.input_line if limit == override.input_line else f"--limit {limit}"
+    text: str = override.input_line
+    return f"--limit {text.removeprefix(LIMIT)}" if text.startswith(LIMIT) else text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -77,16 +77,7 @@ class Experiment:
 
     def as_config(self) -> dict[str, Any]:
         """Plain data that `from_stored` reads back."""
-        return {
-            "dataset": dict(self.dataset),
-            "method": dict(self.method),
-            "decoding": dict(self.decoding),
-            "evaluation": dict(self.evaluation),
-            "seed": self.seed,
-            "rows": self.rows,
-            "label": self.label,
-            "choices": dict(self.choices),
-        }
+        return asdict(self)
 
     @classmethod
     def from_stored(cls, config: Plain, where: str) -> Experiment:
@@ -99,22 +90,14 @@ class Experiment:
         wrong = sorted({str(name) for name in config} - known)
         wrong += [name for name, of in _STORED.items() if not fits(config.get(name), of)]
         if wrong or not re.fullmatch(r"[\w-]*", config["label"]):
-            names = ", ".join(wrong) or "label"
-            raise StoreError(
-                f"This is not a stored experiment: {names} is not what a run wrote",
-                where,
-                "name a folder that a run wrote",
-            )
+            what = f"This is not a stored experiment: {', '.join(wrong) or 'label'} is not what a run wrote"
+            raise StoreError(what, where, "name a folder that a run wrote")
         return cls(**config)
 
 
 def _label(choices: Plain) -> str:
     method = str(choices.get("method", ""))
-    parts = [method]
-    if method.startswith("finetune"):
-        parts.append(str(choices.get("adapter", "")))
-    if method not in WITHOUT_MODEL:
-        parts.append(str(choices.get("model", "")))
-    parts.append(str(choices.get("dataset", "")))
-    kept = ["".join(c if c.isalnum() or c == "_" else "_" for c in part) for part in parts if part]
-    return "-".join(kept)[:80]
+    adapter = ["adapter"] if method.startswith("finetune") else []
+    model = [] if method in WITHOUT_MODEL else ["model"]
+    parts = [str(choices.get(group, "")) for group in ("method", *adapter, *model, "dataset")]
+    return "-".join(re.sub(r"\W", "_", part) for part in parts if part)[:80]

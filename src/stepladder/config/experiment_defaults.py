@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -16,6 +15,7 @@ from stepladder.errors import Fault, did_you_mean
 
 GROUP = "experiment"
 HEADER = "# @package _global_"
+EXAMPLE = "write - override /method: finetune"
 SUITES = "evaluation"
 SEVERAL = (SUITES, "tracking")
 """Groups of which several options can be chosen at once."""
@@ -30,13 +30,13 @@ class Choice:
     Attributes:
         group: For example `method`, `sweep/sampler` or `dataset@evaluation.retention.dataset`.
         option: The option's name, several names, or None, which removes the group.
-        line: The line of the choice in its file.
+        line: The line of the choice in its file; 0 where it is not from a file.
         added: Whether the option is added (`- /GROUP@NODE: OPTION`) instead of replacing one.
     """
 
     group: str
     option: Option
-    line: int
+    line: int = 0
     added: bool = False
 
 
@@ -53,17 +53,13 @@ class DefaultsReader:
     def fault(self, line: int, what: str, to_do: str) -> None:
         self.faults.append(Fault(f"{self.path}, line {line}", what, to_do))
 
-    def read(self, node: yaml.Node) -> None:
-        line = node.start_mark.line + 1
-        if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
-            return
-        if not isinstance(node, yaml.SequenceNode):
-            self.fault(
-                line, "the defaults are a list, with a dash before each entry", "write - override /method: finetune"
-            )
-            return
-        for entry in node.value:
-            self._entry(entry)
+    def read_defaults(self, node: yaml.Node) -> None:
+        if isinstance(node, yaml.SequenceNode):
+            for entry in node.value:
+                self._entry(entry)
+        elif not is_null(node):
+            what = "the defaults are a list, with a dash before each entry"
+            self.fault(node.start_mark.line + 1, what, EXAMPLE)
 
     def _entry(self, entry: yaml.Node) -> None:
         line = entry.start_mark.line + 1
@@ -73,18 +69,10 @@ class DefaultsReader:
             ((key, value),) = entry.value
             self._group_entry(str(key.value), value, line)
         elif isinstance(entry, yaml.MappingNode) and entry.value:
-            second = entry.value[1][0]
-            self.fault(
-                second.start_mark.line + 1,
-                "one entry of a defaults list has several keys",
-                f"put a dash before it: - {second.value}: ...",
-            )
+            second, what = entry.value[1][0], "one entry of a defaults list has several keys"
+            self.fault(second.start_mark.line + 1, what, f"put a dash before it: - {second.value}: ...")
         else:
-            self.fault(
-                line,
-                "this entry of the defaults list is neither a choice nor a name",
-                "write - override /method: finetune",
-            )
+            self.fault(line, "this entry of the defaults list is neither a choice nor a name", EXAMPLE)
 
     def _text_entry(self, text: str, line: int) -> None:
         name = text.removeprefix(f"/{GROUP}/")
@@ -98,68 +86,55 @@ class DefaultsReader:
         elif name.startswith("/"):
             self.fault(line, f"'{text}' is no experiment file", "write - override /GROUP: OPTION to choose an option")
         else:
-            known = options(self.folders, GROUP)
             home = next((group for group in self.groups if name in options(self.folders, group)), None)
-            hint = f"write - override /{home}: {name}" if home else did_you_mean(name, ["_self_", *known])
+            near = did_you_mean(name, ["_self_", *options(self.folders, GROUP)])
+            hint = f"write - override /{home}: {name}" if home else near
             self.fault(line, f"there is no experiment file '{name}'", hint)
 
     def _group_entry(self, key: str, value: yaml.Node, line: int) -> None:
         *words, address = key.split() or [""]
-        given = value.value if isinstance(value, yaml.ScalarNode) else "OPTION"
         group, _, package = address.lstrip("/").partition("@")
+        given = value.value if isinstance(value, yaml.ScalarNode) else "OPTION"
+        instead = f"write - override /{group}: {given}"
         if group.split("/")[0] == "hydra":
             self.fault(line, "Hydra's own settings are not used", "use --outputs DIR to say where results go")
         elif group == GROUP:
             self.fault(line, "another experiment file is included by its name alone", f"write - {given}")
         elif words not in ([], ["override"]):
-            self.fault(
-                line, f"'{' '.join(words)}' is not read in an experiment file", f"write - override /{group}: {given}"
-            )
-        elif not self._is_group(group):
-            self.fault(
-                line, f"there is no group '{group}'", did_you_mean(group, [g for g in self.groups if g != GROUP])
-            )
+            self.fault(line, f"'{' '.join(words)}' is not read in an experiment file", instead)
+        elif not group or not any((folder / group).is_dir() for folder in self.folders):
+            near = did_you_mean(group, [g for g in self.groups if g != GROUP])
+            self.fault(line, f"there is no group '{group}'", near)
         elif not address.startswith("/"):
-            self.fault(
-                line, f"'{key}:' lacks a slash: groups are named from the top", f"write - override /{address}: {given}"
-            )
+            what = f"'{key}:' lacks a slash: groups are named from the top"
+            self.fault(line, what, f"write - override /{address}: {given}")
         elif not words and not package and (group in chosen_by_default(self.folders) or "/" in group):
-            self.fault(line, f"'{group}' has an option already", f"write - override /{group}: {given}")
+            self.fault(line, f"'{group}' has an option already", instead)
         else:
-            named = self._option(group, value, line)
-            if named is not Ellipsis:
-                self.choices.append(Choice(_address(group, package), named, line, added=not words))
+            self._choice(group, package, value, line, added=not words)
 
-    def _is_group(self, group: str) -> bool:
-        return bool(group) and any((folder / group).is_dir() for folder in self.folders)
-
-    def _option(self, group: str, value: yaml.Node, line: int) -> Any:
-        """The named option; Ellipsis after a fault."""
-        there = options(self.folders, group)
-        if isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null":
-            if group in NODES:
-                self.fault(line, f"no option of '{group}' is named", did_you_mean("", there))
-                return ...
-            return None
-        several = isinstance(value, yaml.SequenceNode)
-        if several and group not in SEVERAL:
-            listed = ",".join(str(each.value) for each in value.value)
-            self.fault(
-                line,
-                f"one option of '{group}' is chosen at a time",
-                f"name one; to compare several: stepladder compare {group}={listed}",
-            )
-            return ...
-        if not several and not isinstance(value, yaml.ScalarNode):
+    def _choice(self, group: str, package: str, value: yaml.Node, line: int, added: bool) -> None:
+        there, several = options(self.folders, group), isinstance(value, yaml.SequenceNode)
+        names = tuple(str(each.value) for each in (value.value if several else [value]))
+        lost = [name for name in names if name not in there]
+        if is_null(value) and group in NODES:
+            self.fault(line, f"no option of '{group}' is named", did_you_mean("", there))
+        elif is_null(value):
+            self.choices.append(Choice(_address(group, package), None, line, added))
+        elif several and group not in SEVERAL:
+            to_do = f"name one; to compare several: stepladder compare {group}={','.join(names)}"
+            self.fault(line, f"one option of '{group}' is chosen at a time", to_do)
+        elif isinstance(value, yaml.MappingNode):
             self.fault(line, f"an option of '{group}' is chosen by its name", did_you_mean("", there))
-            return ...
-        names = [str(each.value) for each in (value.value if several else [value])]
-        for name in names:
-            if name not in there:
+        elif lost:
+            for name in lost:
                 self.fault(line, f"{group} has no option '{name}'", lost_option(name, self.folders, group))
-        if any(name not in there for name in names):
-            return ...
-        return tuple(names) if several else names[0]
+        else:
+            self.choices.append(Choice(_address(group, package), names if several else names[0], line, added))
+
+
+def is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
 
 
 def _address(group: str, package: str) -> str:

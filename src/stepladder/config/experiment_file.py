@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stepladder.config import merging
-from stepladder.config.experiment_defaults import GROUP, HEADER, SEVERAL, Choice, DefaultsReader
-from stepladder.config.options import file_of, groups, options
+from stepladder.config.experiment_defaults import GROUP, HEADER, SEVERAL, Choice, DefaultsReader, is_null
+from stepladder.config.options import file_of, options
 from stepladder.config.yaml_files import lines_of, parse_yaml
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.types import Plain
@@ -27,13 +27,17 @@ from stepladder.types import Plain
 
 @dataclass(frozen=True)
 class ExperimentFile:
-    """One file: `choices` of options, `values` (unresolved) and the line of every key, by its path."""
+    """One file: `choices` of options, `values` (unresolved) and the line of every key, by its path.
+
+    `included` names the other experiments of its defaults list, None standing for the file itself.
+    """
 
     name: str
     path: Path
     choices: tuple[Choice, ...]
     values: Plain
-    lines: Mapping[merging.Path, int] = field(default_factory=dict)
+    lines: Mapping[merging.Path, int]
+    included: tuple[str | None, ...]
 
     def where(self, line: int) -> str:
         return f"{self.path}, line {line}"
@@ -56,95 +60,51 @@ def read(name: str, folders: Sequence[Path], including: tuple[str, ...] = ()) ->
         raise ConfigError(missing(name, folders))
     if name in including:
         raise ConfigError(Fault(str(path), "this experiment file includes itself", "remove the line from its defaults"))
-    parsed = _Parsed(name, path, path.read_bytes(), tuple(folders))
+    own = _Reader(path, folders).result(name)
     found: list[ExperimentFile] = []
-    before = True
-    own = _read(parsed)
-    for entry in own.included:
-        if entry is None:
-            found.append(own.file)
-            before = False
-        else:
-            found += read(entry, folders, (*including, name))
-    return [*found, own.file] if before else found
+    for entry in own.included if None in own.included else (*own.included, None):
+        found += [own] if entry is None else read(entry, folders, (*including, name))
+    return found
 
 
 def missing(name: str, folders: Sequence[Path]) -> Fault:
     """The fault of an experiment file that no conf folder has."""
+    where, stem, there = f"experiment={name}", Path(name).stem, options(folders, GROUP)
     for folder in folders:
-        other = next((folder / GROUP / f"{name}{end}" for end in (".yml", "") if name), None)
-        for file in (folder / GROUP / f"{name}.yml", folder / f"{name}.yaml", other):
-            if name and file is not None and file.is_file():
-                return Fault(
-                    f"experiment={name}",
-                    f"{file} is not read: an experiment is a file experiment/NAME.yaml",
-                    f"rename it to {folder / GROUP / (Path(name).stem + '.yaml')}",
-                )
-    there = options(folders, GROUP)
-    outside = next((folder for folder in folders if (folder / GROUP / f"{name}.yaml").is_file()), None)
-    if outside is not None:
-        what = f"'{name}' leads out of the folder {outside}"
-        return Fault(f"experiment={name}", what, "put the file itself there, not a link to it")
-    if Path(name).suffix in (".yaml", ".yml") and Path(name).stem in there:
-        return Fault(
-            f"experiment={name}", "an experiment is named without its ending", f"write experiment={Path(name).stem}"
-        )
-    return Fault(f"experiment={name}", f"there is no experiment file '{name}.yaml'", did_you_mean(name, there))
+        for file in (folder / GROUP / f"{name}.yml", folder / f"{name}.yaml"):
+            if name and file.is_file():
+                what = f"{file} is not read: an experiment is a file experiment/NAME.yaml"
+                return Fault(where, what, f"rename it to {folder / GROUP / f'{stem}.yaml'}")
+    for folder in folders:
+        if (folder / GROUP / f"{name}.yaml").is_file():
+            what = f"'{name}' leads out of the folder {folder}"
+            return Fault(where, what, "put the file itself there, not a link to it")
+    if Path(name).suffix in (".yaml", ".yml") and stem in there:
+        return Fault(where, "an experiment is named without its ending", f"write experiment={stem}")
+    return Fault(where, f"there is no experiment file '{name}.yaml'", did_you_mean(name, there))
 
 
-@dataclass(frozen=True)
-class _Parsed:
-    name: str
-    path: Path
-    content: bytes
-    folders: tuple[Path, ...]
+class _Reader(DefaultsReader):
+    """Reads one file and collects its faults, those of the defaults list first."""
 
-
-@dataclass(frozen=True)
-class _Own:
-    """A file by itself; `included` names the other experiments of its defaults list, None standing for itself."""
-
-    file: ExperimentFile
-    included: tuple[str | None, ...]
-
-
-def _read(parsed: _Parsed) -> _Own:
-    return _Reader(parsed).result()
-
-
-class _Reader:
-    """Reads one file and collects its faults."""
-
-    def __init__(self, parsed: _Parsed) -> None:
-        self.parsed = parsed
-        self.faults: list[Fault] = []
-        self.groups = groups(parsed.folders)
-
-    def fault(self, line: int, what: str, to_do: str) -> None:
-        self.faults.append(Fault(f"{self.parsed.path}, line {line}", what, to_do))
-
-    def result(self) -> _Own:
-        text, node = parse_yaml(self.parsed.path, self.parsed.content)
-        if node is None:
-            node = yaml.MappingNode("tag:yaml.org,2002:map", [])
-        if not isinstance(node, yaml.MappingNode):
-            self.fault(
-                1, "an experiment file holds keys, not a list or a text", f"begin it with {HEADER} and write KEY: VALUE"
-            )
+    def result(self, name: str) -> ExperimentFile:
+        text, node = parse_yaml(self.path, self.path.read_bytes())
+        if node is not None and not isinstance(node, yaml.MappingNode):
+            to_do = f"begin it with {HEADER} and write KEY: VALUE"
+            self.fault(1, "an experiment file holds keys, not a list or a text", to_do)
             raise ConfigError(self.faults)
-        self._header(text)
-        defaults = DefaultsReader(self.parsed.path, self.parsed.folders)
-        for key, value in node.value:
+        entries = node.value if node is not None else []
+        for key, value in entries:
             if key.value == "defaults":
-                defaults.read(value)
-            else:
+                self.read_defaults(value)
+        self._header(text)
+        for key, value in entries:
+            if key.value != "defaults":
                 self._top_key(key, value)
-        if self.faults or defaults.faults:
-            raise ConfigError([*defaults.faults, *self.faults])
-        file = ExperimentFile(
-            self.parsed.name, self.parsed.path, tuple(defaults.choices), self._values(text), dict(lines_of(node))
-        )
-        return _Own(file, tuple(defaults.included))
+        if self.faults:
+            raise ConfigError(self.faults)
+        choices, lines, included = tuple(self.choices), dict(lines_of(node)), tuple(self.included)
+        return ExperimentFile(name, self.path, choices, self._values(text), lines, included)
 
     def _header(self, text: str) -> None:
         for number, line in enumerate(text.splitlines(), 1):
@@ -161,21 +121,15 @@ class _Reader:
 
     def _values(self, text: str) -> dict[str, Any]:
         try:
-            found: Any = (
-                OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False) if text.strip() else {}
-            )
+            found: Any = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
         except OmegaConfBaseException as error:
             key = str(getattr(error, "full_key", None) or "")
-            raise ConfigError(
-                Fault(
-                    f"{self.parsed.path}{f', {key}' if key else ''}",
-                    "a value has '${' that refers to no key",
-                    "write \\${ for the characters themselves, or ${KEY} with the name of a key",
-                )
-            ) from error
+            what = "a value has '${' that refers to no key"
+            to_do = "write \\${ for the characters themselves, or ${KEY} with the name of a key"
+            raise ConfigError(Fault(f"{self.path}{f', {key}' if key else ''}", what, to_do)) from error
         except OSError:  # what OmegaConf raises for a file with nothing but comments
             return {}
-        return {str(key): value for key, value in (found or {}).items() if key != "defaults"}
+        return {str(key): value for key, value in found.items() if key != "defaults"}
 
     def _top_key(self, key: yaml.Node, value: yaml.Node) -> None:
         name, line = str(key.value), key.start_mark.line + 1
@@ -184,9 +138,8 @@ class _Reader:
             self.fault(line, "Hydra's own settings are not used", "use --outputs DIR to say where results go")
         elif "." in name and name.split(".")[0] in self.groups:
             first, rest = name.split(".", 1)
-            self.fault(
-                line, f"'{name}' is one key with a dot in its name", f"write {first}: and below it, indented, {rest}:"
-            )
+            to_do = f"write {first}: and below it, indented, {rest}:"
+            self.fault(line, f"'{name}' is one key with a dot in its name", to_do)
         elif bare in self.groups:
             self._node(name, value, line)
         elif bare != "seed":
@@ -195,7 +148,7 @@ class _Reader:
     def _meant(self, name: str) -> str:
         """What an unknown key at the top was probably meant to be: a misspelt group, or a key of a node."""
         near = did_you_mean(name, [*self.groups, "seed", "defaults"])
-        homes = [group for group in self.groups if group != GROUP and name in keys_of(self.parsed.folders, group)]
+        homes = [group for group in self.groups if group != GROUP and name in keys_of(self.folders, group)]
         homes.sort(key=lambda group: group == "method")  # last: which keys it has depends on its option
         if homes and not near.startswith("did you mean"):
             return f"indent it below '{homes[0]}:'" + (f" (or {', '.join(homes[1:])})" if homes[1:] else "")
@@ -205,22 +158,18 @@ class _Reader:
         """Add the fault of a group whose value is not a mapping with keys."""
         if isinstance(value, yaml.MappingNode) or group.startswith(merging.REMOVED):
             return
-        there = options(self.parsed.folders, group)
+        there = options(self.folders, group)
         names = [v.value for v in value.value] if isinstance(value, yaml.SequenceNode) else [value.value]
-        if isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null":
-            below = ("nothing is below this key", f"indent the keys of '{group}' below it, or remove it")
-            self.fault(line, *below)
+        if is_null(value):
+            self.fault(line, "nothing is below this key", f"indent the keys of '{group}' below it, or remove it")
         elif isinstance(value, yaml.ScalarNode) or (group in SEVERAL and all(isinstance(n, str) for n in names)):
             listed = f"[{', '.join(map(str, names))}]" if isinstance(value, yaml.SequenceNode) else names[0]
             what = f"'{group}: {listed}' chooses no option: options are chosen in the defaults list"
             hint = "" if all(name in there for name in names) else f" ({did_you_mean(str(names[0]), there)})"
             self.fault(line, what, f"write under defaults: - override /{group}: {listed}{hint}")
         else:
-            self.fault(
-                line,
-                f"'{group}' holds a list, not keys",
-                f"write KEY: VALUE below it, or - override /{group}: OPTION under defaults",
-            )
+            to_do = f"write KEY: VALUE below it, or - override /{group}: OPTION under defaults"
+            self.fault(line, f"'{group}' holds a list, not keys", to_do)
 
 
 def keys_of(folders: Sequence[Path], group: str) -> set[str]:

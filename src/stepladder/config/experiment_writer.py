@@ -87,9 +87,9 @@ def _choices(assembled: Assembled, folders: Sequence[Path], without: Sequence[st
             entries.append({f"override /{group}": tuple(option) if isinstance(option, list) else option})
         elif group not in by_default:
             entries.append({f"/{group}": option})
-    for group, option in assembled.nested.items():
-        if node_of(group)[0] not in without:
-            entries.append({f"{'' if option.added else 'override '}/{group}": option.name})
+    for choice in assembled.nested:
+        if node_of(choice.group)[0] not in without:
+            entries.append({f"{'' if choice.added else 'override '}/{choice.group}": choice.option})
     return entries
 
 

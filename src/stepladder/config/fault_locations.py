@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from stepladder.config import merging
 from stepladder.config.experiment_defaults import GROUP
 from stepladder.config.experiment_file import ExperimentFile, read
-from stepladder.config.options import chosen_by_default, conf_folder
+from stepladder.config.options import chosen_by_default, conf_folders
 from stepladder.config.precedence import node_of
 from stepladder.config.yaml_files import lines_of, parse_yaml
 from stepladder.errors import ConfigError
@@ -18,7 +19,7 @@ from stepladder.errors import ConfigError
 
 def located(error: ConfigError, texts: Sequence[str], config_dir: Path | None) -> ConfigError:
     """The same error. Faults of keys that a file sets, and the command line does not, name the file and the line."""
-    folders = [*([config_dir] if config_dir is not None and config_dir.is_dir() else []), conf_folder()]
+    folders = conf_folders(config_dir)
     on_command_line = {key for text in texts if "." in (key := text.lstrip("+~").partition("=")[0])}
     try:
         files = [file for name in _experiments(texts) for file in read(name, folders)]
@@ -54,16 +55,8 @@ def _places(
     for own in sorted(folders[0].rglob("*.yaml")):
         group = own.relative_to(folders[0]).parent.as_posix()
         chosen = [each for each, option in choices.items() if each.partition("@")[0] == group and option == own.stem]
-        for node in map(node_of, chosen):
-            if path[: len(node)] == node:
-                yield from _in_option(own, path[len(node) :])
-
-
-def _in_option(file: Path, path: merging.Path) -> Iterator[str]:
-    try:
-        _, node = parse_yaml(file, file.read_bytes())
-    except ConfigError:
-        return
-    lines = dict(lines_of(node)) if node is not None else {}
-    if path in lines:
-        yield f"{file}, line {lines[path]}"
+        for node in [node for node in map(node_of, chosen) if path[: len(node)] == node]:
+            with suppress(ConfigError):  # a file that is no YAML has no lines to name
+                lines = dict(lines_of(parse_yaml(own, own.read_bytes())[1]))
+                if path[len(node) :] in lines:
+                    yield f"{own}, line {lines[path[len(node) :]]}"

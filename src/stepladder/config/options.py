@@ -18,6 +18,11 @@ def conf_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
 
 
+def conf_folders(config_dir: Path | None) -> list[Path]:
+    """The conf folders, the user's first if it exists."""
+    return [folder for folder in (config_dir, conf_folder()) if folder is not None and folder.is_dir()]
+
+
 def options(folders: Sequence[Path], group: str) -> list[str]:
     """The options of a group in any of the conf folders."""
     return sorted({f.stem for folder in folders for f in (folder / group).glob("*.yaml")})
@@ -31,12 +36,8 @@ def file_of(folders: Sequence[Path], group: str, option: str) -> Path | None:
     """The file of an option: the user's own before the packaged one. None where there is none inside of the folders."""
     for folder in folders:
         file = folder / group / f"{option}.yaml"
-        if (
-            "\0" not in option
-            and ".." not in Path(option).parts
-            and file.is_file()
-            and file.resolve().is_relative_to(folder.resolve())
-        ):
+        named = "\0" not in option and ".." not in Path(option).parts and file.is_file()
+        if named and file.resolve().is_relative_to(folder.resolve()):
             return file
     return None
 
@@ -50,19 +51,12 @@ def chosen_by_default(folders: Sequence[Path]) -> Mapping[str, object]:
 @lru_cache(maxsize=8)
 def _defaults(primary: Path, changed: int) -> Mapping[str, object]:
     entries = content_of(primary).get("defaults")
-    found: dict[str, object] = {}
-    for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, Mapping):
-            found |= {str(key).removeprefix("/"): option for key, option in entry.items()}
-    return found
+    choices = [entry for entry in (entries if isinstance(entries, list) else []) if isinstance(entry, Mapping)]
+    return {str(key).removeprefix("/"): option for choice in choices for key, option in choice.items()}
 
 
 def contents_of(folders: Sequence[Path], without: str) -> str:
     """The names and texts of all files in `folders` except those of the group `without`, as one text to compare."""
-    files = [
-        file
-        for folder in folders
-        for file in sorted(folder.rglob("*.yaml"))
-        if file.relative_to(folder).parts[0] != without
-    ]
+    each = ((folder, file) for folder in folders for file in sorted(folder.rglob("*.yaml")))
+    files = [file for folder, file in each if file.relative_to(folder).parts[0] != without]
     return json.dumps([(str(file), file.read_bytes().decode("utf-8", errors="backslashreplace")) for file in files])

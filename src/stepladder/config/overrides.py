@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,8 @@ def parse(texts: Sequence[str]) -> list[Override]:
     parser, faults, parsed = OverridesParser.create(), [], []
     for text in texts:
         if _depth(text) > DEEPEST:
-            faults.append(
-                Fault(f"{text[:60]}...", f"more than {DEEPEST} brackets are open at once", "write it flatter")
-            )
+            what = f"more than {DEEPEST} brackets are open at once"
+            faults.append(Fault(f"{text[:60]}...", what, "write it flatter"))
             continue
         try:
             override = parser.parse_override(text)
@@ -65,31 +65,22 @@ def _not_an_override(text: str) -> Fault:
     if not re.fullmatch(r"[+~]{0,2}[\w./@:-]+", key):
         return Fault(text, f"'{key}' is no key", "write KEY=VALUE, without spaces around the =")
     if re.match(r"(choice|range|interval|tag|int|float|shuffle|sort)\(", value):
-        return Fault(
-            text, "these values of a sweep can not be read", "write choice(A, B), range(1, 4) or interval(0, 1)"
-        )
+        to_do = "write choice(A, B), range(1, 4) or interval(0, 1)"
+        return Fault(text, "these values of a sweep can not be read", to_do)
     if value.strip("+-").isdigit():
-        return Fault(
-            f"{key}={value[:20]}...", f"a number of {len(value)} digits is above the limit", "give a smaller one"
-        )
-    if value[:1] in ("[", "{"):
-        end = {"[": "]", "{": "}"}[value[0]]
+        what = f"a number of {len(value)} digits is above the limit"
+        return Fault(f"{key}={value[:20]}...", what, "give a smaller one")
+    if end := {"[": "]", "{": "}"}.get(value[:1]):
         what = "a list or mapping that is not closed, or with a value that has to be quoted"
         return Fault(text, what, f"close it with {end}, and quote texts in it: [a,'b (c)'], {{name: 'a, b'}}")
     if "${" in value:
-        value = re.sub(r"(?<!\\)\$\{", r"\\${", value)
-        return Fault(
-            text, "'${' begins a reference to another key", f"for the characters themselves: {shell_word(key, value)}"
-        )
+        escaped = shell_word(key, re.sub(r"(?<!\\)\$\{", r"\\${", value))
+        return Fault(text, "'${' begins a reference to another key", f"for the characters themselves: {escaped}")
     return Fault(text, "the value has characters that must be quoted", f"write {shell_word(key, value)}")
 
 
 def _depth(text: str) -> int:
-    opened = deepest = 0
-    for sign in text:
-        opened += (sign in "[{(") - (sign in "]})")
-        deepest = max(deepest, opened)
-    return deepest
+    return max(accumulate((sign in "[{(") - (sign in "]})") for sign in text), default=0)
 
 
 def _endless(override: Override) -> str:
@@ -97,19 +88,18 @@ def _endless(override: Override) -> str:
     values = override.value()
     if isinstance(values, Glob):
         return "a pattern names no values"
-    if isinstance(values, IntervalSweep) and not all(_is_finite(end) for end in (values.start, values.end)):
+    if isinstance(values, IntervalSweep) and not _are_finite(values.start, values.end):
         return "the interval has no ends"
     if isinstance(values, RangeSweep):
-        ends = (values.start, values.stop, values.step)
-        if not all(_is_finite(end) for end in ends) or not values.step:
+        if not _are_finite(values.start, values.stop, values.step) or not values.step:
             return "the range has no end"
         if abs(values.stop - values.start) > MOST_VALUES * abs(values.step):
             return "the range has too many values"
     return ""
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+def _are_finite(*values: object) -> bool:
+    return all(isinstance(each, int) or (isinstance(each, float) and math.isfinite(each)) for each in values)
 
 
 def lists(overrides: Sequence[Override]) -> dict[str, list[str]]:
@@ -118,15 +108,12 @@ def lists(overrides: Sequence[Override]) -> dict[str, list[str]]:
     Raises:
         ConfigError: For an interval, which has no list of values.
     """
-    found = {}
-    for override in overrides:
-        if override.is_sweep_override():
-            if override.is_interval_sweep():
-                raise ConfigError(
-                    Fault(str(override.input_line), "an interval has no list of values", "use 'stepladder sweep'")
-                )
-            found[override.get_key_element()] = [str(value) for value in override.sweep_string_iterator()]
-    return found
+    several = [override for override in overrides if override.is_sweep_override()]
+    for override in several:
+        if override.is_interval_sweep():
+            what = "an interval has no list of values"
+            raise ConfigError(Fault(str(override.input_line), what, "use 'stepladder sweep'"))
+    return {o.get_key_element(): [str(value) for value in o.sweep_string_iterator()] for o in several}
 
 
 def fault_of_list(override: Override, folders: Sequence[Path]) -> Fault:
@@ -134,22 +121,15 @@ def fault_of_list(override: Override, folders: Sequence[Path]) -> Fault:
     text = str(override.input_line)
     key, _, value = text.partition("=")
     if key in SEVERAL:
-        what = f"several options of '{key}' are written in brackets"
-        return Fault(text, what, f"write {key}=[{value}]")
+        return Fault(text, f"several options of '{key}' are written in brackets", f"write {key}=[{value}]")
+    compare = f"to compare them: stepladder compare {text}"
     if _chooses(override, groups(folders)):
-        what = f"one experiment has one option of '{key}'"
-        return Fault(text, what, f"to compare them: stepladder compare {text}")
+        return Fault(text, f"one experiment has one option of '{key}'", compare)
     if not override.is_choice_sweep() or "(" in value.partition(",")[0]:
         return Fault(text, "one experiment takes one value", "use 'stepladder compare' or 'stepladder sweep'")
-    listed = f"{key}=[{value}]"
     what = "a comma separates several values, and one experiment takes one"
-    if _is_prose(override):
-        return Fault(text, what, f"for one text: {shell_word(key, value)}")
-    return Fault(
-        text,
-        what,
-        f"for a list: {listed}; for one text: {shell_word(key, value)}; to compare them: stepladder compare {text}",
-    )
+    one_text = f"for one text: {shell_word(key, value)}"
+    return Fault(text, what, one_text if _is_prose(override) else f"for a list: {key}=[{value}]; {one_text}; {compare}")
 
 
 def _is_prose(override: Override) -> bool:
@@ -160,16 +140,10 @@ def _is_prose(override: Override) -> bool:
 
 def prose(overrides: Sequence[Override]) -> list[Fault]:
     """The faults of unquoted sentences with a comma, where several values are allowed."""
-    return [
-        Fault(
-            str(override.input_line),
-            "a comma separates several values, and one of these has spaces",
-            f"for one text: {shell_word(*str(override.input_line).split('=', 1))}; "
-            "for several, quote each: KEY='a b','c d'",
-        )
-        for override in overrides
-        if _is_prose(override)
-    ]
+    what = "a comma separates several values, and one of these has spaces"
+    to_do = "for one text: {}; for several, quote each: KEY='a b','c d'"
+    texts = [str(override.input_line) for override in overrides if _is_prose(override)]
+    return [Fault(text, what, to_do.format(shell_word(*text.split("=", 1)))) for text in texts]
 
 
 def parted(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[list[Override], list[Override]]:
@@ -185,37 +159,26 @@ def _chooses(override: Override, known: Sequence[str]) -> bool:
 
 def faults_of_names(overrides: Sequence[Override], folders: Sequence[Path]) -> list[Fault]:
     """The faults of choices that name no option: null, numbers, mappings."""
-    return [
-        _fault_of_name(override, folders)
-        for override in parted(overrides, folders)[0]
-        if not override.is_delete() and not _is_name(override)
-    ]
+    choosing = [override for override in parted(overrides, folders)[0] if not override.is_delete()]
+    return [fault for fault in (_fault_of_name(override, folders) for override in choosing) if fault]
 
 
-def _fault_of_name(override: Override, folders: Sequence[Path]) -> Fault:
+def _fault_of_name(override: Override, folders: Sequence[Path]) -> Fault | None:
     text, group, chosen = str(override.input_line), override.key_or_group, override.value()
     there = options(folders, group)
-    if isinstance(chosen, list) and group not in SEVERAL and all(isinstance(name, str) for name in chosen):
+    names = chosen if isinstance(chosen, list) and all(isinstance(name, str) for name in chosen) else None
+    if isinstance(chosen, str) or (group == GROUP and chosen is None) or (group in SEVERAL and names is not None):
+        return None
+    if names is not None:
         what = f"one experiment has one option of '{group}'"
-        return Fault(text, what, f"to compare them: stepladder compare {group}={','.join(chosen)}")
+        return Fault(text, what, f"to compare them: stepladder compare {group}={','.join(names)}")
     if chosen is None:
         to_do = f"write ~{group} to remove the group"
         return Fault(text, f"null is no option of '{group}'", did_you_mean("", there) if group in NODES else to_do)
     if group in SEVERAL:
-        return Fault(
-            text,
-            f"{group} is chosen by names of options",
-            f"write {group}=[A,B] with names of {', '.join(there)}",
-        )
+        to_do = f"write {group}=[A,B] with names of {', '.join(there)}"
+        return Fault(text, f"{group} is chosen by names of options", to_do)
     return Fault(text, f"{group} is chosen by the name of an option", did_you_mean("", there))
-
-
-def _is_name(override: Override) -> bool:
-    chosen, group = override.value(), override.key_or_group
-    if group == "experiment" and chosen is None:
-        return True
-    several = group in SEVERAL and isinstance(chosen, list) and all(isinstance(name, str) for name in chosen)
-    return several or isinstance(chosen, str)
 
 
 def in_nested_group(text: str, folders: Sequence[Path]) -> str:
@@ -228,31 +191,20 @@ def in_nested_group(text: str, folders: Sequence[Path]) -> str:
 
 def faults_of_groups(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str, list[Fault]]:
     """The faults of every override that chooses an option, by the override's text."""
-    known, found = groups(folders), {}
-    for override in overrides:
-        if _chooses(override, known) and not override.is_delete():
-            chosen = override.value()
-            names = [str(c) for c in chosen] if isinstance(chosen, list) else [str(chosen)]
-            there = options(folders, override.key_or_group)
-            faults = [
-                Fault(
-                    str(override.input_line),
-                    f"{override.key_or_group} has no option '{name}'",
-                    lost_option(name, folders, override.key_or_group),
-                )
-                for name in names
-                if name not in there and chosen is not None and override.key_or_group != GROUP
-            ]
-            found[str(override.input_line)] = faults
+    found: dict[str, list[Fault]] = {}
+    for override in parted(overrides, folders)[0]:
+        if not override.is_delete():
+            text, group, chosen = str(override.input_line), override.key_or_group, override.value()
+            names = [] if chosen is None or group == GROUP else chosen if isinstance(chosen, list) else [chosen]
+            lost = [name for name in map(str, names) if name not in options(folders, group)]
+            found[text] = [Fault(text, f"{group} has no option '{n}'", lost_option(n, folders, group)) for n in lost]
     return found
 
 
 def fault_of_value(override: Override, config: Plain, known_groups: Sequence[str]) -> Fault | None:
     """The fault of an override that sets a value in `config`; None where its key exists or is to be added."""
     text, key = str(override.input_line), override.key_or_group
-    parts = key.split(".")
-    if override.is_add():
-        parts = parts[:-1]
+    parts = key.split(".")[: -1 if override.is_add() else None]
     node: Any = config
     for done, part in enumerate(parts):
         if not isinstance(node, Mapping) or part not in node:
@@ -278,10 +230,8 @@ def fault_of_value(override: Override, config: Plain, known_groups: Sequence[str
 
 def _of_reference(override: Override, name: str, above: str) -> Fault:
     """The fault of a key below a node that refers to another node."""
-    text = str(override.input_line)
-    sign = "+" if override.is_add() else ""
-    instead = f"{sign}{name}{text.lstrip('+')[len(above) :]}"
-    return Fault(text, f"{above} is the node '{name}'", f"write {instead}")
+    text, sign = str(override.input_line), "+" if override.is_add() else ""
+    return Fault(text, f"{above} is the node '{name}'", f"write {sign}{name}{text.lstrip('+')[len(above) :]}")
 
 
 def _meant(part: str, names: Sequence[str], override: Override) -> str:
@@ -297,11 +247,9 @@ def _inner_fault(text: str, key: str, value: Mapping[Any, Any], node: Plain) -> 
     for name, child in value.items():
         if str(name) not in {str(each) for each in node}:
             hint = did_you_mean(str(name), [str(each) for each in node])
-            return Fault(
-                text, f"{key} has no key '{name}'", f"{hint}; ++{text} adds it" if "known here" in hint else hint
-            )
-        if isinstance(child, Mapping) and isinstance(node.get(name), Mapping):
-            found = _inner_fault(text, f"{key}.{name}", child, node[name])
-            if found:
-                return found
+            to_do = f"{hint}; ++{text} adds it" if "known here" in hint else hint
+            return Fault(text, f"{key} has no key '{name}'", to_do)
+        nested = isinstance(child, Mapping) and isinstance(node.get(name), Mapping)
+        if nested and (found := _inner_fault(text, f"{key}.{name}", child, node[name])):
+            return found
     return None

@@ -18,21 +18,8 @@ from stepladder.public import public_name
 TRUSTED = ("stepladder", "peft", "torch.optim", "optuna")
 """Prefixes of targets that need no `--trust PREFIX`."""
 
-PUBLIC = tuple(
-    f"stepladder.{name}"
-    for name in (
-        "config",
-        "context",
-        "dataset",
-        "evaluation",
-        "methods",
-        "models",
-        "runs",
-        "studies",
-        "tuning",
-        "types",
-    )
-)
+_PACKAGES = "config context dataset evaluation methods models runs studies tuning types"
+PUBLIC = tuple(f"stepladder.{name}" for name in _PACKAGES.split())
 """Our packages whose public classes a configuration may name. Stores, locks and the command line are left out."""
 
 KINDS = {
@@ -42,10 +29,6 @@ KINDS = {
 }
 """For other packages: the base classes, or the module, that a target must come from. Other classes of these packages
 may write files when an object is made."""
-
-
-def _shown(name: object) -> str:
-    return "null" if name is None else f"'{name}'"
 
 
 def is_under(name: str, prefixes: Sequence[str]) -> bool:
@@ -66,7 +49,8 @@ def resolve(name: object, key: str, trust: Sequence[str] = (), light: bool = Fal
     """
     allowed = (*TRUSTED, *trust)
     if not isinstance(name, str) or not all(_is_public(part) for part in name.split(".")):
-        return Fault(key, f"{_shown(name)} is not the dotted name of a class", "write package.module.Name")
+        shown = "null" if name is None else f"'{name}'"
+        return Fault(key, f"{shown} is not the dotted name of a class", "write package.module.Name")
     refusal = Fault(
         key,
         f"the target {name} is outside the trusted prefixes ({', '.join(allowed)})",

@@ -68,26 +68,26 @@ def unreadable(error: Exception, file: str) -> Fault:
     duplicate = re.match(r"found duplicate key ([^,]*)(.*)", problem)
     if duplicate:
         return Fault(where, f"the key '{duplicate[1]}' is there twice{duplicate[2]}", "keep one of them")
-    if "\\t" in problem:
-        return Fault(where, "a tab is used to indent this line", "indent with spaces: YAML allows no tabs there")
-    if "undefined alias" in problem:
-        return Fault(where, f"not YAML: {problem}", "quote a value that begins with *")
-    if "mapping values are not allowed" in problem:
-        return Fault(
-            where,
-            "an unexpected colon: the line before is indented wrongly, or a value with ': ' is not quoted",
-            "align the keys of one node, and quote such a value",
-        )
-    if "expected <block end>" in problem or "did not find expected" in problem:
-        return Fault(
-            where, "this line is not indented like the lines of its node", "align the keys of one node with spaces"
-        )
-    if "could not find expected ':'" in problem:
-        return Fault(where, "a key without a colon", "write KEY: VALUE")
+    for text, what, to_do in _PROBLEMS:
+        if text in problem:
+            return Fault(where, what or f"not YAML: {problem}", to_do)
     return Fault(where, f"not YAML: {problem}", "correct the line, or quote its value")
 
 
-def lines_of(node: yaml.Node, path: merging.Path = ()) -> Iterator[tuple[merging.Path, int]]:
+_UNEXPECTED_COLON = "an unexpected colon: the line before is indented wrongly, or a value with ': ' is not quoted"
+_UNALIGNED = ("this line is not indented like the lines of its node", "align the keys of one node with spaces")
+_PROBLEMS = (
+    ("\\t", "a tab is used to indent this line", "indent with spaces: YAML allows no tabs there"),
+    ("undefined alias", "", "quote a value that begins with *"),
+    ("mapping values are not allowed", _UNEXPECTED_COLON, "align the keys of one node, and quote such a value"),
+    ("expected <block end>", *_UNALIGNED),
+    ("did not find expected", *_UNALIGNED),
+    ("could not find expected ':'", "a key without a colon", "write KEY: VALUE"),
+)
+"""Texts in PyYAML's problems, each with what is wrong (empty: PyYAML's words) and what to do."""
+
+
+def lines_of(node: yaml.Node | None, path: merging.Path = ()) -> Iterator[tuple[merging.Path, int]]:
     """The line number of every key, by its path."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from stepladder.cli.arguments import WIDTH, Arguments
@@ -18,10 +19,10 @@ def options(args: Arguments) -> dict[str, Any]:
         for line in catalogue.lines_of_groups(groups, WIDTH):
             args.write_line(line)
         args.write_line("\nThe options of a group, with their keys: stepladder options GROUP")
-        return {"groups": [group.as_dict() for group in groups]}
+        return {"groups": [asdict(group) for group in groups]}
     if len(args.words) > 1:
         raise UserError("'options' takes one group", "the command line", "see 'stepladder options --help'")
     group = catalogue.group(args.words[0], folders)
     for line in catalogue.lines_of_options(group, WIDTH):
         args.write_line(line)
-    return group.as_dict()
+    return asdict(group)
