@@ -40,16 +40,18 @@ def is_kind(target: type, hint: Any) -> bool:
         return True
     if not getattr(kind, "_is_protocol", False):
         return issubclass(target, kind)
-    return members(kind) <= {
-        name for base in target.__mro__ for name in (*vars(base), *vars(base).get("__annotations__", ()))
-    }
+    return members(kind) <= names_in(*target.__mro__)
+
+
+def names_in(*classes: type) -> set[str]:
+    """The names of attributes and methods that these classes define, without those of their bases."""
+    return {name for each in classes for name in (*vars(each), *vars(each).get("__annotations__", ()))}
 
 
 def members(protocol: type) -> set[str]:
     """The public names of a protocol's attributes and methods."""
     bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False) and base.__module__ != "typing"]
-    names = {name for base in bases for name in (*vars(base), *vars(base).get("__annotations__", ()))}
-    return {name for name in names if not name.startswith("_")}
+    return {name for name in names_in(*bases) if not name.startswith("_")}
 
 
 def inner(hint: Any) -> Any:
@@ -76,8 +78,6 @@ def hints_of(target: Any) -> dict[str, Any]:
 def choices_of(annotation: Any) -> list[str]:
     """The values that an annotation lists, as a configuration writes them: of a Literal, true and false, null."""
     origin, inside = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return choices_of(inside[0])
     if origin is Literal:
         names = {id(True): "true", id(False): "false", id(None): "null"}
         return [names.get(id(each), str(each)) for each in inside]

@@ -20,6 +20,8 @@ from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.types import Plain
 
 MISSING = "???"
+_REFUSALS = (TypeError, ValueError, AttributeError, ArithmeticError, LookupError, ImportError, RuntimeError)
+"""What a constructor raises for arguments that it does not take."""
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -37,10 +39,7 @@ _BROKEN = Component(object=inspect.Parameter.empty)
 
 
 def build(
-    nodes: Plain,
-    wanted: Plain | None = None,
-    trust: Sequence[str] = (),
-    light: Sequence[str] = (),
+    nodes: Plain, wanted: Plain | None = None, trust: Sequence[str] = (), light: Sequence[str] = ()
 ) -> dict[str, Component]:
     """Build every node. A reference to a node becomes that node's component.
 
@@ -95,9 +94,8 @@ class _Builder:
             if not fits({}, hint):
                 return self._fault(key, "this node has no _target_", f"it takes {expected(hint)}")
             arguments = {str(k): self._component(v, f"{key}.{k}", inner(hint)) for k, v in node.items()}
-            if any(a is _BROKEN for a in arguments.values()):
-                return _BROKEN
-            return Component({k: a.object for k, a in arguments.items()}, arguments=arguments)
+            broken = any(a is _BROKEN for a in arguments.values())
+            return _BROKEN if broken else Component({k: a.object for k, a in arguments.items()}, arguments=arguments)
         if isinstance(node, list):
             items = tuple(self._component(v, f"{key}[{i}]", inner(hint)) for i, v in enumerate(node))
             return _BROKEN if any(i is _BROKEN for i in items) else Component([i.object for i in items], items=items)
@@ -146,8 +144,11 @@ class _Builder:
             if lacks or not is_kind(target, hint):
                 what = f"{name} does not fit here{': ' if lacks else ''}{'; '.join(lacks)}"
                 self._fault(key, what, f"this takes {expected(hint)}")
-        if len(self.faults) == before and not _has_signature(target):
-            self._fault(key, f"Python does not know the arguments of {name}", "name another class")
+        if len(self.faults) == before:
+            try:
+                inspect.signature(target)
+            except (TypeError, ValueError):  # some classes of C extensions
+                self._fault(key, f"Python does not know the arguments of {name}", "name another class")
         return len(self.faults) == before
 
     def _argument(self, value: Any, key: str, hint: Any, later: bool) -> Component:
@@ -204,15 +205,7 @@ class _Builder:
             for fault in error.faults:
                 self._fault(f"{key}.{fault.key}" if fault.key else key, fault.what, fault.to_do)
             return _BROKEN
-        except (
-            TypeError,
-            ValueError,
-            AttributeError,
-            ArithmeticError,
-            LookupError,
-            ImportError,
-            RuntimeError,
-        ) as error:
+        except _REFUSALS as error:
             message = str(error) or type(error).__name__
             return self._fault(key, f"{target.__name__} refuses its arguments: {message}", "correct the value it names")
         return Component(made, target, arguments)
@@ -221,11 +214,3 @@ class _Builder:
 def _is_function(hint: Any) -> bool:
     """Whether a function is wanted, or a function or nothing."""
     return any(get_origin(choice) is Callable for choice in (hint, *get_args(hint)))
-
-
-def _has_signature(target: Any) -> bool:
-    try:
-        inspect.signature(target)
-    except (TypeError, ValueError):  # some classes of C extensions
-        return False
-    return True

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stepladder.config.options import conf_folder, file_of, options
-from stepladder.config.yaml_files import content_of
+from stepladder.config.yaml_files import content_of, defaults_of
 from stepladder.errors import UserError, did_you_mean
 from stepladder.io.redaction import DATA
 from stepladder.types import Plain
@@ -129,24 +129,21 @@ def _option(group: str, name: str, folders: Sequence[Path]) -> Option:
     file = next(file for folder in folders if (file := folder / group / f"{name}.yaml").is_file())
     text, node = _text(file), content_of(file)
     own = "" if "@package _global_" in text else group.replace("/", ".")
-    return Option(name, _description(text, node), dict(_keys(own, group, node, folders, ())), str(file))
+    return Option(name, _description(text, node), _keys(own, group, node, folders, ()), str(file))
 
 
-def _keys(
-    prefix: str, group: str, node: Plain, folders: Sequence[Path], seen: tuple[Path, ...]
-) -> Iterator[tuple[str, Any]]:
+def _keys(prefix: str, group: str, node: Plain, folders: Sequence[Path], seen: tuple[Path, ...]) -> dict[str, Any]:
     """The keys of an option: those of the options that it is made from, then its own."""
     found: dict[str, Any] = {}
-    defaults = node.get("defaults")
-    for line in defaults if isinstance(defaults, list) else ():
-        if isinstance(line, str) and line != "_self_":
+    for line in defaults_of(node):
+        if isinstance(line, str):
             file = file_of(folders, group, line)
             if file is not None and file not in seen:
                 found |= _keys(prefix, group, content_of(file), folders, (*seen, file))
         elif isinstance(line, Mapping):
             found |= {_dotted(prefix, str(key)): chosen for key, chosen in line.items() if "override" not in str(key)}
     values = {name: value for name, value in node.items() if name not in ("defaults", "_target_")}
-    yield from (found | dict(_flat(prefix, values))).items()
+    return found | dict(_flat(prefix, values))
 
 
 def _dotted(prefix: str, choice: str) -> str:

@@ -5,15 +5,16 @@ It reads the files of conf/ and does not compose them, so that the shell does no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stepladder.config.annotations import choices_of, hints_of
 from stepladder.config.catalogue import catalogue
-from stepladder.config.options import chosen_by_default, conf_folders, file_of, groups, options
+from stepladder.config.options import chosen_by_default, file_of, groups, options, readable_folders
 from stepladder.config.targets import resolve
-from stepladder.config.yaml_files import content_of
+from stepladder.config.yaml_files import content_of, defaults_of
 from stepladder.errors import Fault
 from stepladder.types import Plain
 
@@ -26,16 +27,13 @@ OVERRIDES = ("show", "check", "run", "compare", "sweep")
 def candidates(
     line: str, verbs: Sequence[str], flags: Mapping[str, Sequence[str]], config_dir: Path | None
 ) -> list[str]:
-    """The completions of the last word of a command line.
+    """The completions of the last word of a command line. A word that ends in `=` needs a value.
 
     Args:
         line: The command line without the command's name.
         verbs: All verbs.
         flags: The verbs of each flag; none for a flag that all verbs take.
         config_dir: The user's conf, unless `line` names one.
-
-    Returns:
-        The possible words. A word that ends in `=` needs a value.
     """
     *before, last = line.split(" ")
     before = [word for word in before if word]
@@ -46,22 +44,18 @@ def candidates(
     elif before[0] == "completion":
         found = list(SHELLS)
     elif before[0] == "options":
-        found = [group.name for group in catalogue(conf_folders(config_dir or _named(before)))]
+        found = [group.name for group in catalogue(readable_folders(config_dir or _named(before)))]
     elif before[0] not in OVERRIDES:
         return []
     else:
-        found = list(_overrides(last, before, conf_folders(config_dir or _named(before))))
+        found = list(_overrides(last, before, readable_folders(config_dir or _named(before))))
     return [word for word in found if word.startswith(last)]
 
 
 def _named(before: Sequence[str]) -> Path | None:
     """The folder that `--config-dir` names in these words."""
-    for place, word in enumerate(before):
-        flag, sign, value = word.partition("=")
-        if flag == "--config-dir":
-            value = value if sign else "".join(before[place + 1 : place + 2])
-            return Path(value.strip("'\"")).expanduser()
-    return None
+    found = re.search(r"(?<!\S)--config-dir[= ](\S+)", " ".join(before))
+    return Path(found[1].strip("'\"")).expanduser() if found else None
 
 
 def _overrides(last: str, before: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
@@ -95,8 +89,8 @@ def _option(group: str, option: str, folders: Sequence[Path], seen: tuple[str, .
         return {}
     own = content_of(file)
     found: dict[str, Any] = {}
-    for entry in own.get("defaults") or []:
-        if isinstance(entry, str) and entry != "_self_":
+    for entry in defaults_of(own):
+        if isinstance(entry, str):
             found |= _option(group, entry, folders, (*seen, option))
     return found | {str(key): value for key, value in own.items()}
 

@@ -96,7 +96,16 @@ def compose(texts: Sequence[str], config_dir: Path | None = None) -> Composed:
         ConfigError: With every fault of the overrides and of the experiment file.
     """
     folders, overrides = _parsed(texts, config_dir)
-    assembled, config = _assembled_and_resolved(overrides, folders)
+    contents = contents_of(folders, without=GROUP)
+    with hydra_in(folders):
+        try:
+            assembled = _assembled(overrides, folders, contents)
+            config = _resolved(assembled.whole)
+        except (HydraException, OmegaConfBaseException) as error:
+            faults, sound = _diagnose(overrides, folders, contents, error)
+            raise ConfigError(faults, sound) from error
+        except _UNREADABLE as error:
+            raise ConfigError(_fault_of_file(error, folders)) from error
     _refuse_secrets(config)
     choices = assembled.top
     known = [*groups(folders), "seed"]
@@ -151,19 +160,6 @@ def _parsed(texts: Sequence[str], config_dir: Path | None) -> tuple[list[Path], 
     if faults:
         raise ConfigError(faults)
     return folders, overrides
-
-
-def _assembled_and_resolved(overrides: Sequence[Override], folders: Sequence[Path]) -> tuple[Assembled, dict[str, Any]]:
-    contents = contents_of(folders, without=GROUP)
-    with hydra_in(folders):
-        try:
-            assembled = _assembled(overrides, folders, contents)
-            return assembled, _resolved(assembled.whole)
-        except (HydraException, OmegaConfBaseException) as error:
-            faults, sound = _diagnose(overrides, folders, contents, error)
-            raise ConfigError(faults, sound) from error
-        except _UNREADABLE as error:
-            raise ConfigError(_fault_of_file(error, folders)) from error
 
 
 def conf_folders(config_dir: Path | None) -> list[Path]:

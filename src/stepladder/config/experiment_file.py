@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from stepladder.config import merging
 from stepladder.config.experiment_defaults import GROUP, HEADER, SEVERAL, Choice, DefaultsReader, is_null
 from stepladder.config.options import file_of, options
-from stepladder.config.yaml_files import lines_of, parse_yaml
+from stepladder.config.yaml_files import content_of, lines_of, parse_yaml
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.types import Plain
 
@@ -174,12 +174,5 @@ class _Reader(DefaultsReader):
 
 def keys_of(folders: Sequence[Path], group: str) -> set[str]:
     """The top-level keys of all options of a group."""
-    found: set[str] = set()
-    for option in options(folders, group):
-        file = file_of(folders, group, option)
-        try:
-            _, node = parse_yaml(file, file.read_bytes()) if file else ("", None)
-        except ConfigError:
-            continue
-        found |= {str(key.value) for key, _ in node.value} if isinstance(node, yaml.MappingNode) else set()
-    return found - {"defaults", "_target_"}
+    files = [file_of(folders, group, option) for option in options(folders, group)]
+    return {str(key) for file in files if file for key in content_of(file)} - {"defaults", "_target_"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from stepladder.config import merging
 from stepladder.config.experiment_defaults import GROUP
 from stepladder.config.experiment_file import ExperimentFile, read
-from stepladder.config.options import chosen_by_default, conf_folders
+from stepladder.config.options import chosen_by_default, readable_folders
 from stepladder.config.precedence import node_of
 from stepladder.config.yaml_files import lines_of, parse_yaml
 from stepladder.errors import ConfigError
@@ -19,7 +19,7 @@ from stepladder.errors import ConfigError
 
 def located(error: ConfigError, texts: Sequence[str], config_dir: Path | None) -> ConfigError:
     """The same error. Faults of keys that a file sets, and the command line does not, name the file and the line."""
-    folders = conf_folders(config_dir)
+    folders = readable_folders(config_dir)
     on_command_line = {key for text in texts if "." in (key := text.lstrip("+~").partition("=")[0])}
     try:
         files = [file for name in _experiments(texts) for file in read(name, folders)]

@@ -15,14 +15,7 @@ from stepladder.errors import Fault, did_you_mean
 def explained(
     error: Exception, folders: Sequence[Path], texts: Sequence[str], files: Sequence[ExperimentFile] = ()
 ) -> Fault:
-    """The fault behind an error of Hydra or OmegaConf.
-
-    Args:
-        error: What was raised.
-        folders: The conf folders.
-        texts: The overrides of the command line.
-        files: The experiment files that are used.
-    """
+    """The fault behind an error of Hydra or OmegaConf; `texts` are the overrides of the command line."""
     message = "\n".join(line.strip() for line in str(error).splitlines() if line.strip())
     where = _file(message, folders) or "the command line"
     missing = re.search(r"Could not override '([^']+)'", message)

@@ -61,10 +61,8 @@ def composed_options(lines: Sequence[str], contents: str) -> tuple[dict[str, Any
     with confined("oc.env"):  # Hydra's own node uses other resolvers
         found, choices = _composed(tuple(lines), contents)
     base: Any = OmegaConf.to_container(found, resolve=False)
-    lists = {
-        key: value[1:-1].split(",") for key, _, value in (text.partition("=") for text in lines) if value[:1] == "["
-    }
-    return base, {**choices, **lists}
+    options = dict(line.split("=", 1) for line in lines if "=[" in line)
+    return base, {**choices, **{group: names[1:-1].split(",") for group, names in options.items()}}
 
 
 @lru_cache(maxsize=32)

@@ -60,11 +60,9 @@ def _refused(name: str, reached: list[str], *arguments: Any) -> None:
 
 
 def _fault(what: str, key: str) -> Fault:
-    to_do = (
-        'write the value; on a command line the shell fills in "$NAME"; libraries find HF_TOKEN and its like themselves'
-    )
-    if not what.startswith("oc.env"):
-        to_do = "write the value"
+    to_do = "write the value"
+    if what.startswith("oc.env"):
+        to_do += '; on a command line the shell fills in "$NAME"; libraries find HF_TOKEN and its like themselves'
     return Fault(key, f"${{{what}}} would put what only this machine knows into a configuration that is saved", to_do)
 
 

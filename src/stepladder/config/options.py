@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from stepladder.config.yaml_files import content_of
+from stepladder.config.yaml_files import content_of, defaults_of
 
 PRIMARY = "config.yaml"
 
@@ -18,7 +18,7 @@ def conf_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
 
 
-def conf_folders(config_dir: Path | None) -> list[Path]:
+def readable_folders(config_dir: Path | None) -> list[Path]:
     """The conf folders, the user's first if it exists."""
     return [folder for folder in (config_dir, conf_folder()) if folder is not None and folder.is_dir()]
 
@@ -50,8 +50,7 @@ def chosen_by_default(folders: Sequence[Path]) -> Mapping[str, object]:
 
 @lru_cache(maxsize=8)
 def _defaults(primary: Path, changed: int) -> Mapping[str, object]:
-    entries = content_of(primary).get("defaults")
-    choices = [entry for entry in (entries if isinstance(entries, list) else []) if isinstance(entry, Mapping)]
+    choices = [entry for entry in defaults_of(content_of(primary)) if isinstance(entry, Mapping)]
     return {str(key).removeprefix("/"): option for choice in choices for key, option in choice.items()}
 
 

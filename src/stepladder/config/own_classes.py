@@ -11,9 +11,9 @@ import inspect
 import numbers
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from stepladder.config.annotations import is_kind, members
+from stepladder.config.annotations import is_kind, members, names_in
 from stepladder.errors import UserError
 from stepladder.public import public_name
 from stepladder.types import Plain
@@ -33,11 +33,10 @@ def shortcomings(target: type, hint: Any) -> list[str]:
     """What a class lacks of the protocol in `hint`: methods, attributes, arguments of a method."""
     found: list[str] = []
     for protocol in protocols(hint)[:1]:
-        has = {n for base in target.__mro__ for n in (*vars(base), *vars(base).get("__annotations__", ()))}
-        found += [f"it has no '{name}'" for name in sorted(members(protocol) - has)]
-        for name, wanted in _methods(protocol):
+        found += [f"it has no '{name}'" for name in sorted(members(protocol) - names_in(*target.__mro__))]
+        for name, wanted in _declared(protocol):
             own = inspect.getattr_static(target, name, None)
-            if inspect.isfunction(own) and not _takes(own, wanted):
+            if inspect.isfunction(own) and inspect.isfunction(wanted) and not _takes(own, wanted):
                 takes, needs = (", ".join([*inspect.signature(f).parameters][1:]) for f in (own, wanted))
                 found.append(f"its '{name}' takes ({takes}) and is called with ({needs})")
     return found
@@ -51,22 +50,15 @@ def checked(target: type, hint: Any) -> type:
 
 @functools.cache
 def _checked(target: type, wanted: tuple[type, ...]) -> type:
-    own: dict[str, Any] = {
-        "__module__": target.__module__,
-        "__qualname__": target.__qualname__,
-        "__doc__": target.__doc__,
-    }
+    own: dict[str, Any] = {name: getattr(target, name) for name in ("__module__", "__qualname__", "__doc__")}
     for protocol in wanted:
-        for name, method in _methods(protocol):
-            returned = _returned(method)
-            function = inspect.getattr_static(target, name, None)
+        for name, declared in _declared(protocol):
+            attribute, is_property = inspect.getattr_static(target, name, None), isinstance(declared, property)
+            function = getattr(attribute, "fget", None) if is_property else attribute
+            returned = _returned(declared.fget if is_property else declared)
             if inspect.isfunction(function) and returned is not None:
-                own[name] = _checking(function, f"{target.__name__}.{name}", returned, protocol)
-        for name, getter in _properties(protocol):
-            attribute = inspect.getattr_static(target, name, None)
-            returned = _returned(getter)
-            if isinstance(attribute, property) and attribute.fget is not None and returned is not None:
-                own[name] = property(_checking(attribute.fget, f"{target.__name__}.{name}", returned, protocol))
+                checking = _checking(function, f"{target.__name__}.{name}", returned, protocol)
+                own[name] = property(checking) if is_property else checking
     try:
         return type(target)(target.__name__, (target,), own)
     except TypeError:  # a class that allows no subclass
@@ -90,33 +82,29 @@ def _sound(value: Any, annotation: Any, name: str, protocol: type) -> Any:
     Raises:
         UserError: Where it is not what the annotation asks for.
     """
-    problem = mismatch(value, annotation)
-    if problem:
-        to_do = f"let it return {expected(annotation)} (protocol {public_name(protocol)})"
-        verb = "is" if name.startswith("an item") else "returned"
+    if problem := mismatch(value, annotation):
         where = name.removeprefix("an item of ")
-        raise UserError(f"{name} {verb} {problem}", where, to_do)
+        to_do = f"let it return {expected(annotation)} (protocol {public_name(protocol)})"
+        raise UserError(f"{name} {'returned' if where == name else 'is'} {problem}", where, to_do)
     return value
 
 
 def mismatch(value: Any, annotation: Any) -> str:
     """How a value differs from an annotation (`None, expected a number`); empty where it fits."""
     origin, inside = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return mismatch(value, inside[0])
+    kind = type(None) if annotation is None else origin or annotation
     if origin in (Union, types.UnionType):
-        problems = [mismatch(value, each) for each in inside]
-        return "" if "" in problems else f"{_described(value)}, expected {expected(annotation)}"
-    kind = origin or annotation
-    if annotation is None or annotation is type(None):
-        return "" if value is None else f"{_described(value)}, expected nothing"
-    if origin is Literal:
-        return "" if value in inside else f"{_described(value)}, expected {expected(annotation)}"
-    if not isinstance(kind, type) or kind is object:
+        fits = any(not mismatch(value, each) for each in inside)
+    elif origin is Literal:
+        fits = value in inside
+    elif not isinstance(kind, type) or kind is object:
         return ""
-    if not _is_a(value, kind):
-        return f"{_described(value)}, expected {expected(annotation)}"
-    return _inside(value, kind, inside)
+    elif _is_a(value, kind):
+        return _inside(value, kind, inside)
+    else:
+        fits = False
+    wanted = "nothing" if kind is type(None) else expected(annotation)
+    return "" if fits else f"{_described(value)}, expected {wanted}"
 
 
 def _is_a(value: Any, kind: type) -> bool:
@@ -128,10 +116,9 @@ def _is_a(value: Any, kind: type) -> bool:
         return hasattr(value, "shape") or isinstance(value, numbers.Real)
     if getattr(kind, "_is_protocol", False):
         return is_kind(type(value), kind)
-    if kind in (tuple, list) or (issubclass(kind, Sequence) and kind is not str):
-        return (isinstance(value, Sequence | types.GeneratorType) and not isinstance(value, str)) or hasattr(
-            value, "shape"
-        )
+    if issubclass(kind, Sequence) and kind is not str:
+        is_sequence = isinstance(value, Sequence | types.GeneratorType) and not isinstance(value, str)
+        return is_sequence or hasattr(value, "shape")
     return isinstance(value, Set) if issubclass(kind, Set) else isinstance(value, kind)
 
 
@@ -139,19 +126,14 @@ def _inside(value: Any, kind: type, inside: tuple[Any, ...]) -> str:
     """The first item or field that does not fit."""
     if isinstance(value, list | tuple | Set) and inside and (len(inside) == 1 or inside[-1] is ...):
         for place, item in enumerate(value):
-            problem = mismatch(item, inside[0]) if place < LOOKED_AT or not _fits_alone(item, inside[0]) else ""
-            if problem:
+            suspect = place < LOOKED_AT or (isinstance(inside[0], type) and not _is_a(item, inside[0]))
+            if suspect and (problem := mismatch(item, inside[0])):
                 return f"a {type(value).__name__} whose item {place} is {problem}"
     fields = getattr(kind, "__dataclass_fields__", {})
     for name, hint in _hints(kind).items() if fields else ():
-        problem = mismatch(getattr(value, name, None), hint) if name in fields else ""
-        if problem:
+        if name in fields and (problem := mismatch(getattr(value, name, None), hint)):
             return f"a {kind.__name__} whose {name} is {problem}"
     return ""
-
-
-def _fits_alone(item: Any, annotation: Any) -> bool:
-    return not isinstance(annotation, type) or _is_a(item, annotation)
 
 
 def expected(annotation: Any) -> str:
@@ -178,18 +160,10 @@ def _described(value: Any) -> str:
     return f"the text {value[:30]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
-def _methods(protocol: type) -> Iterator[tuple[str, Any]]:
-    for name in sorted(members(protocol)):
-        method = inspect.getattr_static(protocol, name, None)
-        if inspect.isfunction(method):
-            yield name, method
-
-
-def _properties(protocol: type) -> Iterator[tuple[str, Any]]:
-    for name in sorted(members(protocol)):
-        attribute = inspect.getattr_static(protocol, name, None)
-        if isinstance(attribute, property):
-            yield name, attribute.fget
+def _declared(protocol: type) -> list[tuple[str, Any]]:
+    """The methods and properties of a protocol."""
+    found = [(name, inspect.getattr_static(protocol, name, None)) for name in sorted(members(protocol))]
+    return [(name, each) for name, each in found if inspect.isfunction(each) or isinstance(each, property)]
 
 
 def _takes(own: Any, wanted: Any) -> bool:
@@ -205,11 +179,8 @@ def _takes(own: Any, wanted: Any) -> bool:
 
 def _returned(method: Any) -> Any:
     """The annotation of a method's return value; None without one."""
-    hints = _hints(method)
-    if "return" in hints or not isinstance(getattr(method, "__annotations__", {}).get("return"), str):
-        return hints.get("return")
-    alone = types.FunctionType(method.__code__, method.__globals__)  # without the arguments that can not be resolved
-    alone.__annotations__ = {"return": method.__annotations__["return"]}
+    alone = types.FunctionType(method.__code__, method.__globals__)  # without arguments that can not be resolved
+    alone.__annotations__ = {name: hint for name, hint in method.__annotations__.items() if name == "return"}
     return _hints(alone).get("return")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from stepladder.config.yaml_files import parts_of
 from stepladder.errors import Fault
 from stepladder.types import Plain
 
@@ -23,14 +24,12 @@ DEEPEST = 60
 
 def faults(config: Plain) -> list[Fault]:
     """The faults of a configuration: missing nodes, values that are not plain data, numbers that are not finite."""
-    found = [
-        Fault(key, "the configuration does not have it" if config.get(key) is None else "the chosen option has no keys",
-              f"choose an option of the group: {key}=...")
-        for key in NODES
-        if not isinstance(config.get(key), Mapping)
-    ]  # fmt: skip
+    absent, without_keys = "the configuration does not have it", "the chosen option has no keys"
+    lost = {key: config.get(key) for key in NODES if not isinstance(config.get(key), Mapping)}
+    to_do = "choose an option of the group: {}=..."
+    found = [Fault(key, absent if v is None else without_keys, to_do.format(key)) for key, v in lost.items()]
     if "seed" not in config:
-        found.append(Fault("seed", "the configuration does not have it", "give a whole number: seed=0"))
+        found.append(Fault("seed", absent, "give a whole number: seed=0"))
     suites = config.get("evaluation")
     for name, suite in suites.items() if isinstance(suites, Mapping) else ():
         if not isinstance(suite, Mapping) or not isinstance(suite.get("_target_"), str):
@@ -83,20 +82,14 @@ def _size(node: Any, known: dict[int, int], depth: int) -> int:
     Raises:
         OverflowError: Where they are too many, nested too deep, or contain themselves.
     """
+    if known.get(id(node)) == 0:
+        raise OverflowError("an anchor is a part of itself")
     if id(node) in known:
-        if known[id(node)] == 0:
-            raise OverflowError("an anchor is a part of itself")
         return known[id(node)]
     if depth > DEEPEST:
         raise OverflowError(f"it is nested more than {DEEPEST} deep")
-    known[id(node)] = 0
-    parts: list[Any] = []
-    if isinstance(node, yaml.MappingNode):
-        parts = [part for pair in node.value for part in pair]
-    elif isinstance(node, yaml.SequenceNode):
-        parts = node.value
-    size = 1
-    for part in parts:
+    known[id(node)], size = 0, 1
+    for part in parts_of(node):
         size += _size(part, known, depth + 1)
         if size > MOST_NODES:
             raise OverflowError(f"it has more than {MOST_NODES:,} values, counted with repeated anchors")

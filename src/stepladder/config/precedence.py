@@ -19,7 +19,7 @@ from stepladder.config import merging
 from stepladder.config.experiment_defaults import GROUP, SUITES, Choice, Option
 from stepladder.config.experiment_file import ExperimentFile, read
 from stepladder.config.options import chosen_by_default, file_of
-from stepladder.config.yaml_files import content_of
+from stepladder.config.yaml_files import content_of, defaults_of
 from stepladder.errors import ConfigError, Fault
 from stepladder.types import Plain
 
@@ -60,7 +60,7 @@ class ChoicePlan:
     @property
     def of_file(self) -> tuple[str, ...]:
         """The overrides of the experiment files alone."""
-        return (*self.base, *(_line(choice) for choice in self._single()), *self._suites(self.choices))
+        return (*self.base, *(_line(choice) for choice in self._single()), self._suites())
 
     def _single(self) -> list[Choice]:
         return [choice for group, choice in self.choices.items() if group != SUITES]
@@ -71,7 +71,7 @@ class ChoicePlan:
         Args:
             own: The options that the files choose without the command line.
         """
-        given = {**{g: option for g, (option, _) in self.brought.items()}, **self.command}
+        given = {group: option for group, (option, _) in self.brought.items()} | dict(self.command)
         changed = [node_of(group) for group, option in given.items() if own and _frozen(own.get(group)) != option]
         lines, given_up = list(self.base), []
         for choice in self._single():
@@ -82,17 +82,15 @@ class ChoicePlan:
                 option, by = self.brought[group]
                 if option != choice.option:
                     given_up.append((choice, f"{by} implies {text_of(group, option)}"))
-            elif any(node != each and node[: len(each)] == each for each in changed):
-                given_up.append((choice, f"it is below {'.'.join(next(e for e in changed if node[: len(e)] == e))}"))
+            elif above := next((each for each in changed if node != each and node[: len(each)] == each), None):
+                given_up.append((choice, f"it is below {'.'.join(above)}"))
             else:
                 lines.append(_line(choice))
-        suites = [] if SUITES in self.command else self._suites(self.choices)
-        return (*lines, *suites), given_up
+        return (*lines, *([] if SUITES in self.command else [self._suites()])), given_up
 
-    @staticmethod
-    def _suites(choices: Mapping[str, Choice]) -> list[str]:
-        chosen = choices[SUITES].option if SUITES in choices else ()
-        return [suites_line([chosen] if isinstance(chosen, str) else chosen or ())]
+    def _suites(self) -> str:
+        chosen = self.choices[SUITES].option if SUITES in self.choices else ()
+        return suites_line([chosen] if isinstance(chosen, str) else chosen or ())
 
     def changes(self, own: Plain, final: Plain, base: Plain) -> dict[merging.Path, Change]:
         """The nodes whose option the command line changes.
@@ -136,11 +134,9 @@ class ChoicePlan:
         by_change: dict[Change, list[str]] = {}
         for path, value in lost.items():
             change = next(changed[path[:length]] for length in range(1, len(path) + 1) if path[:length] in changed)
-            if merging.equal(merging.at(whole, path), value) or any(
-                path[: len(s)] == s or s[: len(path)] == path for s in set_by_command
-            ):
-                continue
-            by_change.setdefault(change, []).append(f"{'.'.join(path)}={_short(value)}")
+            overridden = any(path[: len(s)] == s or s[: len(path)] == path for s in set_by_command)
+            if not overridden and not merging.equal(merging.at(whole, path), value):
+                by_change.setdefault(change, []).append(f"{'.'.join(path)}={_short(value)}")
         for change, values in by_change.items():
             notices.append(
                 f"experiment {name}: {text_of(change.group, change.after)} replaces its "
@@ -157,12 +153,9 @@ def planned(choosing: Sequence[Override], folders: Sequence[Path]) -> ChoicePlan
     """
     default = chosen_by_default(folders).get(GROUP)
     name: Any = default
-    others: list[Override] = []
     for override in choosing:
-        if override.key_or_group == GROUP and override.package is None:
+        if address_of(override) == GROUP:
             name = None if override.is_delete() else override.value()
-        else:
-            others.append(override)
     if isinstance(name, list):
         what = "one experiment file is chosen at a time"
         raise ConfigError(Fault(f"experiment={name}", what, "let one include the other in its defaults list: - NAME"))
@@ -170,26 +163,25 @@ def planned(choosing: Sequence[Override], folders: Sequence[Path]) -> ChoicePlan
     choices = {choice.group: choice for file in files for choice in file.choices}
     command: dict[str, Option] = {}
     lines: list[str] = []
-    for override in others:
+    for override in choosing:
         group = address_of(override)
-        value = None if override.is_delete() else override.value()
-        if group == SUITES:
-            if not override.is_delete():
-                command[group] = (*(command.get(group) or ()), *(value if isinstance(value, list) else [value]))
-            continue
-        command[group] = tuple(value) if isinstance(value, list) else value
-        adds = group in choices and choices[group].added and not override.is_add() and not override.is_delete()
-        lines.append(f"+{override.input_line}" if adds else str(override.input_line))
-    if SUITES in command:
-        lines.append(suites_line(command[SUITES] or ()))
-        command[SUITES] = tuple(dict.fromkeys((AUTO, *(command[SUITES] or ()))))
-    brought: dict[str, tuple[Option, str]] = {}
-    for group, option in command.items():
-        for brings, its in brought_by(group, option, folders).items() if isinstance(option, str) else ():
-            brought[brings] = its, text_of(group, option)
-    return ChoicePlan(
-        tuple(files), choices, command, tuple(lines), brought, ("~experiment",) if default is not None else ()
-    )
+        if group not in (SUITES, GROUP):
+            command[group] = None if override.is_delete() else _frozen(override.value())
+            adds = group in choices and choices[group].added and not override.is_add() and not override.is_delete()
+            lines.append(f"+{override.input_line}" if adds else str(override.input_line))
+    chosen = [override.value() for override in choosing if address_of(override) == SUITES and not override.is_delete()]
+    if chosen:
+        suites = [name for value in chosen for name in (value if isinstance(value, list) else [value])]
+        lines.append(suites_line(suites))
+        command[SUITES] = tuple(dict.fromkeys((AUTO, *suites)))
+    brought = {
+        brings: (its, text_of(group, option))
+        for group, option in command.items()
+        if isinstance(option, str)
+        for brings, its in brought_by(group, option, folders).items()
+    }
+    base = ("~experiment",) if default is not None else ()
+    return ChoicePlan(tuple(files), choices, command, tuple(lines), brought, base)
 
 
 def address_of(override: Override) -> str:
@@ -204,14 +196,11 @@ def suites_line(names: Sequence[Any]) -> str:
 def brought_by(group: str, option: str, folders: Sequence[Path], seen: tuple[str, ...] = ()) -> dict[str, Option]:
     """The choices of other groups in an option's file (`override /prompt@_global_.prompt: structured`)."""
     file = file_of(folders, group.partition("@")[0], option)
-    if file is None or f"{group}={option}" in seen:
-        return {}
-    if b"defaults" not in file.read_bytes():  # spares parsing most files
+    if file is None or f"{group}={option}" in seen or b"defaults" not in file.read_bytes():  # spares parsing most files
         return {}
     seen = (*seen, f"{group}={option}")
     found: dict[str, Option] = {}
-    entries = content_of(file).get("defaults")
-    for entry in entries if isinstance(entries, list) else []:
+    for entry in defaults_of(content_of(file)):
         found |= _of_entry(entry, group, folders, seen)
     return found
 
@@ -219,7 +208,7 @@ def brought_by(group: str, option: str, folders: Sequence[Path], seen: tuple[str
 def _of_entry(entry: Any, group: str, folders: Sequence[Path], seen: tuple[str, ...]) -> dict[str, Option]:
     own, node = group.partition("@")[0], ".".join(node_of(group))
     if isinstance(entry, str):
-        return {} if entry == "_self_" else brought_by(group, entry, folders, seen)
+        return brought_by(group, entry, folders, seen)
     if not isinstance(entry, Mapping) or len(entry) != 1:
         return {}
     ((key, option),) = entry.items()
@@ -231,7 +220,7 @@ def _of_entry(entry: Any, group: str, folders: Sequence[Path], seen: tuple[str, 
     package = package.removeprefix("_global_").strip(".") if absolute else f"{node}.{package}"
     full = inner if package == inner.replace("/", ".") else f"{inner}@{package}"
     if "override" in words:
-        return {full: tuple(option) if isinstance(option, list) else option}
+        return {full: _frozen(option)}
     return brought_by(full, option, folders, seen) if isinstance(option, str) else {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,6 +21,12 @@ def content_of(file: Path) -> Plain:
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, Mapping) else {}
+
+
+def defaults_of(content: Plain) -> list[Any]:
+    """The entries of a file's defaults list."""
+    found = content.get("defaults")
+    return found if isinstance(found, list) else []
 
 
 def parse_yaml(path: Path, content: bytes) -> tuple[str, yaml.Node | None]:
@@ -39,19 +46,22 @@ def parse_yaml(path: Path, content: bytes) -> tuple[str, yaml.Node | None]:
 
 def _distinct(node: yaml.Node | None) -> None:
     """Raise a YAML error for a key that is there twice in one mapping."""
+    first: dict[str, int] = {}
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            if key.value in first:
+                what = f"found duplicate key {key.value}, first in line {first[key.value]}"
+                raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
+            first[key.value] = key.start_mark.line + 1
+    for part in parts_of(node):
+        _distinct(part)
+
+
+def parts_of(node: yaml.Node | None) -> list[yaml.Node]:
+    """The nodes directly below a node: keys and values of a mapping, items of a list."""
     if isinstance(node, yaml.MappingNode):
-        first: dict[str, int] = {}
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                line = key.start_mark.line + 1
-                if key.value in first:
-                    what = f"found duplicate key {key.value}, first in line {first[key.value]}"
-                    raise yaml.constructor.ConstructorError(None, None, what, key.start_mark)
-                first[key.value] = line
-            _distinct(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for each in node.value:
-            _distinct(each)
+        return [part for pair in node.value for part in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 def unreadable(error: Exception, file: str) -> Fault:
