@@ -19,11 +19,6 @@ def kinds(annotation: Any) -> tuple[str, ...]:
     return tuple(note for note in notes if isinstance(note, str))
 
 
-def lineage(target: type) -> tuple[str, ...]:
-    """The public names of a class and of its base classes."""
-    return tuple(public_name(base) for base in target.__mro__)
-
-
 def is_kind(target: type, hint: Any) -> bool:
     """Whether objects of class `target` are what `hint` asks for; true where the hint allows any class.
 
@@ -32,7 +27,7 @@ def is_kind(target: type, hint: Any) -> bool:
     if hint is Any:
         return True
     if kinds(hint):
-        return not set(kinds(hint)).isdisjoint(lineage(target))
+        return not set(kinds(hint)).isdisjoint(map(public_name, target.__mro__))
     if get_origin(hint) in (Union, types.UnionType):
         return any(is_kind(target, choice) for choice in get_args(hint))
     kind = get_origin(hint) or hint

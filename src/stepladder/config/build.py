@@ -47,7 +47,6 @@ def build(
     one's constructor ask for; where they ask for nothing, it may not name a target.
 
     Args:
-        nodes: The nodes, by key.
         wanted: What each node must be, as an annotation; None: any trusted class.
         trust: Prefixes of modules that the user trusts.
         light: Nodes for which no third-party package is imported. Where one of their targets is in such a package,

@@ -50,23 +50,14 @@ class Group:
 def catalogue(folders: Sequence[Path]) -> list[Group]:
     """All groups of the conf folders, the user's first: a file there replaces the packaged one of that name."""
     described = _described(folders[-1])
-    names = {
-        d.relative_to(folder).as_posix()
-        for folder in folders
-        for d in folder.rglob("*")
-        if d.is_dir() and any(d.glob("*.yaml"))
-    }
+    names = {file.parent.relative_to(folder).as_posix() for folder in folders for file in folder.glob("*/**/*.yaml")}
     order = [*described, *sorted({name.split("/")[0] for name in names})]
-    names_in_order = sorted(names, key=lambda name: (order.index(name.split("/")[0]), name))
-    return [_group(name, folders, described) for name in names_in_order]
+    in_order = sorted(names, key=lambda name: (order.index(name.split("/")[0]), name))
+    return [_group(name, folders, *described.get(name, ("", ""))) for name in in_order]
 
 
 def group(name: str, folders: Sequence[Path]) -> Group:
-    """The group of that name.
-
-    Raises:
-        UserError: Where there is no such group.
-    """
+    """The group of that name, written with dots or slashes."""
     found = {group.name: group for group in catalogue(folders)}
     wanted = name.strip("/=").replace("/", ".")
     if wanted in found:
@@ -79,11 +70,7 @@ def group(name: str, folders: Sequence[Path]) -> Group:
 
 
 def folders(config_dir: Path | None) -> list[Path]:
-    """The conf folders, the user's first.
-
-    Raises:
-        UserError: Where `config_dir` is not a directory.
-    """
+    """The conf folders, the user's first."""
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"There is no directory {config_dir}", "--config-dir", "name a directory laid out like conf/")
     return [conf_folder()] if config_dir is None else [config_dir.resolve(), conf_folder()]
@@ -118,8 +105,7 @@ def _value(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
-def _group(name: str, folders: Sequence[Path], described: Mapping[str, tuple[str, str]]) -> Group:
-    default, description = described.get(name, ("", ""))
+def _group(name: str, folders: Sequence[Path], default: str, description: str) -> Group:
     names, chosen = options(folders, name), default.strip("[] ")
     found = tuple(_option(name, option, folders) for option in names)
     return Group(name.replace("/", "."), description, chosen if chosen in names else None, found)

@@ -124,11 +124,7 @@ def _in_its_file(fault: Fault, choices: Plain, folders: Sequence[Path]) -> Fault
 
 
 def assemble(texts: Sequence[str], config_dir: Path | None = None) -> Assembled:
-    """The configuration as `compose` makes it, before interpolations are resolved.
-
-    Raises:
-        ConfigError: With the faults of the overrides.
-    """
+    """The configuration as `compose` makes it, before interpolations are resolved."""
     folders, overrides = _parsed(texts, config_dir)
     contents = contents_of(folders, without=GROUP)
     with hydra_in(folders):
@@ -201,11 +197,7 @@ def _assembled(overrides: Sequence[Override], folders: Sequence[Path], contents:
 
 
 def _set_values(config: DictConfig, overrides: Sequence[Override]) -> None:
-    """Set, add or remove a value for each override, in order, with the meaning that Hydra gives `+`, `++` and `~`.
-
-    Raises:
-        HydraException, OmegaConfBaseException: For the first override that names no key, or adds what is there.
-    """
+    """Set, add or remove a value for each override, in order, with the meaning that Hydra gives `+`, `++` and `~`."""
     for override in overrides:
         key, value = override.key_or_group, override.value()
         present = OmegaConf.select(config, key) if override.is_delete() or override.is_add() else None

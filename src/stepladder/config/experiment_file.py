@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,6 @@ class ExperimentFile:
 
     def where(self, line: int) -> str:
         return f"{self.path}, line {line}"
-
-    def place(self, path: merging.Path) -> str | None:
-        """The file and line of a key, or of the node that holds it; None where the file sets neither."""
-        for length in range(len(path), 0, -1):
-            if path[:length] in self.lines:
-                return self.where(self.lines[path[:length]])
-        return None
 
 
 def read(name: str, folders: Sequence[Path], including: tuple[str, ...] = ()) -> list[ExperimentFile]:
@@ -103,19 +97,16 @@ class _Reader(DefaultsReader):
                 self._top_key(key, value)
         if self.faults:
             raise ConfigError(self.faults)
-        choices, lines, included = tuple(self.choices), dict(lines_of(node)), tuple(self.included)
-        return ExperimentFile(name, self.path, choices, self._values(text), lines, included)
+        choices, included = tuple(self.choices), tuple(self.included)
+        values = self._values(text) if entries else {}
+        return ExperimentFile(name, self.path, choices, values, dict(lines_of(node)), included)
 
     def _header(self, text: str) -> None:
-        for number, line in enumerate(text.splitlines(), 1):
-            stripped = line.strip()
-            if stripped and not stripped.startswith("#") and stripped != "---":
-                break
-            found = re.fullmatch(r"#\s*@package\b[:\s]*(\S*)\s*", stripped)
-            if found and found[1] == "_global_":
-                return
-            if found:
-                self.fault(number, f"an experiment sets values everywhere, not in '{found[1]}'", f"write {HEADER}")
+        before = takewhile(lambda line: line in ("", "---") or line[0] == "#", map(str.strip, text.splitlines()))
+        for number, line in enumerate(before, 1):
+            if found := re.fullmatch(r"#\s*@package\b[:\s]*(\S*)\s*", line):
+                if found[1] != "_global_":
+                    self.fault(number, f"an experiment sets values everywhere, not in '{found[1]}'", f"write {HEADER}")
                 return
         self.fault(1, "the first line of an experiment file is missing", f"write {HEADER} as its first line")
 
@@ -127,8 +118,6 @@ class _Reader(DefaultsReader):
             what = "a value has '${' that refers to no key"
             to_do = "write \\${ for the characters themselves, or ${KEY} with the name of a key"
             raise ConfigError(Fault(f"{self.path}{f', {key}' if key else ''}", what, to_do)) from error
-        except OSError:  # what OmegaConf raises for a file with nothing but comments
-            return {}
         return {str(key): value for key, value in found.items() if key != "defaults"}
 
     def _top_key(self, key: yaml.Node, value: yaml.Node) -> None:

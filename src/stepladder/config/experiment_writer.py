@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from stepladder.config.compose import Assembled, assemble, conf_folders
-from stepladder.config.experiment_defaults import GROUP, HEADER
+from stepladder.config.experiment_defaults import GROUP, HEADER, Choice
 from stepladder.config.merging import differing
 from stepladder.config.options import chosen_by_default, conf_folder, groups
 from stepladder.config.precedence import brought_by, node_of
@@ -50,17 +50,13 @@ def as_experiment(
     whole: Any = OmegaConf.to_container(assembled.whole, resolve=False)
     values = {key: node for key, node in differing(assembled.base, whole).items() if key not in without}
     text = f"{HEADER}\n{_dumped({'defaults': _choices(assembled, conf_folders(config_dir), without)})}"
-    comments = {node: lines for node, lines in (comments or {}).items() if lines}
+    below = {node: [f"  # {line}" for line in lines] for node, lines in (comments or {}).items() if lines}
     for key, node in presentable(values).items():
         heading, _, rest = _dumped({key: node}).partition("\n")
-        text += "\n".join([heading, *_comment_lines(comments.pop(key, ())), rest])
-    for key, lines in comments.items():  # nodes that are as their options have them
-        text += "\n".join([f"# {key}:", *_comment_lines(lines), ""])
+        text += "\n".join([heading, *below.pop(key, ()), rest])
+    for key, lines in below.items():  # nodes that are as their options have them
+        text += "\n".join([f"# {key}:", *lines, ""])
     return text
-
-
-def _comment_lines(lines: Sequence[str]) -> list[str]:
-    return [f"  # {line}" for line in lines]
 
 
 def copy_options(config_dir: Path, folder: Path) -> None:
@@ -81,16 +77,13 @@ def _choices(assembled: Assembled, folders: Sequence[Path], without: Sequence[st
     for group, option in top.items():
         for name in option if isinstance(option, list) else [option]:
             brought |= brought_by(group, name, folders) if isinstance(name, str) else {}
-    entries = []
-    for group, option in top.items():
-        if group in by_default and not (group in brought and brought[group] == option):
-            entries.append({f"override /{group}": tuple(option) if isinstance(option, list) else option})
-        elif group not in by_default:
-            entries.append({f"/{group}": option})
-    for choice in assembled.nested:
-        if node_of(choice.group)[0] not in without:
-            entries.append({f"{'' if choice.added else 'override '}/{choice.group}": choice.option})
-    return entries
+    chosen = {g: o for g, o in top.items() if g not in by_default or brought.get(g, ...) != o}
+    choices = [Choice(group, option, added=group not in by_default) for group, option in chosen.items()]
+    choices += [choice for choice in assembled.nested if node_of(choice.group)[0] not in without]
+    return [
+        {f"{'' if c.added else 'override '}/{c.group}": tuple(c.option) if isinstance(c.option, list) else c.option}
+        for c in choices
+    ]
 
 
 class _Dumper(yaml.SafeDumper):

@@ -52,11 +52,9 @@ def hydra_in(folders: Sequence[Path]) -> Iterator[None]:
 
 
 def composed_options(lines: Sequence[str], contents: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What Hydra composes of these choices, and the option of every group.
+    """What Hydra composes of these overrides, which choose options, and the option of every group.
 
-    Args:
-        lines: Choices of options, as overrides.
-        contents: The texts of all files that Hydra may read (`contents_of`).
+    `contents` are the texts of all files that Hydra may read (`contents_of`).
     """
     with confined("oc.env"):  # Hydra's own node uses other resolvers
         found, choices = _composed(tuple(lines), contents)

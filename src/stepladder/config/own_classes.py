@@ -77,11 +77,7 @@ def _checking(function: Callable[..., Any], name: str, returned: Any, protocol: 
 
 
 def _sound(value: Any, annotation: Any, name: str, protocol: type) -> Any:
-    """The value.
-
-    Raises:
-        UserError: Where it is not what the annotation asks for.
-    """
+    """The value, if it is what the annotation asks for."""
     if problem := mismatch(value, annotation):
         where = name.removeprefix("an item of ")
         to_do = f"let it return {expected(annotation)} (protocol {public_name(protocol)})"

@@ -77,11 +77,7 @@ def oversized_files(folder: Path) -> list[Fault]:
 
 
 def _size(node: Any, known: dict[int, int], depth: int) -> int:
-    """The number of values of a node, counted with every repetition of an anchor.
-
-    Raises:
-        OverflowError: Where they are too many, nested too deep, or contain themselves.
-    """
+    """The number of values of a node, counted with every repetition of an anchor; OverflowError for too many."""
     if known.get(id(node)) == 0:
         raise OverflowError("an anchor is a part of itself")
     if id(node) in known:

@@ -68,8 +68,7 @@ class ChoicePlan:
     def kept(self, own: Plain) -> tuple[tuple[str, ...], list[tuple[Choice, str]]]:
         """The overrides of the experiment files that the command line leaves, and the other choices with the reason.
 
-        Args:
-            own: The options that the files choose without the command line.
+        `own` are the options that the files choose without the command line.
         """
         given = {group: option for group, (option, _) in self.brought.items()} | dict(self.command)
         changed = [node_of(group) for group, option in given.items() if own and _frozen(own.get(group)) != option]
@@ -146,11 +145,7 @@ class ChoicePlan:
 
 
 def planned(choosing: Sequence[Override], folders: Sequence[Path]) -> ChoicePlan:
-    """Read the chosen experiment file and plan the choices of options.
-
-    Raises:
-        ConfigError: With the faults of the file.
-    """
+    """Read the chosen experiment file and plan the choices of options."""
     default = chosen_by_default(folders).get(GROUP)
     name: Any = default
     for override in choosing:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ def resolve_auto(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any
     try:
         kind = build({"dataset": config["dataset"]}, wanted=wanted, trust=trust)["dataset"].object.kind
     except ConfigError as error:
-        raise ConfigError([*error.faults, *_faults_of_other_nodes(config, trust)]) from error
+        independent = {k: node for k, node in config.items() if k not in ("dataset", "decoding", "evaluation")}
+        raise ConfigError([*error.faults, *_faults_in(lambda: validate(independent, trust, heavy=False))]) from error
     config["decoding"] = {
         key: BY_KIND[kind][key] if value == "auto" and key in BY_KIND[kind] else value
         for key, value in config["decoding"].items()
@@ -66,14 +67,12 @@ def resolve_auto(composed: Composed, trust: Sequence[str] = ()) -> dict[str, Any
     return config
 
 
-def _faults_of_other_nodes(config: Plain, trust: Sequence[str]) -> list[Fault]:
-    """The faults of all nodes except the dataset's and those that depend on its kind."""
-    dependent = ("dataset", "decoding", "evaluation")
+def _faults_in(check: Callable[[], object]) -> tuple[Fault, ...]:
     try:
-        validate({key: node for key, node in config.items() if key not in dependent}, trust, heavy=False)
+        check()
     except ConfigError as error:
-        return list(error.faults)
-    return []
+        return error.faults
+    return ()
 
 
 def compose_resolved(
@@ -87,13 +86,11 @@ def compose_resolved(
     try:
         composed = compose(texts, config_dir)
     except ConfigError as error:
-        faults = list(error.faults)
-        if error.sound is not None:
-            try:
-                validate(resolve_auto(compose(error.sound, config_dir), trust), trust, heavy=False)
-            except ConfigError as more:
-                faults += more.faults
-        raise ConfigError(faults) from error
+        sound = error.sound
+        if sound is None:
+            raise
+        more = _faults_in(lambda: validate(resolve_auto(compose(sound, config_dir), trust), trust, heavy=False))
+        raise ConfigError([*error.faults, *more]) from error
     return composed, resolve_auto(composed, trust)
 
 

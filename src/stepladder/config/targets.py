@@ -42,8 +42,7 @@ def resolve(name: object, key: str, trust: Sequence[str] = (), light: bool = Fal
     trusted module does not make other code trusted.
 
     Args:
-        name: The dotted name, as the configuration has it.
-        key: The key of the name, for the fault.
+        name: The dotted name, as the configuration has it at `key`.
         trust: Prefixes that the user trusts.
         light: Return None instead of importing a third-party package.
     """
