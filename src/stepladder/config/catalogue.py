@@ -53,7 +53,13 @@ def catalogue(folders: Sequence[Path]) -> list[Group]:
     names = {file.parent.relative_to(folder).as_posix() for folder in folders for file in folder.glob("*/**/*.yaml")}
     order = [*described, *sorted({name.split("/")[0] for name in names})]
     in_order = sorted(names, key=lambda name: (order.index(name.split("/")[0]), name))
-    return [_group(name, folders, *described.get(name, ("", ""))) for name in in_order]
+    found = []
+    for name in in_order:
+        default, description = described.get(name, ("", ""))
+        options_there = tuple(_option(name, option, folders) for option in options(folders, name))
+        chosen = next((each.name for each in options_there if each.name == default.strip("[] ")), None)
+        found.append(Group(name.replace("/", "."), description, chosen, options_there))
+    return found
 
 
 def group(name: str, folders: Sequence[Path]) -> Group:
@@ -103,12 +109,6 @@ def _wrapped(text: str, width: int, indent: str) -> list[str]:
 def _value(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
-
-
-def _group(name: str, folders: Sequence[Path], default: str, description: str) -> Group:
-    names, chosen = options(folders, name), default.strip("[] ")
-    found = tuple(_option(name, option, folders) for option in names)
-    return Group(name.replace("/", "."), description, chosen if chosen in names else None, found)
 
 
 def _option(group: str, name: str, folders: Sequence[Path]) -> Option:

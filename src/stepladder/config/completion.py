@@ -12,14 +12,13 @@ from typing import Any
 
 from stepladder.config.annotations import choices_of, hints_of
 from stepladder.config.catalogue import catalogue
+from stepladder.config.merging import at
 from stepladder.config.options import chosen_by_default, file_of, groups, options, readable_folders
 from stepladder.config.targets import resolve
 from stepladder.config.yaml_files import content_of, defaults_of
 from stepladder.errors import Fault
 from stepladder.types import Plain
 
-SHELLS = ("bash", "zsh", "fish")
-"""Shells with a completion script."""
 OVERRIDES = ("show", "check", "run", "compare", "sweep")
 """Verbs that take overrides."""
 
@@ -27,13 +26,9 @@ OVERRIDES = ("show", "check", "run", "compare", "sweep")
 def candidates(
     line: str, verbs: Sequence[str], flags: Mapping[str, Sequence[str]], config_dir: Path | None
 ) -> list[str]:
-    """The completions of the last word of a command line. A word that ends in `=` needs a value.
+    """The completions of the last word of `line`, a command line without the command's name.
 
-    Args:
-        line: The command line without the command's name.
-        verbs: All verbs.
-        flags: The verbs of each flag; none for a flag that all verbs take.
-        config_dir: The user's conf, unless `line` names one.
+    A word that ends in `=` needs a value. `flags` has the verbs of each flag; none for a flag that all verbs take.
     """
     *before, last = line.split(" ")
     before = [word for word in before if word]
@@ -42,7 +37,7 @@ def candidates(
     elif last.startswith("-"):
         found = [flag for flag, own in flags.items() if not own or before[0] in own]
     elif before[0] == "completion":
-        found = list(SHELLS)
+        found = list(SCRIPTS)
     elif before[0] == "options":
         found = [group.name for group in catalogue(readable_folders(config_dir or _named(before)))]
     elif before[0] not in OVERRIDES:
@@ -67,9 +62,7 @@ def _overrides(last: str, before: Sequence[str], folders: Sequence[Path]) -> Ite
         there = options(folders, key.lstrip("+").replace(".", "/"))
         yield from (f"{begun}{each}" for each in there or _values(_node(top, chosen, folders), top, inner))
     elif inner:
-        node: Any = _node(top, chosen, folders)
-        for name in inner[:-1]:
-            node = node.get(name) if isinstance(node, Mapping) else None
+        node = at(_node(top, chosen, folders), tuple(inner[:-1]))
         names = node if isinstance(node, Mapping) else ()
         yield from (f"{key.rpartition('.')[0]}.{name}=" for name in names if name not in ("defaults", "_target_"))
     else:
@@ -108,11 +101,6 @@ def _values(node: Plain, group: str, inner: Sequence[str]) -> list[str]:
     return choices_of(hint)
 
 
-def script(shell: str) -> str:
-    """The script to source: `source <(stepladder completion bash)`; in fish `stepladder completion fish | source`."""
-    return {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[shell]
-
-
 _BASH = r"""_stepladder() {
     local line="${COMP_LINE:0:$COMP_POINT}" last words IFS=$'\n'
     line="${line#"${line%%[![:space:]]*}"}"
@@ -148,3 +136,5 @@ end
 complete -c stepladder -f -a '(__stepladder_words)'
 complete -c stepladder -n 'test -z "$(__stepladder_words)"' -F
 """
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+"""The script of each shell: `source <(stepladder completion bash)`; in fish `stepladder completion fish | source`."""

@@ -25,7 +25,7 @@ from stepladder.config.hydra_options import composed_options, hydra_in
 from stepladder.config.interpolation import UNWRITTEN, confined, is_variable
 from stepladder.config.merging import reference
 from stepladder.config.options import chosen_by_default, conf_folder, contents_of, file_of, groups
-from stepladder.config.precedence import planned, suites_line
+from stepladder.config.precedence import planned, suites_line, text_of
 from stepladder.config.yaml_files import unreadable
 from stepladder.errors import ConfigError, Fault, did_you_mean
 from stepladder.io.redaction import secrets_in
@@ -132,7 +132,7 @@ def assemble(texts: Sequence[str], config_dir: Path | None = None) -> Assembled:
         if not found.chooses_within:
             return found
         top, by_default = found.top, chosen_by_default(folders)
-        lines = [f"{'' if g in by_default else '+'}{g}={_listed(o)}" for g, o in top.items() if g != SUITES]
+        lines = [f"{'' if g in by_default else '+'}{text_of(g, o)}" for g, o in top.items() if g != SUITES]
         lines += [f"~{g}" for g in by_default if g not in top and g != GROUP]
         _, brought = composed_options((*lines, suites_line(top[SUITES])), contents)
     nested = [
@@ -141,10 +141,6 @@ def assemble(texts: Sequence[str], config_dir: Path | None = None) -> Assembled:
         if brought.get(group) != found.choices.get(group)
     ]
     return replace(found, nested=tuple(nested))
-
-
-def _listed(option: Any) -> Any:
-    return f"[{','.join(option)}]" if isinstance(option, list) else option
 
 
 def _parsed(texts: Sequence[str], config_dir: Path | None) -> tuple[list[Path], list[Override]]:

@@ -20,8 +20,8 @@ Rows = Literal["test", "validation"]
 WITHOUT_MODEL = ("majority", "linear", "embedding", "encoder")
 """The options of `method` that use no language model."""
 
-_NODES = ("dataset", "method", "decoding", "evaluation", "choices")
-_STORED = {**dict.fromkeys(_NODES, Plain), "seed": int, "rows": Rows, "label": str}
+_NODES = ("dataset", "method", "decoding", "evaluation")
+_STORED = {**dict.fromkeys((*_NODES, "choices"), Plain), "seed": int, "rows": Rows, "label": str}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Experiment:
     @classmethod
     def from_config(cls, config: Plain, choices: Plain | None = None) -> Experiment:
         """The experiment of a configuration without `auto`. `choices` (the option of each group) only name it."""
-        nodes = {name: expanded(config, config[name]) for name in ("dataset", "method", "decoding", "evaluation")}
+        nodes = {name: expanded(config, config[name]) for name in _NODES}
         used = {*nodes, *(references(config["method"], config) & {*PARTS})}
         chosen = {group: option for group, option in (choices or {}).items() if group in used}
         return cls(**nodes, seed=config["seed"], label=_label(choices or {}), choices=chosen)

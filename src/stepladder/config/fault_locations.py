@@ -21,8 +21,9 @@ def located(error: ConfigError, texts: Sequence[str], config_dir: Path | None) -
     """The same error. Faults of keys that a file sets, and the command line does not, name the file and the line."""
     folders = readable_folders(config_dir)
     on_command_line = {key for text in texts if "." in (key := text.lstrip("+~").partition("=")[0])}
+    names = next((t.partition("=")[2] for t in reversed(texts) if t.lstrip("+").startswith(f"{GROUP}=")), "").split(",")
     try:
-        files = [file for name in _experiments(texts) for file in read(name, folders)]
+        files = [file for name in names if name and name != "null" for file in read(name, folders)]
     except ConfigError:
         return error
     if not files and len(folders) == 1:
@@ -34,11 +35,6 @@ def located(error: ConfigError, texts: Sequence[str], config_dir: Path | None) -
         place = None if own else next(_places(path, files, texts, folders), None)
         faults.append(replace(fault, key=f"{fault.key} ({place})") if place else fault)
     return ConfigError(faults, error.sound)
-
-
-def _experiments(texts: Sequence[str]) -> list[str]:
-    chosen = [text.partition("=")[2] for text in texts if text.lstrip("+").startswith(f"{GROUP}=")]
-    return [name for name in (chosen[-1].split(",") if chosen else []) if name and name != "null"]
 
 
 def _places(

@@ -19,10 +19,8 @@ def explained(
     message = "\n".join(line.strip() for line in str(error).splitlines() if line.strip())
     where = _file(message, folders) or "the command line"
     missing = re.search(r"Could not override '([^']+)'", message)
-    for file in files:
-        for choice in file.choices:
-            if missing and choice.group == missing[1]:
-                where = file.where(choice.line)
+    lines = [f.where(choice.line) for f in files for choice in f.choices if missing and choice.group == missing[1]]
+    where = lines[-1] if lines else where
     fault = _of_choices(message, where, folders, texts) or _of_values(message, where, texts)
     first = message.splitlines()[0] if message else type(error).__name__
     what = f"the configuration does not compose: {first}"

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from stepladder.config.yaml_files import content_of, defaults_of
 
-PRIMARY = "config.yaml"
-
 
 def conf_folder() -> Path:
     """The packaged conf/: next to the modules in a wheel, at the checkout's top in an editable install."""
@@ -44,7 +42,7 @@ def file_of(folders: Sequence[Path], group: str, option: str) -> Path | None:
 
 def chosen_by_default(folders: Sequence[Path]) -> Mapping[str, object]:
     """The groups of the primary config's defaults list, with the option that it chooses of each."""
-    primary = next(file for folder in folders if (file := folder / PRIMARY).is_file())
+    primary = next(file for folder in folders if (file := folder / "config.yaml").is_file())
     return _defaults(primary, primary.stat().st_mtime_ns)
 
 

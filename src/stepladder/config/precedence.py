@@ -94,10 +94,7 @@ class ChoicePlan:
     def changes(self, own: Plain, final: Plain, base: Plain) -> dict[merging.Path, Change]:
         """The nodes whose option the command line changes.
 
-        Args:
-            own: The options of the experiment files alone.
-            final: The options of both.
-            base: What the final options compose to.
+        `own` are the options of the experiment files alone, `final` those of both, which compose to `base`.
         """
         found = {
             node_of(group): Change(group, _frozen(own.get(group)), _frozen(final.get(group)))
@@ -123,9 +120,7 @@ class ChoicePlan:
 
         There is no notice for a value that the new option has as well, and for one that the command line sets itself.
         """
-        if not self.files:
-            return ()
-        name = self.files[-1].name
+        name = self.files[-1].name if self.files else ""
         notices = [
             f"experiment {name}: its {text_of(choice.group, choice.option)} is not used: {why}"
             for choice, why in given_up

@@ -27,13 +27,10 @@ Pruner = Annotated[Any, "optuna.pruners.BasePruner"]
 Prices = Annotated[Any, "stepladder.studies.Prices"]
 
 
-def names_folder(name: str) -> bool:
-    """Whether a study's name can be the name of a folder."""
-    return re.fullmatch(r"\w[\w.-]{0,79}", name) is not None and len(name.encode()) <= 160
-
-
-def _no_folder(name: str) -> Fault:
-    return Fault("name", f"'{name}' names no folder", "use letters, digits, - and _")
+def _faults_of_name(name: str) -> list[Fault]:
+    """The fault of a study's name that can not be the name of a folder."""
+    fits = re.fullmatch(r"\w[\w.-]{0,79}", name) and len(name.encode()) <= 160
+    return [] if fits else [Fault("name", f"'{name}' names no folder", "use letters, digits, - and _")]
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ class Comparison:
     curve: str | None = None
 
     def __post_init__(self) -> None:
-        faults = [] if names_folder(self.name) else [_no_folder(self.name)]
+        faults = _faults_of_name(self.name)
         for key, least, most in (("target", 0, 1), ("margin", 0, 1), ("requests", 0, float("inf"))):
             value = getattr(self, key)
             if value is not None and not least <= value <= most:
@@ -153,8 +150,7 @@ class Sweep:
             value = getattr(self, key)
             if value is not None and value < least:
                 faults.append(Fault(key, f"{value} is less than {least}", f"give a number from {least}"))
-        if self.name is not None and not names_folder(self.name):
-            faults.append(_no_folder(self.name))
+        faults += [] if self.name is None else _faults_of_name(self.name)
         known = self.storage is None or is_variable(self.storage)
         if self.storage is not None and not known and not self.storage.startswith(("postgresql://", "postgres://")):
             kind = self.storage.partition(":")[0]

@@ -96,13 +96,9 @@ def parameters(texts: Plain) -> tuple[Parameter, ...]:
     Raises:
         ConfigError: With all faults.
     """
-    faults = [
-        Fault(
-            f"sweep.space.{key}", f"{text!r} says no values to try", "write choice(A, B), range(1, 4) or interval(0, 1)"
-        )
-        for key, text in texts.items()
-        if not isinstance(text, str)
-    ]
+    to_do = "write choice(A, B), range(1, 4) or interval(0, 1)"
+    wrong = {key: text for key, text in texts.items() if not isinstance(text, str)}
+    faults = [Fault(f"sweep.space.{key}", f"{text!r} says no values to try", to_do) for key, text in wrong.items()]
     if faults:
         raise ConfigError(faults)
     return parsed(parse([f"{key}={text}" for key, text in texts.items()]))

@@ -10,7 +10,7 @@ from stepladder.errors import UserError
 
 def completion(args: Arguments) -> dict[str, Any]:
     """Print a shell's script, which calls `completion words LINE` for completions of the last word of LINE."""
-    from stepladder.config.completion import SHELLS, candidates, script
+    from stepladder.config.completion import SCRIPTS, candidates
 
     shell, *line = args.words or ("",)
     if shell == "words" and len(line) == 1:
@@ -18,8 +18,8 @@ def completion(args: Arguments) -> dict[str, Any]:
             line[0], list(VERBS), {flag: OF_VERB.get(flag, ()) for flag in (*FLAGS, "--help")}, args.config_dir
         )
         result: dict[str, Any] = {"candidates": found}
-    elif shell in SHELLS and not line:
-        result = {"shell": shell, "script": script(shell)}
+    elif shell in SCRIPTS and not line:
+        result = {"shell": shell, "script": SCRIPTS[shell]}
     else:
         raise UserError(f"There is no completion for '{' '.join(args.words)}'", "completion", "say bash, zsh or fish")
     if not args.as_json:
