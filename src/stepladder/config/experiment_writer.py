@@ -39,12 +39,7 @@ def as_experiment(
 
     Interpolations stay as they are written, so that an override of `retrieval.k` still reaches a method that refers to
     retrieval. A choice that another choice implies (`prompt=structured` by `method=structured`) is not written.
-
-    Args:
-        texts: The overrides of a command line.
-        config_dir: The user's own conf.
-        without: Groups to leave out.
-        comments: Lines to write as comments below each node, by its name.
+    The groups `without` are left out; `comments` are lines to write as comments below each node, by its name.
     """
     assembled = assemble(texts, config_dir)
     whole: Any = OmegaConf.to_container(assembled.whole, resolve=False)

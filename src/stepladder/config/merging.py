@@ -129,7 +129,6 @@ def taken_out(values: Mapping[Any, Any], nodes: Sequence[Path]) -> tuple[dict[An
 def at(config: Any, path: Path) -> Any:
     """The value at `path`, or None."""
     for name in path:
-        if not isinstance(config, Mapping):
-            return None
-        config = next((value for key, value in config.items() if str(key) == name), None)
+        items = config.items() if isinstance(config, Mapping) else ()
+        config = next((value for key, value in items if str(key) == name), None)
     return config
