@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 Vectors = NDArray[np.float32]
 
@@ -58,7 +59,9 @@ class VectorClassifier:
         weight, bias = np.zeros((len(labels), vectors.shape[1]), np.float32), np.zeros(len(labels), np.float32)
         if len(labels) > 1:
             regression = LogisticRegression(C=c, max_iter=1000)
-            with warnings.catch_warnings():  # a weak penalty may end at max_iter: its log loss is measured as it is
+            # A weak penalty may end at max_iter: its log loss is measured as it is. For products this small, several
+            # threads cost more than they gain, many times more where other processes use the cores.
+            with warnings.catch_warnings(), threadpool_limits(1, "blas"):
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 regression.fit(vectors.astype(np.float64), [labels.index(answer) for answer in answers])
             fitted = slice(1, None) if len(labels) == 2 else slice(None)  # of two labels only the second has weights
