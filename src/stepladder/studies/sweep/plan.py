@@ -25,8 +25,10 @@ from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError, Fault
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
+from stepladder.studies.sweep.instructions import INSTRUCTION, check_task, instruction_parameter
 from stepladder.studies.sweep.objectives import Objective, objectives
-from stepladder.types import Plain
+from stepladder.studies.sweep.results import Proposed
+from stepladder.types import Example, Plain
 
 MOST_POINTS = 10_000
 """A space with more points than this is not counted: it is treated like a continuous one."""
@@ -114,6 +116,7 @@ class SweepPlan:
     """A sweep that can be run: `terms` are what makes its study, and what must not change while it lasts.
 
     dropped: values of an experiment file that the options of the command line or of the space replace.
+    examples: the validation rows, the same ones in every trial.
     """
 
     study: str
@@ -125,6 +128,13 @@ class SweepPlan:
     terms: Plain
     config: Plain = field(repr=False)
     dropped: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = field(default=(), repr=False)
+    proposed: Proposed | None = None
+
+    @property
+    def searches_instructions(self) -> bool:
+        """Whether the instruction varies, so that the winner is compared with the plain prompt on the test rows."""
+        return any(p.name == INSTRUCTION for p in self.draft.space)
 
     @property
     def settings(self) -> Sweep:
@@ -148,11 +158,12 @@ def draft(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[
     fixed = tuple(str(o.input_line) for o in overrides if not o.is_sweep_override())
     named = {o.key_or_group for o in overrides if not o.is_sweep_override()} | {p.name for p in varied}
     composed, config = compose_resolved(fixed, config_dir, trust)
-    node = {key: value for key, value in config["sweep"].items() if key not in ("sampler", "pruner")}
+    node = {key: value for key, value in config["sweep"].items() if key not in ("sampler", "pruner", "proposer")}
     bound = {"_target_": UNTARGETED["sweep"], "sampler": None, "pruner": None, **node}
     settings: Sweep = build({"sweep": bound}, {"sweep": Sweep}, trust)["sweep"].object
     listed = parameters({key: text for key, text in settings.space.items() if key.lstrip("+") not in named})
-    space = (*listed, *varied)
+    candidates = settings.instructions and instruction_parameter(settings.instructions)
+    space = (*([candidates] if candidates and INSTRUCTION not in named else ()), *listed, *varied)
     if not space:
         to_do = "name keys and values, adapter.r=choice(4,8), or a file of conf/sweep: sweep=lora"
         raise ConfigError(Fault("sweep.space", "the space is empty: there is nothing to search", to_do))
@@ -172,6 +183,8 @@ def plan(
     """Bind every corner of the space and read the data: every fault is reported before the first trial."""
     drafted = draft(texts, config_dir, trust)
     prepared, first = _checked(drafted, {} if read is None else read)
+    if drafted.settings.instructions is not None:
+        check_task(drafted.settings.instructions, prepared.main.task)
     sought = objectives(drafted.settings.objective, prepared)
     sampler, pruner = (drafted.config["sweep"].get(key) for key in ("sampler", "pruner"))
     _fits(drafted, sought, sampler, pruner, trust)
@@ -191,8 +204,9 @@ def plan(
     points = dict.fromkeys([(), *drafted.corners()])
     dropped = [text for point in points for text in compose([*drafted.fixed, *point], config_dir).dropped]
     return SweepPlan(
-        study, drafted, sought, sampler, pruner, first["seed"], terms, first, tuple(dict.fromkeys(dropped))
-    )
+        study, drafted, sought, sampler, pruner, first["seed"], terms, first, tuple(dict.fromkeys(dropped)),
+        tuple(prepared.examples),
+    )  # fmt: skip
 
 
 def _checked(drafted: Draft, read: dict[str, Loaded]) -> tuple[Prepared, dict[str, Any]]:

@@ -37,6 +37,9 @@ from stepladder.types import Plain
 ATTEMPTS = 5
 """How often a trial is begun before it counts as what kills its process."""
 
+QUESTION_SCORES = "question_scores"
+"""The user attribute with the objective on each validation row."""
+
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -260,6 +263,7 @@ def _trial_of(trial: FrozenTrial) -> Trial:
         values=tuple(trial.values) if trial.state == TrialState.COMPLETE else None,
         curve=dict(trial.intermediate_values),
         losses=tuple(known.get(LOSSES, ())),
+        question_scores=tuple(known.get(QUESTION_SCORES, ())),
         seconds=float(known.get("seconds", 0.0)),
         tokens=int(known.get("training_tokens", 0)),
         reason=known.get("reason"),
