@@ -49,7 +49,7 @@ def tuned(
         if space:
             words = [*_named(fixed, name), *variant.overrides, *space]
             read = dict(context.read)
-            searches[name] = plan_sweep(words, config_dir, context.trust, read), words
+            searches[name] = plan_sweep(words, config_dir, context.trust, read, context.store.root), words
             context.read.update(read)
     found: dict[str, Found] = {}
     for name, (sweep, words) in searches.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,20 @@ from stepladder.config.compose import compose
 from stepladder.config.overrides import parse
 from stepladder.config.schema import Comparison, Instructions
 from stepladder.config.space import Choice, parameters
+from stepladder.dataset.dataset import Dataset
+from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError
+from stepladder.methods.adapted_model import AdaptedModel
+from stepladder.resources import Resources
 from stepladder.studies.sweep.instructions import INSTRUCTION, instruction_parameter
+from stepladder.types import EvalRequest, Prediction
+
+
+def prepare_toy() -> Loaded:
+    node = compose(["dataset=toy"]).config["dataset"]
+    found: Loaded = build({"dataset": node}, {"dataset": Dataset})["dataset"].object.read()
+    return found
+
 
 WORDS = ["sweep=instructions", "model=toy", "dataset=toy", "sweep.trials=3"]
 
@@ -40,6 +53,59 @@ def test_a_search_compares_its_winner_with_the_plain_prompt(capsys: pytest.Captu
     assert "would be luck" in page
     assert "the plain prompt: accuracy" in page
     assert asked(capsys, tmp_path, WORDS) == found  # resumed: the same study, nothing new
+
+
+def test_a_proposer_adds_candidates_that_are_stored_and_its_time_counts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[EvalRequest] = []
+
+    def predict(self: AdaptedModel, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
+        if request.name != "proposals":
+            yield from answered(self, request, resources)
+            return
+        asked_for.append(request)
+        for at, question in enumerate(request.questions):
+            text = ("Name the topic of the message.", '"name the topic  of the message"', "Use ${this}.")[at]
+            yield Prediction(question.id, text, prompt_tokens=5, new_tokens=2)
+
+    answered = AdaptedModel.predict
+    monkeypatch.setattr(AdaptedModel, "predict", predict)
+    words = [*WORDS, "sweep.proposer=${model}", "sweep.instructions.proposals=3", "sweep.trials=1"]
+    refused(capsys, tmp_path, [*words, "--status"], "run the same command without --status")
+    assert not asked_for
+    found = asked(capsys, tmp_path, words)
+    assert found["proposed"]["instructions"] == [
+        "Name the topic of the message."
+    ]  # each once, and none that is no text
+    assert (found["proposed"]["prompt_tokens"], found["proposed"]["new_tokens"]) == (45, 18)
+    assert len(asked_for) == 3  # asked again for what was missing, with other seeds and other rows
+    assert len({request.decoding.seed for request in asked_for}) == 3
+    listed = json.loads((Path(found["folder"]) / "instructions.json").read_text(encoding="utf-8"))
+    assert (listed[0], listed[-1]) == (None, "Name the topic of the message.")
+    assert asked(capsys, tmp_path, words) == found
+    assert len(asked_for) == 3
+    data = prepare_toy()
+    shown = " ".join(question.text for request in asked_for for question in request.questions)
+    for example in (*data.validation, *data.test):
+        assert f"Input: {example.question.text}\n" not in shown
+    assert any(f"Input: {example.question.text}\n" in shown for example in data.train)
+
+    over = asked(capsys, tmp_path, [*words, "sweep.trials=5", "sweep.seconds=0.000001", "sweep.name=over"])
+    assert over["ended_by"] == "seconds"
+
+
+def test_a_proposer_without_a_new_instruction_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predict(self: AdaptedModel, request: EvalRequest, resources: Resources) -> Iterator[Prediction]:
+        yield from (Prediction(question.id, " ") for question in request.questions)
+
+    monkeypatch.setattr(AdaptedModel, "predict", predict)
+    proposer = "sweep.proposer=${model}"
+    refused(capsys, tmp_path, [*WORDS, proposer], "sweep.proposer", "proposed no new instruction in 24 answers")
+    other = ["sweep=prompt", "model=toy", "dataset=toy"]
+    refused(capsys, tmp_path, [*other, proposer], "no instruction is searched", "sweep=instructions")
 
 
 def test_other_candidates_are_another_study(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def sweep(args: Arguments) -> SweepResult | SweepStatus:
     from stepladder.studies.sweep.plan import plan
 
     read: dict[str, Loaded] = {}
-    planned = plan(args.overrides, args.config_dir, args.trust, read)
+    planned = plan(args.overrides, args.config_dir, args.trust, read, args.outputs, begin=not args.status)
     notify(planned.dropped)
     context = studies.sweep_context(planned, args.outputs, read, Terminal())
     if args.status:

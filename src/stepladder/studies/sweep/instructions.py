@@ -16,14 +16,23 @@ from stepladder.types import Task
 INSTRUCTION = "prompt.instruction"
 
 
+def listed_candidates(settings: Instructions) -> list[str]:
+    """The candidates of the file, then the wordings.
+
+    Raises:
+        ConfigError: The file cannot be read, or it has no instruction.
+    """
+    own = [] if settings.file is None else _from_file(settings.file)
+    return list(dict.fromkeys([*own, *settings.templates]))
+
+
 def instruction_parameter(settings: Instructions, proposals: Sequence[str] = ()) -> Parameter:
     """The parameter `prompt.instruction`: the task's own instruction (null) first, then every other candidate once.
 
     Raises:
         ConfigError: The file cannot be read, or it has no instruction; there is nothing but the task's own.
     """
-    own = [] if settings.file is None else _from_file(settings.file)
-    candidates = list(dict.fromkeys([*own, *settings.templates, *proposals]))
+    candidates = list(dict.fromkeys([*listed_candidates(settings), *proposals]))
     if not candidates:
         to_do = "give sweep.instructions.file, templates or sweep.proposer"
         raise ConfigError(Fault("sweep.instructions", "the task's own instruction is the only candidate", to_do))

@@ -97,6 +97,10 @@ class Study:
     def trials(self) -> list[Trial]:
         return [_trial_of(t) for t in self._study.get_trials(deepcopy=False)]
 
+    def _spent(self, trials: list[Trial]) -> float:
+        """The seconds of all trials and of the proposer."""
+        return sum(t.seconds for t in trials) + (self.plan.proposed.seconds if self.plan.proposed else 0.0)
+
     def ended(self, trials: list[Trial]) -> str | None:
         """Why no new trial is begun; None while there is more to do."""
         settings = self.plan.settings
@@ -107,7 +111,7 @@ class Study:
             return "trials"
         if len(trials) >= self.plan.limit:
             return "space"
-        if settings.seconds is not None and sum(t.seconds for t in trials) >= settings.seconds:
+        if trials and settings.seconds is not None and self._spent(trials) >= settings.seconds:
             return "seconds"
         one = len(self.plan.objectives) == 1
         if one and settings.patience is not None and stale(trials, self.plan.objectives) >= settings.patience:

@@ -25,6 +25,7 @@ from stepladder.io.serialise import to_plain
 from stepladder.runs.run import Run, RunContext, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import open_tracker
+from stepladder.studies.sweep.instructions import INSTRUCTION
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.results import (
     BestTrial,
@@ -199,6 +200,8 @@ def concluded(found: Found, test: Run | None, context: RunContext, page: Page, p
             write_text(found.folder / name, text)
     if planned.draft.config_dir is not None:
         copy_options(planned.draft.config_dir, found.folder)
+    if listed := next((p.values for p in planned.draft.space if p.name == INSTRUCTION), None):
+        write_text(found.folder / "instructions.json", json.dumps(listed, indent=1, ensure_ascii=False))
     write_text(found.folder / "report.html", page(result, found.trials, planned))
     whole = StoredSweep(**vars(result), all_trials=found.trials)
     file = found.folder / "sweep.json"
@@ -287,6 +290,8 @@ def summary(result: SweepResult) -> Iterator[str]:
             yield f"on test, {suite}.{name}: {m.value:.4f} [{m.low:.4f}, {m.high:.4f}], n={m.n}"
     if result.plain is not None:
         yield str(result.plain)
+    if result.proposed is not None:
+        yield str(result.proposed)
     command = shlex.join(["stepladder", "run", "--config-dir", result.folder, "experiment=best"])
     yield f"run the best again: {command}"
     yield f"report: {result.report}"

@@ -149,7 +149,7 @@ def main() -> int:
     try:
         config_dir = Path(order["config_dir"]) if order["config_dir"] else None
         read: dict[str, Loaded] = {}
-        planned = plan(order["words"], config_dir, order["trust"], read)
+        planned = plan(order["words"], config_dir, order["trust"], read, Path(order["outputs"]))
         context = sweep_context(planned, Path(order["outputs"]), read, Silent())
         with answering():
             work(planned, context, parent=order["parent"])
