@@ -4,6 +4,7 @@
     scripts/bench statistics rounds=50    the same with fewer rounds
     scripts/bench statistics only=seeds   the worlds with that word in their name
     scripts/bench statistics only=verdict how often the verdict recommends a method if none works
+    scripts/bench statistics only=instructions   searched instructions if all are equally good
 
 Every round draws a world anew: questions in groups, answers of two methods, runs that differ by their seed. Whether an
 answer is correct depends on a normal score: the method's, plus random effects of the group, the question, the seed and
@@ -26,11 +27,17 @@ from stepladder.evaluation.metrics.choice import Accuracy, Mean
 from stepladder.evaluation.statistics.estimates import Measured, Side, difference, measured
 from stepladder.studies.compared_runs import ComparedRuns, Floor
 from stepladder.studies.results import Cell, Differences, DifferenceTo
+from stepladder.studies.sweep.objectives import Objective
+from stepladder.studies.sweep.results import Trial
+from stepladder.studies.sweep.selection import against_plain, luck_of, scores_of
+from stepladder.studies.sweep.trials import front
 from stepladder.studies.verdict import verdict
 from stepladder.types import Choice, Decoding, EvalRequest, Example, Prediction, Question, Task
 
 TASK = Task("Answer.", Choice(("yes", "no")))
 ROUNDS = 1000
+SEARCHED = 200
+"""A search takes so long that no more worlds than these are simulated."""
 GRADED = Mean(lambda prediction, example: float(prediction.text))
 
 
@@ -186,6 +193,58 @@ def _cell(name: str, side: Side, to_floor: Differences) -> Cell:
     return Cell(name, {"score": score}, {"score": 0.0}, side.units, to_floor=DifferenceTo("floor", to_floor))
 
 
+@dataclass(frozen=True)
+class Search:
+    """Searches of the best of `trials` equally good prompts on the questions of `validation`, scored on `test`.
+
+    Attributes:
+        claimed: The share of searches that claim, on the test rows, to beat the plain prompt (prompt 0).
+        optimism: By how much the winner's validation score exceeds its true score, on average.
+        luck: The expected luck that is shown next to it, on average.
+    """
+
+    claimed: float
+    optimism: float
+    luck: float
+
+
+SEARCHES = {
+    "20 prompts, 100 rows": (20, World("", 100), World("", 300)),
+    "20 prompts, 100 rows, answers nearly independent": (
+        20,
+        World("", 100, question=0.2),
+        World("", 300, question=0.2),
+    ),
+    "8 prompts, 40 rows": (8, World("", 40), World("", 100)),
+    "20 prompts, 40 groups of 1 to 4": (20, World("", 40, 4, group=0.6), World("", 100, 4, group=0.6)),
+}
+"""By name: the number of prompts, the validation rows, the test rows."""
+
+
+def search(prompts: int, validation: World, test: World, rounds: int, seed: int = 0) -> Search:
+    """Search as `sweep` does, in worlds in which all prompts are equally good."""
+    generator = np.random.default_rng(seed)
+    objective, equal = Objective("accuracy", "classification", main=True), [0.0] * prompts
+    claimed, optimism, luck = [], [], []
+    for number in range(rounds):
+        answered = [side.runs[0] for side in validation.several(generator, equal)]
+        scores = [tuple(scores_of(Accuracy(), answers) or ()) for answers in answered]
+        trials = [
+            Trial(at, "complete", (), values=(float(np.mean(own)),), question_scores=own)
+            for at, own in enumerate(scores)
+        ]
+        best = front(trials, [objective])[0]
+        found = luck_of(trials, answered[0].examples, f"study-{seed}-{number}")
+        on_test = [side.runs[0] for side in test.several(generator, equal)]
+        judged = against_plain(Accuracy(), on_test[best.number], on_test[0], "accuracy", seed=number)
+        assert found is not None
+        assert best.values is not None
+        claimed.append(judged.beaten)
+        optimism.append(best.values[0] - validation.truth())
+        luck.append(found.value)
+    return Search(*(float(np.mean(each)) for each in (claimed, optimism, luck)))
+
+
 def row(world: World, found: Found, rounds: int) -> str:
     """A line of the table."""
     shares = (found.rejected, found.score_held, found.difference_held, found.detected)
@@ -196,15 +255,28 @@ def main(words: list[str]) -> None:
     """Print the tables line by line."""
     said = dict(word.split("=", 1) for word in words)
     rounds = int(said.get("rounds", ROUNDS))
+    if said.get("only") != "instructions":
+        print_tables(said.get("only", ""), rounds)
+    if said.get("only", "") in ("", "instructions"):
+        print("\n| all prompts equally good | rounds | searched beats plain on test, % | optimism | luck shown |")
+        print("|---|---|---|---|---|", flush=True)
+        for name, (prompts, validation, test) in SEARCHES.items():
+            worlds = min(rounds, SEARCHED)
+            of = search(prompts, validation, test, worlds)
+            print(f"| {name} | {worlds:,} | {100 * of.claimed:.1f} | {of.optimism:+.3f} | {of.luck:+.3f} |", flush=True)
+
+
+def print_tables(only: str, rounds: int) -> None:
+    """The tables of intervals and tests, and of verdicts."""
     print("| scores | rounds | type I error, % | coverage of scores, % | coverage of differences, % | power, % |")
     print("|---|---|---|---|---|---|", flush=True)
-    for world in WORLDS if said.get("only") != "verdict" else ():
-        if said.get("only", "") in world.name:
+    for world in WORLDS if only != "verdict" else ():
+        if only in world.name:
             print(row(world, simulate(world, rounds), rounds), flush=True)
     print("\n| three methods, none better than the most frequent answer | rounds | one is recommended, % |")
     print("|---|---|---|", flush=True)
     for world in VERDICTS:
-        if said.get("only", "") in (*world.name.split(), world.name, "", "verdict"):
+        if only in (*world.name.split(), world.name, "", "verdict"):
             print(f"| {world.name} | {rounds:,} | {100 * claims(world, rounds):.1f} |", flush=True)
 
 

@@ -132,3 +132,19 @@ def test_another_format_keeps_the_content(prompt: PlainPrompt) -> None:
     assert Reformatted(prompt, Format()).messages(CHOICE, question, shown) == prompt.messages(CHOICE, question, shown)
     with pytest.raises(ConfigError, match=r"must contain \{question\} exactly once"):
         Format(question="Q: ")
+
+
+def test_an_instruction_replaces_the_task_s_own_and_may_contain_it() -> None:
+    question = Question("q", "Why?")
+
+    def system(instruction: str | None, task: Task = CHOICE) -> str:
+        turns = PlainPrompt(instruction=instruction).messages(task, question, Shown())
+        return turns[0].content if turns[0].role == "system" else ""
+
+    assert system(None) == system("{instruction}") == "Name the topic."
+    assert system("Choose a topic.") == "Choose a topic."
+    assert system("You are careful. {instruction} Thank you.") == "You are careful. Name the topic. Thank you."
+    assert system("Do this: {instruction}", Task("", Text())) == ""  # a wording around nothing is nothing
+    assert StructuredPrompt(instruction="Choose.").system_text(CHOICE).startswith("Choose.\n\nLabels:")
+    put = Reformatted(PlainPrompt(instruction="Please: {instruction}"), Format("Task: {instruction}"))
+    assert put.messages(CHOICE, question, Shown())[0].content == "Task: Please: Name the topic."

@@ -2,7 +2,7 @@
 
 import pytest
 from scipy.stats import binom
-from simulation import VERDICTS, World, claims, simulate
+from simulation import SEARCHES, VERDICTS, World, claims, search, simulate
 
 ROUNDS = 80
 
@@ -49,3 +49,13 @@ def test_a_verdict_rarely_calls_a_method_working_that_is_not(world: World) -> No
 def test_a_verdict_finds_a_method_that_works() -> None:
     assert claims(World("binary, 60 rows", 60, worth=0.0), 20, ahead=2.0, seed=1) > 0.9
     assert claims(World("binary, 10 rows", 10, worth=0.0), 20, ahead=9.0, seed=1) == 0
+
+
+def test_a_searched_prompt_rarely_beats_an_equal_one_and_its_luck_is_shown() -> None:
+    """Twenty equally good prompts, the best of them on 100 rows: at most 5% claims (with Monte-Carlo error), and the
+    luck that is shown agrees with the optimism of the winner."""
+    rounds = 60
+    found = search(*SEARCHES["20 prompts, 100 rows"], rounds, seed=1)
+    assert found.claimed * rounds <= binom.ppf(0.999, rounds, 0.05)
+    assert found.luck == pytest.approx(0.06, abs=0.015)
+    assert found.optimism == pytest.approx(found.luck, abs=0.015)

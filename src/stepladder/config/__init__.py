@@ -2,4 +2,4 @@
 
 from stepladder.public import lazy_exports
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, {"schema": ["Comparison", "Compute", "Sweep"]})
+__getattr__, __dir__, __all__ = lazy_exports(__name__, {"schema": ["Comparison", "Compute", "Instructions", "Sweep"]})

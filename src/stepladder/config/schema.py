@@ -24,6 +24,7 @@ UNTARGETED = {
 Tracking = Annotated[Any, "stepladder.runs.Tracking"]
 Sampler = Annotated[Any, "optuna.samplers.BaseSampler", "stepladder.studies.Grid"]
 Pruner = Annotated[Any, "optuna.pruners.BasePruner"]
+Proposer = Annotated[Any, "stepladder.models.Checkpoint", "stepladder.models.ModelService"]
 Prices = Annotated[Any, "stepladder.studies.Prices"]
 
 
@@ -113,6 +114,32 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Instructions:
+    """The candidates of `prompt.instruction` in a sweep, besides the task's own instruction. Never part of a key.
+
+    Attributes:
+        file: A text file with one instruction per line, or a json list of texts.
+        templates: Wordings of the task's instruction, each with {instruction} in it.
+        proposals: How many instructions the proposer of the sweep proposes.
+    """
+
+    file: str | None = None
+    templates: Sequence[str] = ()
+    proposals: int = 8
+
+    def __post_init__(self) -> None:
+        faults = [
+            Fault("templates", f"'{text}' must contain {{instruction}}", "write {instruction} for the task's own")
+            for text in self.templates
+            if "{instruction}" not in text
+        ]
+        if self.proposals < 1:
+            faults.append(Fault("proposals", f"{self.proposals} is less than 1", "give a number from 1"))
+        if faults:
+            raise ConfigError(faults)
+
+
+@dataclass(frozen=True)
 class Sweep:
     """What `sweep` searches, and for how long. Never part of a key.
 
@@ -121,6 +148,8 @@ class Sweep:
         pruner: A pruner of Optuna.
         name: The study's name; None: a hash of what defines the study.
         space: Search spaces by key, in Hydra's grammar of sweeps.
+        instructions: Candidates of `prompt.instruction`, which are searched beside the space.
+        proposer: A model that proposes further candidates from the task and training rows.
         conditions: A function of the values drawn, by key, that returns more of the space.
         objective: A metric or a cost, or several; None: the main metric.
         trials: The budget of trials.
@@ -135,6 +164,8 @@ class Sweep:
     pruner: Pruner
     name: str | None = None
     space: Plain = field(default_factory=dict)
+    instructions: Instructions | None = None
+    proposer: Proposer = None
     conditions: Callable[..., Any] | None = None
     objective: str | Sequence[str] | None = None
     trials: int = 20

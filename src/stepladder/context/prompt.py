@@ -45,11 +45,13 @@ class PlainPrompt:
         on_overflow: See `Prompt`.
         question_template: Contains {question}.
         context_template: Contains {passages}, which are separated by an empty line.
+        instruction: Replaces the task's instruction; {instruction} in it stands for the task's own. None: the task's.
     """
 
     on_overflow: OnOverflow = "stop"
     question_template: str = "{question}"
     context_template: str = "Context:\n{passages}\n\n"
+    instruction: str | None = None
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -86,7 +88,11 @@ class PlainPrompt:
 
     def system_text(self, task: Task) -> str:
         """The system text."""
-        return task.instruction
+        return self.instruction_text(task)
+
+    def instruction_text(self, task: Task) -> str:
+        """The instruction. A wording around the task's instruction is empty if the task has none."""
+        return instruction_in(self.instruction, task.instruction)
 
     def question_text(self, task: Task, question: Question) -> str:
         """The question as a message, without passages."""
@@ -107,7 +113,7 @@ class StructuredPrompt(PlainPrompt):
         return frozenset({"labels"})
 
     def system_text(self, task: Task) -> str:
-        parts = [task.instruction, *_listed(task), self.output_format or _form(task)]
+        parts = [self.instruction_text(task), *_listed(task), self.output_format or _form(task)]
         return "\n\n".join(part for part in parts if part)
 
     def question_text(self, task: Task, question: Question) -> str:
@@ -133,13 +139,23 @@ class Reformatted:
         return self.prompt.reads
 
     def messages(self, task: Task, question: Question, shown: Shown) -> tuple[Message, ...]:
-        instruction = self.format.instruction.replace("{instruction}", task.instruction) if task.instruction else ""
+        prompt, own = self.prompt, task.instruction
+        if isinstance(prompt, PlainPrompt):  # the format is put around the instruction that the prompt shows
+            prompt, own = replace(prompt, instruction=None), prompt.instruction_text(task)
+        instruction = instruction_in(self.format.instruction, own) if own else ""
         demonstrations = tuple(replace(e, question=self._put(e.question)) for e in shown.demonstrations)
         shown = replace(shown, demonstrations=demonstrations)
-        return self.prompt.messages(replace(task, instruction=instruction), self._put(question), shown)
+        return prompt.messages(replace(task, instruction=instruction), self._put(question), shown)
 
     def _put(self, question: Question) -> Question:
         return replace(question, text=self.format.question.replace("{question}", question.text))
+
+
+def instruction_in(wording: str | None, own: str) -> str:
+    """A wording of an instruction: {instruction} in `wording` stands for the task's `own`, None for all of it."""
+    if wording is None or (not own and "{instruction}" in wording):
+        return own
+    return wording.replace("{instruction}", own)
 
 
 def _listed(task: Task) -> Iterator[str]:

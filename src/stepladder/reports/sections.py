@@ -23,7 +23,10 @@ COSTS = {
     "training_peak_memory": ("training memory, GiB", "{:,.2f}"),
     "peak_memory": ("inference memory, GiB", "{:,.2f}"),
 }
-TUNED = "Every method was tuned with the same budget on the validation rows; the winners were scored on the test rows."
+TUNED = (
+    "Every method was tuned with the same budget on the validation rows; the winners were scored on the test rows. "
+    "Luck: by how much the best trial would exceed the others on validation if all were equally good."
+)
 CORRECTIONS = {"holm": "Holm's method", "benjamini_hochberg": "Benjamini and Hochberg's method"}
 COLUMNS = [
     "method", "metric", "against", "difference", "adjusted p", "better : worse", "n", "minimum detectable", "result",
@@ -250,8 +253,9 @@ def tuning(comparison: Comparison) -> Table | None:
         value = "" if found.value is None else f"{found.value:.3f}"
         spent = [f"{found.trials}", f"{found.seconds:,.0f}", f"{found.training_tokens:,}"]
         winner = " ".join(found.overrides) or "nothing to tune"
-        rows.append([named(cell, comparison), *spent, winner, value, interval(cell.scores.get(main))])
-    columns = ["method", "trials", "s", "training tokens", "winner", "on validation", f"{main} on test"]
+        luck = "" if found.luck is None else f"+{found.luck.value:.3f}"
+        rows.append([named(cell, comparison), *spent, winner, value, luck, interval(cell.scores.get(main))])
+    columns = ["method", "trials", "s", "training tokens", "winner", "on validation", "luck", f"{main} on test"]
     return Table("Tuning", columns, rows, TUNED)
 
 

@@ -68,6 +68,8 @@ def _summary(result: SweepResult, trials: Sequence[Trial]) -> Iterator[Block]:
     if result.beats_default is not None and result.default is not None:
         word = "beats" if result.beats_default else "does not beat"
         lines_.append(f"It {word} the default configuration, {_figures(result.default)} on the same rows.")
+    if result.luck is not None:
+        lines_.append(str(result.luck))
     if result.test is not None:
         scores = [
             f"{name} {m.value:.4f} [{m.low:.4f}, {m.high:.4f}]"
@@ -75,7 +77,11 @@ def _summary(result: SweepResult, trials: Sequence[Trial]) -> Iterator[Block]:
             for name, m in suite.items()
         ]
         lines_.append(f"The winner, and no other trial, was scored on the test rows once: {', '.join(scores)}.")
-    elif len(result.objective) > 1:
+    if result.plain is not None:
+        lines_.append(str(result.plain))
+    if result.proposed is not None:
+        lines_.append(str(result.proposed))
+    if len(result.objective) > 1:
         lines_.append("No trial was scored on the test rows: choosing a point of the front is up to you.")
     yield Bullets(lines_)
 

@@ -12,14 +12,13 @@ from stepladder.errors import ConfigError, DataError, Fault, StoreError, did_you
 from stepladder.evaluation.answers import Answers, unlike
 from stepladder.evaluation.metrics.choice import Metric, NotDefinedError
 from stepladder.evaluation.statistics.estimates import Difference, Side, difference
-from stepladder.evaluation.suite import MetricSuite
 from stepladder.evaluation.tables import Table
 from stepladder.io import serialise
 from stepladder.io.serialise import to_plain
-from stepladder.runs.question_scores import stored_statistics
 from stepladder.runs.run import Run, RunContext, report_rows, run_prepared
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
+from stepladder.studies.answered import main_answers, main_suite
 from stepladder.studies.break_even import Prices, Spending, break_evens, tuned_and_prompted
 from stepladder.studies.compared_runs import ComparedRuns, floor_of
 from stepladder.studies.evidence import Evidence, bills, confusions, evidence, shown_rows, spending, title
@@ -289,8 +288,8 @@ class Judge:
         return Rules(self.planned.comparison.mid_p, self.planned.comparison.correction)
 
     def __call__(self) -> Judgement:
-        suite, comparison = _main_suite(self.runs[0]), self.planned.comparison
-        answered = [_answers(run) for run in self.runs]
+        suite, comparison = main_suite(self.runs[0]), self.planned.comparison
+        answered = [main_answers(run) for run in self.runs]
         methods: defaultdict[str, list[Answers]] = defaultdict(list)
         seeds: defaultdict[str, list[int]] = defaultdict(list)
         for variant, answers in zip(self.variants, answered, strict=True):
@@ -379,17 +378,3 @@ def _difference(
         with suppress(NotDefinedError):
             found[name] = difference(Side(metric, ours, name), Side(metric, theirs, name), seed, rules.mid_p)
     return found
-
-
-def _main_suite(run: Run) -> MetricSuite:
-    suite = next(iter(run.prepared.suites.values())).object
-    assert isinstance(suite, MetricSuite)
-    return suite
-
-
-def _answers(run: Run) -> Answers:
-    """The run's answers to the main request, with the statistics that its scores have."""
-    suite, examples = next(iter(run.prepared.suites)), run.prepared.examples
-    ids = [example.question.id for example in examples]
-    statistics = stored_statistics(run.score.folder, suite, _main_suite(run).metrics, ids)
-    return Answers(run.prepared.main, run.main, examples, statistics)

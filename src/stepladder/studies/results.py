@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from stepladder.evaluation.statistics.closed_form import benjamini_hochberg, holm
 from stepladder.evaluation.statistics.estimates import Difference, Measured
+from stepladder.evaluation.statistics.luck import Luck
 from stepladder.evaluation.tables import Drawing
 from stepladder.io.serialise import optional
 from stepladder.runs.results import RunResult
@@ -168,6 +169,7 @@ class CellTuning:
         value: The winner's objective on the validation rows.
         overrides: The winner's.
         default: The objective without tuning.
+        luck: What selection alone adds to `value`; None where questions have no scores of their own.
     """
 
     study: str | None = None
@@ -179,6 +181,7 @@ class CellTuning:
     budget: TuningBudget | None = None
     objective: str | None = None
     default: float | None = None
+    luck: Luck | None = optional()
 
 
 @dataclass(frozen=True)

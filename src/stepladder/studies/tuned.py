@@ -14,6 +14,7 @@ from stepladder.runs.run import RunContext
 from stepladder.studies.results import CellTuning, TuningBudget
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.plan import plan as plan_sweep
+from stepladder.studies.sweep.selection import luck_of
 from stepladder.studies.sweep.sweep import Found, search
 from stepladder.studies.variants import Plan, Variant
 
@@ -48,7 +49,7 @@ def tuned(
         if space:
             words = [*_named(fixed, name), *variant.overrides, *space]
             read = dict(context.read)
-            searches[name] = plan_sweep(words, config_dir, context.trust, read), words
+            searches[name] = plan_sweep(words, config_dir, context.trust, read, context.store.root), words
             context.read.update(read)
     found: dict[str, Found] = {}
     for name, (sweep, words) in searches.items():
@@ -87,4 +88,5 @@ def _tuning(found: Found | None) -> CellTuning:
         budget=TuningBudget(found.plan.settings.trials, found.plan.settings.seconds),
         objective=found.plan.objectives[0].name,
         default=found.default[0] if found.default else None,
+        luck=luck_of(found.trials, found.plan.examples, found.plan.study),
     )

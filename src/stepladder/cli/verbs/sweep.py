@@ -22,7 +22,7 @@ def sweep(args: Arguments) -> SweepResult | SweepStatus:
     from stepladder.studies.sweep.plan import plan
 
     read: dict[str, Loaded] = {}
-    planned = plan(args.overrides, args.config_dir, args.trust, read)
+    planned = plan(args.overrides, args.config_dir, args.trust, read, args.outputs, begin=not args.status)
     notify(planned.dropped)
     context = studies.sweep_context(planned, args.outputs, read, Terminal())
     if args.status:
@@ -32,7 +32,8 @@ def sweep(args: Arguments) -> SweepResult | SweepStatus:
     found = studies.search(planned, args.overrides, context)
     winner = found.winner
     test = None if winner is None else run_experiment(winner.on("test"), context)
-    result = studies.concluded(found, test, context, page)
+    plain = None if found.plain is None else run_experiment(found.plain.on("test"), context)
+    result = studies.concluded(found, test, context, page, plain)
     for line in studies.summary(result):
         args.write_line(line)
     return result

@@ -6,7 +6,7 @@ All experiments are on validation rows.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, product
@@ -18,15 +18,18 @@ from stepladder.config.build import build
 from stepladder.config.compose import PARTS, compose, references
 from stepladder.config.experiment import Experiment
 from stepladder.config.overrides import parse
-from stepladder.config.resolution import compose_resolved, validate
+from stepladder.config.resolution import compose_resolved, validate, wanted_nodes
 from stepladder.config.schema import UNTARGETED, Pruner, Sampler, Sweep
 from stepladder.config.space import Parameter, Scalar, parameters, parsed
 from stepladder.dataset.loaded import Loaded
 from stepladder.errors import ConfigError, Fault
 from stepladder.runs.stages import Prepared, prepare
 from stepladder.store.identity import digest
+from stepladder.studies.sweep.instructions import INSTRUCTION, check_task, instruction_parameter, listed_candidates
 from stepladder.studies.sweep.objectives import Objective, objectives
-from stepladder.types import Plain
+from stepladder.studies.sweep.proposer import propose
+from stepladder.studies.sweep.results import Proposed
+from stepladder.types import Example, Plain
 
 MOST_POINTS = 10_000
 """A space with more points than this is not counted: it is treated like a continuous one."""
@@ -114,6 +117,7 @@ class SweepPlan:
     """A sweep that can be run: `terms` are what makes its study, and what must not change while it lasts.
 
     dropped: values of an experiment file that the options of the command line or of the space replace.
+    examples: the validation rows, the same ones in every trial.
     """
 
     study: str
@@ -125,6 +129,13 @@ class SweepPlan:
     terms: Plain
     config: Plain = field(repr=False)
     dropped: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = field(default=(), repr=False)
+    proposed: Proposed | None = None
+
+    @property
+    def searches_instructions(self) -> bool:
+        """Whether the instruction varies, so that the winner is compared with the plain prompt on the test rows."""
+        return any(p.name == INSTRUCTION for p in self.draft.space)
 
     @property
     def settings(self) -> Sweep:
@@ -141,8 +152,17 @@ class SweepPlan:
         return self.settings.trials if size is None else min(self.settings.trials, size)
 
 
-def draft(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[str] = ()) -> Draft:
-    """Take a command line apart. Raises ConfigError for a space that is empty or that varies what is no experiment."""
+def draft(
+    texts: Sequence[str],
+    config_dir: Path | None = None,
+    trust: Sequence[str] = (),
+    propose: Callable[[Sequence[str], Sweep], Sequence[str]] | None = None,
+) -> Draft:
+    """Take a command line apart; `propose` gives the proposer's candidates.
+
+    Raises:
+        ConfigError: The space is empty, or varies what is no part of an experiment.
+    """
     overrides = parse(texts)
     varied = parsed([o for o in overrides if o.is_sweep_override()])
     fixed = tuple(str(o.input_line) for o in overrides if not o.is_sweep_override())
@@ -150,9 +170,18 @@ def draft(texts: Sequence[str], config_dir: Path | None = None, trust: Sequence[
     composed, config = compose_resolved(fixed, config_dir, trust)
     node = {key: value for key, value in config["sweep"].items() if key not in ("sampler", "pruner")}
     bound = {"_target_": UNTARGETED["sweep"], "sampler": None, "pruner": None, **node}
-    settings: Sweep = build({"sweep": bound}, {"sweep": Sweep}, trust)["sweep"].object
+    referred = {name: config[name] for name in references(node.get("proposer"), config)}
+    wanted = {"sweep": Sweep, **{name: wanted_nodes()[name] for name in referred}}
+    settings: Sweep = build({**referred, "sweep": bound}, wanted, trust)["sweep"].object
     listed = parameters({key: text for key, text in settings.space.items() if key.lstrip("+") not in named})
-    space = (*listed, *varied)
+    candidates = []
+    if settings.instructions is not None and INSTRUCTION not in named:
+        proposals = () if settings.proposer is None or propose is None else propose(fixed, settings)
+        candidates = [instruction_parameter(settings.instructions, proposals)]
+    elif settings.proposer is not None:
+        what = "no instruction is searched, so there is nothing to propose"
+        raise ConfigError(Fault("sweep.proposer", what, "say sweep=instructions, or sweep.proposer=null"))
+    space = (*candidates, *listed, *varied)
     if not space:
         to_do = "name keys and values, adapter.r=choice(4,8), or a file of conf/sweep: sweep=lora"
         raise ConfigError(Fault("sweep.space", "the space is empty: there is nothing to search", to_do))
@@ -168,10 +197,24 @@ def plan(
     config_dir: Path | None = None,
     trust: Sequence[str] = (),
     read: dict[str, Loaded] | None = None,
+    outputs: Path | None = None,
+    begin: bool = True,
 ) -> SweepPlan:
-    """Bind every corner of the space and read the data: every fault is reported before the first trial."""
-    drafted = draft(texts, config_dir, trust)
-    prepared, first = _checked(drafted, {} if read is None else read)
+    """Bind every corner of the space and read the data: every fault is reported before the first trial.
+
+    In `outputs` the candidates of a proposer are stored; without it they are computed every time. Without `begin` no
+    proposer is asked: UserError is raised where its candidates are not stored.
+    """
+    read, proposed = {} if read is None else read, []
+
+    def proposals(fixed: Sequence[str], settings: Sweep) -> Sequence[str]:
+        proposed.append(_proposed(fixed, settings, config_dir, trust, read, outputs, begin))
+        return proposed[0].instructions
+
+    drafted = draft(texts, config_dir, trust, proposals)
+    prepared, first = _checked(drafted, read)
+    if drafted.settings.instructions is not None:
+        check_task(drafted.settings.instructions, prepared.main.task)
     sought = objectives(drafted.settings.objective, prepared)
     sampler, pruner = (drafted.config["sweep"].get(key) for key in ("sampler", "pruner"))
     _fits(drafted, sought, sampler, pruner, trust)
@@ -191,8 +234,31 @@ def plan(
     points = dict.fromkeys([(), *drafted.corners()])
     dropped = [text for point in points for text in compose([*drafted.fixed, *point], config_dir).dropped]
     return SweepPlan(
-        study, drafted, sought, sampler, pruner, first["seed"], terms, first, tuple(dict.fromkeys(dropped))
-    )
+        study, drafted, sought, sampler, pruner, first["seed"], terms, first, tuple(dict.fromkeys(dropped)),
+        tuple(prepared.examples), next(iter(proposed), None),
+    )  # fmt: skip
+
+
+def _proposed(
+    fixed: Sequence[str],
+    settings: Sweep,
+    config_dir: Path | None,
+    trust: Sequence[str],
+    read: dict[str, Loaded],
+    outputs: Path | None,
+    begin: bool,
+) -> Proposed:
+    """The instructions of the proposer, from the training rows of the experiment without anything varied."""
+    assert settings.instructions is not None
+    composed, config = compose_resolved(fixed, config_dir, trust)
+    validate(config, trust)
+    prepared = prepare(Experiment.from_config(config, composed.choices).on("validation"), trust, read)
+    check_task(settings.instructions, prepared.main.task)
+    known, count = listed_candidates(settings.instructions), settings.instructions.proposals
+    return propose(
+        settings.proposer, prepared.main.task, prepared.data.train, known, count, config["seed"], outputs,
+        config["compute"]["accelerator"], begin,
+    )  # fmt: skip
 
 
 def _checked(drafted: Draft, read: dict[str, Loaded]) -> tuple[Prepared, dict[str, Any]]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stepladder.config.space import Scalar
+from stepladder.evaluation.statistics.estimates import Difference, Measured
+from stepladder.evaluation.statistics.luck import Luck
 from stepladder.io.serialise import optional
 from stepladder.runs.results import RunFolders, SuiteFigures
 
@@ -41,6 +43,47 @@ class WinnerOnTest:
 
 
 @dataclass(frozen=True)
+class PlainOnTest:
+    """The plain prompt (the default configuration) on the test rows, next to the winner.
+
+    Attributes:
+        difference: The winner minus the plain prompt, question by question.
+        beaten: Whether the winner is significantly better on the test rows: what a claim may rest on.
+    """
+
+    metric: str
+    winner: Measured
+    plain: Measured
+    difference: Difference
+    beaten: bool
+
+    def __str__(self) -> str:
+        gap = self.difference
+        word = "beats" if self.beaten else "is significantly worse than" if gap.worse else "does not beat"
+        return (
+            f"On {gap.n:,} test rows the searched prompt {word} the plain prompt: {self.metric} "
+            f"{self.winner.value:.3f} and {self.plain.value:.3f}, difference {gap.value:+.3f} "
+            f"[{gap.low:+.3f}, {gap.high:+.3f}], p = {gap.p:.2g}."
+        )
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """What a proposer proposed, and what that cost: `seconds` count in the budget of the sweep."""
+
+    instructions: tuple[str, ...]
+    prompt_tokens: int
+    new_tokens: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"The proposer wrote {len(self.instructions)} new instructions with {self.prompt_tokens:,} prompt tokens "
+            f"and {self.new_tokens:,} new tokens in {self.seconds:,.1f} s."
+        )
+
+
+@dataclass(frozen=True)
 class Trial:
     """One trial.
 
@@ -48,6 +91,7 @@ class Trial:
         values: Of the objectives; None for a trial that is not complete.
         seconds: What the trial cost, whenever it was computed.
         losses: The loss of each validation, in nats per answer token.
+        question_scores: The objective on each validation row, in the order of their sorted ids, where rows have one.
         curve: The objective by the number of the validation, counted from one, where the fit computed it.
     """
 
@@ -60,6 +104,7 @@ class Trial:
     tokens: int = field(default=0, metadata={"json": "training_tokens"})
     losses: tuple[float, ...] = field(default=(), metadata={"json": "validation_losses"})
     reason: str | None = optional()
+    question_scores: tuple[float, ...] = field(default=(), metadata={"json": None})
     curve: Mapping[int, float] = field(default_factory=dict, metadata={"json": None})
     worker: str | None = field(default=None, metadata={"json": None})
     began: float = field(default=0.0, metadata={"json": None})
@@ -77,6 +122,9 @@ class SweepResult:
         importances: For each objective, the share of its variance that each parameter explains.
         test: The winner on the test rows; None with several objectives.
         experiment: The path of the winner as an experiment file.
+        luck: What selection alone adds to the best validation score; None where questions have no scores of their own.
+        plain: The plain prompt on the test rows, where the instruction was searched.
+        proposed: The instructions of the proposer, where there is one.
     """
 
     study: str
@@ -92,6 +140,9 @@ class SweepResult:
     test: WinnerOnTest | None
     experiment: str
     report: str
+    luck: Luck | None = optional()
+    plain: PlainOnTest | None = optional()
+    proposed: Proposed | None = optional()
 
     @property
     def winners(self) -> tuple[BestTrial, ...]:

@@ -37,6 +37,9 @@ from stepladder.types import Plain
 ATTEMPTS = 5
 """How often a trial is begun before it counts as what kills its process."""
 
+QUESTION_SCORES = "question_scores"
+"""The user attribute with the objective on each validation row."""
+
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -94,6 +97,10 @@ class Study:
     def trials(self) -> list[Trial]:
         return [_trial_of(t) for t in self._study.get_trials(deepcopy=False)]
 
+    def _spent(self, trials: list[Trial]) -> float:
+        """The seconds of all trials and of the proposer."""
+        return sum(t.seconds for t in trials) + (self.plan.proposed.seconds if self.plan.proposed else 0.0)
+
     def ended(self, trials: list[Trial]) -> str | None:
         """Why no new trial is begun; None while there is more to do."""
         settings = self.plan.settings
@@ -104,7 +111,7 @@ class Study:
             return "trials"
         if len(trials) >= self.plan.limit:
             return "space"
-        if settings.seconds is not None and sum(t.seconds for t in trials) >= settings.seconds:
+        if trials and settings.seconds is not None and self._spent(trials) >= settings.seconds:
             return "seconds"
         one = len(self.plan.objectives) == 1
         if one and settings.patience is not None and stale(trials, self.plan.objectives) >= settings.patience:
@@ -260,6 +267,7 @@ def _trial_of(trial: FrozenTrial) -> Trial:
         values=tuple(trial.values) if trial.state == TrialState.COMPLETE else None,
         curve=dict(trial.intermediate_values),
         losses=tuple(known.get(LOSSES, ())),
+        question_scores=tuple(known.get(QUESTION_SCORES, ())),
         seconds=float(known.get("seconds", 0.0)),
         tokens=int(known.get("training_tokens", 0)),
         reason=known.get("reason"),

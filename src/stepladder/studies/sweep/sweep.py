@@ -25,6 +25,7 @@ from stepladder.io.serialise import to_plain
 from stepladder.runs.run import Run, RunContext, run_prepared
 from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import open_tracker
+from stepladder.studies.sweep.instructions import INSTRUCTION
 from stepladder.studies.sweep.plan import SweepPlan
 from stepladder.studies.sweep.results import (
     BestTrial,
@@ -35,6 +36,7 @@ from stepladder.studies.sweep.results import (
     Trial,
     WinnerOnTest,
 )
+from stepladder.studies.sweep.selection import luck_of, plain_on_test
 from stepladder.studies.sweep.storage import answering
 from stepladder.studies.sweep.study import Study
 from stepladder.studies.sweep.trials import counts, front
@@ -68,6 +70,12 @@ class Found:
         if len(self.plan.objectives) > 1:
             return None
         return self.plan.draft.composed(self.best[0].overrides)[0]
+
+    @property
+    def plain(self) -> Experiment | None:
+        """The experiment with nothing varied, with which a searched instruction is compared on the test rows."""
+        searched = self.plan.searches_instructions and self.winner is not None and self.default is not None
+        return self.plan.draft.composed(())[0] if searched else None
 
 
 @answering()
@@ -178,19 +186,22 @@ def _default(planned: SweepPlan, context: RunContext) -> tuple[float, ...] | Non
         return None
 
 
-def concluded(found: Found, test: Run | None, context: RunContext, page: Page) -> SweepResult:
+def concluded(found: Found, test: Run | None, context: RunContext, page: Page, plain: Run | None = None) -> SweepResult:
     """Write best.yaml, the report and the study's own W&B run.
 
-    `test` is the winner's run on the test rows; `page` makes the text of report.html.
+    `test` is the winner's run on the test rows, `plain` that of the plain prompt where the instruction was searched;
+    `page` makes the text of report.html.
     """
     planned = found.plan
-    result = _result(found, test)
+    result = _result(found, test, plain)
     for place, trial in enumerate(found.best, start=1):
         text = as_experiment([*planned.draft.fixed, *trial.overrides], planned.draft.config_dir, without=["sweep"])
         for name in ("experiment/best.yaml", "best.yaml") if place == 1 else (f"experiment/front-{place}.yaml",):
             write_text(found.folder / name, text)
     if planned.draft.config_dir is not None:
         copy_options(planned.draft.config_dir, found.folder)
+    if listed := next((p.values for p in planned.draft.space if p.name == INSTRUCTION), None):
+        write_text(found.folder / "instructions.json", json.dumps(listed, indent=1, ensure_ascii=False))
     write_text(found.folder / "report.html", page(result, found.trials, planned))
     whole = StoredSweep(**vars(result), all_trials=found.trials)
     file = found.folder / "sweep.json"
@@ -209,7 +220,7 @@ def concluded(found: Found, test: Run | None, context: RunContext, page: Page) -
     return result
 
 
-def _result(found: Found, test: Run | None) -> SweepResult:
+def _result(found: Found, test: Run | None, plain: Run | None) -> SweepResult:
     several = len(found.plan.objectives) > 1
     best = tuple(_best(trial, several) for trial in found.best)
     default = found.default if several or found.default is None else found.default[0]
@@ -231,6 +242,9 @@ def _result(found: Found, test: Run | None) -> SweepResult:
         test=None if test is None else WinnerOnTest(test.scores, test.result.folders),
         experiment=str(found.folder / "best.yaml"),
         report=str(found.folder / "report.html"),
+        luck=luck_of(found.trials, found.plan.examples, found.plan.study),
+        plain=None if test is None or plain is None else plain_on_test(test, plain, found.plan.study),
+        proposed=found.plan.proposed,
     )
 
 
@@ -269,9 +283,15 @@ def summary(result: SweepResult) -> Iterator[str]:
     if result.beats_default is not None:
         word = "beats" if result.beats_default else "does not beat"
         yield f"it {word} the default configuration ({result.default:.4g} on validation)"
+    if result.luck is not None:
+        yield str(result.luck)
     for suite, metrics in (result.test.scores if result.test else {}).items():
         for name, m in metrics.items():
             yield f"on test, {suite}.{name}: {m.value:.4f} [{m.low:.4f}, {m.high:.4f}], n={m.n}"
+    if result.plain is not None:
+        yield str(result.plain)
+    if result.proposed is not None:
+        yield str(result.proposed)
     command = shlex.join(["stepladder", "run", "--config-dir", result.folder, "experiment=best"])
     yield f"run the best again: {command}"
     yield f"report: {result.report}"

@@ -29,8 +29,9 @@ from stepladder.runs.stages import prepare
 from stepladder.runs.tracking import RunTracker, Tracking, open_tracker
 from stepladder.store.store import Store
 from stepladder.studies.sweep.plan import SweepPlan, plan
+from stepladder.studies.sweep.selection import question_scores
 from stepladder.studies.sweep.storage import answering
-from stepladder.studies.sweep.study import Claim, Ended, Study
+from stepladder.studies.sweep.study import QUESTION_SCORES, Claim, Ended, Study
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -101,6 +102,8 @@ def _run(claim: Claim, planned: SweepPlan, context: RunContext, tracker: RunTrac
                 if "validation_loss" in line:
                     watching.report(line)
         values = [objective.value(made) for objective in planned.objectives]
+        if len(values) == 1 and (scores := question_scores(made, planned.objectives[0])) is not None:
+            claim.note(QUESTION_SCORES, scores)
     except TrialPruned:
         return Ended("pruned", training_tokens=watching.tokens)
     except (UserError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
@@ -146,7 +149,7 @@ def main() -> int:
     try:
         config_dir = Path(order["config_dir"]) if order["config_dir"] else None
         read: dict[str, Loaded] = {}
-        planned = plan(order["words"], config_dir, order["trust"], read)
+        planned = plan(order["words"], config_dir, order["trust"], read, Path(order["outputs"]))
         context = sweep_context(planned, Path(order["outputs"]), read, Silent())
         with answering():
             work(planned, context, parent=order["parent"])
