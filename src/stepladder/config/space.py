@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,13 @@ def parsed(overrides: Iterable[Override]) -> tuple[Parameter, ...]:
     if faults:
         raise ConfigError(faults)
     return tuple(found)
+
+
+def text_parameter(key: str, texts: Sequence[str]) -> Parameter:
+    """The choice of null or one of `texts`, which may contain any characters. Hydra's `choice` takes no null."""
+    quoted = [str(QuotedString(text, Quote.single).with_quotes()) for text in texts]
+    written = json.dumps([None, *texts], ensure_ascii=False)
+    return Parameter(key, written, Choice((None, *texts), ("null", *quoted)))
 
 
 def _domain(override: Override) -> Choice | Numbers:

@@ -175,7 +175,7 @@ def test_the_ladder_searches_the_same_wordings() -> None:
     config = compose(["comparison=tuned_ladder"]).config
     tune = build({"comparison": {"_target_": "stepladder.config.Comparison", **config["comparison"]}},
                  {"comparison": Comparison})["comparison"].object.tune  # fmt: skip
-    for method in ("zero_shot", "structured", "few_shot", "rag"):
+    for method in ("zero_shot", "structured", "few_shot", "rag", "workflow"):
         domain = parameters({INSTRUCTION: tune[method][INSTRUCTION]})[0].domain
         assert isinstance(domain, Choice)
         assert domain.values == ("{instruction}", *listed)

@@ -6,10 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
 from stepladder.config.schema import Instructions
-from stepladder.config.space import Choice, Parameter
+from stepladder.config.space import Parameter, text_parameter
 from stepladder.errors import ConfigError, Fault
 from stepladder.types import Task
 
@@ -43,9 +41,7 @@ def instruction_parameter(settings: Instructions, proposals: Sequence[str] = ())
     ]
     if faults:
         raise ConfigError(faults)
-    texts = [str(QuotedString(text, Quote.single).with_quotes()) for text in candidates]
-    written = json.dumps([None, *candidates], ensure_ascii=False)  # Hydra's choice(...) takes no null
-    return Parameter(INSTRUCTION, written, Choice((None, *candidates), ("null", *texts)))
+    return text_parameter(INSTRUCTION, candidates)
 
 
 def check_task(settings: Instructions, task: Task) -> None:
