@@ -65,9 +65,8 @@ def _summary(result: SweepResult, trials: Sequence[Trial]) -> Iterator[Block]:
         yield Code(" ".join(best.overrides))
     ran = f"{len(trials)} trials were run on the validation rows"
     lines_ = [f"{ran}: {result.trials}. The study stopped {result.why_it_stopped}."]
-    if result.beats_default is not None and result.default is not None:
-        word = "beats" if result.beats_default else "does not beat"
-        lines_.append(f"It {word} the default configuration, {_figures(result.default)} on the same rows.")
+    if result.default is not None:
+        lines_.append(f"The default configuration has {_figures(result.default)} on the same rows.")
     if result.luck is not None:
         lines_.append(str(result.luck))
     if result.test is not None:

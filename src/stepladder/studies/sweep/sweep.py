@@ -280,9 +280,8 @@ def summary(result: SweepResult) -> Iterator[str]:
         values = best.value if isinstance(best.value, tuple) else (best.value,)
         figures = ", ".join(f"{name} {value:.4g}" for name, value in zip(result.objective, values, strict=True))
         yield f"best: {figures} on validation, trial {best.trial}: {' '.join(best.overrides)}"
-    if result.beats_default is not None:
-        word = "beats" if result.beats_default else "does not beat"
-        yield f"it {word} the default configuration ({result.default:.4g} on validation)"
+    if result.default is not None:
+        yield f"the default configuration: {result.default:.4g} on validation"
     if result.luck is not None:
         yield str(result.luck)
     for suite, metrics in (result.test.scores if result.test else {}).items():
