@@ -312,6 +312,12 @@ def test_demonstrations_of_whole_answers_and_single_fields_do_not_go_together() 
         method.check(Task("", Json(SCHEMA)), JSON)
 
 
+def test_an_instruction_that_replaces_the_task_s_leaves_no_room_for_the_field() -> None:
+    with pytest.raises(ConfigError, match="to which this step adds the field"):
+        workflow(PlainPrompt(instruction="Do it."), parts=Decompose()).check(Task("", Json(SCHEMA)), JSON)
+    workflow(PlainPrompt(instruction="Do it: {instruction}"), parts=Decompose()).check(Task("", Json(SCHEMA)), JSON)
+
+
 @pytest.mark.parametrize(
     ("made", "key"),
     [

@@ -71,6 +71,10 @@ class Workflow:
             if isinstance(step, Decompose) and isinstance(self.context, Demonstrations):
                 what = "demonstrations show whole answers, and this step asks for one field at a time"
                 faults.append(Fault(f"workflow.{name}", what, "use a method without demonstrations, or leave it out"))
+            wording = getattr(self.prompt, "instruction", None)
+            if isinstance(step, Decompose) and wording is not None and "{instruction}" not in wording:
+                what = f"'{wording}' replaces the instruction, to which this step adds the field"
+                faults.append(Fault("prompt.instruction", what, "write {instruction} in it, or leave the step out"))
         if faults:
             raise ConfigError(faults)
 

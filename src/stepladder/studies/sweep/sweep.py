@@ -280,7 +280,7 @@ def summary(result: SweepResult) -> Iterator[str]:
         values = best.value if isinstance(best.value, tuple) else (best.value,)
         figures = ", ".join(f"{name} {value:.4g}" for name, value in zip(result.objective, values, strict=True))
         yield f"best: {figures} on validation, trial {best.trial}: {' '.join(best.overrides)}"
-    if result.default is not None:
+    if isinstance(result.default, float):
         yield f"the default configuration: {result.default:.4g} on validation"
     if result.luck is not None:
         yield str(result.luck)
