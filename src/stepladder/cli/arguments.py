@@ -23,14 +23,7 @@ WIDTH = 80
 
 @dataclass(frozen=True)
 class Verb:
-    """The help of a verb.
-
-    Args:
-        words: The positional arguments, as in a usage line.
-        summary: One line.
-        text: A longer description.
-        examples: Complete commands.
-    """
+    """The help of a verb. `words` are its positional arguments, as in a usage line."""
 
     words: str
     summary: str
@@ -61,8 +54,7 @@ VERBS: Mapping[str, Verb] = {
     "show": Verb(
         _OVERRIDES,
         "print the resolved configuration as an experiment file",
-        "",
-        ("stepladder show method=finetune adapter.r=8 > conf/experiment/mine.yaml",),
+        examples=("stepladder show method=finetune adapter.r=8 > conf/experiment/mine.yaml",),
     ),
     "check": Verb(
         _OVERRIDES,
@@ -86,8 +78,7 @@ VERBS: Mapping[str, Verb] = {
     "sweep": Verb(
         _OVERRIDES,
         "search a space on the validation rows, then score the winner on the test rows",
-        "",
-        ("stepladder sweep method=finetune 'adapter.r=choice(4,8)' sweep.trials=2",),
+        examples=("stepladder sweep method=finetune 'adapter.r=choice(4,8)' sweep.trials=2",),
     ),
     "predict": Verb(
         "FIT|STUDY FILE [KEY=VALUE ...]",
@@ -115,8 +106,7 @@ VERBS: Mapping[str, Verb] = {
     "completion": Verb(
         "bash|zsh|fish",
         "print a script that completes verbs, groups, options and flags",
-        "",
-        ("source <(stepladder completion bash)",),
+        examples=("source <(stepladder completion bash)",),
     ),
 }
 
@@ -198,20 +188,12 @@ class Arguments:
         print(text, file=sys.stderr if self.as_json else sys.stdout)
 
     def without_settings(self) -> tuple[Arguments, dict[str, dict[str, str]]]:
-        """Separate the words `model.KEY=VALUE` and `dataset.KEY=VALUE` from the others.
-
-        Returns:
-            The arguments without these words, and their values by node (`model`, `dataset`) and key.
-        """
+        """The arguments without the words `model.KEY=VALUE` and `dataset.KEY=VALUE`, and these by node and key."""
         found: dict[str, dict[str, str]] = {"model": {}, "dataset": {}}
-        others = []
-        for word in self.words:
-            named = re.fullmatch(r"(model|dataset)\.(\w+)=(.*)", word, re.DOTALL)
-            if named:
-                found[named[1]][named[2]] = named[3]
-            else:
-                others.append(word)
-        return replace(self, words=tuple(others)), found
+        named = {word: re.fullmatch(r"(model|dataset)\.(\w+)=(.*)", word, re.DOTALL) for word in self.words}
+        for match in filter(None, named.values()):
+            found[match[1]][match[2]] = match[3]
+        return replace(self, words=tuple(word for word in self.words if named[word] is None)), found
 
     def paths(self) -> list[Path]:
         """The words as paths.
@@ -227,16 +209,14 @@ class Arguments:
 
 
 def parse(words: Sequence[str]) -> Arguments:
-    """Parse a command line.
-
-    Args:
-        words: The command line without the program name; the first word is the verb.
+    """Parse a command line, of which the first word is the verb.
 
     Raises:
         UserError: The verb or a flag does not exist, or the verb does not take the flag.
     """
     verb, *rest = words
-    not_text = [word for word in words if not word.isprintable() and not _is_text(word)]
+    # A zero byte, or bytes that are not UTF-8, which Python passes as lone surrogates.
+    not_text = [word for word in words if re.search("[\0\ud800-\udfff]", word)]
     if not_text:
         what = f"{not_text[0].encode(errors='backslashreplace').decode()!r} is not text in UTF-8"
         raise UserError(what, "the command line", "write it in UTF-8, and rename files whose names are not")
@@ -253,9 +233,8 @@ def parse(words: Sequence[str]) -> Arguments:
         raise _unknown_flag(verb, unknown[0].split("=")[0])
     given = vars(found)
     if given.pop("multirun"):
-        raise UserError(
-            "Hydra's multirun is not used", "-m", "use 'stepladder compare' or 'stepladder sweep' for many runs"
-        )
+        to_do = "use 'stepladder compare' or 'stepladder sweep' for many runs"
+        raise UserError("Hydra's multirun is not used", "-m", to_do)
     return Arguments(verb, (*others, *literal), **{**given, "trust": tuple(given["trust"])})
 
 
@@ -292,14 +271,10 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 
 def _epilog(entry: Verb) -> str:
-    parts = []
-    if entry.takes_overrides:
-        parts.append(_filled("An OVERRIDE is GROUP=OPTION or KEY=VALUE; 'stepladder options' lists both."))
-    if entry.examples:
-        parts.append(
-            "\n".join(["examples:" if len(entry.examples) > 1 else "example:", *map(_command, entry.examples)])
-        )
-    return "\n\n".join(parts)
+    about = "An OVERRIDE is GROUP=OPTION or KEY=VALUE; 'stepladder options' lists both."
+    title = "examples:" if len(entry.examples) > 1 else "example:"
+    examples = "\n".join([title, *map(_command, entry.examples)]) if entry.examples else ""
+    return "\n\n".join(part for part in (about if entry.takes_overrides else "", examples) if part)
 
 
 def _command(text: str) -> str:
@@ -352,15 +327,6 @@ def _with_count(words: Sequence[str]) -> list[str]:
         following = words[place + 1] if place + 1 < len(words) else ""
         found += [word, "1"] if word == "--prompt" and not following.lstrip("-").isdecimal() else [word]
     return found
-
-
-def _is_text(word: str) -> bool:
-    """False for a zero byte and for bytes that are not UTF-8, which Python passes as lone surrogates."""
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in word
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, TypeVar, cast
 
 from stepladder.io.redaction import mask
@@ -23,25 +23,13 @@ class Terminal:
         self._printed: set[str] = set()
 
     def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
 
         console = Console(stderr=True)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        times = progress.TimeElapsedColumn(), progress.TimeRemainingColumn()
+        columns = ("{task.description}", progress.BarColumn(), progress.MofNCompleteColumn(), *times)
+        with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task(what, total=total)
             for item in items:
                 yield item
@@ -80,38 +68,27 @@ class Unbreakable:
 
     def write(self, text: str) -> int:
         with self._dropping():
-            return self._stream.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         with self._dropping():
             self._stream.flush()
 
-    def _dropping(self) -> _Dropping:
-        return _Dropping(self._stream)
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        """Redirect the stream to the null device when its pipe breaks."""
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            with suppress(BrokenPipeError):
+                self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stream)
-
-
-class _Dropping:
-    """Redirects a stream to the null device when its pipe breaks."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        if kind is None or not issubclass(kind, BrokenPipeError):
-            return False
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
-        with suppress(BrokenPipeError):
-            self._stream.flush()
-        return True

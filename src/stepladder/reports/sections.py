@@ -269,7 +269,7 @@ def preflight(comparison: Comparison) -> Table | None:
     """What the preflight checks found, by method."""
     found: dict[tuple[str, str], dict[str, None]] = {}
     for row in comparison.rows:
-        for each in row.gate:
+        for each in row.preflight:
             found.setdefault((row.name, each.name), {})[each.message] = None
     rows = [[name, check, "; ".join(results)] for (name, check), results in found.items()]
     return Table("Preflight checks", ["method", "check", "result"], rows) if rows else None

@@ -16,7 +16,7 @@ from stepladder.runs.fitting import check as check_devices
 from stepladder.runs.preflight import check_data
 from stepladder.runs.run import RunContext
 from stepladder.runs.stages import Prepared
-from stepladder.store.store import Store
+from stepladder.store.store import Form, Kind, Store
 from stepladder.types import CheckResult, Choice, Example
 
 ALL_LABELS, FEW_LABELS = 20, 5  # so many labels are listed in full; of more, so many from both ends
@@ -80,6 +80,19 @@ def in_store(prepared: Prepared, store: Store) -> dict[str, bool]:
     }
 
 
+def stored_keys(prepared: Prepared, store: Store) -> dict[str, dict[str, Any]]:
+    """By stage (fit, predict of the main request, score): its `key`, and whether it is `stored`."""
+    stages: dict[str, tuple[Kind, Form]] = {
+        "fit": ("fits", prepared.fit_form),
+        "predict": ("predictions", prepared.predict_form(prepared.main)),
+        "score": ("scores", prepared.score_form),
+    }
+    return {
+        name: {"key": form.key, "stored": store.find(kind, form.key) is not None}
+        for name, (kind, form) in stages.items()
+    }
+
+
 def label_lines(counts: Mapping[str, Mapping[str, int]], alike: Sequence[LookAlikes]) -> list[str]:
     """The labels with their rows in train, validation and test; `*` marks labels that look like another one.
 
@@ -117,9 +130,8 @@ def rehearsed(prepared: Prepared, context: RunContext) -> tuple[list[CheckResult
     resources = context.resources(Silent(), keeps=False)
     check_devices(prepared, resources.devices)
     if getattr(method, "rehearses", False):
-        resources = replace(
-            resources, devices=resources.devices.alone, rehearsal=True, report=StageReport(checks=found)
-        )
+        report = StageReport(checks=found)
+        resources = replace(resources, devices=resources.devices.alone, rehearsal=True, report=report)
         method.fit(prepared.data.training, resources, prepared.experiment.seed)
     return found, resources.report.figures
 
@@ -127,9 +139,7 @@ def rehearsed(prepared: Prepared, context: RunContext) -> tuple[list[CheckResult
 def _steps(prepared: Prepared) -> int:
     """Optimiser steps at the most: early stopping may end a fit before."""
     training: Any = getattr(getattr(prepared.method.object, "tuning", None), "training", None)
-    if training is None:
-        return 0
-    return int(training.steps(len(prepared.data.train)))
+    return 0 if training is None else int(training.steps(len(prepared.data.train)))
 
 
 def _shown(label: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -203,16 +203,11 @@ def _score(found: ExpectedTime, prepared: Prepared, answers: Sequence[Prediction
     questions = prepared.main.questions
     given = answers or [Prediction("", example.answers[0]) for example in prepared.examples[:1]]
     made_up = tuple(replace(given[n % len(given)], id=question.id) for n, question in enumerate(questions))
-    work: Callable[..., Any] = prepared.main_suite.object.score
-    main = prepared.main
+    main, batches = prepared.main, prepared.eval_plan.suites[next(iter(prepared.suites))]
+    names = [own for own, (request, _) in batches.items() if request == "main"]
     began = time.perf_counter()
-    work({name: Answers(main, made_up, prepared.examples) for name in _own_names(prepared)}, 0)
+    prepared.main_suite.object.score({name: Answers(main, made_up, prepared.examples) for name in names}, 0)
     found.seconds["score"] = (time.perf_counter() - began) * len(prepared.suites)
-
-
-def _own_names(prepared: Prepared) -> list[str]:
-    name = next(iter(prepared.suites))
-    return [own for own, (request, _) in prepared.eval_plan.suites[name].items() if request == "main"]
 
 
 def _track(tracking: Tracking) -> None:

@@ -33,13 +33,9 @@ class FirstExperiment:
     commands: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "file": self.data,
-            "experiment": str(self.experiment),
-            "guesses": [{"key": f"dataset.{g.key}", "value": g.value, "why": g.why} for g in self.guesses],
-            "notes": list(self.notes),
-            "next": list(self.commands),
-        }
+        guesses = [{"key": f"dataset.{g.key}", "value": g.value, "why": g.why} for g in self.guesses]
+        plain = {"file": self.data, "experiment": str(self.experiment), "guesses": guesses}
+        return plain | {"notes": list(self.notes), "next": list(self.commands)}
 
 
 def first_experiment(data: str, config_dir: Path | None, outputs: Path | None) -> FirstExperiment:
@@ -61,7 +57,9 @@ def first_experiment(data: str, config_dir: Path | None, outputs: Path | None) -
         found = [Guess("header", list(header), "the first line is a row: it has a label that other rows have")]
     found += guesses(table)
     loaded, found = _read(data, found)
-    commands = _commands(name, conf, outputs)
+    words = [f"experiment={name}", "--config-dir", str(conf)]
+    words += ["--outputs", str(outputs)] if outputs is not None else []
+    commands = [shlex.join(["stepladder", verb, *words]) for verb in ("check", "compare")]
     write_text(file, _text(data, found, loaded, commands))
     return FirstExperiment(data, file, tuple(found), tuple(loaded.accounts.notes), tuple(commands))
 
@@ -94,10 +92,6 @@ def _read(data: str, found: list[Guess]) -> tuple[Loaded, list[Guess]]:
 
 
 def _dataset(data: str, found: Sequence[Guess]) -> Dataset:
-    return Dataset(train=data, **_nested(found))
-
-
-def _nested(found: Sequence[Guess]) -> dict[str, Any]:
     nodes: dict[str, Any] = {}
     for guess in found:
         *above, last = guess.key.split(".")
@@ -105,15 +99,7 @@ def _nested(found: Sequence[Guess]) -> dict[str, Any]:
         for name in above:
             node = node.setdefault(name, {})
         node[last] = guess.value
-    return nodes
-
-
-def _commands(name: str, conf: Path, outputs: Path | None) -> list[str]:
-    more = ["--outputs", str(outputs)] if outputs is not None else []
-    return [
-        shlex.join(["stepladder", verb, f"experiment={name}", "--config-dir", str(conf), *more])
-        for verb in ("check", "compare")
-    ]
+    return Dataset(train=data, **nodes)
 
 
 def _text(data: str, found: Sequence[Guess], loaded: Loaded, commands: Sequence[str]) -> str:
@@ -141,7 +127,7 @@ def _text(data: str, found: Sequence[Guess], loaded: Loaded, commands: Sequence[
         lines.append("  # group: COLUMN  # rows of a group (a user, a document) stay on one side of a split")
     lines += [
         "  task:",
-        f"    kind: {_scalar(_kind(loaded))}  # guessed: {_plain(kind)}",
+        f"    kind: {_scalar(loaded.task.kind)}  # guessed: {_plain(kind)}",
         "    # instruction: the sentence that the prompt opens with",
         "",
         "# What else an experiment decides ('stepladder options' lists all):",
@@ -149,10 +135,6 @@ def _text(data: str, found: Sequence[Guess], loaded: Loaded, commands: Sequence[
         "#   stepladder run ... method=few_shot demonstrations.k=4",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _kind(loaded: Loaded) -> str:
-    return loaded.task.kind
 
 
 def _plain(text: str) -> str:

@@ -22,11 +22,9 @@ class Prompts:
     reason: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
         return {"prompts": [prompt.as_dict() for prompt in self.prompts], "reason": self.reason}
 
     def lines(self) -> list[str]:
-        """What a person reads."""
         if self.reason is not None:
             return [self.reason]
         found = [LEGEND]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,9 @@ def stored_statistics(folder: Path, suite: str, metrics: Mapping[str, Metric], i
     of the questions only, which is enough for means.
     """
     try:
-        scores = {(each.metric, each.id): each for each in _read(folder / PER_QUESTION, suite)}
+        file = folder / PER_QUESTION
+        read = [from_plain(QuestionScore, line, str(file)) for line in read_lines(file) if line.get("suite") == suite]
+        scores = {(each.metric, each.id): each for each in read}
     except (StoreError, OSError, ValueError, RecursionError):
         return {}  # the scores of questions are computed from the predictions then
     found = {}
@@ -38,12 +40,6 @@ def stored_statistics(folder: Path, suite: str, metrics: Mapping[str, Metric], i
         if len(known) == len(rows):
             found[name] = np.array(known, dtype=np.float64)
     return found
-
-
-def _read(file: Path, suite: str) -> Iterator[QuestionScore]:
-    for line in read_lines(file):
-        if line.get("suite") == suite:
-            yield from_plain(QuestionScore, line, str(file))
 
 
 def _statistics(metric: Metric, score: QuestionScore | None) -> list[float] | None:

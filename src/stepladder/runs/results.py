@@ -54,7 +54,7 @@ class RunResult:
     scores: SuiteFigures
     costs: Costs
     rows: RowCounts
-    gate: tuple[CheckResult, ...] = ()
+    preflight: tuple[CheckResult, ...] = field(default=(), metadata={"json": "gate"})
 
 
 @dataclass(frozen=True)

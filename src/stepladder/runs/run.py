@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from stepladder.runs.preflight import check_data
 from stepladder.runs.results import RunFolders, RunResult, StageKeys, StagesReused, SuiteFigures
 from stepladder.runs.stages import Prepared
 from stepladder.runs.tracking import NoTracking, RunTracker, Tracking, open_tracker, replay
-from stepladder.store.store import Entry, Kind, Store
+from stepladder.store.store import Entry, Form, Kind, Store
 from stepladder.types import CheckResult, Prediction, PreflightLimits
 
 
@@ -151,43 +152,39 @@ def run_prepared(prepared: Prepared, context: RunContext, tracker: RunTracker | 
 
 def keys(prepared: Prepared) -> Iterator[tuple[Kind, str]]:
     """Of all folders that the run is made of."""
-    yield "fits", prepared.fit_form.key
+    return ((kind, form.key) for kind, form in _forms(prepared))
+
+
+def _forms(prepared: Prepared) -> Iterator[tuple[Kind, Form]]:
+    yield "fits", prepared.fit_form
     for request in prepared.requests.values():
-        yield "predictions", prepared.predict_form(request).key
-    yield "scores", prepared.score_form.key
+        yield "predictions", prepared.predict_form(request)
+    yield "scores", prepared.score_form
 
 
 def _taken(prepared: Prepared, context: RunContext, tracker: RunTracker | None) -> Run:
-    if tracker is not None:
-        return _made(prepared, context, tracker)
-    stored = _stored(prepared, context.store)
-    if stored is not None and _shown_before(prepared, context):
-        return stored
-    with _tracker(prepared, context) as own:
-        return _made(prepared, context, own)
-
-
-def _made(prepared: Prepared, context: RunContext, tracker: RunTracker) -> Run:
-    made = _make(prepared, context, tracker)
-    _show(made, tracker)
-    return made
+    if tracker is None:
+        stored = _stored(prepared, context.store)
+        if stored is not None and context.tracking.has_shown(context.store.root, _run_id(prepared, context)):
+            return stored
+    with nullcontext(tracker) if tracker is not None else _tracker(prepared, context) as shown:
+        made = _make(prepared, context, shown)
+        _show(made, shown)
+        return made
 
 
 def _stored(prepared: Prepared, store: Store) -> Run | None:
     """The run as the store has it, where all of it is there."""
-    fit = store.find("fits", prepared.fit_form.key)
-    predictions = {
-        name: store.find("predictions", prepared.predict_form(p).key) for name, p in prepared.requests.items()
-    }
-    score = store.find("scores", prepared.score_form.key)
-    whole = {name: entry for name, entry in predictions.items() if entry is not None}
-    if fit is None or score is None or len(whole) < len(predictions):
+    forms = [*_forms(prepared)]
+    entries = [entry for kind, form in forms if (entry := store.find(kind, form.key)) is not None]
+    if len(entries) < len(forms):
         return None
-    asked = [(prepared.predict_form(request), whole[name]) for name, request in prepared.requests.items()]
-    for form, entry in ((prepared.fit_form, fit), *asked, (prepared.score_form, score)):
+    for entry, (_, form) in zip(entries, forms, strict=True):
         store.verify(entry, form)
-    read = {name: read_current(entry, prepared.expected[name], store) for name, entry in whole.items()}
-    return Run(prepared, fit, whole, score, read["main"])
+    fit, *asked, score = entries
+    predictions = dict(zip(prepared.requests, asked, strict=True))
+    read = {name: read_current(entry, prepared.expected[name], store) for name, entry in predictions.items()}
+    return Run(prepared, fit, predictions, score, read["main"])
 
 
 def _make(prepared: Prepared, context: RunContext, tracker: RunTracker) -> Run:
@@ -224,13 +221,8 @@ def _run_id(prepared: Prepared, context: RunContext) -> str:
     return "-".join(part for part in parts if part)
 
 
-def _shown_before(prepared: Prepared, context: RunContext) -> bool:
-    return context.tracking.has_shown(context.store.root, _run_id(prepared, context))
-
-
-def _tracker(prepared: Prepared, context: RunContext) -> Any:
+def _tracker(prepared: Prepared, context: RunContext) -> AbstractContextManager[RunTracker]:
     experiment = prepared.experiment
-    config = experiment.as_config()
     keys = {"fit": prepared.fit_form.key, "score": prepared.score_form.key}
     return open_tracker(
         context.tracking,
@@ -238,7 +230,7 @@ def _tracker(prepared: Prepared, context: RunContext) -> Any:
         _run_id(prepared, context),
         group=context.study,
         job_type=experiment.label.split("-")[0] or None,
-        config={**config, "keys": keys},
+        config={**experiment.as_config(), "keys": keys},
         name=experiment.label or None,
     )
 
@@ -255,6 +247,5 @@ def _show(made: Run, tracker: RunTracker) -> None:
         for p in made.main
     ]
     tracker.log_predictions(rows)
-    artefact = made.fit.folder / "artefact"
     if made.costs.trained_parameters and not made.fit.reused:
-        tracker.log_artifact(artefact, f"adapter-{made.fit.key[:16]}", "adapter")
+        tracker.log_artifact(made.fit.folder / "artefact", f"adapter-{made.fit.key[:16]}", "adapter")

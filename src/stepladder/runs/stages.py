@@ -275,12 +275,9 @@ def _learnable(method: Method, data: Loaded) -> None:
 
 
 def _decodable(decoding: Decoding, task: Task) -> None:
-    if (decoding.mode == "choose" and task.kind != "choice") or (decoding.mode == "json" and task.kind != "json"):
-        raise ConfigError(
-            Fault(
-                "decoding.mode", f"'{decoding.mode}' can not answer a {task.kind} task", "say decoding=auto or greedy"
-            )
-        )
+    if {"choose": "choice", "json": "json"}.get(decoding.mode, task.kind) != task.kind:
+        what = f"'{decoding.mode}' can not answer a {task.kind} task"
+        raise ConfigError(Fault("decoding.mode", what, "say decoding=auto or greedy"))
 
 
 def begin(prepared: Prepared, folder: Path, resources: Resources) -> None:

@@ -18,49 +18,34 @@ from stepladder.types import Plain
 
 
 class RunTracker(Tracker, Protocol):
-    """What a whole run sends to its trackers."""
+    """What a whole run sends to its trackers. A class that inherits from it shows what it overrides, but for `log`."""
 
     def log_scores(self, scores: Plain, costs: Plain) -> None:
         """`scores` by suite, metric and figure, `costs` by name: the run's summary."""
-        ...
+        return
 
     def log_state(self, state: Plain) -> None:
         """How the run ended, in its summary."""
-        ...
+        return
 
     def log_page(self, name: str, html: str) -> None:
         """A page of HTML."""
-        ...
+        return
 
     def log_predictions(self, rows: Sequence[Plain]) -> None:
         """A table with one row per question; sent only with `tracking.log_predictions`."""
-        ...
+        return
 
     def log_artifact(self, folder: Path, name: str, kind: str) -> None:
         """Every file of `folder` (the adapter of a fit), which must stay there until it is uploaded; sent only with
         `tracking.log_model`."""
-        ...
+        return
 
 
-class Untracked:
-    """A tracker that shows nothing; the others override what they show."""
+class Untracked(RunTracker):
+    """A tracker that shows nothing."""
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        return
-
-    def log_scores(self, scores: Plain, costs: Plain) -> None:
-        return
-
-    def log_state(self, state: Plain) -> None:
-        return
-
-    def log_page(self, name: str, html: str) -> None:
-        return
-
-    def log_predictions(self, rows: Sequence[Plain]) -> None:
-        return
-
-    def log_artifact(self, folder: Path, name: str, kind: str) -> None:
         return
 
 
@@ -118,21 +103,12 @@ class LightningTracker(Untracked):
 
 
 def lightning_loggers(
-    kinds: Collection[str],
-    own: Mapping[str, Callable[..., Any]],
-    outputs: Path,
-    run_id: str,
-    group: str | None,
+    kinds: Collection[str], own: Mapping[str, Callable[..., Any]], outputs: Path, run_id: str, group: str | None
 ) -> Iterator[Callable[[], Any]]:
-    """Functions that make the Lightning loggers of a run.
+    """Functions that make the Lightning loggers of a run, each under `outputs` in a folder of its own.
 
-    Args:
-        kinds: Of `csv` and `tensorboard`. What an earlier attempt at the run wrote is removed first, since this one
-            shows the whole curve.
-        own: Other loggers, by name.
-        outputs: The folder under which each kind has its own.
-        run_id: Names the run's folder.
-        group: The study that the run belongs to.
+    Of the `kinds` (`csv`, `tensorboard`), what an earlier attempt at the run wrote is removed first, since this one
+    shows the whole curve. `own` are other loggers by name, `group` is the study that the run belongs to.
     """
     for kind in kinds:
         shutil.rmtree(outputs / kind / run_id, ignore_errors=True)

@@ -167,9 +167,8 @@ def open_tracker(
         mode = resolve_mode(tracking) if tracking.wandb else "disabled"
         if mode != "disabled":
             about = {"group": group, "job_type": job_type, "name": mask(name), "tags": mask([*tracking.tags, *tags])}
-            trackers.append(
-                stack.enter_context(_wandb(tracking, mode, outputs, run_id, {**about, "config": config}, announce))
-            )
+            about["config"] = config
+            trackers.append(stack.enter_context(_wandb(tracking, mode, outputs, run_id, about, announce)))
         yield Several(trackers) if trackers else Untracked()
 
 
@@ -188,10 +187,8 @@ def _wandb(
         dir=str(outputs),
         **about,
     )
-    if announce and offline:
-        _say_offline(outputs.resolve() / "wandb")
-    elif announce:
-        _say_online(mask(tracking.project), tracking.log_predictions, tracking.log_model)
+    if announce:
+        _say_once(_where_offline(outputs) if offline else _what_is_sent(tracking))
     failed = True
     try:
         yield WandbTracker(run, tracking)
@@ -261,19 +258,24 @@ def _free_id(folder: Path, run_id: str) -> str:
 
 
 @cache
-def _say_offline(folder: Path) -> None:
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _where_offline(outputs: Path) -> str:
+    folder = outputs.resolve() / "wandb"
     command = f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
-    print(f"W&B is offline: runs are kept in {folder}; to send them: {command}", file=sys.stderr)
+    return f"W&B is offline: runs are kept in {folder}; to send them: {command}"
 
 
-@cache
-def _say_online(project: str, rows: bool, weights: bool) -> None:
-    more = [name for name, sent in (("question texts, answers and predictions", rows), ("weights", weights)) if sent]
-    sent = ", ".join(["metrics and configuration", *more])
-    print(f"W&B is online: {sent} are sent to the project {project}; tracking.mode=offline sends nothing",
-          file=sys.stderr)  # fmt: skip
+def _what_is_sent(tracking: Tracking) -> str:
+    sent = "metrics and configuration"
+    sent += ", question texts, answers and predictions" if tracking.log_predictions else ""
+    sent += ", weights" if tracking.log_model else ""
+    return (
+        f"W&B is online: {sent} are sent to the project {mask(tracking.project)}; tracking.mode=offline sends nothing"
+    )
 
 
 def _cell(value: Any) -> Any:
-    scalar = value is None or isinstance(value, (str, int, float))
-    return value if scalar else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str | int | float | None) else json.dumps(value, ensure_ascii=False)

@@ -45,21 +45,14 @@ def gold_content(example: Example) -> list[Any]:
 def judged_content(example: Example) -> Plain:
     """What of an example its answer is judged by."""
     question = example.question
-    return {
-        "id": question.id,
-        "answers": example.answers,
-        "gold": example.gold,
-        "group": question.group,
-        "tags": question.tags,
-    }
+    judged = {"id": question.id, "answers": example.answers, "gold": example.gold}
+    return {**judged, "group": question.group, "tags": question.tags}
 
 
-def override_content(override: PromptOverride | None) -> Any:
-    if override is None:
-        return None
+def _override_content(override: PromptOverride) -> Plain:
     shown = override.passages
     return {
-        "format": None if override.format is None else asdict(override.format),
+        "format": override.format and asdict(override.format),
         "passages": None if shown is None else {id_: [passage_content(p) for p in shown[id_]] for id_ in shown},
     }
 
@@ -70,6 +63,6 @@ def request_content(request: EvalRequest) -> Plain:
         "task": task_content(request.task),
         "questions": [question_content(question) for question in request.questions],
         "decoding": decoding_content(request.decoding),
-        "reading": override_content(request.override),
+        "reading": request.override and _override_content(request.override),
         "tuned": request.tuned,
     }

@@ -49,19 +49,12 @@ def _arguments(component: Component, full: bool) -> Plain:
         if given is None:
             if full and parameter.default is not parameter.empty:
                 found[name] = _plain(parameter.default)
-        elif full or not _is_default(given, parameter):
+        elif full or parameter.default is parameter.empty or _plain(given.object) != _plain(parameter.default):
             found[name] = identity(given, full)
     extra = {name: identity(a, full) for name, a in component.arguments.items() if name not in found}
     if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(component.target).parameters.values()):
         found.update(extra)
     return found
-
-
-def _is_default(given: Component, parameter: inspect.Parameter) -> bool:
-    default = parameter.default
-    if default is parameter.empty:
-        return False
-    return bool(_plain(given.object) == _plain(default))
 
 
 def _plain(value: Any) -> Any:
@@ -78,7 +71,5 @@ def _plain(value: Any) -> Any:
         return "made anew"
     if inspect.isroutine(value) or inspect.isclass(value):
         return public_name(value)
-    fields = getattr(value, "__dataclass_fields__", None)
-    if fields is not None:
-        return {"is": public_name(type(value))} | {f: _plain(getattr(value, f)) for f in fields}
-    return public_name(type(value))
+    name, fields = public_name(type(value)), getattr(value, "__dataclass_fields__", None)
+    return name if fields is None else {"is": name} | {field: _plain(getattr(value, field)) for field in fields}

@@ -25,9 +25,7 @@ from stepladder.types import Plain
 FINISHED, NOT_FINISHED, BROKEN = "finished", "unfinished", "broken"
 CONFIG = {"label": str, "choices": Plain, "seed": int, "rows": str}
 CONFIG |= dict.fromkeys(("dataset", "method", "decoding", "evaluation"), Any)
-NO_STUDY = "of no study"
-REMOVED_STUDY = "the study"
-NOT_USED = "of no run that is kept"
+NO_STUDY, REMOVED_STUDY, NOT_USED = "of no study", "the study", "of no run that is kept"
 
 
 @dataclass(frozen=True)
@@ -135,14 +133,11 @@ def _items(root: Path) -> list[Item]:
     if not root.is_dir():
         raise StoreError("There is no store here", str(root), "name the folder of your results with --outputs DIR")
     studies = _studies(root)
-    folders = [
-        (kind, folder)
-        for kind in KINDS
-        for folder in (sorted((root.absolute() / kind).iterdir()) if (root / kind).is_dir() else ())
-        if named(folder) and is_own(folder)
-    ]
     return [
-        Item(kind, folder, tuple(studies.get(folder.name, ())) if kind == "scores" else ()) for kind, folder in folders
+        Item(kind, folder, tuple(studies.get(folder.name, ())) if kind == "scores" else ())
+        for kind in KINDS
+        for folder in sorted((root.absolute() / kind).glob("*"))
+        if named(folder) and is_own(folder)
     ]
 
 
@@ -156,7 +151,7 @@ def _studies(root: Path) -> dict[str, list[str]]:
         named_folders = [row["folders"] for row in rows if has(row, {"folders": Plain})]
         for folder in (str(each.get("score", "")) for each in named_folders):
             studies = found.setdefault(Path(folder).name, [])
-            studies += [] if file.parent.name in studies else [file.parent.name]
+            studies += {file.parent.name}.difference(studies)
     return found
 
 
@@ -169,14 +164,11 @@ def _matching(items: Sequence[Item], asked: Mapping[str, Sequence[str]]) -> list
         if not any(_same_key(key, k) for k in known | {"study"}):
             short = sorted({k.rpartition(".")[2] for k in known} | known)
             raise UserError(f"Nothing in the store has a value '{key}'", f"{key}=...", did_you_mean(key, short))
-    return [
-        item
-        for item in items
-        if all(
-            any(_same_key(key, k) and _is(v, w) for k, v in values[item.folder] for w in ways)
-            for key, ways in asked.items()
-        )
-    ]
+
+    def has_one(item: Item, key: str, ways: Sequence[str]) -> bool:
+        return any(_same_key(key, k) and _is(v, way) for k, v in values[item.folder] for way in ways)
+
+    return [item for item in items if all(has_one(item, key, ways) for key, ways in asked.items())]
 
 
 def _same_key(asked: str, key: str) -> bool:
@@ -229,12 +221,10 @@ def swept(root: Path, asked: Mapping[str, Sequence[str]], dry_run: bool = False)
         for item in items
         if item.folder in matching and item.folder not in kept
     }
-    gone, bytes_ = [], 0
-    for folder in studies:
-        bytes_ += _size(folder)
-        gone.append({"folder": str(folder), "reason": REMOVED_STUDY})
-        if not dry_run:
-            discard(folder)
+    gone = [{"folder": str(folder), "reason": REMOVED_STUDY} for folder in studies]
+    bytes_ = sum(_size(folder) for folder in studies)
+    for folder in () if dry_run else studies:
+        discard(folder)
     for item in reversed(items):  # scores before what they are made from
         if item.folder in reasons:
             size = _size(item.folder)
@@ -283,9 +273,8 @@ def _made_from(item: Item, items: Sequence[Item]) -> Iterator[Path]:
     """The folders below one, down to its fit."""
     by_name = {(i.kind, *(named(i.folder) or ())): i for i in items}
     attempt = (named(item.folder) or ("", 1))[1]
-    keys = item.full.get("predictions")
-    listed = keys.values() if isinstance(keys, Mapping) else ()
-    below: list[tuple[Kind, str]] = [("predictions", str(key)) for key in listed]
+    keys = only(item.full, {"predictions": Plain}).get("predictions", {})
+    below: list[tuple[Kind, str]] = [("predictions", str(key)) for key in keys.values()]
     below += [("fits", str(item.full["fit"]))] if "fit" in item.full else []
     for kind, key in below:
         found = by_name.get((kind, key[:16], attempt))

@@ -36,10 +36,7 @@ ENVIRONMENT = (  # variables that change a result or its speed, and hold no secr
 
 
 def provenance(
-    data: Plain | None = None,
-    weights: Plain | None = None,
-    config: Plain | None = None,
-    compute: Plain | None = None,
+    data: Plain | None = None, weights: Plain | None = None, config: Plain | None = None, compute: Plain | None = None
 ) -> dict[str, Any]:
     """The provenance of this moment, as plain data; `data` and `weights` are content hashes by name, `config` is the
     experiment, `compute` the devices that it asked for.
@@ -74,16 +71,13 @@ def lock() -> str:
     code = _own_checkout() or {}
     commit = f", commit {code['commit']}" if code.get("commit") else ""
     changed = " with the diff in provenance.json" if code.get("dirty") else ""
-    own = ("stepladder",)
-    return "\n".join(
-        [
-            f"# {platform.python_implementation()} {platform.python_version()} on {platform.platform()}",
-            "# to build it again: python -m venv env; env/bin/pip install --no-deps -r lock.txt",
-            f"# then Stepladder itself: {_version()}{commit}{changed}",
-            *(f"{name}=={version}" for name, version in dict(_distributions()).items() if name.lower() not in own),
-            "",
-        ]
-    )
+    lines = [
+        f"# {platform.python_implementation()} {platform.python_version()} on {platform.platform()}",
+        "# to build it again: python -m venv env; env/bin/pip install --no-deps -r lock.txt",
+        f"# then Stepladder itself: {_version()}{commit}{changed}",
+        *(f"{name}=={version}" for name, version in dict(_distributions()).items() if name.lower() != "stepladder"),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 @cache
@@ -169,12 +163,8 @@ def _added(top: Path, untracked: Sequence[str]) -> dict[str, str]:
     left = DIFF_LIMIT
     for name in untracked:
         file = top / name
-        if (
-            file.suffix in (".py", ".yaml", ".toml")
-            and file.is_file()
-            and not file.is_symlink()
-            and file.stat().st_size <= left
-        ):
+        is_own = file.suffix in (".py", ".yaml", ".toml") and file.is_file() and not file.is_symlink()
+        if is_own and file.stat().st_size <= left:
             text = mask_code(file.read_text(encoding="utf-8", errors="replace"))
             found[mask(name)] = text
             left -= len(text)

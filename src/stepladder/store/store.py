@@ -73,18 +73,19 @@ def changed(folder: Path, hash_of: Callable[[Path], str] = content_hash) -> list
     """The files of a finished folder that are not what they were."""
     while True:
         record = done(folder)
-        damaged = [name for name in (record.files if record else ()) if not _as_recorded(folder, name, record, hash_of)]
+        if record is None:
+            return []
+        damaged = []
+        for name, hashed in record.files.items():
+            file = file_in(folder, name)
+            if not file.is_file() or hash_of(file) not in (hashed, record.replacing.get(name)):
+                damaged.append(name)
         if not damaged or done(folder) == record:  # else another process rewrote a file in between
             return damaged
 
 
 def _write_record(folder: Path, record: DoneRecord) -> None:
     write_text(folder / "done.json", json.dumps(record.as_dict(), indent=1, ensure_ascii=False))
-
-
-def _as_recorded(folder: Path, name: str, record: DoneRecord | None, hash_of: Callable[[Path], str]) -> bool:
-    file = file_in(folder, name)
-    return record is not None and file.is_file() and hash_of(file) in (record.files[name], record.replacing.get(name))
 
 
 def named(folder: Path) -> tuple[str, int] | None:
@@ -102,10 +103,6 @@ class Store:
 
     def __init__(self, root: Path, note: Callable[[str], None] = lambda text: None, attempt: int = 1) -> None:
         self.root, self._note, self.attempt = root.absolute(), note, attempt
-
-    @property
-    def _again(self) -> str:
-        return _suffix(self.attempt)
 
     def renewed(self, wanted: Iterable[tuple[Kind, str]]) -> Store:
         """The first attempt at which nothing of `wanted` (kinds and keys) is finished, nor at a later one."""
@@ -127,7 +124,7 @@ class Store:
 
     def _folders(self, kind: Kind, key: str) -> list[Path]:
         """The folders of a key, in the order of their names; a link leads who knows where, and is none."""
-        name = re.compile(rf"(?:.*-)?{re.escape(key[:16])}{self._again}")
+        name = re.compile(rf"(?:.*-)?{re.escape(key[:16])}{_suffix(self.attempt)}")
         there = sorted((self.root / kind).iterdir()) if (self.root / kind).is_dir() else []
         return [folder for folder in there if name.fullmatch(folder.name) and is_own(folder)]
 
@@ -195,10 +192,8 @@ class Store:
 
     def remove(self, kind: Kind, folder: Path) -> bool:
         """Remove a folder of the store, whole or not; false where a process is making it."""
-        key, attempt = named(folder) or ("", 1)
-        lock = self._lock(kind, key, _suffix(attempt))
         try:
-            with lock.acquire(timeout=0):
+            with self._lock(kind, *(named(folder) or ("", 1))).acquire(timeout=0):
                 (folder / "done.json").unlink(missing_ok=True)  # first: what is half gone is not finished
                 shutil.rmtree(folder)
         except Timeout:
@@ -207,29 +202,27 @@ class Store:
 
     def in_the_making(self, kind: Kind, folder: Path) -> bool:
         """Whether a process is at work on a folder."""
-        key, attempt = named(folder) or ("", 1)
         try:
-            with self._lock(kind, key, _suffix(attempt)).acquire(timeout=0):
+            with self._lock(kind, *(named(folder) or ("", 1))).acquire(timeout=0):
                 return False
         except Timeout:
             return True
 
-    def _lock(self, kind: Kind, key: str, again: str) -> FileLock:
-        return FileLock(self._folder("locks") / f"{kind}-{key[:16]}{again}.lock")
+    def _lock(self, kind: Kind, key: str, attempt: int) -> FileLock:
+        return FileLock(self._folder("locks") / f"{kind}-{key[:16]}{_suffix(attempt)}.lock")
 
     def _folder(self, name: str) -> Path:
         folder = self.root / name
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"The folder can not be made: {error.strerror}", str(folder), "name a writable place with --outputs DIR"
-            ) from error
+            what = f"The folder can not be made: {error.strerror}"
+            raise StoreError(what, str(folder), "name a writable place with --outputs DIR") from error
         return folder
 
     @contextmanager
     def _locked(self, kind: Kind, key: str) -> Iterator[None]:
-        lock = self._lock(kind, key, self._again)
+        lock = self._lock(kind, key, self.attempt)
         try:
             lock.acquire(timeout=0.2)
         except Timeout:
@@ -241,9 +234,9 @@ class Store:
             lock.release()
 
     def _made(self, kind: Kind, form: Form, make: Callable[[Path], Plain]) -> Entry:
-        folder = self._folder(kind) / f"{readable(form.label)}-{form.key[:16]}{self._again}".lstrip("-")
+        name = f"{readable(form.label)}-{form.key[:16]}{_suffix(self.attempt)}".lstrip("-")
         unfinished = self._folders(kind, form.key)
-        folder = unfinished[0] if unfinished else folder
+        folder = unfinished[0] if unfinished else self._folder(kind) / name
         _no_link(folder).mkdir(exist_ok=True)
         for left in [*folder.iterdir()]:
             if left.name != CHECKPOINTS or not is_own(left):  # all else is made anew, whatever it has become

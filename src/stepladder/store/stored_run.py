@@ -119,9 +119,8 @@ def stored_experiment(folder: Path) -> Experiment:
     """The experiment that made a folder of the store."""
     config = folder / "config.yaml"
     if not config.is_file():
-        raise StoreError(
-            "This is no folder of a run: it has no config.yaml", str(folder), "name a folder that 'run --json' printed"
-        )
+        what = "This is no folder of a run: it has no config.yaml"
+        raise StoreError(what, str(folder), "name a folder that 'run --json' printed")
     if folder.parent.name not in KINDS:
         raise StoreError("This is no folder of a run: it is in no store", str(folder), "name one that is in a store")
     if done(folder) is None:
@@ -153,8 +152,8 @@ def finished(root: Path, kind: Kind) -> Iterator[Stage]:
 
 
 def _beside(folder: Path) -> Store:
-    name = named(folder)
-    return Store(root_of(folder), attempt=name[1] if name else 1)
+    _, attempt = named(folder) or ("", 1)
+    return Store(root_of(folder), attempt=attempt)
 
 
 def _predictions(score: Stage) -> dict[str, Stage]:
@@ -172,9 +171,9 @@ def _fit(prediction: Stage) -> Stage | None:
 
 def _scores_of(this: Stage) -> Iterator[Stage]:
     """The scores of the same experiment that were made from a fit or from predictions."""
-    own, attempt = this.provenance.get("config"), named(this.folder)
+    own, attempt = this.provenance.get("config"), _beside(this.folder).attempt
     for score in finished(root_of(this.folder), "scores"):
-        same = (named(score.folder) or ("", 1))[1:] == (attempt or ("", 1))[1:]
+        same = _beside(score.folder).attempt == attempt
         if own is not None and same and score.provenance.get("config") == own:
             below = _predictions(score)
             fits = {fit.folder for p in below.values() if (fit := _fit(p)) is not None}
@@ -189,7 +188,6 @@ def _in_the_store(folder: Path) -> Path:
         return folder
     found = sorted((folder.parent.parent / KINDS[-1]).glob(f"*{shown[1]}" + (f"-r{shown[2]}" if shown[2] else "")))
     if not found:
-        raise StoreError(
-            "The run that this W&B run shows is not in the store beside it", str(folder), "name the run's own folder"
-        )
+        what = "The run that this W&B run shows is not in the store beside it"
+        raise StoreError(what, str(folder), "name the run's own folder")
     return found[0]

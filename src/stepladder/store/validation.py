@@ -66,7 +66,7 @@ class DoneRecord:
         outside = any(name.startswith("/") or ".." in name.split("/") for name in {**record.files, **record.replacing})
         checks = record.facts.get("gate", [])
         sound = isinstance(checks, list) and all(has(check, CHECK_RESULT) for check in checks)
-        return record if sound and not outside and _FACTS[kind](record.facts) else None
+        return record if sound and not outside and _sound(record.facts, kind) else None
 
 
 def has(value: Any, fields: Fields) -> bool:
@@ -80,24 +80,15 @@ def only(value: Any, fields: Fields) -> dict[str, Any]:
     return {name: found[name] for name, of in fields.items() if name in found and fits(found[name], of)}
 
 
-def _of_fit(facts: Plain) -> bool:
-    return all(isinstance(value, int | float | None) for name, value in facts.items() if name != "gate")
-
-
-def _of_predictions(facts: Plain) -> bool:
-    return has(facts, COSTS) and facts["questions"] > 0
-
-
-def _of_scores(facts: Plain) -> bool:
-    scores, left_out = facts.get("scores"), facts.get("left_out", {})
-    return (
-        isinstance(scores, Mapping)
-        and all(isinstance(s, Mapping) and all(has(figure, FIGURE) for figure in s.values()) for s in scores.values())
-        and fits(left_out, Mapping[str, Mapping[str, str]])
-    )
-
-
-_FACTS = {"fits": _of_fit, "predictions": _of_predictions, "scores": _of_scores}
+def _sound(facts: Plain, kind: str) -> bool:
+    """Whether a stage of this kind writes such facts."""
+    if kind == "fits":
+        return all(isinstance(value, int | float | None) for name, value in facts.items() if name != "gate")
+    if kind == "predictions":
+        return has(facts, COSTS) and facts["questions"] > 0
+    suites: Any = facts.get("scores")
+    figures = fits(suites, Mapping[str, Plain]) and all(has(f, FIGURE) for s in suites.values() for f in s.values())
+    return figures and fits(facts.get("left_out", {}), Mapping[str, Mapping[str, str]])
 
 
 def rows_of(record: Any) -> Sequence[tuple[str, str]]:

@@ -14,10 +14,8 @@ def completion(args: Arguments) -> dict[str, Any]:
 
     shell, *line = args.words or ("",)
     if shell == "words" and len(line) == 1:
-        found = candidates(
-            line[0], list(VERBS), {flag: OF_VERB.get(flag, ()) for flag in (*FLAGS, "--help")}, args.config_dir
-        )
-        result: dict[str, Any] = {"candidates": found}
+        flags = {flag: OF_VERB.get(flag, ()) for flag in (*FLAGS, "--help")}
+        result: dict[str, Any] = {"candidates": candidates(line[0], list(VERBS), flags, args.config_dir)}
     elif shell in SCRIPTS and not line:
         result = {"shell": shell, "script": SCRIPTS[shell]}
     else:

@@ -26,14 +26,16 @@ def show(args: Arguments) -> dict[str, Any]:
         args.write_line("\n".join(shown.lines()))
         return {**result, **shown.as_dict()}
     if not args.as_json:
-        print(
-            as_experiment(args.overrides, args.config_dir, comments=dependent_values(composition, config)),
-            end="",
-        )
+        comments = dependent_values(composition, config)
+        print(as_experiment(args.overrides, args.config_dir, comments=comments), end="")
     if args.keys:
-        from stepladder.runs.keys import stored_keys
+        from stepladder.config.experiment import Experiment
+        from stepladder.runs.check import stored_keys
+        from stepladder.runs.stages import prepare
+        from stepladder.store.store import Store
 
-        result["keys"] = stored_keys(config, composition.choices, args.outputs, args.trust)
+        prepared = prepare(Experiment.from_config(config, composition.choices), args.trust)
+        result["keys"] = stored_keys(prepared, Store(args.outputs))
         for name, key in result["keys"].items():
             args.write_line(f"# {name} {key['key']} {'in the store' if key['stored'] else 'not in the store'}")
     return result
