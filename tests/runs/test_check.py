@@ -38,7 +38,7 @@ def test_check_prints_it_and_computes_nothing(capsys, tmp_path):
     assert main(["check", "experiment=first_look", "--outputs", str(tmp_path), "--json"]) == 0
     told = capsys.readouterr()
     found = json.loads(told.out)["detectable"]
-    assert (found["questions"], found["comparisons"]) == (35, 9)
+    assert (found["questions"], found["comparisons"]) == (35, 10)
     assert found["independent"]["0.05"] is None
     assert "minimum detectable accuracy difference with 35 questions (80% power, Holm over 9 comparisons):" in told.err
     assert "at 5%" not in told.err
