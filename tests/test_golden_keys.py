@@ -32,6 +32,7 @@ EXPERIMENTS: dict[str, Sequence[str]] = {
     "structured": ["method=structured", "model=toy", "dataset=toy", "decoding=greedy"],
     "few_shot": ["method=few_shot", "model=toy", "dataset=toy", "demonstrations=random", "seed=3"],
     "rag": ["method=rag", "model=toy", "dataset=faq_answer", "retrieval=dense", "evaluation=[auto,format]"],
+    "workflow": ["method=workflow", "model=toy", "dataset=toy", "embedder=toy", "workflow.shortlist.k=2"],
     "finetune": ["method=finetune", "model=toy", "dataset=toy", "adapter.r=4", "training.epochs=2"],
     "full": ["method=finetune_rag", "model=toy", "dataset=faq_route", "adapter=full", "evaluation=[auto,calibration]"],
     "extraction": ["method=zero_shot", "model=toy", "dataset=file", "dataset.train=rows.jsonl", "dataset.input=text",
@@ -78,6 +79,11 @@ KEYS: dict[str, dict[str, str]] = {
         "fit": "d38ba288f3e3c5bb3869ed4c4ba74383",
         "predict": "edad50a67d25779b35c0615dbc170999",
         "score": "0279b873a4d8c59ac7268f65c9b52869",
+    },
+    "workflow": {
+        "fit": "a62fe24a2a1f64063f709665544f8b68",
+        "predict": "b7c6df11307ecad38400af4bae251a91",
+        "score": "c141a46662f0c94c30a9e4cbbb2f962a",
     },
     "finetune": {
         "fit": "d5532af33d5c7fb80c6d87ae71bddc18",
