@@ -159,7 +159,7 @@ def test_what_was_found_stands_among_the_facts_and_in_the_report(rows, capsys, t
     # A stored fit is asked what it was found to be, and nothing is loaded for it.
     code, again, _ = asked(capsys, "check", *rows, "method=finetune", "--outputs", str(tmp_path / "o"))
     assert (code, [each["name"] for each in again["gate"]]) == (0, names)
-    assert comparison.sections.preflight(SimpleNamespace(rows=[SimpleNamespace(name="x", gate=())])) is None
+    assert comparison.sections.preflight(SimpleNamespace(rows=[SimpleNamespace(name="x", preflight=())])) is None
 
 
 def test_a_rehearsal_keeps_nothing_and_no_key_knows_the_gate(rows, capsys, tmp_path):

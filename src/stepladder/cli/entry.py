@@ -38,10 +38,7 @@ from stepladder.io.redaction import mask, mask_tracebacks, remember_secrets
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line.
-
-    Args:
-        arguments: The command line without the program name; by default that of this process.
+    """Run one command line, by default that of this process; `arguments` are without the program name.
 
     Returns:
         The exit code: 0 done, 2 an error that the user can fix, 3 a failed check, 130 interrupted.
@@ -52,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mask_tracebacks()
         guard_streams()
     try:
-        information = _information(words)
-        if information is not None:
+        if (information := _information(words)) is not None:
             name, text = information
             print(json.dumps({name: text}) if "--json" in words else text)
             sys.stdout.flush()

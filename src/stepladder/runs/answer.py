@@ -69,24 +69,18 @@ class AnsweredFile:
         return {
             "id": [p.id or None for p in found],
             "answer": [p.text if p.id else None for p in found],
-            "confidence": [_confidence(p) for p in found],
+            "confidence": [(p.probabilities or {}).get(p.text) for p in found],
             "failure": [p.failure for p in found],
             "probabilities": [None if p.probabilities is None else dict(p.probabilities) for p in found],
         }
 
 
-def _confidence(prediction: Prediction) -> float | None:
-    """The probability of the answer; None where the method gives none."""
-    return (prediction.probabilities or {}).get(prediction.text)
-
-
 def _free_name(name: str, own: Plain, given: Collection[str]) -> str:
-    if name not in own:
-        return name
-    renamed = f"input_{name}"
-    while renamed in given:
-        renamed = f"input_{renamed}"
-    return renamed
+    if name in own:
+        name = f"input_{name}"
+        while name in given:
+            name = f"input_{name}"
+    return name
 
 
 def answer(
@@ -139,9 +133,8 @@ def _with_model(experiment: Experiment, values: Mapping[str, str]) -> Experiment
         return experiment
     node = experiment.method.get("model")
     if not isinstance(node, Mapping):
-        raise UserError(
-            "The method of this fit has no base model", "the command line", f"leave out model.{min(values)}"
-        )
+        to_do = f"leave out model.{min(values)}"
+        raise UserError("The method of this fit has no base model", "the command line", to_do)
     known = [name for name in node if not name.startswith("_")]
     for name in values:
         if name not in known:
@@ -153,10 +146,7 @@ def _with_reading(experiment: Experiment, values: Mapping[str, str]) -> Experime
     """The experiment with other values of the keys that say how a file is read; they change no answer of the fit."""
     for name in values:
         if name not in READING:
-            raise UserError(
-                f"predict takes no dataset.{name}: the fit decides what is asked",
-                "the command line",
-                did_you_mean(name, READING),
-            )
+            what = f"predict takes no dataset.{name}: the fit decides what is asked"
+            raise UserError(what, "the command line", did_you_mean(name, READING))
     read = {override.key_or_group: override.value() for override in parse([f"{n}={v}" for n, v in values.items()])}
     return replace(experiment, dataset={**experiment.dataset, **read})

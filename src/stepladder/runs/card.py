@@ -48,8 +48,7 @@ def write_card(artefact: Path, experiment: Experiment, data: Loaded, facts: Plai
 
     Args:
         artefact: The directory with the weights and `base_model.json`.
-        experiment: What the fit was made from.
-        data: The rows that it was trained on.
+        experiment, data: What the fit was made from, and the rows that it was trained on.
         facts: What training measured: steps, trained parameters, the best validation loss.
     """
     base = read_json(artefact / "base_model.json") or {}
@@ -60,7 +59,7 @@ def write_card(artefact: Path, experiment: Experiment, data: Loaded, facts: Plai
     if "hub" in fingerprint:  # a hub resolves this key to a repository
         head["base_model"] = name
     choices = experiment.choices
-    adapter, method = _named(choices.get("adapter"), "own"), _named(choices.get("method"), "finetune")
+    adapter, method = choices.get("adapter") or "own", choices.get("method") or "finetune"
     sections = {
         "Base model": f"`{name}`. The weights fit the base model with this fingerprint and no other:\n\n"
         + _block("json", json.dumps(fingerprint, indent=1, ensure_ascii=False)),
@@ -78,15 +77,11 @@ def write_card(artefact: Path, experiment: Experiment, data: Loaded, facts: Plai
         + "\n\nQuestions must be rendered by the chat template that is stored here, as they were in training; "
         "`stepladder predict` does that. The licences of the base model and of the data apply.",
     }
-    title = f"# {name}, fine-tuned on {_named(choices.get('dataset'), 'a dataset')}"
+    title = f"# {name}, fine-tuned on {choices.get('dataset') or 'a dataset'}"
     task = f"Trained with Stepladder. The task: {mask(data.task.instruction) or 'answer the question'}"
     body = "\n\n".join([title, task, *(f"## {about}\n\n{text}" for about, text in sections.items())])
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
     write_text(artefact / CARD, f"---\n{front}---\n\n{body}\n")
-
-
-def _named(choice: Any, otherwise: str) -> str:
-    return str(choice) if choice else otherwise
 
 
 def _block(language: str, text: str) -> str:

@@ -87,16 +87,15 @@ def expected_time(
     if all(stored.values()):
         return found
     resources = context.resources(Silent(), keeps=False)
-    method: Method = apart.method.object
     with _timed(found.seconds, "record"):
         _record(prepared)
     found.seconds["record"] *= sum(not there for there in stored.values())
-    _fit(found, apart, method, resources, facts, stored["fit"])
+    _fit(found, apart, resources, facts, stored["fit"])
     answers: list[Prediction] = []
     if prepared.tariff is not None:
         found.basis.append("no answers: requests to an API may cost money")
     elif not stored["predict"]:
-        answers = _predict(found, prepared, apart, method, context, resources)
+        answers = _predict(found, prepared, apart, context, resources)
     if not stored["score"]:
         _score(found, prepared, answers)
     if not isinstance(context.tracking, NoTracking):
@@ -117,16 +116,9 @@ def _record(prepared: Prepared) -> None:
         write_provenance(Path(folder), prepared.experiment, prepared.row_hashes, Component(None))
 
 
-def _fit(
-    found: ExpectedTime,
-    apart: Prepared,
-    method: Method,
-    resources: Resources,
-    facts: Mapping[str, float],
-    stored: bool,
-) -> None:
+def _fit(found: ExpectedTime, apart: Prepared, resources: Resources, facts: Mapping[str, float], stored: bool) -> None:
     """A training by its rehearsal; any other fit on some of the rows. The method can answer then."""
-    data = apart.data.training
+    data, method = apart.data.training, apart.method.object
     share = max(1, -(-max(len(data.train), len(data.corpus)) // ROWS))
     some = TrainingData(data.task, data.train[::share], data.validation, data.corpus[::share])
     # A method that trains answers with its base model here; what it shows is fitted all the same.
@@ -147,13 +139,9 @@ def _fit(
 
 
 def _predict(
-    found: ExpectedTime,
-    prepared: Prepared,
-    apart: Prepared,
-    method: Method,
-    context: RunContext,
-    resources: Resources,
+    found: ExpectedTime, prepared: Prepared, apart: Prepared, context: RunContext, resources: Resources
 ) -> list[Prediction]:
+    method: Method = apart.method.object
     asked = sum(len(request.questions) for request in prepared.requests.values())
     questions = sorted(prepared.main.questions, key=lambda question: len(question.text))
     request = replace(apart.main, tuned=False)

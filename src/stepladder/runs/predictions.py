@@ -27,13 +27,11 @@ def write_predictions(
 ) -> None:
     # Redacted all at once: what counts as a secret is looked up once.
     questions = dict(zip((q.id for q in request.questions), mask([q.text for q in request.questions]), strict=True))
-    write_lines(
-        folder / PREDICTIONS,
-        (
-            {"id": p.id, "question": questions[p.id], "expected": list(expected.get(p.id, ())), **asdict(p)}
-            for p in predictions
-        ),
+    rows = (
+        {"id": p.id, "question": questions[p.id], "expected": list(expected.get(p.id, ())), **asdict(p)}
+        for p in predictions
     )
+    write_lines(folder / PREDICTIONS, rows)
 
 
 def read_current(entry: Entry, expected: Expected, store: Store) -> tuple[Prediction, ...]:
@@ -66,15 +64,10 @@ def _predictions(rows: Sequence[_Row]) -> tuple[Prediction, ...]:
 def _stored_rows(file: Path) -> list[_Row]:
     try:
         rows = list(read_lines(file))
+        for number, row in enumerate(rows, 1):
+            if not has(row, PREDICTION) or len(row) != len(PREDICTION) + len(only(row, MORE_OF_PREDICTION)):
+                raise ValueError(f"line {number} is not a prediction")
     except (ValueError, RecursionError) as error:
-        raise _broken_predictions(str(error), file) from error
-    for number, row in enumerate(rows, 1):
-        if not has(row, PREDICTION) or len(row) != len(PREDICTION) + len(only(row, MORE_OF_PREDICTION)):
-            raise _broken_predictions(f"line {number} is not a prediction", file)
+        what = f"The stored predictions are damaged: {error}"
+        raise StoreError(what, str(file), "remove that folder and run the experiment again") from error
     return rows
-
-
-def _broken_predictions(what: str, file: Path) -> StoreError:
-    return StoreError(
-        f"The stored predictions are damaged: {what}", str(file), "remove that folder and run the experiment again"
-    )

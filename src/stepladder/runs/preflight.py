@@ -55,14 +55,11 @@ def _shown(prepared: Prepared, limits: PreflightLimits) -> CheckResult:
     ids |= set(_answered_by(beside, prepared.examples))
     seen = [example for example in prepared.examples if example.question.id in ids]
     share = len(seen) / len(prepared.examples)
-    message = (
-        f"{len(seen):,} of {len(prepared.examples):,} test rows are among the demonstrations or in the retrieval index"
-        f"{_named(seen)}"
-    )
+    message = f"{len(seen):,} of {len(prepared.examples):,} test rows are among the demonstrations or in the "
+    message += f"retrieval index{_named(seen)}"
     stops = limits.shown is not None and share > limits.shown
-    return CheckResult(
-        "shown", share, message, bool(seen), stops, "take them out of the training rows and of the corpus"
-    )
+    fix = "take them out of the training rows and of the corpus"
+    return CheckResult("shown", share, message, bool(seen), stops, fix)
 
 
 def _among_training(prepared: Prepared) -> list[Example]:

@@ -63,9 +63,8 @@ def require_this_version(folder: Path) -> None:
     """Raises StoreError where `folder` is no folder of a run, or where another version of the stages made it."""
     if not (folder / "full.yaml").is_file():
         what = "This is no folder of a run: it has no full.yaml" if folder.is_dir() else "There is no such directory"
-        raise StoreError(
-            what, str(folder), "name a directory of outputs/fits, or a study; 'stepladder list' shows runs"
-        )
+        to_do = "name a directory of outputs/fits, or a study; 'stepladder list' shows runs"
+        raise StoreError(what, str(folder), to_do)
     made_by = read_mapping(folder / "full.yaml").get("version")
     if made_by != CODE_VERSION:
         earlier = isinstance(made_by, int) and made_by < CODE_VERSION
@@ -351,20 +350,18 @@ def score(prepared: Prepared, predictions: Mapping[str, tuple[Prediction, ...]],
     _record(prepared, folder)
     write_question_scores(folder, scored)
     left_out = {name: dict(why) for name, s in scored.items() if (why := s.details.get("left_out"))}
+    # What a suite did not measure and why, for reports.
+    more = {
+        name: Table("Left out", ("what", "why"), [[*each] for each in why.items()]) for name, why in left_out.items()
+    }
     whole = Scores(
         scores={name: s.metrics for name, s in scored.items()},
         details={name: s.details for name, s in scored.items()},
-        tables={name: (*s.tables, *_reasons(left_out.get(name))) for name, s in scored.items()},
+        tables={name: (*s.tables, *((more[name],) if name in more else ())) for name, s in scored.items()},
         rows=prepared.data.accounts.counts(),
     )
     serialise.write(folder / "scores.json", whole)
     return {"scores": to_plain(whole.scores), "left_out": left_out}
-
-
-def _reasons(left_out: Mapping[str, str] | None) -> Iterable[Table]:
-    """What a suite did not measure and why, for reports."""
-    if left_out:
-        yield Table("Left out", ("what", "why"), [[what, why] for what, why in left_out.items()])
 
 
 def _record(prepared: Prepared, folder: Path, resources: Resources | None = None, *, weights: bool = False) -> None:

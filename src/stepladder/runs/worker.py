@@ -42,9 +42,8 @@ def _work(folder: Path, channel: Channel, rank: int) -> None:
     config = folder / "config.yaml"
     prepared = stages.prepare(Experiment.from_stored(read_mapping(config), str(config)), asked["trust"])
     if prepared.fit_form.key != asked["key"]:
-        raise DataError(
-            "The data are not what they were when the fit began", "dataset", "let them stay as they are, and run again"
-        )
+        what = "The data are not what they were when the fit began"
+        raise DataError(what, "dataset", "let them stay as they are, and run again")
     join(channel.folder / "rendezvous.json", rank, devices, int(os.environ["LOCAL_RANK"]))
     sender = Sender(channel)
     resources = Resources(

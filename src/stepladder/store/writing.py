@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from stepladder.store.content_keys import example_content, passage_content, ques
 from stepladder.store.identity import digest
 from stepladder.store.provenance import lock, provenance
 from stepladder.store.validation import rows_of
-from stepladder.types import Example, Plain
+from stepladder.types import Plain
 
 
 def write_provenance(
@@ -33,13 +33,9 @@ def write_provenance(
 ) -> None:
     """Write all that making it again needs. `resources` are those of a stage that had any; a stage that has loaded no
     weights gives a method without them."""
-    shared = resources.shared if resources else None
-    found = provenance(
-        data=data.kept(shared),
-        weights=weights(method),
-        config=mask(experiment.as_config()),
-        compute=_compute(resources) if resources else None,
-    )
+    rows = data.kept(resources.shared if resources else None)
+    compute = {**asdict(resources.devices), "micro_batch": resources.micro_batch} if resources else None
+    found = provenance(rows, weights(method), mask(experiment.as_config()), compute)
     write_text(folder / "provenance.json", json.dumps(found, indent=1, ensure_ascii=False))
     write_text(folder / "lock.txt", lock())
 
@@ -50,10 +46,6 @@ def record_engine(folder: Path, engine: str | None, server: Plain | None = None)
     found = {name: value for name, value in (("engine", engine), ("server", server)) if value is not None}
     if found:
         write_text(file, json.dumps({**(read_json(file) or {}), **found}, indent=1, ensure_ascii=False))
-
-
-def _compute(resources: Resources) -> Plain:
-    return {**asdict(resources.devices), "micro_batch": resources.micro_batch}
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,9 @@ class RowHashes:
         elif name == "out_of_scope":
             yield from ((question.id, question_content(question)) for question in self.data.out_of_scope)
         else:
-            yield from ((example.question.id, _row(example)) for example in getattr(self.data, name))
+            for example in getattr(self.data, name):
+                question = example.question
+                yield question.id, [*example_content(example), question.group, question.tags, example.gold]
 
 
 def row_hashes(shared: Path, content: str) -> dict[str, str] | None:
@@ -97,11 +91,6 @@ def row_hashes(shared: Path, content: str) -> dict[str, str] | None:
 
 def _file(shared: Path | None, content: str) -> Path | None:
     return shared / f"rows-{content}.json" if shared and re.fullmatch("[0-9a-f]+", content) else None
-
-
-def _row(example: Example) -> list[Any]:
-    question = example.question
-    return [*example_content(example), question.group, question.tags, example.gold]
 
 
 def weights(method: Component, afresh: bool = False) -> dict[str, dict[str, str]]:
@@ -118,7 +107,5 @@ def weights(method: Component, afresh: bool = False) -> dict[str, dict[str, str]
 def _sources(component: Component, name: str) -> Iterator[tuple[str, Weights]]:
     if isinstance(component.object, Weights):
         yield name, component.object
-    inside: Mapping[str, Component] = component.arguments
-    items: Sequence[Component] = component.items
-    for key, argument in (*inside.items(), *((str(place), item) for place, item in enumerate(items))):
+    for key, argument in (*component.arguments.items(), *enumerate(component.items)):
         yield from _sources(argument, f"{name}.{key}")
