@@ -40,6 +40,6 @@ def test_check_prints_it_and_computes_nothing(capsys, tmp_path):
     found = json.loads(told.out)["detectable"]
     assert (found["questions"], found["comparisons"]) == (35, 10)
     assert found["independent"]["0.05"] is None
-    assert "minimum detectable accuracy difference with 35 questions (80% power, Holm over 9 comparisons):" in told.err
+    assert "minimum detectable accuracy difference with 35 questions (80% power, Holm over 10 comparisons):" in told.err
     assert "at 5%" not in told.err
     assert not list(tmp_path.iterdir())
