@@ -16,7 +16,7 @@ from stepladder.evaluation.metrics.json_fields import FieldF1, FieldPrecision, J
 from stepladder.evaluation.metrics.text import RougeL, TokenF1
 from stepladder.evaluation.suite import MetricSuite
 from stepladder.runs.question_scores import PER_QUESTION, stored_statistics, write_question_scores
-from stepladder.studies import comparison
+from stepladder.studies import answered
 from stepladder.types import Answer, Choice, Json, Text
 
 CHOICE: Mapping[str, Metric] = {"accuracy": Accuracy(), "macro_f1": MacroF1(), "own": Mean(lambda p, e: 1 / 3)}
@@ -83,7 +83,7 @@ def test_a_comparison_of_stored_scores_is_that_of_recomputed_ones(
         return found
 
     stored = compared()
-    monkeypatch.setattr(comparison, "stored_statistics", lambda *given: {})
+    monkeypatch.setattr(answered, "stored_statistics", lambda *given: {})
     recomputed = compared()
     for part in ("cells", "verdict", "tuned_differences", "bills", "break_even"):
         assert stored[part] == recomputed[part]
