@@ -206,7 +206,7 @@ class Prediction:
         seconds: The question's share of the time of its batch.
         failure: Why there is no usable answer.
         prompt_hash: A digest of the prompt's token ids (of several prompts: of the first); None without a prompt.
-        calls: Number of requests to the language model. The tokens are those of all of them.
+        calls: How often the language model scored labels or generated text. The tokens are those of all calls.
         candidates: The labels that a workflow left to choose from; empty if all were.
     """
 

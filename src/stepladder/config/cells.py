@@ -14,6 +14,9 @@ from stepladder.config.resolution import compose_resolved
 from stepladder.config.yaml_files import content_of
 from stepladder.errors import ConfigError
 
+WITHOUT = "without_"
+"""The names of cells that lack one step begin so."""
+
 
 def overrides_of_cells(
     parsed: Sequence[Override], config_dir: Path | None, trust: Sequence[str] = ()
@@ -61,8 +64,8 @@ def _without_each(node: str, texts: list[str], config_dir: Path | None, trust: S
     whole = [*texts, f"method={node}"]
     steps = list(compose_resolved(whole, config_dir, trust)[1].get(node) or {})
     if len(steps) < 2:
-        return {f"without_{name}": [*texts, "method=zero_shot"] for name in steps} | {node: whole}
-    each = {f"without_{name}": [*whole, f"~{node}.{name}"] for name in steps}
+        return {f"{WITHOUT}{name}": [*texts, "method=zero_shot"] for name in steps} | {node: whole}
+    each = {f"{WITHOUT}{name}": [*whole, f"~{node}.{name}"] for name in steps}
     return {"zero_shot": [*texts, "method=zero_shot"], **each, node: whole}
 
 

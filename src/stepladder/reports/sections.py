@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from stepladder.evaluation.statistics.estimates import Difference, Measured
+from stepladder.config.cells import WITHOUT
+from stepladder.evaluation.statistics.estimates import Difference, Measured, mean_over_runs
 from stepladder.evaluation.suite import SHORTLIST
 from stepladder.evaluation.tables import Table
 from stepladder.studies.results import BreakEven, Cell, CellTuning, ComparedRun, Comparison, Verdict
@@ -49,12 +50,11 @@ def quality(comparison: Comparison) -> Table:
 
 def shortlists(comparison: Comparison) -> Table | None:
     """How often the right label is on the shortlist that a method chooses from: the ceiling of its accuracy."""
-    rows = [
-        [titled(row.name, len(comparison.runs_of(row.name))), interval(suite[SHORTLIST])]
-        for row in comparison.rows
-        for suite in list(row.scores.values())[:1]
-        if SHORTLIST in suite
-    ]
+    rows = []
+    for cell in comparison.cells:
+        suites = [next(iter(run.scores.values()), {}) for run in comparison.runs_of(cell.name)]
+        if recalls := [suite[SHORTLIST] for suite in suites if SHORTLIST in suite]:
+            rows.append([named(cell, comparison), interval(mean_over_runs(recalls))])
     note = "The share of questions whose right label was kept; no accuracy after it can be higher."
     return Table("Shortlists", ["method", "recall of the shortlist"], rows, note) if rows else None
 
@@ -74,10 +74,6 @@ def steps(comparison: Comparison) -> Table | None:
     columns = ["step", main, "adjusted p", "calls/question", "prompt tokens", "new tokens", "s/question"]
     note = "The whole workflow minus the workflow without the step, on the same questions."
     return Table("What each step gives and costs", columns, rows, note) if rows else None
-
-
-WITHOUT = "without_"
-"""How the names of cells begin in which one step is left out."""
 
 
 def _mean_costs(comparison: Comparison, name: str) -> list[float]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from stepladder.evaluation.metrics.choice import Floats, NotDefinedError, PerQuestion
 from stepladder.io.json_schema import SchemaValidator
-from stepladder.types import Example, Json, Prediction, Task
+from stepladder.types import Example, Json, Plain, Prediction, Task
 
 
 class NotJsonError(ValueError):
@@ -46,7 +46,7 @@ class ValidJson(PerQuestion):
             parsed(prediction.text)
         except NotJsonError:
             return 0.0
-        return float(_validator(json.dumps(task.answer.schema, sort_keys=True)).is_valid(json.loads(prediction.text)))
+        return float(validator_of(task.answer.schema).is_valid(json.loads(prediction.text)))
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,11 @@ def _canonical(value: Any) -> str:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
+
+
+def validator_of(schema: Plain) -> SchemaValidator:
+    """The validator of a schema, made once for all answers."""
+    return _validator(json.dumps(schema, sort_keys=True))
 
 
 @lru_cache(maxsize=8)

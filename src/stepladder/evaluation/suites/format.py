@@ -17,7 +17,7 @@ from stepladder.evaluation.requests import EvalBatch, EvalInputs
 from stepladder.evaluation.statistics.estimates import Measured
 from stepladder.evaluation.suite import SuiteScores, TaskKind, question_scores
 from stepladder.evaluation.suites.figures import as_measured, change, figure_table, mean, resampled, row_values
-from stepladder.evaluation.suites.style import Rule
+from stepladder.evaluation.suites.style import Rule, faults_of_rules
 from stepladder.evaluation.tables import Table, TableCell
 from stepladder.types import Decoding, EvalRequest, Json, Prediction
 
@@ -45,14 +45,7 @@ class FreeForm:
         faults = []
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             faults.append(Fault("max_new_tokens", f"{self.max_new_tokens} tokens are too few", "give at least 1"))
-        for name, words in (self.rules or {}).items():
-            try:
-                Rule(**words)
-            except ConfigError as error:
-                faults += [Fault(f"rules.{name}.{f.key}".rstrip("."), f.what, f.to_do) for f in error.faults]
-            except TypeError:
-                keys = "must, must_not, min_words, max_words"
-                faults.append(Fault(f"rules.{name}", f"{dict(words)} is not a rule", f"a rule has the keys {keys}"))
+        faults += faults_of_rules(self.rules or {})
         if faults:
             raise ConfigError(faults)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from stepladder.errors import ConfigError, Fault
 
@@ -59,3 +61,17 @@ class Rule:
             and (self.min_words is None or words >= self.min_words)
             and (self.max_words is None or words <= self.max_words)
         )
+
+
+def faults_of_rules(rules: Mapping[str, Mapping[str, Any]]) -> list[Fault]:
+    """The faults of rules by name, each given by the arguments of `Rule`."""
+    faults = []
+    for name, words in rules.items():
+        try:
+            Rule(**words)
+        except ConfigError as error:
+            faults += [Fault(f"rules.{name}.{f.key}".rstrip("."), f.what, f.to_do) for f in error.faults]
+        except TypeError:
+            keys = "must, must_not, min_words, max_words"
+            faults.append(Fault(f"rules.{name}", f"{dict(words)} is not a rule", f"a rule has the keys {keys}"))
+    return faults

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from stepladder.errors import ConfigError, Fault
-from stepladder.evaluation.suites.style import Rule
-from stepladder.io.json_schema import SchemaValidator
+from stepladder.errors import Fault, require
+from stepladder.evaluation.metrics.json_fields import validator_of
+from stepladder.evaluation.suites.style import Rule, faults_of_rules
 from stepladder.types import Choice, Json, Plain, Prediction, Question, Task
 
 MOST_NAMED = 100
@@ -70,12 +70,12 @@ class TaskForm:
 
 
 def _json_fault(text: str, schema: Plain) -> str | None:
-    """What is wrong with JSON, in words; empty of what is no JSON at all; None if nothing is wrong."""
+    """What the schema finds wrong; an empty text if the answer is not JSON; None if nothing is wrong."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return ""
-    fault = SchemaValidator(schema).fault(value)
+    fault = validator_of(schema).fault(value)
     return f"{fault[0].upper()}{fault[1:]}." if fault else None
 
 
@@ -124,29 +124,25 @@ class HouseRules:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        faults = [] if self.rules else [Fault("rules", "there are no rules", "name at least one")]
-        for name, words in self.rules.items():
-            try:
-                _rule(words)
-            except ConfigError as error:
-                faults += [Fault(f"rules.{name}.{f.key}".rstrip("."), f.what, f.to_do) for f in error.faults]
-            except TypeError:
-                keys = "must, must_not, min_words, max_words, say"
-                faults.append(Fault(f"rules.{name}", f"{dict(words)} is not a rule", f"a rule has the keys {keys}"))
-        if faults:
-            raise ConfigError(faults)
+        faults = faults_of_rules({name: _arguments(words) for name, words in self.rules.items()})
+        require(
+            (bool(self.rules), Fault("rules", "there are no rules", "name at least one")), *((False, f) for f in faults)
+        )
 
     def faults(self, answer: Prediction, question: Question, task: Task) -> list[str]:
         return [
             str(words.get("say") or f"It breaks the rule {name}: {_described(words)}.")
             for name, words in self.rules.items()
-            if not _rule(words).keeps(answer.text)
+            if not Rule(**_arguments(words)).keeps(answer.text)
         ]
 
 
-def _rule(words: Mapping[str, Any]) -> Rule:
-    return Rule(**{key: value for key, value in words.items() if key != "say"})
+def _arguments(words: Mapping[str, Any]) -> Plain:
+    """The arguments of `Rule`."""
+    return {key: value for key, value in words.items() if key != "say"}
 
 
 def _described(words: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in words.items() if value is not None)
+    return ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in _arguments(words).items() if value is not None
+    )

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from stepladder.errors import ConfigError, Fault
+from stepladder.context.context import Context
+from stepladder.context.prompt import Prompt
+from stepladder.errors import Fault, require
 from stepladder.methods.workflow.answer_checks import AnswerCheck, TaskForm
 from stepladder.methods.workflow.step import Ask, Stateless, with_costs_of
 from stepladder.resources import Resources
@@ -35,16 +37,14 @@ class CheckAndRepair(Stateless):
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.attempts < 1:
-            faults.append(Fault("attempts", f"{self.attempts} attempts repair nothing", "give at least 1"))
-        if missing := [place for place in PLACES if self.template.count(place) != 1]:
-            what = f"it must contain {', '.join(missing)} exactly once"
-            faults.append(Fault("template", what, "write each once"))
-        if faults:
-            raise ConfigError(faults)
+        missing = [place for place in PLACES if self.template.count(place) != 1]
+        what = f"it must contain {', '.join(missing)} exactly once"
+        require(
+            (self.attempts >= 1, Fault("attempts", f"{self.attempts} attempts repair nothing", "give at least 1")),
+            (not missing, Fault("template", what, "write each once")),
+        )
 
-    def check(self, task: Task, decoding: Decoding) -> None:
+    def check(self, task: Task, decoding: Decoding, prompt: Prompt, context: Context) -> None:
         return
 
     def answer(self, request: EvalRequest, ask: Ask, resources: Resources) -> list[Prediction]:

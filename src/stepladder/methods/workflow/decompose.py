@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from stepladder.errors import ConfigError, Fault
+from stepladder.context.context import Context
+from stepladder.context.demonstrations import Demonstrations
+from stepladder.context.prompt import Prompt
+from stepladder.errors import ConfigError, Fault, require
 from stepladder.methods.workflow.step import Ask, Stateless, with_costs_of
 from stepladder.resources import Resources
 from stepladder.types import Decoding, EvalRequest, Json, Plain, Prediction, Task
@@ -32,12 +35,19 @@ class Decompose(Stateless):
             what = f"'{self.instruction}' must contain {{field}} exactly once"
             raise ConfigError(Fault("instruction", what, "write {field} once"))
 
-    def check(self, task: Task, decoding: Decoding) -> None:
+    def check(self, task: Task, decoding: Decoding, prompt: Prompt, context: Context) -> None:
         if not isinstance(task.answer, Json):
             raise ConfigError(Fault("", f"a {task.kind} task has no fields to ask for", "leave this step out"))
         if not task.answer.schema.get("properties"):
             what = "the schema is not that of an object with properties"
             raise ConfigError(Fault("", what, "give dataset.task.schema properties, or leave this step out"))
+        shown = "demonstrations show whole answers, and this step asks for one field at a time"
+        wording = getattr(prompt, "instruction", None) or "{instruction}"
+        replaced = f"prompt.instruction '{wording}' replaces the instruction, to which this step adds the field"
+        require(
+            (not isinstance(context, Demonstrations), Fault("", shown, "use a context without demonstrations")),
+            ("{instruction}" in wording, Fault("", replaced, "write {instruction} in it, or leave this step out")),
+        )
 
     def answer(self, request: EvalRequest, ask: Ask, resources: Resources) -> list[Prediction]:
         assert isinstance(request.task.answer, Json)

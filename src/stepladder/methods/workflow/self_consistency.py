@@ -10,7 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from stepladder.errors import ConfigError, Fault
+from stepladder.context.context import Context
+from stepladder.context.prompt import Prompt
+from stepladder.errors import ConfigError, Fault, require
 from stepladder.evaluation.metrics.json_fields import NotJsonError, parsed
 from stepladder.evaluation.metrics.text import normalised
 from stepladder.methods.workflow.step import Ask, Stateless, with_costs_of
@@ -37,15 +39,12 @@ class SelfConsistency(Stateless):
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.samples < 1:
-            faults.append(Fault("samples", f"{self.samples} samples give no answer", "give at least 1"))
-        if self.temperature < 0:
-            faults.append(Fault("temperature", f"{self.temperature} is negative", "give 0 or more"))
-        if faults:
-            raise ConfigError(faults)
+        require(
+            (self.samples >= 1, Fault("samples", f"{self.samples} samples give no answer", "give at least 1")),
+            (self.temperature >= 0, Fault("temperature", f"{self.temperature} is negative", "give 0 or more")),
+        )
 
-    def check(self, task: Task, decoding: Decoding) -> None:
+    def check(self, task: Task, decoding: Decoding, prompt: Prompt, context: Context) -> None:
         if decoding.mode not in ("greedy", "sampled"):
             what = f"answers are drawn by sampling text, and decoding.mode={decoding.mode} does not sample"
             raise ConfigError(Fault("", what, "say decoding=greedy, or leave this step out"))

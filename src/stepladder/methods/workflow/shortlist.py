@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from stepladder.context.context import Context
+from stepladder.context.prompt import Prompt
 from stepladder.errors import ConfigError, Fault
 from stepladder.methods.method import Method
 from stepladder.methods.workflow.step import Ask
@@ -41,7 +42,7 @@ class Shortlist:
     def reads(self) -> frozenset[str]:
         return self.by.reads | {"labels"}
 
-    def check(self, task: Task, decoding: Decoding) -> None:
+    def check(self, task: Task, decoding: Decoding, prompt: Prompt, context: Context) -> None:
         if not (isinstance(task.answer, Choice) and task.answer.labels):
             kind = "every question has its own choices" if isinstance(task.answer, Choice) else f"a {task.kind} task"
             what = f"a shortlist of labels needs labels that all questions share: {kind}"
@@ -56,9 +57,10 @@ class Shortlist:
         if self.k >= max((len(q.choices or answer.labels) for q in request.questions), default=0):
             return ask(request)
         began = time.perf_counter()
+        best = [set(ranked[: self.k]) for ranked in self._ranked(request, resources)]
         kept = [
-            tuple(label for label in question.choices or answer.labels if label in set(ranked[: self.k]))
-            for question, ranked in zip(request.questions, self._ranked(request, resources), strict=True)
+            tuple(label for label in question.choices or answer.labels if label in own)
+            for question, own in zip(request.questions, best, strict=True)
         ]
         seconds = (time.perf_counter() - began) / len(kept)
         questions = tuple(replace(q, choices=own) for q, own in zip(request.questions, kept, strict=True))
@@ -79,7 +81,7 @@ class Shortlist:
         if isinstance(self.by, Method):
             asked = replace(request, decoding=Decoding("choose"), override=None)
             shares = [found.probabilities or {} for found in self.by.predict(asked, resources)]
-            return [sorted(own, key=lambda label, own=own: -own[label]) for own in shares]  # type: ignore[misc]
+            return [sorted(own, key=own.__getitem__, reverse=True) for own in shares]
         return [
             list(dict.fromkeys(row.answers[0] for row in reversed(shown.demonstrations)))
             for shown in self.by.show(request.questions)
@@ -94,6 +96,7 @@ class Shortlist:
 
 def _of_all(found: Prediction, labels: Sequence[str], decoding: Decoding) -> dict[str, float] | None:
     """Probabilities of all labels: 0 for those that were not kept."""
-    if found.probabilities is None or decoding.probabilities == "best":
-        return None if found.probabilities is None else dict(found.probabilities)
-    return {label: found.probabilities.get(label, 0.0) for label in labels}
+    if found.probabilities is None:
+        return None
+    shown = found.probabilities if decoding.probabilities == "best" else labels
+    return {label: found.probabilities.get(label, 0.0) for label in shown}

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from stepladder.context.context import Context
+from stepladder.context.prompt import Prompt
 from stepladder.resources import Resources
 from stepladder.types import Decoding, EvalRequest, Prediction, Task, TrainingData
 
@@ -26,8 +28,8 @@ class Step(Protocol):
         """The parts of the data that the step depends on: labels, train, validation, corpus, gold, seed."""
         ...
 
-    def check(self, task: Task, decoding: Decoding) -> None:
-        """Raises ConfigError if the step makes no sense for this task or decoding."""
+    def check(self, task: Task, decoding: Decoding, prompt: Prompt, context: Context) -> None:
+        """Raises ConfigError if the step makes no sense for this task, decoding, prompt or context."""
         ...
 
     def fit(self, data: TrainingData, resources: Resources, seed: int = 0) -> None:

@@ -8,12 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from stepladder.context.context import Context
-from stepladder.context.demonstrations import Demonstrations
 from stepladder.context.prompt import Prompt
 from stepladder.errors import ConfigError, Fault
 from stepladder.methods.adapted_model import AdaptedModel
 from stepladder.methods.rendering import PromptView
-from stepladder.methods.workflow.decompose import Decompose
 from stepladder.methods.workflow.step import Ask, Step
 from stepladder.models.conversation import ModelService
 from stepladder.models.language_model import Checkpoint
@@ -61,20 +59,13 @@ class Workflow:
         return self._model.rehearses
 
     def check(self, task: Task, decoding: Decoding) -> None:
-        """Raises ConfigError, with the faults of all steps, if a step does not fit the task, decoding or context."""
+        """Raises ConfigError, with the faults of all steps that do not fit the task, decoding, prompt or context."""
         faults = []
         for name, step in self.workflow.items():
             try:
-                step.check(task, decoding)
+                step.check(task, decoding, self.prompt, self.context)
             except ConfigError as error:
                 faults += [Fault(f"workflow.{name}", fault.what, fault.to_do) for fault in error.faults]
-            if isinstance(step, Decompose) and isinstance(self.context, Demonstrations):
-                what = "demonstrations show whole answers, and this step asks for one field at a time"
-                faults.append(Fault(f"workflow.{name}", what, "use a method without demonstrations, or leave it out"))
-            wording = getattr(self.prompt, "instruction", None)
-            if isinstance(step, Decompose) and wording is not None and "{instruction}" not in wording:
-                what = f"'{wording}' replaces the instruction, to which this step adds the field"
-                faults.append(Fault("prompt.instruction", what, "write {instruction} in it, or leave the step out"))
         if faults:
             raise ConfigError(faults)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stepladder.context.context import NoContext
@@ -26,7 +27,7 @@ from stepladder.tuning.tuning import Frozen
 from stepladder.types import Decoding, EvalRequest, Example, Question, Task, Text
 
 ROUNDS = 3
-"""How often the proposer is asked again while it has proposed too few different instructions."""
+"""The proposer is asked at most so many times, while it has proposed too few different instructions."""
 
 SHOWN_ROWS = 4
 SHOWN_CHARACTERS = 300
@@ -88,7 +89,7 @@ def propose(
     for attempt in range(ROUNDS):
         texts = [_request(task, train, seed, attempt * count + at) for at in range(count)]
         questions = tuple(Question(f"proposal-{attempt * count + at}", text) for at, text in enumerate(texts))
-        decoding = Decoding(DECODING.mode, DECODING.max_new_tokens, DECODING.temperature, seed=seed * ROUNDS + attempt)
+        decoding = replace(DECODING, seed=seed * ROUNDS + attempt)
         for answer in method.predict(EvalRequest("proposals", Task("", Text()), questions, decoding), resources):
             prompt_tokens, new_tokens = prompt_tokens + answer.prompt_tokens, new_tokens + answer.new_tokens
             text = _cleaned(answer.text)
